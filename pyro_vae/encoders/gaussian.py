@@ -1,0 +1,42 @@
+"""Diagonal Gaussian encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro.distributions as dist
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..networks import MLP, Shape
+
+
+class GaussianEncoder(nn.Module):
+    """q(z|x) = Normal(m(x), diag(s(x)^2)), mean and scale from one network.
+
+    Args:
+        event_shape: shape of one x.
+        latent_dim: number of latent dimensions D.
+        network: makes the network from its input and output shape; the encoder says how many outputs it needs.
+
+    Reference:
+        Kingma, Welling 2014, "Auto-encoding variational Bayes".
+
+    Example:
+        >>> import functools, torch
+        >>> from pyro_vae.networks import GatedMLP
+        >>> encoder = GaussianEncoder((1, 8, 8), 20, network=functools.partial(GatedMLP, hidden=(64,)))
+        >>> qz = encoder(torch.zeros(5, 1, 8, 8))
+        >>> qz.batch_shape, qz.event_shape
+        (torch.Size([5]), torch.Size([20]))
+    """
+
+    def __init__(self, event_shape: Shape, latent_dim: int, network: Callable[[Shape, Shape], nn.Module] = MLP) -> None:
+        super().__init__()
+        if latent_dim < 1:
+            raise ValueError(f"Expected latent_dim >= 1; got {latent_dim}.")
+        self.network = network(event_shape, (2, latent_dim))
+
+    def forward(self, x: Tensor) -> dist.Distribution:
+        loc, raw = self.network(x).unbind(-2)  # each (..., B, D)
+        return dist.Normal(loc, 1e-4 + functional.softplus(raw)).to_event(1)

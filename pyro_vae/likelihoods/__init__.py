@@ -1,0 +1,8 @@
+"""Likelihoods p(x|z): modules that turn decoder features into a distribution over x."""
+
+from .bernoulli import Bernoulli
+from .discretized_logistic import DiscretizedLogistic
+from .gaussian import Gaussian
+from .likelihood import Likelihood
+
+__all__ = ["Bernoulli", "DiscretizedLogistic", "Gaussian", "Likelihood"]

@@ -1,0 +1,48 @@
+"""Bernoulli likelihood."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..networks import Shape
+from .likelihood import Likelihood
+
+
+class Bernoulli(Likelihood):
+    """Independent black-or-white pixels: p(x|z) = prod_d Bernoulli(x_d; sigmoid(h_d + b_d)).
+
+    Args:
+        event_shape: shape of one x.
+        mean: mean of the training data, of shape event_shape. The output then starts at it, b = logit(mean),
+            instead of at one half everywhere; the decoder's own bias is trained on top. Means of pixels that
+            are never (or always) on are clipped to [0.001, 0.999], so that their logits stay finite.
+
+    Reference:
+        Output bias at the logit of the data's mean: Burda, Grosse, Salakhutdinov 2016, "Importance weighted
+        autoencoders".
+
+    Example:
+        >>> px = Bernoulli((1, 8, 8))(torch.zeros(5, 1, 8, 8))
+        >>> px.batch_shape, px.event_shape
+        (torch.Size([5]), torch.Size([1, 8, 8]))
+    """
+
+    support = constraints.boolean
+    cure = (
+        "Grey pixels under a Bernoulli give a bound on no likelihood: binarize the data (binarization "
+        "'dynamic', 'static' or 'threshold'), or take DiscretizedLogistic or Gaussian."
+    )
+
+    def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
+        super().__init__(event_shape)
+        start = torch.zeros(self.event_shape) if mean is None else torch.logit(mean.clamp(1e-3, 1 - 1e-3))
+        if tuple(start.shape) != self.event_shape:
+            raise ValueError(f"Expected mean of shape {self.event_shape}; got {tuple(start.shape)}.")
+        self.bias: Tensor
+        self.register_buffer("bias", start)
+
+    def forward(self, features: Tensor) -> dist.Distribution:
+        return dist.Bernoulli(logits=features + self.bias).to_event(len(self.event_shape))

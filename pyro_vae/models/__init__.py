@@ -1,0 +1,5 @@
+"""Model/guide pairs: each a final class with two plain methods, ``model(x)`` and ``guide(x)``."""
+
+from .vae import VAE
+
+__all__ = ["VAE"]

@@ -1,0 +1,56 @@
+"""The variational autoencoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pyro
+import pyro.distributions as dist
+from torch import Tensor, nn
+
+
+class VAE(nn.Module):
+    """z ~ p(z), x ~ p(x|z); guide z ~ q(z|x).
+
+    Args:
+        prior: ``prior()`` is p(z), batch (), event (D,).
+        encoder: ``encoder(x)`` is q(z|x), batch (B,), event (D,).
+        decoder: ``decoder(z)`` are features h (..., B, *).
+        likelihood: ``likelihood(h)`` is p(x|z), batch (..., B), event the shape of one x.
+
+    Reference:
+        Kingma, Welling 2014, "Auto-encoding variational Bayes"; Rezende, Mohamed, Wierstra 2014, "Stochastic
+        backpropagation and approximate inference in deep generative models".
+
+    Example:
+        >>> import torch
+        >>> from pyro_vae import MLP, Bernoulli, GaussianEncoder, StandardNormal, VAE
+        >>> px = Bernoulli((1, 8, 8))
+        >>> vae = VAE(StandardNormal(20), GaussianEncoder((1, 8, 8), 20), MLP(20, px.feature_shape), px)
+        >>> pyro.poutine.uncondition(vae.model)(torch.zeros(5, 1, 8, 8)).shape  # five draws from p(x)
+        torch.Size([5, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        prior: Callable[[], dist.Distribution],
+        encoder: Callable[[Tensor], dist.Distribution],
+        decoder: Callable[[Tensor], Tensor],
+        likelihood: Callable[[Tensor], dist.Distribution],
+    ) -> None:
+        super().__init__()
+        self.prior = prior
+        self.encoder = encoder
+        self.decoder = decoder
+        self.likelihood = likelihood
+
+    def model(self, x: Tensor) -> Tensor:
+        """p(x, z) for images x (B, *event_shape); returns x, or a draw of it when unconditioned."""
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", self.prior())  # (B, D)
+            return pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+
+    def guide(self, x: Tensor) -> None:
+        """q(z|x) for images x (B, *event_shape)."""
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", self.encoder(x))  # (B, D)

@@ -1,0 +1,17 @@
+"""Networks: deterministic maps between shapes, any leading dimensions."""
+
+from .conv import ConvDecoder, ConvEncoder
+from .gated_mlp import GatedMLP
+from .mlp import MLP
+from .network import Network, Shape, as_shape, count_parameters
+
+__all__ = [
+    "MLP",
+    "ConvDecoder",
+    "ConvEncoder",
+    "GatedMLP",
+    "Network",
+    "Shape",
+    "as_shape",
+    "count_parameters",
+]

@@ -1,0 +1,47 @@
+"""Multilayer perceptron of gated layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .network import Network, Shape
+
+
+class GatedLinear(nn.Module):
+    """``(W x + b) * sigmoid(V x + c)``: a linear layer whose units are switched by learned gates."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, 2 * out_features)  # values and gates in one product
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.glu(self.linear(x), dim=-1)
+
+
+class GatedMLP(Network):
+    """Gated dense layers, then one linear layer: the network of the VampPrior paper.
+
+    Args:
+        in_shape: shape of one input; an int for a vector.
+        out_shape: shape of one output.
+        hidden: width of each gated layer.
+
+    Reference:
+        Dauphin, Fan, Auli, Grangier 2017, "Language modeling with gated convolutional networks";
+        used for VAEs by Tomczak, Welling 2018, "VAE with a VampPrior".
+
+    Example:
+        >>> import torch
+        >>> GatedMLP((1, 8, 8), (2, 20), hidden=(32, 32))(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 2, 20])
+    """
+
+    def __init__(self, in_shape: Shape, out_shape: Shape, hidden: Sequence[int] = (300, 300)) -> None:
+        super().__init__(in_shape, out_shape)
+        widths = [math.prod(self.in_shape), *hidden]
+        gated = [GatedLinear(before, after) for before, after in zip(widths, widths[1:], strict=False)]
+        self.layers = nn.Sequential(nn.Flatten(), *gated, nn.Linear(widths[-1], math.prod(self.out_shape)))

@@ -1,0 +1,41 @@
+"""Multilayer perceptron."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from .network import Network, Shape
+
+
+class MLP(Network):
+    """Fully connected layers with an activation between them: the plain choice for small or flat data.
+
+    Args:
+        in_shape: shape of one input; an int for a vector.
+        out_shape: shape of one output.
+        hidden: width of each hidden layer; empty for a linear map.
+        activation: makes the module between layers.
+
+    Example:
+        >>> import torch
+        >>> MLP(20, (1, 8, 8), hidden=(32,))(torch.zeros(5, 3, 20)).shape
+        torch.Size([5, 3, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        out_shape: Shape,
+        hidden: Sequence[int] = (300, 300),
+        activation: Callable[[], nn.Module] = nn.ReLU,
+    ) -> None:
+        super().__init__(in_shape, out_shape)
+        widths = [math.prod(self.in_shape), *hidden]
+        layers: list[nn.Module] = [nn.Flatten()]
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers += [nn.Linear(before, after), activation()]
+        layers.append(nn.Linear(widths[-1], math.prod(self.out_shape)))
+        self.layers = nn.Sequential(*layers)

@@ -1,0 +1,35 @@
+"""Standard normal prior."""
+
+from __future__ import annotations
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+
+class StandardNormal(nn.Module):
+    """p(z) = Normal(0, I): the textbook prior, nothing to learn.
+
+    Args:
+        dim: number of latent dimensions.
+
+    Reference:
+        Kingma, Welling 2014, "Auto-encoding variational Bayes".
+
+    Example:
+        >>> StandardNormal(20)().event_shape
+        torch.Size([20])
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        if dim < 1:
+            raise ValueError(f"Expected dim >= 1; got {dim}.")
+        self.loc: Tensor
+        self.register_buffer("loc", torch.zeros(dim), persistent=False)  # a buffer: it follows .to(device)
+
+    def forward(self) -> dist.Distribution:
+        return dist.Normal(self.loc, 1.0).to_event(1)
+
+    def extra_repr(self) -> str:
+        return f"dim={len(self.loc)}"
