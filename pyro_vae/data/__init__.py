@@ -1,0 +1,24 @@
+"""Data sets as tensors, each with its protocol in words."""
+
+from pyro_vae.data.arrays import array_file
+from pyro_vae.data.digits import digits
+from pyro_vae.data.folder import image_folder
+from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, random_split
+from pyro_vae.data.sources import load
+from pyro_vae.data.static_mnist import static_mnist
+from pyro_vae.data.torchvision_sets import fashion_mnist, mnist
+
+__all__ = [
+    "Binarization",
+    "Data",
+    "Splits",
+    "array_file",
+    "binarize",
+    "digits",
+    "fashion_mnist",
+    "image_folder",
+    "load",
+    "mnist",
+    "random_split",
+    "static_mnist",
+]

@@ -1,0 +1,107 @@
+"""A user's own NumPy file."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
+
+CHANNELS = (1, 3, 4)
+
+
+def array_file(path: str | Path, *, binarization: Binarization = "none", seed: int = 0) -> Data:
+    """An .npy or .npz file: one array, or arrays train, validation (or valid) and test.
+
+    - One array is split 80/10/10 at random.
+    - uint8 is divided by 255, unless it holds only zeros and ones; bool becomes 0 and 1; floats stay.
+    - (N, D) stays flat; (N, H, W) becomes (N, 1, H, W). Of four dimensions the second is taken for the
+      channels, unless it is none of 1, 3, 4 and the last one is: then the last one is moved there.
+
+    Args:
+        path: the file.
+        binarization: see `pyro_vae.data.binarize`.
+        seed: of the split and of the binarization.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is truncated or holds Python objects; the arrays' names, types or shapes do not
+            fit; values are NaN or infinite, or outside [0, 1] where they are to be binarized.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     np.save(f"{folder}/squares.npy", np.zeros((20, 5, 5), dtype=np.uint8))
+        ...     array_file(f"{folder}/squares.npy").event_shape
+        (1, 5, 5)
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected an .npy or .npz file at {path}; got no such file.")
+    arrays = read_arrays(path)
+    validation = "validation" if "validation" in arrays else "valid"
+    names = [*arrays] if len(arrays) == 1 else ["train", validation, "test"]
+    if not arrays or not arrays.keys() >= set(names):
+        raise ValueError(
+            f"Expected arrays train, validation (or valid) and test in {path}, or one array; "
+            f"got {', '.join(arrays) or 'none'}."
+        )
+    values, scaling = _to_float([arrays[name] for name in names], path)
+    if len(values) == 1:
+        parts, how = random_split(values[0], seed=seed), f"random split with seed {seed}"
+    else:
+        parts, how = Splits(*values), "as given"
+    data = Data(
+        name=path.stem,
+        **parts._asdict(),
+        protocol=f"{path.name}, {scaling}; {describe_sizes(parts)}, {how}",
+    )
+    return binarize(data, binarization, seed=seed)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an .npy (one array, named as the file) or .npz file.
+
+    Raises:
+        ValueError: the file is truncated, no NumPy file, or holds Python objects.
+    """
+    with path.open("rb") as file:  # np.load itself leaves a broken .npz open
+        try:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {path.stem: loaded}
+            return {name: np.asarray(loaded[name]) for name in loaded.files}
+        except Exception as error:  # a broken file makes NumPy and zipfile raise any of a dozen kinds
+            raise ValueError(
+                f"Expected a complete NumPy file of plain numbers at {path}; got an error: {error}. "
+                "Copy or save it again, with np.save or np.savez."
+            ) from error
+
+
+def _to_float(arrays: list[np.ndarray], path: Path) -> tuple[list[Tensor], str]:
+    kinds = {array.dtype for array in arrays}
+    kind = arrays[0].dtype
+    if len(kinds) > 1 or not (kind == np.uint8 or kind.kind in "bf"):
+        raise ValueError(
+            f"Expected uint8, bool or one floating-point type in {path}; "
+            f"got {', '.join(sorted(map(str, kinds)))}. "
+            "Convert with `.astype`; uint8 is read as grey levels 0..255."
+        )
+    with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and `Data` refuses it
+        values = [_channels_first(torch.from_numpy(array.astype(np.float32)), path) for array in arrays]
+    if kind == np.uint8 and max(int(array.max(initial=0)) for array in arrays) > 1:
+        return [x.div_(255) for x in values], "uint8 / 255"
+    return values, f"{kind.name} values as stored"
+
+
+def _channels_first(x: Tensor, path: Path) -> Tensor:
+    if x.dim() not in (2, 3, 4):
+        raise ValueError(
+            f"Expected shape (N, D), (N, H, W), (N, C, H, W) or (N, H, W, C) in {path}; got {tuple(x.shape)}."
+        )
+    if x.dim() == 3:
+        return x.unsqueeze(1)
+    if x.dim() == 4 and x.shape[1] not in CHANNELS and x.shape[-1] in CHANNELS:
+        return x.permute(0, 3, 1, 2).contiguous()
+    return x

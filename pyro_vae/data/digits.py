@@ -1,0 +1,36 @@
+"""Scikit-learn's digits: 1,797 images of 8 x 8 pixels that come with a dependency."""
+
+import torch
+from sklearn.datasets import load_digits
+
+from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
+
+
+def digits(*, binarization: Binarization = "none", seed: int = 0) -> Data:
+    """Scikit-learn's handwritten digits, (1, 8, 8), nothing downloaded.
+
+    Intensities 0..16 are divided by 16; 1,197 / 300 / 300 images, split at random with `seed`.
+
+    Args:
+        binarization: see `pyro_vae.data.binarize`.
+        seed: of the split and of the binarization.
+
+    Reference:
+        Alpaydin and Kaynak, 1998, Optical Recognition of Handwritten Digits (its test part).
+
+    Example:
+        >>> data = digits(binarization="dynamic")
+        >>> tuple(data.train.shape), data.event_shape
+        ((1197, 1, 8, 8), (1, 8, 8))
+    """
+    pixels, targets = load_digits(return_X_y=True)
+    split = (1197, 300, 300)
+    images = torch.from_numpy(pixels).float().div(16).reshape(-1, 1, 8, 8)
+    parts = random_split(images, split, seed=seed)
+    data = Data(
+        name="digits",
+        **parts._asdict(),
+        protocol=(f"scikit-learn digits, intensity / 16; {describe_sizes(parts)}, random split with seed {seed}"),
+        labels=Splits(*random_split(torch.from_numpy(targets).long(), split, seed=seed)),
+    )
+    return binarize(data, binarization, seed=seed)

@@ -1,0 +1,138 @@
+"""MNIST as Larochelle and Murray binarized it once and for all."""
+
+import os
+from contextlib import suppress
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from pyro_vae.data.arrays import read_arrays
+from pyro_vae.data.protocol import Data, Splits, binarize, check_sha256, describe_sizes
+
+URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/binarized_mnist_{}.amat"
+CURE = "Delete it and load again with download=True (--download)."
+SHA256 = {  # of the pixels as uint8, in C order
+    "train": "43490d4d6ac9002727af4426d8748609fdb7e4094fa65ad8d681ea60082a7a5a",
+    "valid": "069b4f0beb389b776478c3e872b4df71c95ac4be64d7cbe6d32e24ebac8e6d5e",
+    "test": "ca0294c3b8d984c7a1dc891015a8eea6f37bae59a34e35ea0fc8c47110a8dd86",
+}
+
+
+def static_mnist(root: str | Path, *, download: bool = False) -> Data:
+    """Larochelle's fixed binarization of MNIST, (1, 28, 28), zeros and ones: 50,000 / 10,000 / 10,000.
+
+    Read from `mnist_static.npz` (arrays train, valid, test of shape (N, 784)) or else from the published
+    `binarized_mnist_{train,valid,test}.amat`, in `root` or `root/MNIST_static`. The content is
+    verified. The .npz is written beside the .amat files, because it is read several times faster.
+
+    The images are in no random order: a subset to evaluate on must be a random one.
+
+    Args:
+        root: where to look for the files.
+        download: fetch missing .amat files into `root/MNIST_static`.
+
+    Raises:
+        FileNotFoundError: files are missing and `download` is False.
+        ValueError: a file is truncated, unreadable or not the published one.
+        ConnectionError: the download failed.
+
+    Reference:
+        Larochelle and Murray, 2011, The Neural Autoregressive Distribution Estimator; pixels drawn by
+        Salakhutdinov and Murray, 2008.
+    """
+    root = Path(root)
+    npz = _find(root, "mnist_static.npz")
+    if npz is not None:
+        pixels = read_arrays(npz)
+        if not pixels.keys() >= SHA256.keys():
+            raise ValueError(f"Expected arrays train, valid and test in {npz}; got {', '.join(pixels)}. {CURE}")
+        for part, sha256 in SHA256.items():
+            check_sha256(pixels[part], sha256, what=f"the {part} array of {npz}", cure=CURE)
+    else:
+        pixels = _read_amat(root, download)
+    images = Splits(*(torch.from_numpy(pixels[part]).float().reshape(-1, 1, 28, 28) for part in SHA256))
+    data = Data(
+        name="static_mnist",
+        **images._asdict(),
+        protocol=(
+            "MNIST, fixed binarization (Larochelle & Murray 2011), content verified; "
+            f"{describe_sizes(images)}, as published"
+        ),
+    )
+    return binarize(data, "none")  # adds to the protocol that the pixels are 0 or 1 already
+
+
+def parse_amat(text: bytes) -> np.ndarray:
+    """Parse lines of 784 zeros and ones, separated by blanks, into uint8 of shape (N, 784).
+
+    Raises:
+        ValueError: anything but 0, 1 and white space, or not a whole number of images.
+
+    Example:
+        >>> parse_amat((b"0 1 " * 392 + b"\\n") * 2).shape
+        (2, 784)
+    """
+    characters = np.frombuffer(text, dtype=np.uint8)
+    is_bit = (characters == ord("0")) | (characters == ord("1"))
+    if not (is_bit | np.isin(characters, np.frombuffer(b" \t\r\n", dtype=np.uint8))).all():
+        raise ValueError("Expected only 0, 1 and white space; got other characters.")
+    bits = characters[is_bit] - np.uint8(ord("0"))
+    if bits.size == 0 or bits.size % 784:
+        raise ValueError(f"Expected a multiple of 784 pixels; got {bits.size:,}.")
+    return bits.reshape(-1, 784)
+
+
+def _find(root: Path, file: str) -> Path | None:
+    return next((path for path in (root / "MNIST_static" / file, root / file) if path.is_file()), None)
+
+
+def _read_amat(root: Path, download: bool) -> dict[str, np.ndarray]:
+    found = {part: _find(root, f"binarized_mnist_{part}.amat") for part in SHA256}
+    missing = [f"binarized_mnist_{part}.amat" for part, path in found.items() if path is None]
+    if missing and not download:
+        raise FileNotFoundError(
+            f"Expected mnist_static.npz, or the published .amat files, in {root} or {root / 'MNIST_static'}; "
+            f"missing: {', '.join(missing)}. Fetch them with download=True (--download), "
+            "or give as root (--root) the folder that holds them."
+        )
+    pixels = {}
+    for part, sha256 in SHA256.items():
+        path = found[part] or _download(URL.format(part), root / "MNIST_static")
+        try:
+            pixels[part] = parse_amat(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"Expected the published content in {path}; got an error: {error} {CURE}") from error
+        check_sha256(pixels[part], sha256, what=str(path), cure=CURE)
+    with suppress(OSError):  # a folder that cannot be written only costs the speed of the next load
+        npz = path.with_name("mnist_static.npz")
+        partial = npz.with_name("mnist_static.part.npz")
+        np.savez_compressed(partial, train=pixels["train"], valid=pixels["valid"], test=pixels["test"])
+        os.replace(partial, npz)
+    return pixels
+
+
+def _download(url: str, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / url.rsplit("/", 1)[1]
+    partial = path.with_suffix(".part")  # renamed when whole, so that an interrupted download is never read
+    try:
+        with urlopen(url, timeout=60) as response, partial.open("wb") as file:
+            total = int(response.headers.get("Content-Length") or 0)
+            with tqdm(total=total or None, unit="B", unit_scale=True, desc=path.name) as progress:
+                while block := response.read(1 << 20):
+                    progress.update(file.write(block))
+        if total and partial.stat().st_size != total:
+            raise URLError(f"the connection closed after {partial.stat().st_size:,} of {total:,} bytes")
+        os.replace(partial, path)
+    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        raise ConnectionError(
+            f"Expected to download {url}; got an error: {error}. Try again, or put the file into {folder} yourself."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,123 @@
+"""MNIST and Fashion-MNIST, read (and downloaded when allowed) by torchvision."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import ModuleType
+from urllib.error import URLError
+
+from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, check_sha256, describe_sizes
+
+IDX_BYTES = {
+    "train-images-idx3-ubyte": 16 + 60_000 * 784,
+    "train-labels-idx1-ubyte": 8 + 60_000,
+    "t10k-images-idx3-ubyte": 16 + 10_000 * 784,
+    "t10k-labels-idx1-ubyte": 8 + 10_000,
+}
+
+
+def mnist(root: str | Path, *, binarization: Binarization = "none", download: bool = False, seed: int = 0) -> Data:
+    """MNIST, (1, 28, 28), grey levels / 255: 50,000 / 10,000 / 10,000, as published.
+
+    The last 10,000 of the 60,000 training images are the validation split.
+
+    Args:
+        root: the folder that holds `MNIST/raw` with the four IDX files.
+        binarization: see `pyro_vae.data.binarize`.
+        download: fetch missing files into `root`.
+        seed: of the binarization.
+
+    Raises:
+        FileNotFoundError: files are missing and `download` is False.
+        ValueError: a file is truncated, unreadable or not the published one.
+        ImportError: torchvision does not fit the installed torch.
+        ConnectionError: the download failed.
+
+    Reference:
+        LeCun, Bottou, Bengio and Haffner, 1998.
+    """
+    pixels_sha256 = (
+        "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+        "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+    )
+    data = _read("mnist", "MNIST", Path(root), pixels_sha256, download)
+    return binarize(data, binarization, seed=seed)
+
+
+def fashion_mnist(
+    root: str | Path, *, binarization: Binarization = "none", download: bool = False, seed: int = 0
+) -> Data:
+    """Fashion-MNIST, (1, 28, 28), in every other way as `mnist`; `root` holds `FashionMNIST/raw`.
+
+    Reference:
+        Xiao, Rasul and Vollgraf, 2017.
+    """
+    pixels_sha256 = (
+        "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+        "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+    )
+    data = _read("fashion_mnist", "FashionMNIST", Path(root), pixels_sha256, download)
+    return binarize(data, binarization, seed=seed)
+
+
+def _read(name: str, title: str, root: Path, pixels_sha256: tuple[str, str], download: bool) -> Data:
+    source = getattr(_torchvision_datasets(), title)
+    raw = root / title / "raw"
+    missing = [file for file in IDX_BYTES if not (raw / file).is_file()]
+    if missing and not download:
+        raise FileNotFoundError(
+            f"Expected the {title} files in {raw}; missing: {', '.join(missing)}. "
+            "Fetch them with download=True (--download), or give as root (--root) the folder that holds "
+            f"{title}/raw."
+        )
+    cure = f"Delete {raw} and load again with download=True (--download)."
+    try:
+        if missing:
+            source(root, download=True)
+    except (RuntimeError, URLError) as error:
+        raise ConnectionError(
+            f"Expected to download {title} into {raw}; got an error: {error}. "
+            "Check the connection and try again, or put the four extracted IDX files there."
+        ) from error
+    for file, expected in IDX_BYTES.items():
+        got = (raw / file).stat().st_size
+        if got != expected:
+            raise ValueError(f"Expected {expected:,} bytes in {raw / file}; got {got:,}. {cure}")
+    try:
+        train, test = source(root, train=True), source(root, train=False)
+    except Exception as error:  # its reader asserts, indexes and reshapes whatever it finds
+        raise ValueError(f"Expected readable IDX files in {raw}; got an error: {error!r}. {cure}") from error
+    for dataset, sha256 in zip((train, test), pixels_sha256, strict=True):
+        check_sha256(dataset.data.numpy(), sha256, what=f"{title} images in {raw}", cure=cure)
+    parts = (train.data[:50_000], train.data[50_000:], test.data)
+    images = Splits._make(x.float().div_(255).unsqueeze(1) for x in parts)
+    return Data(
+        name=name,
+        **images._asdict(),
+        protocol=(
+            f"{title}, grey level / 255; {describe_sizes(images)}, validation is the last 10,000 training images"
+        ),
+        labels=Splits(train.targets[:50_000], train.targets[50_000:], test.targets),
+    )
+
+
+def _torchvision_datasets() -> ModuleType:
+    # Imported here only: a torch build that torchvision was not made for breaks the import, and nobody who
+    # works on other data should notice. A first attempt raises RuntimeError or OSError, a second one
+    # AttributeError.
+    try:
+        import torchvision.datasets
+    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+        raise ImportError(
+            f"Expected torch and torchvision builds that fit each other; got torch {_version('torch')} and "
+            f"torchvision {_version('torchvision')}: {str(error).splitlines()[0]}. "
+            "Install both from the same index: `pip install --force-reinstall torch torchvision` "
+            "(and the same --index-url, if you gave one)."
+        ) from error
+    return torchvision.datasets
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed)"
