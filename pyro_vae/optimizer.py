@@ -1,0 +1,223 @@
+"""One torch optimizer over all parameters of a Pyro pair, for use with Pyro's own `SVI`."""
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pyro
+import torch
+from pyro.optim import PyroOptim
+from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+MakeOptimizer = Callable[[list[Tensor]], Optimizer]
+MakeScheduler = Callable[[Optimizer], LRScheduler]
+
+
+class NonFiniteGradient(FloatingPointError):
+    """The total norm of the gradient is NaN or infinite; the step was not taken."""
+
+
+def adam(
+    lr: float = 1e-3,
+    *,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+) -> MakeOptimizer:
+    """Adam for `OneOptimizer`, with torch's fused kernel where the parameters allow it.
+
+    Weight decay is decoupled from the gradient (AdamW); 0 is plain Adam.
+
+    Reference: Kingma and Ba (2015), Adam; Loshchilov and Hutter (2019), Decoupled Weight Decay.
+
+    >>> optimizer = adam(lr=0.01)([torch.nn.Parameter(torch.zeros(3))])
+    >>> optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["fused"]
+    (0.01, True)
+    """
+
+    def make(params: list[Tensor]) -> Optimizer:
+        fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in params)
+        return torch.optim.AdamW(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused or None)
+
+    return make
+
+
+class OneOptimizer(PyroOptim):
+    """One torch optimizer over all parameters, where `pyro.optim` keeps one for each of them.
+
+    A parameter joins when `SVI` first hands it over, and a parameter without a gradient is left as it
+    is. After a step the gradients are freed, which also spares `SVI` from filling them with zeros.
+
+    Args:
+        make_optimizer: called with the unconstrained parameters in the order of their names in the param
+            store, and again with all of them when one more turns up; it must return the same number of
+            parameter groups each time.
+        make_scheduler: called with the optimizer; the scheduler is stepped once after each of its steps.
+        clip_norm: gradients of a total Euclidean norm above this are scaled down to it.
+        check_every: the host looks at the gradient norm on every so many steps, which on a GPU means to
+            wait for it. In between, a fused optimizer skips a step of non-finite gradient on the device, so
+            that no such step ever changes a parameter; other optimizers protect only the steps looked at.
+
+    Attributes:
+        last_grad_norm: total norm before clipping, shape (), on the parameters' device; None at first.
+
+    Raises:
+        NonFiniteGradient: on a step whose total gradient norm is not finite; names the parameters.
+
+    >>> from torch.distributions import constraints
+    >>> def model():
+    ...     scale = pyro.param("scale", torch.tensor(1.0), constraint=constraints.positive)
+    ...     pyro.sample("x", pyro.distributions.Normal(0.0, scale), obs=torch.tensor(2.0))
+    >>> with pyro.get_param_store().scope():
+    ...     optimizer = OneOptimizer(adam(lr=0.1), clip_norm=10.0)
+    ...     svi = pyro.infer.SVI(model, lambda: None, optimizer, pyro.infer.Trace_ELBO())
+    ...     losses = [svi.step() for _ in range(100)]
+    ...     print(f"{pyro.param('scale').item():.1f}")
+    2.0
+    """
+
+    def __init__(
+        self,
+        make_optimizer: MakeOptimizer,
+        *,
+        make_scheduler: MakeScheduler | None = None,
+        clip_norm: float | None = None,
+        check_every: int = 1,
+    ) -> None:
+        if clip_norm is not None and not clip_norm > 0:
+            raise ValueError(f"Expected clip_norm > 0, or None for no clipping; got {clip_norm}.")
+        if check_every < 1:
+            raise ValueError(f"Expected check_every >= 1; got {check_every}.")
+        super().__init__(make_optimizer, {})
+        self.make_optimizer = make_optimizer
+        self.make_scheduler = make_scheduler
+        self.clip_norm = clip_norm
+        self.check_every = check_every
+        self.last_grad_norm: Tensor | None = None
+        self.optimizer: Optimizer | None = None
+        self.scheduler: LRScheduler | None = None
+        self._params: dict[str, Tensor] = {}
+        self._names: dict[Tensor, str] = {}
+        self._state: dict[str, Any] = {"parameters": {}, "groups": None, "scheduler": None}
+        self._steps = 0
+        self._overflow: Tensor | None = None  # > 0 once a gradient norm was not finite
+
+    def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
+        """Take one step of the parameters given, by their `.grad`; further arguments go to the optimizer."""
+        params = set(params)
+        if not params <= self._names.keys():
+            self._adopt(params - self._names.keys())
+        for absent in self._names.keys() - params:  # else momentum would still move them
+            absent.grad = None
+        held = [p for p in self._names if p.grad is not None]
+        if held:
+            assert self.optimizer is not None
+            try:
+                self._guard(held)
+                self.optimizer.step(*args, **kwargs)
+            finally:
+                for p in held:
+                    p.grad = None
+            if self.scheduler is not None:
+                self.scheduler.step()
+
+    def check(self) -> None:
+        """Look at the gradient norms since the last look; raises `NonFiniteGradient`."""
+        if self._overflow is None or not self._overflow.item():
+            return
+        self._overflow = None
+        bad = [name for name, p in self._params.items() if p.grad is not None and not p.grad.isfinite().all()]
+        where = "in " + ", ".join(bad) if bad else f"within the last {self.check_every} steps"
+        raise NonFiniteGradient(
+            f"Expected a finite gradient; got NaN or infinity {where}, step {self._steps}. The parameters were "
+            "not changed by it. Try a lower learning rate or clip_norm, or look at the data of this step."
+        )
+
+    def get_state(self) -> dict[str, Any]:
+        """A copy of the state, by names in the param store; with the parameters it resumes a run exactly."""
+        state = copy.deepcopy(self._state)
+        if self.optimizer is not None:
+            for name, p in self._params.items():
+                if p in self.optimizer.state:
+                    state["parameters"][name] = copy.deepcopy(self.optimizer.state[p])
+            state["groups"] = [
+                {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
+                for group in self.optimizer.param_groups
+            ]
+        if self.scheduler is not None:
+            state["scheduler"] = copy.deepcopy(self.scheduler.state_dict())
+        return state
+
+    def set_state(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a state of `get_state`; parameters not met yet receive theirs when they are."""
+        self._state = copy.deepcopy(state_dict)
+        self._overflow = None
+        if self.optimizer is not None:
+            self._build()
+
+    def _guard(self, held: list[Tensor]) -> None:
+        """Measure, check and clip the gradients."""
+        assert self.optimizer is not None
+        gradients = [p.grad for p in held if p.grad is not None]
+        norm = self.last_grad_norm = get_total_norm(gradients)
+        overflow = norm.isfinite().logical_not_().to(torch.float32)
+        self._overflow = overflow if self._overflow is None else torch.maximum(self._overflow, overflow)
+        self._steps += 1
+        if self.check_every > 1:  # torch's fused optimizers read this: it is how GradScaler skips a step
+            self.optimizer.found_inf = overflow  # type: ignore[attr-defined]
+        if self._steps % self.check_every == 0:
+            self.check()
+        if self.clip_norm is not None:
+            clip_grads_with_norm_(held, self.clip_norm, norm)
+
+    def _adopt(self, new: set[Tensor]) -> None:
+        """Take in parameters not met before."""
+        store = pyro.get_param_store()
+        for p in new:
+            name = store.param_name(p)
+            if name is None:
+                raise ValueError(
+                    f"Expected parameters of the current param store; got one of shape {tuple(p.shape)} that is "
+                    "not in it. Make and step the optimizer inside the same param store scope."
+                )
+            if self.optimizer is not None and name in self._params:  # the store holds another tensor by now
+                self.optimizer.state.pop(self._params[name], None)
+                self._state["parameters"].pop(name, None)
+            self._params[name] = p
+        self._state = self.get_state()
+        self._build()
+
+    def _build(self) -> None:
+        """Make the optimizer over all parameters and give each the state waiting under its name."""
+        # SVI hands over an unordered set: the order of names makes runs and saved states repeatable.
+        self._params = dict(sorted(self._params.items()))
+        self._names = {p: name for name, p in self._params.items()}
+        self.optimizer = self.make_optimizer(list(self._params.values()))
+        self.scheduler = None if self.make_scheduler is None else self.make_scheduler(self.optimizer)
+        if isinstance(self.scheduler, ReduceLROnPlateau):
+            raise ValueError("Expected a scheduler that is stepped without a metric; got ReduceLROnPlateau.")
+
+        waiting, groups = self._state["parameters"], self._state["groups"]
+        if groups is None:
+            return
+        now = self.optimizer.state_dict()
+        if len(groups) != len(now["param_groups"]):
+            raise ValueError(
+                f"Expected {len(groups)} parameter groups, as before; make_optimizer returned "
+                f"{len(now['param_groups'])}. Let it return the same groups for any parameters."
+            )
+        names = [self._names[p] for group in self.optimizer.param_groups for p in group["params"]]
+        self.optimizer.load_state_dict(
+            {
+                "state": {i: waiting[name] for i, name in enumerate(names) if name in waiting},
+                "param_groups": [
+                    {**saved, "params": group["params"]}
+                    for saved, group in zip(groups, now["param_groups"], strict=True)
+                ],
+            }
+        )
+        if self.scheduler is not None and self._state["scheduler"] is not None:
+            self.scheduler.load_state_dict(self._state["scheduler"])

@@ -1,0 +1,344 @@
+"""Training: one function, `fit`, the only user of SVI, optimizers and the param store."""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO, SVI, Trace_ELBO
+from pyro.infer.util import torch_item
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from .data import Data
+from .objectives import KLWarmup, check_kl_weight, scale_latents
+from .optimizer import MakeOptimizer, MakeScheduler, NonFiniteGradient, OneOptimizer, adam
+from .pairs import (
+    Callee,
+    announcing,
+    evaluating,
+    get_state,
+    is_bound,
+    modules_of,
+    sample_sites,
+    score,
+    seeded,
+    set_state,
+    with_store,
+)
+
+Metrics = dict[str, float]
+
+
+class NonFiniteLoss(FloatingPointError):
+    """The loss or its gradient became NaN or infinite; the pair keeps its last good state."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What happened in `fit`.
+
+    Attributes:
+        model, guide: the trained pair, ready for `log_marginal`: the callables that were given, where they are methods
+            of modules; for plain functions, the same functions bound to the trained parameters.
+        history: one entry for each epoch, nats per image: "epoch", "step", "loss" (mean training loss at the
+            epoch's KL weight), "kl_weight" (at its end), "learning_rate", "grad_norm", "seconds", and, with validation images,
+            "validation_elbo", "validation_rate", "validation_distortion"; elbo = -(rate + distortion).
+        state: the best state, by name: parameters and buffers of the modules behind the pair ("pair.decoder...") and
+            parameters of the param store that belong to none ("param.NAME", unconstrained).
+        best_epoch: the epoch of that state: the lowest validation loss at full KL weight; the last one without
+            validation images.
+        stopped_early: whether patience ran out before the epochs did.
+    """
+
+    model: Callee
+    guide: Callee
+    history: list[Metrics]
+    state: dict[str, Tensor] = field(repr=False)
+    best_epoch: int
+    stopped_early: bool
+
+
+def fit(
+    model: Callee,
+    guide: Callee,
+    data: Tensor | Data,
+    *,
+    validation: Tensor | None = None,
+    visit: Callable[[Tensor], Tensor] | None = None,
+    objective: ELBO | None = None,
+    optimizer: MakeOptimizer | None = None,
+    scheduler: MakeScheduler | None = None,
+    clip_norm: float | None = None,
+    epochs: int = 100,
+    batch_size: int = 128,
+    kl_weight: float | KLWarmup = 1.0,
+    patience: int | None = None,
+    device: str | torch.device = "auto",
+    seed: int | None = 0,
+    progress: bool = True,
+    on_step: Callable[[int, Metrics], None] | None = None,
+    tensorboard: str | Path | None = None,
+) -> Fit:
+    """Train a model/guide pair with Pyro's SVI.
+
+    The pair may be bound methods of an ``nn.Module`` or a ``PyroModule``, or plain functions that use ``pyro.param``
+    and ``pyro.module``. Modules end up with the best state, in the mode they were in; the caller's param store and random
+    stream are as they were before.
+
+    Args:
+        model: p(x, z), called with a batch of images (B, ...).
+        guide: q(z|x), called with the same batch.
+        data: training images (N, ...), or a `Data`, which brings its validation images and its ``visit`` along.
+        validation: images for validation after each epoch; they select the best state.
+        visit: applied to each batch when it is visited, on the device: ``torch.bernoulli`` for dynamic binarization.
+        objective: any Pyro ELBO; `Trace_ELBO` by default.
+        optimizer: makes one torch optimizer from the list of parameters; ``adam(lr=1e-3)`` by default.
+        scheduler: makes a learning-rate scheduler from that optimizer; it is stepped once for each step.
+        clip_norm: largest total norm of the gradient of the batch's loss, which is a sum over its images.
+        epochs: passes over the data, at most.
+        batch_size: images in a step; the last batch of an epoch may be smaller.
+        kl_weight: constant weight of the KL term in the training loss, or a `KLWarmup`; applied from outside the model.
+        patience: stop after this many epochs without a lower validation loss at full KL weight, counted from the end
+            of the warm-up; None to train all epochs.
+        device: "auto" is CUDA where there is one and the pair consists of modules, which are moved there; for plain
+            functions it is the device of the data.
+        seed: of a random stream for this run (order of the images, latents, binarization); None for the global one.
+        progress: show a progress bar on the terminal.
+        on_step: called after each step with its number, from 1, and {"loss": nats per image}; the last step of an epoch
+            brings the entries of ``history`` too.
+        tensorboard: folder for TensorBoard scalars of ``history``.
+
+    Raises:
+        ValueError: nothing to train, no images, NaN in the data, a negative count, patience without validation images,
+            or a KL weight under `RenyiELBO`.
+        NonFiniteLoss: the loss or its gradient became NaN or infinite; names the step and the sites whose
+            log-probability is not finite. The modules keep the best state so far.
+
+    Example:
+        >>> from pyro_vae import MLP, Bernoulli, GaussianEncoder, StandardNormal, VAE, data
+        >>> digits = data.load("digits", binarization="dynamic")
+        >>> px = Bernoulli(digits.event_shape, mean=digits.train.mean(0))
+        >>> vae = VAE(StandardNormal(8), GaussianEncoder(px.event_shape, 8), MLP(8, px.feature_shape), px)
+        >>> result = fit(vae.model, vae.guide, digits, epochs=2, progress=False)
+        >>> result.history[1]["loss"] < result.history[0]["loss"]
+        True
+    """
+    if isinstance(data, Data):
+        validation = data.validation if validation is None else validation
+        visit = data.visit if visit is None else visit
+        data = data.train
+    objective = Trace_ELBO() if objective is None else objective
+    warmup = kl_weight if isinstance(kl_weight, KLWarmup) else KLWarmup(weight=kl_weight)
+    check_kl_weight(objective, warmup)
+    _check(data, validation, epochs=epochs, batch_size=batch_size, patience=patience)
+
+    modules = modules_of(model, guide)
+    place = _device(device, data, movable=is_bound(model, guide))
+    for module in modules.values():
+        module.to(place)
+    data, validation = data.to(place), None if validation is None else validation.to(place)
+
+    steps_per_epoch = math.ceil(len(data) / batch_size)
+    total_steps = epochs * steps_per_epoch
+    weight_at = warmup.schedule(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
+    weight = torch.ones((), device=place)
+    one = OneOptimizer(optimizer or adam(), make_scheduler=scheduler, clip_norm=clip_norm)
+    history: list[Metrics] = []
+    best_loss, best_epoch, waited, step = math.inf, 0, 0, 0
+
+    store = pyro.get_param_store()
+    bar = tqdm(total=total_steps, unit="step", disable=None if progress else True, leave=False)
+    with (
+        seeded(seed),
+        store.scope() as trained,
+        _train_mode(modules),
+        _writer(tensorboard) as write,
+        warnings.catch_warnings(),
+        bar,
+    ):
+        # Pyro warns of a loss that is not finite; here it is an error that says more.
+        warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
+        announced = announcing(model, guide)
+        _require_parameters(*announced, data[:batch_size] if visit is None else visit(data[:batch_size]))
+        weighted = [scale_latents(function, weight) for function in announced]
+        svi = SVI(*weighted, one, objective.loss, loss_and_grads=_finite(objective))
+        best_state = get_state(modules, store)
+        try:
+            for epoch in range(1, epochs + 1):
+                started, epoch_loss = time.perf_counter(), 0.0
+                for chosen in torch.randperm(len(data), device=place).split(batch_size):
+                    batch = data[chosen] if visit is None else visit(data[chosen])
+                    weight.fill_(weight_at(step))
+                    step += 1
+                    loss = _step(svi, batch, step)
+                    epoch_loss += loss
+                    bar.update()
+                    if on_step is not None and step % steps_per_epoch:  # the epoch's last step is reported below
+                        on_step(step, {"loss": loss / len(batch)})
+                metrics: Metrics = {"epoch": epoch, "step": step, "loss": epoch_loss / len(data)}
+                metrics["kl_weight"] = weight.item()
+                metrics |= _optimizer_metrics(one)
+                if validation is not None:
+                    metrics |= _validate(*announced, validation, batch_size=max(batch_size, 1000))
+                metrics["seconds"] = time.perf_counter() - started
+                history.append(metrics)
+                bar.set_description(f"epoch {epoch}/{epochs}, loss {metrics['loss']:.2f} nats per image")
+                write(metrics)
+                if on_step is not None:
+                    on_step(step, metrics)
+
+                full_loss = -math.inf  # without validation images, the latest state is the best
+                if validation is not None:
+                    full_loss = metrics["validation_distortion"] + warmup.weight * metrics["validation_rate"]
+                if full_loss < best_loss or validation is None:
+                    best_loss, best_epoch, best_state, waited = full_loss, epoch, get_state(modules, store), 0
+                elif step >= warmup.length(steps_per_epoch):
+                    waited += 1
+                if patience is not None and waited >= patience:
+                    break
+        finally:  # also after an error or an interrupt: the pair is left in its best state
+            set_state(modules, store, best_state)
+    if not is_bound(model, guide):
+        model, guide = with_store(model, trained), with_store(guide, trained)
+    return Fit(model, guide, history, best_state, best_epoch, stopped_early=epoch < epochs)
+
+
+def _check(data: Tensor, validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None) -> None:
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("number of images", len(data))):
+        if value < 1:
+            raise ValueError(f"Expected {name} >= 1; got {value}.")
+    if patience is not None and (patience < 1 or validation is None):
+        raise ValueError(
+            f"Expected patience >= 1 together with validation images; got patience={patience} "
+            f"{'without them' if validation is None else ''}. Give validation=..., or leave patience out."
+        )
+    for name, images in (("data", data), ("validation", validation)):
+        if images is not None and images.is_floating_point() and not images.isfinite().all():
+            raise ValueError(
+                f"Expected finite values in {name}; got {int((~images.isfinite()).sum()):,} NaN or infinite ones. "
+                f"Remove or replace them."
+            )
+
+
+def _device(device: str | torch.device, data: Tensor, *, movable: bool) -> torch.device:
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda") if torch.cuda.is_available() and movable else data.device
+
+
+@contextmanager
+def _train_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
+    before = {m: m.training for module in modules.values() for m in module.modules()}
+    for module in modules.values():
+        module.train()
+    try:
+        yield
+    finally:
+        for m, training in before.items():
+            m.training = training
+
+
+@contextmanager
+def _writer(folder: str | Path | None) -> Iterator[Callable[[Metrics], None]]:
+    if folder is None:
+        yield lambda metrics: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            'Expected the package tensorboard; got none. Run pip install "pyro-vae[tensorboard]".'
+        ) from error
+    with SummaryWriter(str(folder)) as writer:
+
+        def write(metrics: Metrics) -> None:
+            for name, value in metrics.items():
+                writer.add_scalar(name, value, int(metrics["step"]))
+
+        yield write
+
+
+def _require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
+    """Run the pair once, so that what is wrong with it shows before training, and see that it has parameters."""
+    with evaluating(model, guide), poutine.trace(param_only=True) as capture:
+        guide_trace = poutine.trace(guide).get_trace(batch)
+        poutine.replay(model, trace=guide_trace)(batch)
+    if not any(site["type"] == "param" and site["value"].requires_grad for site in capture.trace.nodes.values()):
+        raise ValueError(
+            "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "
+            "an nn.Module or PyroModule that has parameters, or functions that call pyro.module or pyro.param."
+        )
+
+
+def _finite(objective: ELBO) -> Callable[..., float]:
+    """The objective's ``loss_and_grads``, stopped between the loss and the optimizer when the loss is not finite."""
+
+    def loss_and_grads(model: Callee, guide: Callee, x: Tensor) -> float:
+        loss: float = torch_item(objective.loss_and_grads(model, guide, x))
+        if not math.isfinite(loss):
+            raise NonFiniteLoss(f"the loss is {loss}")
+        return loss
+
+    return loss_and_grads
+
+
+def _step(svi: SVI, batch: Tensor, step: int) -> float:
+    """One step of SVI; a failure that comes from non-finite numbers says so, with the sites that have them."""
+    try:
+        loss: float = svi.step(batch)
+        return loss
+    except (NonFiniteLoss, NonFiniteGradient, ValueError) as error:  # ValueError: Pyro's check of parameters and data
+        sites = _non_finite_sites(svi.model, svi.guide, batch)
+        if isinstance(error, ValueError) and not sites:
+            raise
+        where = f"at the sites {sites}" if sites else "at no site: it is the gradient alone"
+        raise NonFiniteLoss(
+            f"Expected a finite loss and gradient; at step {step} got log-probabilities that are NaN or infinite "
+            f"{where}. The last good state is kept. Try a lower learning rate, clip_norm, or a lower bound on the scales."
+        ) from error
+
+
+def _non_finite_sites(model: Callee, guide: Callee, batch: Tensor) -> list[str]:
+    # Validation would stop at the first bad parameter; without it every site can be looked at.
+    with torch.no_grad(), pyro.validation_enabled(False):
+        guide_trace = poutine.trace(guide).get_trace(batch)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
+        return sorted(
+            {
+                name
+                for trace in (guide_trace, model_trace)
+                for name, site in sample_sites(trace)
+                if not site["fn"].log_prob(site["value"]).isfinite().all()
+            }
+        )
+
+
+def _optimizer_metrics(one: OneOptimizer) -> Metrics:
+    assert one.optimizer is not None
+    assert one.last_grad_norm is not None
+    return {"learning_rate": one.optimizer.param_groups[0]["lr"], "grad_norm": one.last_grad_norm.item()}
+
+
+def _validate(model: Callee, guide: Callee, images: Tensor, *, batch_size: int) -> Metrics:
+    """ELBO, rate and distortion from one draw for each image, the same random numbers every time."""
+    rate = distortion = 0.0
+    with evaluating(model, guide), seeded(0):
+        for batch in images.split(batch_size):
+            scores = score(model, guide, batch)
+            rate += scores.rate.sum().item()
+            distortion += scores.distortion.sum().item()
+    rate, distortion = rate / len(images), distortion / len(images)
+    return {
+        "validation_elbo": -(rate + distortion),
+        "validation_rate": rate,
+        "validation_distortion": distortion,
+    }
