@@ -1,7 +1,42 @@
 """Deep latent-variable models as Pyro model/guide pairs, with log p(x) and its error."""
 
+from . import data
+from .compare import Comparison, compare
 from .encoders import GaussianEncoder
+from .evidence import LogMarginal, log_marginal
+from .generate import reconstruct, sample
 from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from .models import VAE
 from .networks import MLP, ConvDecoder, ConvEncoder, GatedMLP
+from .objectives import KLWarmup
+from .optimizer import adam
 from .priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
+from .train import Fit, NonFiniteLoss, fit
+
+__all__ = [
+    "MLP",
+    "VAE",
+    "Bernoulli",
+    "Comparison",
+    "ConvDecoder",
+    "ConvEncoder",
+    "DiscretizedLogistic",
+    "Fit",
+    "FlowPrior",
+    "GatedMLP",
+    "Gaussian",
+    "GaussianEncoder",
+    "GaussianMixture",
+    "KLWarmup",
+    "LogMarginal",
+    "NonFiniteLoss",
+    "StandardNormal",
+    "VampPrior",
+    "adam",
+    "compare",
+    "data",
+    "fit",
+    "log_marginal",
+    "reconstruct",
+    "sample",
+]

@@ -104,6 +104,7 @@ def check_kl_weight(objective: pyro.infer.ELBO, kl_weight: KLWarmup) -> None:
             nothing.
     """
     constant_one = kl_weight.weight == 1 and not kl_weight.epochs and not kl_weight.steps
+    objective = getattr(objective, "elbo", objective)  # inside a CompiledELBO
     if isinstance(objective, pyro.infer.RenyiELBO) and not constant_one:
         raise ValueError(
             "Expected kl_weight 1 without a warm-up for RenyiELBO (IWAE), where a weight would land inside the "

@@ -1,6 +1,7 @@
 """One torch optimizer over all parameters of a Pyro pair, for use with Pyro's own `SVI`."""
 
 import copy
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -103,7 +104,7 @@ class OneOptimizer(PyroOptim):
         self._names: dict[Tensor, str] = {}
         self._state: dict[str, Any] = {"parameters": {}, "groups": None, "scheduler": None}
         self._steps = 0
-        self._overflow: Tensor | None = None  # > 0 once a gradient norm was not finite
+        self._norms: Tensor | None = None  # sum of the norms that the host has not looked at
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Take one step of the parameters given, by their `.grad`; further arguments go to the optimizer."""
@@ -126,9 +127,9 @@ class OneOptimizer(PyroOptim):
 
     def check(self) -> None:
         """Look at the gradient norms since the last look; raises `NonFiniteGradient`."""
-        if self._overflow is None or not self._overflow.item():
+        norms, self._norms = self._norms, None
+        if norms is None or math.isfinite(norms.item()):
             return
-        self._overflow = None
         bad = [name for name, p in self._params.items() if p.grad is not None and not p.grad.isfinite().all()]
         where = "in " + ", ".join(bad) if bad else f"within the last {self.check_every} steps"
         raise NonFiniteGradient(
@@ -154,7 +155,7 @@ class OneOptimizer(PyroOptim):
     def set_state(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state of `get_state`; parameters not met yet receive theirs when they are."""
         self._state = copy.deepcopy(state_dict)
-        self._overflow = None
+        self._norms = None
         if self.optimizer is not None:
             self._build()
 
@@ -163,11 +164,11 @@ class OneOptimizer(PyroOptim):
         assert self.optimizer is not None
         gradients = [p.grad for p in held if p.grad is not None]
         norm = self.last_grad_norm = get_total_norm(gradients)
-        overflow = norm.isfinite().logical_not_().to(torch.float32)
-        self._overflow = overflow if self._overflow is None else torch.maximum(self._overflow, overflow)
+        # One NaN or infinity stays in the sum, so that a single number tells of all steps since the last look.
+        self._norms = norm if self._norms is None else self._norms + norm
         self._steps += 1
         if self.check_every > 1:  # torch's fused optimizers read this: it is how GradScaler skips a step
-            self.optimizer.found_inf = overflow  # type: ignore[attr-defined]
+            self.optimizer.found_inf = norm.isfinite().logical_not().float()  # type: ignore[attr-defined]
         if self._steps % self.check_every == 0:
             self.check()
         if self.clip_norm is not None:

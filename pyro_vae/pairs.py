@@ -84,8 +84,8 @@ def _announcing(function: Callee, name: str | None) -> Callee:
 
     @functools.wraps(function)
     def announced(x: Tensor) -> Any:
-        if isinstance(owner, PyroModule):
-            return pyro_method(function.__func__)(owner, x)  # type: ignore[attr-defined]
+        if isinstance(owner, PyroModule):  # not the method itself: it may stand under an effect handler
+            return pyro_method(lambda _, x: function(x))(owner, x)
         if name is not None:
             for key, parameter in owner.named_parameters():
                 if parameter.requires_grad:
@@ -253,6 +253,28 @@ def sample_sites(trace: poutine.Trace) -> Iterator[tuple[str, Any]]:
     for name, site in trace.nodes.items():
         if site["type"] == "sample" and not site_is_subsample(site) and not site["infer"].get("_deterministic"):
             yield name, site
+
+
+def check_support(model_trace: poutine.Trace) -> None:
+    """Raise a ValueError unless the observed values lie in the support of their distributions.
+
+    Pyro checks it too, and prints the tensor; this says it in a sentence, before the first step.
+    """
+    for name, site in sample_sites(model_trace):
+        if site["is_observed"]:
+            support = site["fn"].support
+            inside = support.check(site["value"])
+            while hasattr(support, "base_constraint"):  # of one value, not of the whole event
+                support = support.base_constraint
+            if not inside.all():
+                # An event's support tells which events are wrong, not which of their values: show one between 0 and 1.
+                values = site["value"][~inside].flatten()
+                shown = values[(values != 0) & (values != 1)][:1].tolist() or values[:1].tolist()
+                raise ValueError(
+                    f"Expected data in the support of site {name!r}, {support}; got values such as "
+                    f"{shown[0]:.4g}. Grey pixels under a Bernoulli give a bound on no likelihood: binarize them "
+                    f"(binarization 'dynamic'), or take another likelihood."
+                )
 
 
 def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:

@@ -24,6 +24,7 @@ from .optimizer import MakeOptimizer, MakeScheduler, NonFiniteGradient, OneOptim
 from .pairs import (
     Callee,
     announcing,
+    check_support,
     evaluating,
     get_state,
     is_bound,
@@ -50,8 +51,8 @@ class Fit:
         model, guide: the trained pair, ready for `log_marginal`: the callables that were given, where they are methods
             of modules; for plain functions, the same functions bound to the trained parameters.
         history: one entry for each epoch, nats per image: "epoch", "step", "loss" (mean training loss at the
-            epoch's KL weight), "kl_weight" (at its end), "learning_rate", "grad_norm", "seconds", and, with validation images,
-            "validation_elbo", "validation_rate", "validation_distortion"; elbo = -(rate + distortion).
+            epoch's KL weight), "kl_weight" (at its end), "learning_rate", "grad_norm", "seconds", and, with validation
+            images, "validation_elbo", "validation_rate", "validation_distortion"; elbo = -(rate + distortion).
         state: the best state, by name: parameters and buffers of the modules behind the pair ("pair.decoder...") and
             parameters of the param store that belong to none ("param.NAME", unconstrained).
         best_epoch: the epoch of that state: the lowest validation loss at full KL weight; the last one without
@@ -91,8 +92,8 @@ def fit(
     """Train a model/guide pair with Pyro's SVI.
 
     The pair may be bound methods of an ``nn.Module`` or a ``PyroModule``, or plain functions that use ``pyro.param``
-    and ``pyro.module``. Modules end up with the best state, in the mode they were in; the caller's param store and random
-    stream are as they were before.
+    and ``pyro.module``. Modules end up with the best state, in the mode they were in; the caller's param store and
+    random stream are as they were before.
 
     Args:
         model: p(x, z), called with a batch of images (B, ...).
@@ -271,7 +272,7 @@ def _require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
     """Run the pair once, so that what is wrong with it shows before training, and see that it has parameters."""
     with evaluating(model, guide), poutine.trace(param_only=True) as capture:
         guide_trace = poutine.trace(guide).get_trace(batch)
-        poutine.replay(model, trace=guide_trace)(batch)
+        check_support(poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch))
     if not any(site["type"] == "param" and site["value"].requires_grad for site in capture.trace.nodes.values()):
         raise ValueError(
             "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "
@@ -303,7 +304,7 @@ def _step(svi: SVI, batch: Tensor, step: int) -> float:
         where = f"at the sites {sites}" if sites else "at no site: it is the gradient alone"
         raise NonFiniteLoss(
             f"Expected a finite loss and gradient; at step {step} got log-probabilities that are NaN or infinite "
-            f"{where}. The last good state is kept. Try a lower learning rate, clip_norm, or a lower bound on the scales."
+            f"{where}. The last good state is kept. Try a lower learning rate, clip_norm, or a floor under the scales."
         ) from error
 
 

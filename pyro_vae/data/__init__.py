@@ -3,17 +3,19 @@
 from pyro_vae.data.arrays import array_file
 from pyro_vae.data.digits import digits
 from pyro_vae.data.folder import image_folder
-from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, random_split
-from pyro_vae.data.sources import load
+from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, did_you_mean, random_split
+from pyro_vae.data.sources import NAMES, load
 from pyro_vae.data.static_mnist import static_mnist
 from pyro_vae.data.torchvision_sets import fashion_mnist, mnist
 
 __all__ = [
+    "NAMES",
     "Binarization",
     "Data",
     "Splits",
     "array_file",
     "binarize",
+    "did_you_mean",
     "digits",
     "fashion_mnist",
     "image_folder",

@@ -40,7 +40,7 @@ def log_marginal(
         num_samples: K, samples for each image; exactly that many are drawn.
         chunk_size: largest number of (image, sample) pairs in memory at once.
         seed: of the draws, on a random stream of their own; None draws from the global stream.
-        progress: show a progress bar.
+        progress: show a progress bar on the terminal.
 
     Returns:
         LogMarginal: log_prob, standard_error and ess of each image, (N,).
@@ -74,7 +74,14 @@ def log_marginal(
     images = min(len(x), max(1, chunk_size // min(num_samples, 64)))  # 64 samples share one pass of the encoder
     draws = min(num_samples, max(1, chunk_size // images))
     results = []
-    bar = tqdm(total=len(x) * num_samples, unit="sample", unit_scale=True, desc="log p(x)", disable=not progress)
+    bar = tqdm(
+        total=len(x) * num_samples,
+        unit="sample",
+        unit_scale=True,
+        desc="log p(x)",
+        disable=None if progress else True,
+        leave=False,
+    )
     with seeded(seed), evaluating(model, guide), bar:
         log_weights = particle_log_weights(model, guide, x)
         for batch in x.split(images):

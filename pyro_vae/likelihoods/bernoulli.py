@@ -31,6 +31,7 @@ class Bernoulli(Likelihood):
     """
 
     support = constraints.boolean
+    accepts = "pixels that are 0 or 1"
     cure = (
         "Grey pixels under a Bernoulli give a bound on no likelihood: binarize the data (binarization "
         "'dynamic', 'static' or 'threshold'), or take DiscretizedLogistic or Gaussian."

@@ -30,9 +30,6 @@ class Levels(constraints.Constraint):
         # 1e-3 of a level: far above the rounding of k / 255 in float32, far below the next level.
         return ((steps - steps.round()).abs() < 1e-3) & (value > -0.5 / self.levels) & (value < 1 + 0.5 / self.levels)
 
-    def __str__(self) -> str:
-        return f"{{0, 1/{self.levels - 1}, ..., 1}}"
-
 
 class DiscretizedLogisticDistribution(TorchDistribution):
     """A logistic variable rounded to the nearest of ``levels`` values in [0, 1]; edge levels hold the tails.
@@ -83,8 +80,9 @@ class DiscretizedLogisticDistribution(TorchDistribution):
         half = 0.5 / (self.levels - 1)
         upper = (value + half - self.loc) / self.scale
         lower = (value - half - self.loc) / self.scale
-        # F(b) - F(a) = F(b) (1 - F(a)) (1 - exp(a - b)): no difference of nearly equal numbers, in any tail.
-        inside = torch.log(-torch.expm1(lower - upper))
+        # F(b) - F(a) = F(b) (1 - F(a)) (1 - exp(a - b)): no difference of nearly equal numbers, in any tail. So
+        # b - a = w / scale is taken from its formula, too: far from loc the rounded b and a are equal.
+        inside = torch.log(-torch.expm1(-2 * half / self.scale))
         log_below, log_above = functional.logsigmoid(upper), functional.logsigmoid(-lower)
         is_first, is_last = value < half, value > 1 - half
         return torch.where(is_first, log_below, torch.where(is_last, log_above, log_below + log_above + inside))
@@ -125,6 +123,7 @@ class DiscretizedLogistic(Likelihood):
         self.levels = levels
         self.min_scale = min_scale / (levels - 1)
         self.support = Levels(levels)
+        self.accepts = f"pixels that are multiples of 1/{levels - 1} in [0, 1]"
 
     def forward(self, features: Tensor) -> dist.Distribution:
         loc, raw = self.split(features)

@@ -33,6 +33,7 @@ class Gaussian(Likelihood):
     """
 
     support = constraints.real
+    accepts = "finite real values"
     cure = "Remove or replace the values that are not finite."
 
     def __init__(

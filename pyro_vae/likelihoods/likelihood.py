@@ -21,7 +21,8 @@ class Likelihood(nn.Module):
     """
 
     support: Constraint
-    cure: str  # what to do with data outside the support
+    accepts: str  # the support in words
+    cure: str  # what to do with other data
 
     def __init__(self, event_shape: Shape, features_per_value: int = 1) -> None:
         super().__init__()
@@ -43,7 +44,7 @@ class Likelihood(nn.Module):
         if not valid.all():
             bad = x[~valid]
             raise ValueError(
-                f"Expected values in {self.support} for {type(self).__name__}; got {bad.numel():,} others, such "
+                f"Expected {self.accepts} for {type(self).__name__}; got {bad.numel():,} other values, such "
                 f"as {bad.flatten()[0].item():.4g}. {self.cure}"
             )
 

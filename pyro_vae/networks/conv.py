@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -32,8 +33,10 @@ class ConvEncoder(Network):
         first, height, width = image_shape(self.in_shape, "in_shape")
         top, left = halvings(height, len(channels))[-1], halvings(width, len(channels))[-1]
         widths = [first, *channels]
-        layers: list[nn.Module] = [nn.Flatten(1, -3)] if len(self.in_shape) > 3 else []
-        for before, after in zip(widths, widths[1:], strict=False):
+        layers: list[nn.Module] = []
+        if len(self.in_shape) != 3:
+            layers = [nn.Flatten(), nn.Unflatten(1, (first, height, width))]
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), nn.ReLU()]
         head = nn.Linear(widths[-1] * top * left, math.prod(self.out_shape))
         self.layers = nn.Sequential(*layers, nn.Flatten(), head)
@@ -61,13 +64,14 @@ class ConvDecoder(Network):
         last, height, width = image_shape(self.out_shape, "out_shape")
         # Sides of the maps, smallest first; an odd side needs no output padding to be reached.
         tall, wide = halvings(height, len(channels))[::-1], halvings(width, len(channels))[::-1]
-        start = [channels[0] if channels else last, tall[0], wide[0]]
+        widths = [*channels, last]
+        start = [widths[0], tall[0], wide[0]]
         layers: list[nn.Module] = [
             nn.Flatten(),
             nn.Linear(math.prod(self.in_shape), math.prod(start)),
             nn.Unflatten(1, start),
         ]
-        for i, (before, after) in enumerate(zip(channels, [*channels[1:], last], strict=True)):
+        for i, (before, after) in enumerate(itertools.pairwise(widths)):
             padding = (1 - tall[i + 1] % 2, 1 - wide[i + 1] % 2)
             layers += [nn.ReLU(), nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=padding)]
         self.layers = nn.Sequential(*layers)

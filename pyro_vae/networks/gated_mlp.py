@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -43,5 +44,5 @@ class GatedMLP(Network):
     def __init__(self, in_shape: Shape, out_shape: Shape, hidden: Sequence[int] = (300, 300)) -> None:
         super().__init__(in_shape, out_shape)
         widths = [math.prod(self.in_shape), *hidden]
-        gated = [GatedLinear(before, after) for before, after in zip(widths, widths[1:], strict=False)]
+        gated = [GatedLinear(before, after) for before, after in itertools.pairwise(widths)]
         self.layers = nn.Sequential(nn.Flatten(), *gated, nn.Linear(widths[-1], math.prod(self.out_shape)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 
@@ -35,7 +36,7 @@ class MLP(Network):
         super().__init__(in_shape, out_shape)
         widths = [math.prod(self.in_shape), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), activation()]
         layers.append(nn.Linear(widths[-1], math.prod(self.out_shape)))
         self.layers = nn.Sequential(*layers)

@@ -7,6 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from .mixture import mixture
+
 
 class GaussianMixture(nn.Module):
     """p(z) = sum_c w_c Normal(z; m_c, diag(s_c^2)), all of it learned: several clusters of latents.
@@ -35,7 +37,7 @@ class GaussianMixture(nn.Module):
 
     def forward(self) -> dist.Distribution:
         components = dist.Normal(self.loc, 1e-3 + functional.softplus(self.raw_scale)).to_event(1)
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), components)
+        return mixture(self.logits, components)
 
     def extra_repr(self) -> str:
         components, dim = self.loc.shape

@@ -8,6 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from .mixture import mixture
+
 
 class VampPrior(nn.Module):
     """p(z) = sum_c w_c q(z|u_c): the encoder applied to learned pseudo-inputs u_c, with learned weights.
@@ -17,8 +19,8 @@ class VampPrior(nn.Module):
     Args:
         encoder: the encoder of the same model; shared, not copied.
         pseudo_inputs: (C, *event_shape), where the pseudo-inputs start: images of the training data.
-        num_components: if given, a random choice of that many rows of pseudo_inputs, so that the whole training
-            set can be passed.
+        num_components: C, that many rows of pseudo_inputs at random, so that the whole training set can be passed;
+            by default 500, or all of them where there are fewer.
         seed: of that choice; the global random state is not touched.
 
     Raises:
@@ -42,7 +44,7 @@ class VampPrior(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        count = len(pseudo_inputs) if num_components is None else num_components
+        count = min(500, len(pseudo_inputs)) if num_components is None else num_components
         if not 1 <= count <= len(pseudo_inputs):
             raise ValueError(
                 f"Expected num_components from 1 to {len(pseudo_inputs):,}, the number of pseudo_inputs; got "
@@ -54,7 +56,7 @@ class VampPrior(nn.Module):
         self.logits = nn.Parameter(torch.zeros(count))
 
     def forward(self) -> dist.Distribution:
-        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), self.encoder(self.pseudo_inputs))
+        return mixture(self.logits, self.encoder(self.pseudo_inputs))
 
     def extra_repr(self) -> str:
         return f"num_components={len(self.logits)}"

@@ -1,0 +1,58 @@
+"""The command line: ``pyro-vae train | evaluate | compare | sample | reconstruct``."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+import warnings
+from collections.abc import Sequence
+
+from .commands import compare, evaluate, reconstruct, sample, train
+from .options import Parser, fail, named
+from .train import NonFiniteLoss
+
+COMMANDS = {"train": train, "evaluate": evaluate, "compare": compare, "sample": sample, "reconstruct": reconstruct}
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep freed memory for the next tensor instead of returning it to the system each time.
+
+    Where getting it back is slow (virtual machines above all), page faults otherwise cost several times the arithmetic.
+    Done by the command line alone, which owns its process; without glibc nothing happens.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h
+    with contextlib.suppress(OSError, AttributeError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_threshold, 2**30)
+        mallopt(trim_threshold, 2**31 - 1)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; exits with code 2 and one line on standard error if the input is wrong."""
+    keep_freed_memory()
+    arguments = [named(word) for word in (sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a user's own classes, by import path from the working directory
+    try:
+        parser = Parser(
+            prog="pyro-vae", description="Deep latent-variable models in Pyro, with log p(x) and its error."
+        )
+        subcommands = parser.add_subcommands(dest="command", metavar="COMMAND", title="commands")
+        for name, command in COMMANDS.items():
+            subparser = Parser(description=command.run.__doc__)
+            command.add_options(subparser, arguments if arguments[0] == name else [])
+            subcommands.add_subcommand(name, subparser, help=command.run.__doc__)
+        chosen = parser.parse_args(arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            COMMANDS[chosen.command].run(chosen[chosen.command])
+    except (ValueError, OSError, ImportError, NonFiniteLoss) as error:
+        fail(" ".join(str(error).split()))
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"pyro-vae: warning: {message}", file=sys.stderr)

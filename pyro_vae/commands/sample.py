@@ -1,0 +1,30 @@
+"""pyro-vae sample"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jsonargparse import Namespace
+
+from .. import plots, runs
+from ..generate import sample
+from ..loading import choose_device, load_run
+from ..options import Parser, add_picture_options, save_picture
+
+
+def add_options(parser: Parser, arguments: Sequence[str]) -> None:
+    """Options of this command."""
+    add_picture_options(parser, "--num-samples", "Images to draw.")
+
+
+def run(chosen: Namespace) -> None:
+    """Draw images from a trained model: means of p(x|z) for z from the prior."""
+    folder = runs.require_run(chosen.run)
+    if chosen.num_samples < 1:
+        raise ValueError(f"Expected --num-samples >= 1; got {chosen.num_samples}.")
+    module, about = load_run(folder, choose_device(chosen.device))
+    like = torch.zeros(chosen.num_samples, *about["event_shape"], device=choose_device(chosen.device))
+    _, means = sample(module.model, like, seed=chosen.seed)
+    figure = plots.image_grid(means, title="samples, means of p(x|z)")
+    save_picture(figure, folder / "samples.png", out=chosen.out, overwrite=chosen.overwrite)

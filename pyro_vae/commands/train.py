@@ -1,0 +1,130 @@
+"""pyro-vae train"""
+
+from __future__ import annotations
+
+import functools
+import math
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from jsonargparse import Namespace
+
+from .. import plots, runs, settings
+from ..data import Data
+from ..loading import choose_device, command_line, few_threads, load_data, part_settings
+from ..networks import count_parameters
+from ..objectives import KLWarmup
+from ..optimizer import adam
+from ..options import Parser, add_training_options, dump, part_names
+from ..pairs import seeded
+from ..train import fit
+
+
+def add_options(parser: Parser, arguments: Sequence[str]) -> None:
+    """Options of this command; those of the parts depend on the arguments."""
+    add_training_options(parser, part_names(arguments))
+
+
+def run(chosen: Namespace) -> None:
+    """Train one model; writes a run folder with settings, weights, metrics and figures."""
+    folder = Path(chosen.out or f"runs/{_label(chosen)}-seed{chosen.seed}")
+    dataset = load_data(chosen)
+    print(f"data   {dataset.protocol}")
+    train_run(chosen, dataset, folder, verbose=True)
+    print(f"\nsaved in {folder}\nnext   pyro-vae evaluate {folder}")
+
+
+def _label(config: Namespace) -> str:
+    part = "prior" if "prior" in config else "model"
+    return f"{Path(config.data).stem}-{config[part]['name'].rpartition('.')[2]}"
+
+
+def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) -> None:
+    """Train the model of the settings and write its run folder; after an interrupt, with its best state so far."""
+    device = choose_device(config.device)
+    with seeded(config.seed):
+        train = dataset.train if dataset.visit is None else dataset.visit(dataset.train)
+    module = settings.build(
+        part_settings(config),
+        event_shape=dataset.event_shape,
+        latent_dim=config.latent_dim,
+        mean=dataset.train.mean(0),
+        pseudo_inputs=train,
+        seed=config.seed,
+    )
+    if check := getattr(getattr(module, "likelihood", None), "check", None):
+        for images in (train, dataset.validation, dataset.test):
+            check(images)
+    folder = runs.new_folder(folder, overwrite=config.overwrite)
+    if verbose:
+        described = ", ".join(str(config[part]["name"]) for part in settings.PARTS if part in config)
+        print(f"model  {described}: {count_parameters(module):,} parameters, on {device}")
+    (folder / "settings.yaml").write_text(dump(config))
+    total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size) if config.batch_size > 0 else 1
+    decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(1, total_steps))
+    finished = False
+    try:
+        with few_threads(module):
+            result = fit(
+                module.model,
+                module.guide,
+                dataset,
+                objective=settings.build_objective(config.objective.as_dict()),
+                optimizer=adam(config.learning_rate),
+                scheduler=decay if config.learning_rate_decay == "cosine" else None,
+                clip_norm=config.clip_norm,
+                epochs=config.epochs,
+                batch_size=config.batch_size,
+                kl_weight=KLWarmup(epochs=config.kl_warmup, weight=config.kl_weight),
+                patience=config.patience,
+                device=device,
+                seed=config.seed,
+                on_step=_Recorder(folder, config.epochs, loud=verbose and not sys.stderr.isatty()),
+                tensorboard=folder / "tensorboard" if config.tensorboard else None,
+            )
+        finished = True
+    finally:  # also after an interrupt or an error: the module holds its best state
+        if (folder / "metrics.jsonl").exists():
+            runs.save_weights(folder, module)
+            about = {
+                "protocol": dataset.protocol,
+                "event_shape": list(dataset.event_shape),
+                "num_train": len(dataset.train),
+                "finished": finished,
+                "command": command_line(),
+            }
+            runs.write_json(folder / "run.json", about | runs.environment(device))
+        else:  # not one epoch, nothing to keep
+            shutil.rmtree(folder)
+    best = result.history[result.best_epoch - 1]
+    plots.training_curves(result.history, title=folder.name).savefig(folder / "training.png", dpi=150)
+    if verbose:
+        stopped = "stopped early" if result.stopped_early else "all epochs done"
+        print(
+            f"best   epoch {result.best_epoch} of {len(result.history)} ({stopped}): validation ELBO "
+            f"{best['validation_elbo']:.2f} nats per image (rate {best['validation_rate']:.2f}, distortion "
+            f"{best['validation_distortion']:.2f})"
+        )
+
+
+class _Recorder:
+    """Writes each epoch's metrics to the run, and now and then to a terminal that shows no progress bar."""
+
+    def __init__(self, folder: Path, epochs: int, *, loud: bool) -> None:
+        self.folder, self.epochs, self.loud, self.shown = folder, epochs, loud, -math.inf
+
+    def __call__(self, step: int, metrics: dict[str, float]) -> None:
+        if "epoch" not in metrics:
+            return
+        runs.append_metrics(self.folder, metrics)
+        if self.loud and (time.monotonic() - self.shown > 10 or metrics["epoch"] == self.epochs):
+            self.shown = time.monotonic()
+            print(
+                f"epoch {metrics['epoch']:.0f}/{self.epochs}: loss {metrics['loss']:.2f}, validation ELBO "
+                f"{metrics['validation_elbo']:.2f} nats per image",
+                flush=True,
+            )

@@ -1,0 +1,143 @@
+"""Steps of SVI that stop where numbers are not finite and say which, without waiting for a GPU at each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO, SVI
+from torch import Tensor
+
+from .compiled import CompiledELBO
+from .optimizer import NonFiniteGradient, OneOptimizer
+from .pairs import Callee, sample_sites
+
+
+class NonFiniteLoss(FloatingPointError):
+    """The loss or its gradient became NaN or infinite; the pair keeps its last good state."""
+
+
+class Steps:
+    """Takes steps of SVI and reads their losses so many at a time.
+
+    Reading a loss makes the host wait for the device. Until then a step whose loss or gradient is not finite changes no
+    parameter: `OneOptimizer`, with the same ``check_every``, skips it on the device.
+
+    Args:
+        batch_of: the batch for a tensor of indices of images.
+        full_batch: a `CompiledELBO` is used for batches of this size, and its plain objective for others: the last,
+            smaller batch of an epoch is not worth a graph of its own.
+        read_every: how many losses are read at a time; 1 stops before a step that is not finite.
+
+    Attributes:
+        taken: number of steps so far.
+    """
+
+    def __init__(
+        self,
+        model: Callee,
+        guide: Callee,
+        optimizer: OneOptimizer,
+        objective: ELBO,
+        batch_of: Callable[[Tensor], Tensor],
+        *,
+        full_batch: int,
+        read_every: int = 1,
+    ) -> None:
+        self.svi = SVI(model, guide, optimizer, objective.loss, loss_and_grads=self._loss_and_grads)
+        self.optimizer, self.objective, self.batch_of = optimizer, objective, batch_of
+        self.plain = objective.elbo if isinstance(objective, CompiledELBO) else objective
+        self.full_batch, self.read_every = full_batch, read_every
+        self.taken = 0
+        self._chosen: list[Tensor] = []  # images of each step not read yet
+        self._losses: list[Tensor | float] = []
+
+    def take(self, chosen: Tensor) -> list[float]:
+        """One step for the images chosen, (B,); returns the losses read now, nats summed over the images of each step.
+
+        Raises:
+            NonFiniteLoss: the loss or gradient of a step not read before is NaN or infinite.
+        """
+        batch = self.batch_of(chosen)
+        self.taken += 1
+        self._chosen.append(chosen)
+        try:
+            self.svi.step(batch)
+        except (NonFiniteLoss, NonFiniteGradient, ValueError) as error:  # ValueError: Pyro's check of parameters, data
+            step, culprit = self._find()
+            sites = self._sites(batch if culprit is chosen else self.batch_of(culprit))
+            if isinstance(error, ValueError) and not sites:
+                raise
+            raise _explained(step, sites) from error
+        return self.read() if len(self._losses) == self.read_every else []
+
+    def read(self) -> list[float]:
+        """The losses not read yet, in the order of their steps.
+
+        Raises:
+            NonFiniteLoss: one of them, or a gradient since the last reading, is NaN or infinite.
+        """
+        losses = self._floats()
+        try:
+            if self.read_every > 1:
+                self.optimizer.check()
+            if not all(map(math.isfinite, losses)):
+                raise NonFiniteGradient("not in the gradient")
+        except NonFiniteGradient as error:
+            step, culprit = self._find()
+            raise _explained(step, self._sites(self.batch_of(culprit))) from error
+        self._chosen, self._losses = [], []
+        return losses
+
+    def _loss_and_grads(self, model: Callee, guide: Callee, x: Tensor) -> float:
+        objective = self.objective if len(x) == self.full_batch else self.plain
+        loss = objective.loss_and_grads(model, guide, x)
+        if self.read_every == 1:
+            loss = float(loss)
+            if not math.isfinite(loss):
+                raise NonFiniteLoss(f"the loss is {loss}")
+        elif isinstance(loss, Tensor):
+            self.optimizer.watch(loss)
+        self._losses.append(loss)
+        return 0.0  # SVI returns it as a number, and reading the loss is left to us
+
+    def _floats(self) -> list[float]:
+        """All losses not read yet, in one transfer."""
+        device = next((loss.device for loss in self._losses if isinstance(loss, Tensor)), "cpu")
+        losses = [torch.as_tensor(loss, dtype=torch.float64, device=device) for loss in self._losses]
+        return torch.stack(losses).tolist() if losses else []
+
+    def _find(self) -> tuple[str, Tensor]:
+        """The step that is not finite, in words, and its images; those of the last step where losses do not tell."""
+        first = self.taken - len(self._chosen) + 1
+        for i, loss in enumerate(self._floats()):
+            if not math.isfinite(loss):
+                return f"step {first + i}", self._chosen[i]
+        step = f"step {self.taken}" if first == self.taken else f"one of the steps {first} to {self.taken}"
+        return step, self._chosen[-1]
+
+    def _sites(self, batch: Tensor) -> list[str]:
+        """The sites whose log-probability is not finite."""
+        # Validation would stop at the first bad parameter; without it every site can be looked at.
+        with torch.no_grad(), pyro.validation_enabled(False):
+            guide_trace = poutine.trace(self.svi.guide).get_trace(batch)
+            model_trace = poutine.trace(poutine.replay(self.svi.model, trace=guide_trace)).get_trace(batch)
+            return sorted(
+                {
+                    name
+                    for trace in (guide_trace, model_trace)
+                    for name, site in sample_sites(trace)
+                    if not site["fn"].log_prob(site["value"]).isfinite().all()
+                }
+            )
+
+
+def _explained(step: str, sites: list[str]) -> NonFiniteLoss:
+    where = f"at the sites {sites}" if sites else "at no site: it is the gradient alone"
+    return NonFiniteLoss(
+        f"Expected a finite loss and gradient; at {step} got log-probabilities that are NaN or infinite "
+        f"{where}. The last good state is kept. Try a lower learning rate, clip_norm, or a floor under the scales."
+    )

@@ -1,0 +1,39 @@
+"""Every test starts from the same seed and must leave the state of the process as it was."""
+
+import random
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from pyro.poutine.util import is_validation_enabled
+
+torch.set_num_threads(1)  # the tensors of the tests are small: more threads only wait for each other
+
+
+def global_state():
+    """What a library must not change behind its user's back."""
+    store = pyro.get_param_store()
+    return {
+        "distribution validation": pyro.distributions.is_validation_enabled(),
+        "torch distribution validation": torch.distributions.Distribution._validate_args,
+        "model validation": is_validation_enabled(),
+        "default dtype": torch.get_default_dtype(),
+        "grad mode": torch.is_grad_enabled(),
+        "inference mode": torch.is_inference_mode_enabled(),
+        "deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "deterministic cuDNN": torch.backends.cudnn.deterministic,
+        "threads": torch.get_num_threads(),
+        "param store": {name: (id(p), p._version) for name, p in store.named_parameters()},
+        "effect handlers": list(pyro.poutine.runtime._PYRO_STACK),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _same_global_state():
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (the global stream is what is fixed here)
+    torch.manual_seed(0)
+    before = global_state()
+    yield
+    assert global_state() == before

@@ -1,0 +1,379 @@
+"""THE list: every contract test runs over the parts and pairs named here. A new part is one line."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro.nn import PyroModule, PyroParam, pyro_method
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from pyro_vae import (
+    MLP,
+    VAE,
+    Bernoulli,
+    ConvDecoder,
+    ConvEncoder,
+    DiscretizedLogistic,
+    FlowPrior,
+    GatedMLP,
+    Gaussian,
+    GaussianEncoder,
+    GaussianMixture,
+    StandardNormal,
+    VampPrior,
+)
+
+small_mlp = functools.partial(MLP, hidden=(7,))
+
+# name: (dim) -> prior
+PRIORS: dict[str, Callable[[int], nn.Module]] = {
+    "StandardNormal": StandardNormal,
+    "GaussianMixture": functools.partial(GaussianMixture, num_components=3),
+    "VampPrior": lambda dim: VampPrior(GaussianEncoder(3, dim, network=small_mlp), torch.randn(4, 3)),
+    "FlowPrior": functools.partial(FlowPrior, num_transforms=3, hidden=(8,)),
+}
+
+# name: (event_shape) -> likelihood
+LIKELIHOODS: dict[str, Callable[[Any], nn.Module]] = {
+    "Bernoulli": Bernoulli,
+    "Gaussian, fixed": functools.partial(Gaussian, scale=0.7),
+    "Gaussian, shared": functools.partial(Gaussian, scale="shared"),
+    "Gaussian, per pixel": functools.partial(Gaussian, scale="per-pixel"),
+    "DiscretizedLogistic": DiscretizedLogistic,
+    "DiscretizedLogistic, 5 levels": functools.partial(DiscretizedLogistic, levels=5),
+}
+
+# name: (event_shape, latent_dim) -> encoder
+ENCODERS: dict[str, Callable[[Any, int], nn.Module]] = {
+    "GaussianEncoder": functools.partial(GaussianEncoder, network=small_mlp),
+    "GaussianEncoder, gated": functools.partial(GaussianEncoder, network=functools.partial(GatedMLP, hidden=(7,))),
+}
+
+# name: (in_shape, out_shape) -> network, and the shapes it is tried with
+NETWORKS: dict[str, tuple[Callable[[Any, Any], nn.Module], tuple[int, ...], tuple[int, ...]]] = {
+    "MLP": (small_mlp, (1, 3, 5), (2, 4)),
+    "MLP, linear": (functools.partial(MLP, hidden=()), (6,), (3,)),
+    "GatedMLP": (functools.partial(GatedMLP, hidden=(9, 7)), (2, 6), (3, 2)),
+    "ConvEncoder": (functools.partial(ConvEncoder, channels=(3, 4)), (2, 9, 6), (2, 5)),
+    "ConvEncoder, leading size": (functools.partial(ConvEncoder, channels=(3,)), (2, 3, 4, 6), (5,)),
+    "ConvDecoder": (functools.partial(ConvDecoder, channels=(4, 3)), (5,), (2, 9, 6)),
+    "ConvDecoder, leading size": (functools.partial(ConvDecoder, channels=(4,)), (2, 3), (2, 1, 5, 4)),
+}
+
+
+@torch.no_grad()
+def stirred(module: nn.Module, *, scale: float = 0.2) -> nn.Module:
+    """The module with all its parameters moved away from where they start, where much is zero or symmetric."""
+    for parameter in module.parameters():
+        parameter += scale * torch.randn_like(parameter)
+    return module
+
+
+# Pairs
+
+
+@dataclass
+class Pair:
+    """A model/guide pair with images for it, and log p(x) of each where it is known."""
+
+    model: Callable[[Tensor], Any]
+    guide: Callable[[Tensor], Any]
+    x: Tensor
+    log_prob: Tensor | None = None
+
+
+def patterns(count: int, event_shape: tuple[int, ...]) -> Tensor:
+    """Binary images (count, *event_shape) of three kinds, with a few pixels flipped: something to learn."""
+    kinds = (torch.rand(3, *event_shape) < 0.5).float()
+    flipped = (torch.rand(count, *event_shape) < 0.05).float()
+    return (kinds[torch.arange(count) % 3] - flipped).abs()
+
+
+class Own(nn.Module):
+    """A user's model: it inherits nothing of this library."""
+
+    def __init__(self):
+        super().__init__()
+        self.encode = nn.Sequential(nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, 4))
+        self.decode = nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 12))
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Bernoulli(logits=self.decode(z)).to_event(1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            loc, log_scale = self.encode(x).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+class TwoLevel(nn.Module):
+    """z2 -> z1 -> x, with the guide q(z1|x) q(z2|z1)."""
+
+    def __init__(self):
+        super().__init__()
+        self.p1, self.px = nn.Linear(2, 6), nn.Linear(3, 12)
+        self.q1, self.q2 = nn.Linear(12, 6), nn.Linear(3, 4)
+
+    def normal(self, h):
+        loc, log_scale = h.chunk(2, -1)
+        return dist.Normal(loc, log_scale.exp()).to_event(1)
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z2 = pyro.sample("z2", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            z1 = pyro.sample("z1", self.normal(self.p1(z2)))
+            return pyro.sample("x", dist.Bernoulli(logits=self.px(z1)).to_event(1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z1 = pyro.sample("z1", self.normal(self.q1(x)))
+            pyro.sample("z2", self.normal(self.q2(z1)))
+
+
+class Pyronic(PyroModule):
+    """A PyroModule whose methods are decorated as Pyro's documentation says."""
+
+    def __init__(self):
+        super().__init__()
+        self.encode = PyroModule[nn.Linear](12, 4)
+        self.decode = nn.Linear(2, 12)
+        self.width = PyroParam(torch.tensor(0.5), constraint=constraints.positive)
+
+    @pyro_method
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Bernoulli(logits=self.decode(z)).to_event(1), obs=x)
+
+    @pyro_method
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            loc, log_scale = self.encode(x).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, self.width * log_scale.exp()).to_event(1))
+
+
+class Undecorated(PyroModule):
+    """A PyroModule with plain methods, which Pyro's own SVI silently does not train."""
+
+    def __init__(self):
+        super().__init__()
+        self.encode, self.decode = nn.Linear(12, 4), nn.Linear(2, 12)
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Bernoulli(logits=self.decode(z)).to_event(1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            loc, log_scale = self.encode(x).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+class OnlyMatrices(nn.Module):
+    """A pair that does not broadcast over particles: its convolution takes four dimensions and no more."""
+
+    def __init__(self):
+        super().__init__()
+        self.encode = nn.Conv2d(1, 4, kernel_size=(3, 4))
+        self.decode = nn.ConvTranspose2d(2, 1, kernel_size=(3, 4))
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            logits = self.decode(z[:, :, None, None])
+            return pyro.sample("x", dist.Bernoulli(logits=logits).to_event(3), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            loc, log_scale = self.encode(x)[:, :, 0, 0].chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+class FirstColumn(nn.Module):
+    """A pair that runs under a particle plate, but takes particles for columns there: wrong without any error."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.5, -0.7]))
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Normal(z[:, :1] * self.weight, 1.0).to_event(1), obs=x)
+
+    def guide(self, x):
+        precision = 1 + self.weight.square().sum()
+        loc = torch.stack([x @ self.weight / precision, torch.zeros(len(x))], -1)
+        scale = torch.stack([precision.rsqrt(), torch.ones(())])
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(loc, scale).to_event(1))
+
+    def log_prob(self, x):
+        weight = self.weight.detach()
+        return dist.MultivariateNormal(torch.zeros(2), torch.eye(2) + weight.outer(weight)).log_prob(x)
+
+
+class InnerPlate(nn.Module):
+    """Pixels in a plate of their own at dim -2, left of the images, where the estimators' particles would stand."""
+
+    def __init__(self):
+        super().__init__()
+        self.encode, self.decode = nn.Linear(12, 2), nn.Linear(1, 12)
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with pyro.plate("pixels", 12, dim=-2):
+                return pyro.sample("x", dist.Bernoulli(logits=self.decode(z[..., None]).mT), obs=x.mT)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            loc, log_scale = self.encode(x).unbind(-1)
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()))
+
+
+class LinearGaussian(nn.Module):
+    """z ~ Normal(0, I), x ~ Normal(W z + b, s^2 I): posterior and log p(x) are known in closed form."""
+
+    def __init__(self, dim=5, latent_dim=2, *, width=1.4):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(dim, latent_dim))
+        self.bias = nn.Parameter(torch.randn(dim))
+        self.log_scale = nn.Parameter(torch.tensor(-0.4))
+        self.width = width
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(self.weight.shape[1]), 1.0).to_event(1))
+            px = dist.Normal(z @ self.weight.T + self.bias, self.log_scale.exp()).to_event(1)
+            return pyro.sample("x", px, obs=x)
+
+    def posterior(self, x):
+        noise = (2 * self.log_scale).exp()
+        precision = torch.eye(self.weight.shape[1]) + self.weight.T @ self.weight / noise
+        loc = torch.linalg.solve(precision, (x - self.bias) @ self.weight / noise, left=False)
+        return dist.MultivariateNormal(loc, precision_matrix=precision)
+
+    def mediocre_posterior(self, x):
+        """Right mean, no correlations, and too wide."""
+        exact = self.posterior(x)
+        return dist.Normal(exact.loc, self.width * exact.variance.sqrt()).to_event(1)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", self.posterior(x))
+
+    def mediocre_guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", self.mediocre_posterior(x))
+
+    @torch.no_grad()
+    def log_prob(self, x):
+        """log p(x) in float64."""
+        weight, bias, noise = self.weight.double(), self.bias.double(), (2 * self.log_scale.double()).exp()
+        covariance = weight @ weight.T + noise * torch.eye(len(bias)).double()
+        return dist.MultivariateNormal(bias, covariance).log_prob(x.double())
+
+    @torch.no_grad()
+    def elbo(self, x):
+        """E[ELBO] of the mediocre guide: log p(x) - KL(q || posterior)."""
+        q, exact = self.mediocre_posterior(x), self.posterior(x)
+        full = dist.MultivariateNormal(q.base_dist.loc, torch.diag_embed(q.base_dist.scale.square()))
+        return self.log_prob(x) - torch.distributions.kl_divergence(full, exact).double()
+
+
+def bound(module: nn.Module, event_shape: tuple[int, ...] = (12,)) -> Pair:
+    return Pair(module.model, module.guide, patterns(24, event_shape))
+
+
+def vae(prior: str, *, likelihood: Any = Bernoulli, latent_dim: int = 2) -> Pair:
+    """A VAE with the prior of that name."""
+    encoder = GaussianEncoder((3, 4), latent_dim, network=small_mlp)
+    x = patterns(24, (3, 4))
+    # This library's VampPrior holds the encoder of the same model.
+    pz = VampPrior(encoder, x, num_components=4) if prior == "VampPrior" else PRIORS[prior](latent_dim)
+    px = likelihood((3, 4))
+    return bound(VAE(pz, encoder, small_mlp(latent_dim, px.feature_shape), px), (3, 4))
+
+
+def functions_with_modules() -> Pair:
+    """Plain functions that announce their modules themselves."""
+    encode, decode = nn.Linear(12, 4), nn.Linear(2, 12)
+
+    def model(x):
+        pyro.module("decode", decode)
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Bernoulli(logits=decode(z)).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.module("encode", encode)
+        with pyro.plate("data", len(x), dim=-1):
+            loc, log_scale = encode(x).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+    return Pair(model, guide, patterns(24, (12,)))
+
+
+def functions_with_params() -> Pair:
+    """Plain functions whose parameters live in the param store alone, one of them under a constraint."""
+
+    def model(x):
+        weight = pyro.param("weight", lambda: 0.1 * torch.randn(2, 12))
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+            return pyro.sample("x", dist.Bernoulli(logits=z @ weight).to_event(1), obs=x)
+
+    def guide(x):
+        weight = pyro.param("q_weight", lambda: 0.1 * torch.randn(12, 2))
+        scale = pyro.param("q_scale", torch.tensor([0.5, 2.0]), constraint=constraints.positive)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x @ weight, scale).to_event(1))
+
+    return Pair(model, guide, patterns(24, (12,)))
+
+
+def linear_gaussian(guide: str = "guide") -> Pair:
+    module = LinearGaussian()
+    x = module.bias.detach() + 2 * torch.randn(24, 5)
+    return Pair(module.model, getattr(module, guide), x, module.log_prob(x))
+
+
+def first_column() -> Pair:
+    module = FirstColumn()
+    x = 1.5 * torch.randn(24, 2)
+    return Pair(module.model, module.guide, x, module.log_prob(x).double())
+
+
+def separate_modules() -> Pair:
+    """Model and guide as methods of two modules."""
+    first, second = Own(), Own()
+    del first.encode, second.decode
+    return Pair(first.model, second.guide, patterns(24, (12,)))
+
+
+# name: () -> Pair
+PAIRS: dict[str, Callable[[], Pair]] = {
+    **{f"VAE, {prior}": functools.partial(vae, prior) for prior in PRIORS},
+    "VAE, grey levels": lambda: vae("StandardNormal", likelihood=DiscretizedLogistic),
+    "own module": lambda: bound(Own()),
+    "two levels": lambda: bound(TwoLevel()),
+    "two modules": separate_modules,
+    "PyroModule": lambda: bound(Pyronic()),
+    "PyroModule, undecorated": lambda: bound(Undecorated()),
+    "functions with pyro.module": functions_with_modules,
+    "functions with pyro.param": functions_with_params,
+    "linear Gaussian, exact guide": linear_gaussian,
+    "linear Gaussian, mediocre guide": lambda: linear_gaussian("mediocre_guide"),
+    "first column": first_column,
+    "raw convolution": lambda: bound(OnlyMatrices(), (1, 3, 4)),
+    "inner plate": lambda: bound(InnerPlate()),
+}

@@ -1,0 +1,45 @@
+"""What the README prints is true: its code runs, its tables are those of the results, its commands exist."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from pyro_vae import LogMarginal
+from pyro_vae.cli import COMMANDS
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+
+def test_python_code_runs_in_order(monkeypatch):
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
+    quick = re.sub(r"epochs=\d+", "epochs=1", re.sub(r"num_samples=\d+", "num_samples=10", code))
+    assert quick != code
+    names: dict[str, object] = {}
+    monkeypatch.setattr("builtins.print", lambda *args, **kwargs: None)
+    exec(compile(quick, "README.md", "exec"), names)
+    assert isinstance(names["evidence"], LogMarginal)
+    assert torch.isfinite(names["evidence"].log_prob).all()
+    assert set(names["evaluations"]) == {"MyVAE", "TwoLevels"}
+
+
+@pytest.mark.parametrize(("name", "lines"), [("MyVAE", 12), ("TwoLevels", 17)])
+def test_models_are_as_short_as_said(name, lines):
+    (source,) = re.findall(rf"^(class {name}.*?)(?:\n\n\S|```)", README, flags=re.DOTALL | re.MULTILINE)
+    assert len([line for line in source.splitlines() if line.strip()]) <= lines + 1  # the class line aside
+
+
+def test_tables_are_those_of_the_results():
+    tables = runpy.run_path(str(ROOT / "experiments" / "readme_tables.py"), run_name="tables")
+    assert README.count("<!-- table: ") == 2
+    assert tables["write"](README) == README, "run python experiments/readme_tables.py"
+    assert (ROOT / "experiments/results/static_mnist.md").read_text().strip() == tables["static_mnist_table"]()
+
+
+def test_commands_of_the_readme_exist():
+    commands = re.findall(r"^pyro-vae (\w+)", README, flags=re.MULTILINE)
+    assert commands
+    assert set(commands) <= set(COMMANDS)

@@ -1,0 +1,137 @@
+"""The library keeps its shape: which way imports point, what is public, and how large a file may grow."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import pyro_vae
+
+LIBRARY = Path(pyro_vae.__file__).parent
+EXPERIMENTS = Path(__file__).parent.parent / "experiments"
+
+# A module imports from lines above its own and from itself, never from its neighbours on the line.
+ORDER = """
+    networks data
+    likelihoods
+    encoders priors
+    models
+    pairs
+    objectives optimizer
+    recording generate
+    compiled
+    train evidence
+    runs compare diagnostics
+    plots report
+    settings
+    options
+    loading
+    commands
+    cli
+    __main__
+"""
+RANK = {name: line for line, names in enumerate(ORDER.split("\n")) for name in names.split()}
+
+FILES = sorted(path for path in LIBRARY.rglob("*.py") if path != LIBRARY / "__init__.py")
+
+
+def part_of(path):
+    """The first name below the package: "priors" for priors/vamp.py."""
+    return path.relative_to(LIBRARY).with_suffix("").parts[0]
+
+
+def imported_modules(path, root):
+    """Full names of all that a file imports; ``root`` is the name of the package its folder is."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = root.split(".")[: len(root.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*package, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def imported_parts(path):
+    root = ".".join(["pyro_vae", *path.parent.relative_to(LIBRARY).parts])
+    names = [name.split(".") for name in imported_modules(path, root)]
+    return {name[1] for name in names if name[0] == "pyro_vae" and len(name) > 1}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_imports_point_upwards(path):
+    part = part_of(path)
+    assert part in RANK, f"Give {part} a place in ORDER."
+    for imported in imported_parts(path) - {part}:
+        assert RANK[imported] < RANK[part], f"{part} imports {imported}"
+
+
+def test_imports_are_seen():
+    """Relative and absolute ones, of modules and of names."""
+    assert {"data", "objectives", "optimizer", "pairs"} <= imported_parts(LIBRARY / "train.py")
+    assert {"networks", "likelihoods"} <= imported_parts(LIBRARY / "likelihoods" / "bernoulli.py")
+    assert {"encoders", "priors", "pairs"} <= imported_parts(LIBRARY / "settings.py")
+    assert imported_parts(LIBRARY / "data" / "digits.py") == {"data"}
+
+
+def test_training_and_evidence_are_siblings():
+    assert "evidence" not in imported_parts(LIBRARY / "train.py")
+    for path in (LIBRARY / "evidence").glob("*.py"):
+        assert "train" not in imported_parts(path)
+
+
+def test_only_evidence_says_log_p():
+    """Nothing else defines or records a number under the name of log p(x)."""
+    for path in FILES:
+        if part_of(path) in ("networks", "likelihoods", "priors", "encoders", "models", "pairs", "objectives", "train"):
+            names = {
+                n.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, (ast.FunctionDef, ast.ClassDef))
+            }
+            assert not {name for name in names if "marginal" in name.lower() or name in ("nll", "get_nll", "log_px")}
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.rglob("*.py")), ids=lambda path: path.name)
+def test_experiments_use_public_names_only(path):
+    for name in imported_modules(path, "experiments"):
+        first, *rest = name.split(".")
+        if first == "pyro_vae":
+            assert not any(part.startswith("_") for part in rest), name
+            assert not rest or rest[0] in pyro_vae.__all__, name
+
+
+def test_public_names_are_what_the_package_imports():
+    tree = ast.parse((LIBRARY / "__init__.py").read_text())
+    imported = {alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert imported == set(pyro_vae.__all__)
+    assert all(isinstance(node, (ast.Expr, ast.Import, ast.ImportFrom, ast.Assign)) for node in tree.body)  # no logic
+
+
+LARGEST = 300  # lines of code
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_files_stay_small(path):
+    assert code_lines(path) <= LARGEST
+    assert len(path.relative_to(LIBRARY).parts) <= 2
+    assert path.stem not in ("utils", "base", "core", "common", "helpers")
+
+
+def code_lines(path):
+    """Lines that hold code: no blank ones, no comments, no docstrings."""
+    text = path.read_text()
+    documented = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
+            documented |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+    lines = enumerate(text.splitlines(), 1)
+    return sum(n not in documented and bool(line.strip()) and not line.strip().startswith("#") for n, line in lines)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_importing_changes_no_switch_of_the_process(path):
+    """No statement of a module's own level sets validation, dtypes, seeds or determinism."""
+    calls = [
+        f"line {node.lineno}: {ast.unparse(node)}"
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
+    ]
+    assert not calls or path.name == "__main__.py"
