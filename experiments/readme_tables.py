@@ -22,10 +22,10 @@ def static_mnist_table() -> str:
                 f"{run['standard_error_over_images']:.2f}",
                 f"{run['monte_carlo_error']:.3f}",
                 f"{run['num_samples']:,} x {run['num_images']:,}",
-                f"{run['smallest_ess']:.1f}",
+                f"{run['median_ess']:.1f}, {run['images_with_ess_below_10']:,} images below 10",
             ]
         )
-    headers = ["prior", "log p(x), nats", "SE over images", "Monte Carlo SE", "samples x images", "smallest ESS"]
+    headers = ["prior", "log p(x), nats", "SE over images", "Monte Carlo SE", "samples x images", "median ESS"]
     training = run["training"]
     about = (
         f"Data: {run['protocol']}. Trained with `{training['command']}`: {training['epochs']} epochs in "

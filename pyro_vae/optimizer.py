@@ -60,7 +60,7 @@ class OneOptimizer(PyroOptim):
         clip_norm: gradients of a total Euclidean norm above this are scaled down to it.
         check_every: the host looks at the gradient norm on every so many steps, which on a GPU means to
             wait for it. In between, a fused optimizer skips a step of non-finite gradient on the device, so
-            that no such step ever changes a parameter; other optimizers protect only the steps looked at.
+            that no such step ever changes a parameter; with other optimizers it looks at every step.
 
     Attributes:
         last_grad_norm: total norm before clipping, shape (), on the parameters' device; None at first.
@@ -105,6 +105,7 @@ class OneOptimizer(PyroOptim):
         self._state: dict[str, Any] = {"parameters": {}, "groups": None, "scheduler": None}
         self._steps = 0
         self._norms: Tensor | None = None  # sum of the norms that the host has not looked at
+        self._watched: Tensor | None = None
 
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Take one step of the parameters given, by their `.grad`; further arguments go to the optimizer."""
@@ -124,6 +125,10 @@ class OneOptimizer(PyroOptim):
                     p.grad = None
             if self.scheduler is not None:
                 self.scheduler.step()
+
+    def watch(self, value: Tensor) -> None:
+        """Let the next step also count as one of non-finite gradient if value, such as its loss, is not finite."""
+        self._watched = value.detach()
 
     def check(self) -> None:
         """Look at the gradient norms since the last look; raises `NonFiniteGradient`."""
@@ -164,12 +169,15 @@ class OneOptimizer(PyroOptim):
         assert self.optimizer is not None
         gradients = [p.grad for p in held if p.grad is not None]
         norm = self.last_grad_norm = get_total_norm(gradients)
+        looked_at = norm if self._watched is None else norm + 0 * self._watched
+        self._watched = None
         # One NaN or infinity stays in the sum, so that a single number tells of all steps since the last look.
-        self._norms = norm if self._norms is None else self._norms + norm
+        self._norms = looked_at if self._norms is None else self._norms + looked_at
         self._steps += 1
-        if self.check_every > 1:  # torch's fused optimizers read this: it is how GradScaler skips a step
-            self.optimizer.found_inf = norm.isfinite().logical_not().float()  # type: ignore[attr-defined]
-        if self._steps % self.check_every == 0:
+        skips = self.check_every > 1 and self.optimizer.defaults.get("fused")
+        if skips:  # torch's fused optimizers read this: it is how GradScaler skips a step
+            self.optimizer.found_inf = looked_at.isfinite().logical_not().float()  # type: ignore[attr-defined]
+        if not skips or self._steps % self.check_every == 0:
             self.check()
         if self.clip_norm is not None:
             clip_grads_with_norm_(held, self.clip_norm, norm)

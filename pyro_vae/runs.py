@@ -16,6 +16,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 import platform
 import shutil
 import zipfile
@@ -101,10 +102,21 @@ def load_weights(folder: Path, module: nn.Module) -> None:
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write readable JSON, whole or not at all."""
+    """Write readable JSON, whole or not at all; numbers that are not finite become null."""
     temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(content, indent=2) + "\n")
+    temporary.write_text(json.dumps(_null_for_nan(content), indent=2, allow_nan=False) + "\n")
     temporary.replace(path)
+
+
+def _null_for_nan(value: Any) -> Any:
+    match value:
+        case dict():
+            return {key: _null_for_nan(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_null_for_nan(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -143,6 +155,8 @@ def save_evaluation(folder: Path, result: LogMarginal, *, images: Tensor, about:
             "standard_error_over_images": result.mean_standard_error,
             "monte_carlo_error": result.mean_monte_carlo_error,
             "smallest_ess": result.ess.min().item(),
+            "median_ess": result.ess.median().item(),
+            "images_with_ess_below_10": int((result.ess < 10).sum()),
             "num_images": len(result),
             "num_samples": result.num_samples,
             "images_sha256": hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest(),

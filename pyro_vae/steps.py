@@ -21,16 +21,16 @@ class NonFiniteLoss(FloatingPointError):
 
 
 class Steps:
-    """Takes steps of SVI and reads their losses so many at a time.
+    """Takes steps of SVI, whose losses are read later.
 
     Reading a loss makes the host wait for the device. Until then a step whose loss or gradient is not finite changes no
-    parameter: `OneOptimizer`, with the same ``check_every``, skips it on the device.
+    parameter: `OneOptimizer` with ``check_every`` above 1 skips it on the device. With 1, each loss is read at once and
+    a step that is not finite is not taken.
 
     Args:
         batch_of: the batch for a tensor of indices of images.
         full_batch: a `CompiledELBO` is used for batches of this size, and its plain objective for others: the last,
             smaller batch of an epoch is not worth a graph of its own.
-        read_every: how many losses are read at a time; 1 stops before a step that is not finite.
 
     Attributes:
         taken: number of steps so far.
@@ -45,21 +45,20 @@ class Steps:
         batch_of: Callable[[Tensor], Tensor],
         *,
         full_batch: int,
-        read_every: int = 1,
     ) -> None:
         self.svi = SVI(model, guide, optimizer, objective.loss, loss_and_grads=self._loss_and_grads)
         self.optimizer, self.objective, self.batch_of = optimizer, objective, batch_of
         self.plain = objective.elbo if isinstance(objective, CompiledELBO) else objective
-        self.full_batch, self.read_every = full_batch, read_every
+        self.full_batch = full_batch
         self.taken = 0
         self._chosen: list[Tensor] = []  # images of each step not read yet
         self._losses: list[Tensor | float] = []
 
-    def take(self, chosen: Tensor) -> list[float]:
-        """One step for the images chosen, (B,); returns the losses read now, nats summed over the images of each step.
+    def take(self, chosen: Tensor) -> None:
+        """One step for the images chosen, indices (B,).
 
         Raises:
-            NonFiniteLoss: the loss or gradient of a step not read before is NaN or infinite.
+            NonFiniteLoss: the loss or gradient of this step, or of one not read yet, is NaN or infinite.
         """
         batch = self.batch_of(chosen)
         self.taken += 1
@@ -72,43 +71,40 @@ class Steps:
             if isinstance(error, ValueError) and not sites:
                 raise
             raise _explained(step, sites) from error
-        return self.read() if len(self._losses) == self.read_every else []
 
     def read(self) -> list[float]:
-        """The losses not read yet, in the order of their steps.
+        """The losses not read yet, in the order of their steps, in nats summed over the images of each.
 
         Raises:
             NonFiniteLoss: one of them, or a gradient since the last reading, is NaN or infinite.
         """
-        losses = self._floats()
+        losses, cause = self._floats(), None
         try:
-            if self.read_every > 1:
-                self.optimizer.check()
-            if not all(map(math.isfinite, losses)):
-                raise NonFiniteGradient("not in the gradient")
+            self.optimizer.check()
         except NonFiniteGradient as error:
+            cause = error
+        if cause or not all(map(math.isfinite, losses)):
             step, culprit = self._find()
-            raise _explained(step, self._sites(self.batch_of(culprit))) from error
+            raise _explained(step, self._sites(self.batch_of(culprit))) from cause
         self._chosen, self._losses = [], []
         return losses
 
     def _loss_and_grads(self, model: Callee, guide: Callee, x: Tensor) -> float:
         objective = self.objective if len(x) == self.full_batch else self.plain
         loss = objective.loss_and_grads(model, guide, x)
-        if self.read_every == 1:
-            loss = float(loss)
-            if not math.isfinite(loss):
-                raise NonFiniteLoss(f"the loss is {loss}")
-        elif isinstance(loss, Tensor):
+        waits = isinstance(loss, Tensor) and self.optimizer.check_every > 1
+        self._losses.append(loss if waits else float(loss))
+        if waits:
             self.optimizer.watch(loss)
-        self._losses.append(loss)
+        elif not math.isfinite(self._losses[-1]):
+            raise NonFiniteLoss(f"the loss is {self._losses[-1]}")
         return 0.0  # SVI returns it as a number, and reading the loss is left to us
 
     def _floats(self) -> list[float]:
         """All losses not read yet, in one transfer."""
-        device = next((loss.device for loss in self._losses if isinstance(loss, Tensor)), "cpu")
-        losses = [torch.as_tensor(loss, dtype=torch.float64, device=device) for loss in self._losses]
-        return torch.stack(losses).tolist() if losses else []
+        waiting = [loss for loss in self._losses if isinstance(loss, Tensor)]
+        known = iter(torch.stack(waiting).tolist() if waiting else [])
+        return [next(known) if isinstance(loss, Tensor) else loss for loss in self._losses]
 
     def _find(self) -> tuple[str, Tensor]:
         """The step that is not finite, in words, and its images; those of the last step where losses do not tell."""

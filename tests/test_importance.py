@@ -327,7 +327,7 @@ def test_progress_is_shown_only_when_asked_for(linear, x, capsys, monkeypatch):
     log_marginal(linear.model, linear.guide, x, num_samples=3)
     assert capsys.readouterr().err == ""
     log_marginal(linear.model, linear.guide, x, num_samples=3, progress=True)
-    assert "log p(x): 100%" in capsys.readouterr().err
+    assert "log p(x): " in capsys.readouterr().err
 
 
 # The result

@@ -88,6 +88,11 @@ def test_evaluation_tells_images_apart(tmp_path, result):
     assert len(digests) == 2
 
 
+def test_what_is_not_finite_becomes_null(tmp_path):
+    runs.write_json(tmp_path / "a.json", {"error": float("nan"), "list": [1.0, float("inf")]})
+    assert runs.read_json(tmp_path / "a.json") == {"error": None, "list": [1.0, None]}
+
+
 @pytest.mark.parametrize("name", ["evaluation.npz", "evaluation.json"])
 def test_damaged_evaluation_is_said(tmp_path, result, name):
     runs.save_evaluation(tmp_path, result, images=torch.zeros(2), about={})

@@ -20,6 +20,7 @@ ORDER = """
     objectives optimizer
     recording generate
     compiled
+    steps
     train evidence
     runs compare diagnostics
     plots report

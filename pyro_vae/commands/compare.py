@@ -23,7 +23,7 @@ PRIORS = ["StandardNormal", "GaussianMixture", "VampPrior", "FlowPrior"]
 DEFAULTS = {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": 10}
 
 # Settings that do not make another model.
-IGNORED = {"seed", "root", "device", "out", "overwrite", "download", "config", "tensorboard"}
+IGNORED = {"seed", "root", "device", "out", "overwrite", "download", "config", "tensorboard", "compile"}
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:

@@ -37,9 +37,14 @@ def run(chosen: Namespace) -> None:
             f"       +- {result.mean_standard_error:.3f} standard error over {len(result):,} images\n"
             f"       +- {result.mean_monte_carlo_error:.3f} Monte Carlo, {result.num_samples:,} samples per image\n"
             f"       effective sample size from {result.ess.min().item():.1f} to {result.ess.max().item():.1f}, "
-            f"median {result.ess.median().item():.1f}\n"
-            f"saved in {folder / 'evaluation.json'}"
+            f"median {result.ess.median().item():.1f}"
         )
+        if few := int((result.ess < 10).sum()):
+            print(
+                f"       below 10 for {few:,} of {len(result):,} images: their log p(x) may be too low by more than the "
+                f"Monte Carlo error says; see how it moves with more --num-samples"
+            )
+        print(f"saved in {folder / 'evaluation.json'}")
 
 
 def evaluate_run(folder: Path, chosen: Namespace, dataset: Data) -> LogMarginal:

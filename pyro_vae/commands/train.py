@@ -81,6 +81,8 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                 batch_size=config.batch_size,
                 kl_weight=KLWarmup(epochs=config.kl_warmup, weight=config.kl_weight),
                 patience=config.patience,
+                compile=config.compile,
+                precision=config.precision,
                 device=device,
                 seed=config.seed,
                 on_step=_Recorder(folder, config.epochs, loud=verbose and not sys.stderr.isatty()),
