@@ -29,8 +29,8 @@ def static_mnist_table() -> str:
     training = run["training"]
     about = (
         f"Data: {run['protocol']}. Trained with `{training['command']}`: {training['epochs']} epochs in "
-        f"{training['seconds'] / 60:.0f} minutes on {training['device']} ({training['threads']} threads). Evaluated with "
-        f"`{run['command']}`, {run['date']}."
+        f"{training['seconds'] / 60:.0f} minutes on {training['device']} ({training['threads']} threads). Evaluated "
+        f"with `{run['command']}`, {run['date']}."
     )
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{about}"
 

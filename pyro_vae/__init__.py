@@ -2,6 +2,7 @@
 
 from . import data
 from .compare import Comparison, compare
+from .compiled import CompiledELBO
 from .encoders import GaussianEncoder
 from .evidence import LogMarginal, log_marginal
 from .generate import reconstruct, sample
@@ -9,7 +10,7 @@ from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from .models import VAE
 from .networks import MLP, ConvDecoder, ConvEncoder, GatedMLP
 from .objectives import KLWarmup
-from .optimizer import adam
+from .optimizer import OneOptimizer, adam
 from .priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
 from .train import Fit, NonFiniteLoss, fit
 
@@ -18,6 +19,7 @@ __all__ = [
     "VAE",
     "Bernoulli",
     "Comparison",
+    "CompiledELBO",
     "ConvDecoder",
     "ConvEncoder",
     "DiscretizedLogistic",
@@ -30,6 +32,7 @@ __all__ = [
     "KLWarmup",
     "LogMarginal",
     "NonFiniteLoss",
+    "OneOptimizer",
     "StandardNormal",
     "VampPrior",
     "adam",

@@ -286,6 +286,7 @@ def kind(tensor: Tensor) -> tuple:
 
 
 def first_line(error: Exception) -> str:
+    error = getattr(error, "inner_exception", error)  # torch.compile's own errors begin with a line that says nothing
     return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
 
 

@@ -619,9 +619,8 @@ def test_calls_under_an_effect_handler_run_plainly():
     assert elbo.num_graphs == 1
 
 
-def test_without_a_compiler_graphs_run_operation_by_operation(monkeypatch):
-    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
-    monkeypatch.setattr("torch._inductor.config.force_disable_caches", True)
+@torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
+def test_without_a_compiler_graphs_run_operation_by_operation():
     batches = [images(seed) for seed in range(4)] + 3 * [images(5, count=4)]
     elbo = CompiledELBO(Trace_ELBO())
     with pytest.warns(RuntimeWarning, match=r"operation by operation: torch.compile failed .* such as g\+\+") as caught:

@@ -41,8 +41,8 @@ def run(chosen: Namespace) -> None:
         )
         if few := int((result.ess < 10).sum()):
             print(
-                f"       below 10 for {few:,} of {len(result):,} images: their log p(x) may be too low by more than the "
-                f"Monte Carlo error says; see how it moves with more --num-samples"
+                f"       below 10 for {few:,} of {len(result):,} images: their log p(x) may be too low by more "
+                f"than the Monte Carlo error says; see how it moves with more --num-samples"
             )
         print(f"saved in {folder / 'evaluation.json'}")
 

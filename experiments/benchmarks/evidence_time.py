@@ -1,0 +1,258 @@
+"""Time of log p(x) by importance sampling, per image and sample: python experiments/benchmarks/evidence_time.py
+
+Every method scores the same trained VAE (MLP 784-400-20-400-784) on the same images, the scikit-learn digits enlarged
+to 28 x 28 and binarized, with the same number of samples. Each runs on so many images and on twice as many, in turn;
+the cost of one more image and sample is the difference, which leaves compiling out; "fixed" is what is left.
+The bias of bf16 is its mean difference to fp32 at the same seed, with its standard error over the images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+import json
+import math
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tabulate import tabulate
+from torch import Tensor
+from torch.nn import functional
+
+from pyro_vae import MLP, VAE, Bernoulli, GaussianEncoder, StandardNormal, data, fit, log_marginal
+from pyro_vae.runs import environment
+
+SIDE, LATENT_DIM, HIDDEN = 28, 20, (400,)
+EPOCHS = 30  # of training, before
+NUM_IMAGES, NUM_SAMPLES, CHUNK_SIZE = 128, 2000, 4096  # images: a multiple of those in a chunk, 64
+REPETITIONS = 5
+PYTHAE_BATCH_SIZE = 100  # samples in a pass, pythae's default
+
+Method = Callable[[Tensor, int], Tensor]  # images, number of samples -> log p(x) of each image, or their mean
+
+
+def images_and_model(device: torch.device, epochs: int) -> tuple[Tensor, VAE]:
+    """Held-out images (N, 1, 28, 28), and the VAE trained on others."""
+    digits = data.load("digits")
+    large = [
+        functional.interpolate(part, SIDE, mode="bilinear").round() for part in (digits.train, digits.test)
+    ]  # black or white
+    torch.manual_seed(0)
+    mlp = functools.partial(MLP, hidden=HIDDEN)
+    px = Bernoulli(large[0].shape[1:], mean=large[0].mean(0))
+    encoder = GaussianEncoder(px.event_shape, LATENT_DIM, network=mlp)
+    vae = VAE(StandardNormal(LATENT_DIM), encoder, mlp(LATENT_DIM, px.event_shape), px)
+    fit(vae.model, vae.guide, large[0], epochs=epochs, device=device, progress=False)
+    return large[1].to(device), vae
+
+
+def by_hand(vae: VAE) -> Method:
+    """The loop one would write in torch: many images and samples in a pass, each image encoded once for all."""
+
+    @torch.no_grad()
+    def run(x: Tensor, num_samples: int) -> Tensor:
+        results = []
+        for batch in x.split(64):
+            loc, raw = vae.encoder.network(batch).unbind(-2)  # each (B, D)
+            scale = 1e-4 + functional.softplus(raw)
+            log_weights = []
+            draws = max(1, CHUNK_SIZE // len(batch))
+            for start in range(0, num_samples, draws):
+                noise = torch.randn(min(draws, num_samples - start), *loc.shape, device=x.device)  # (K, B, D)
+                z = loc + scale * noise
+                log_ratio = (0.5 * (noise.square() - z.square()) + scale.log()).sum(-1)  # log p(z) - log q(z|x)
+                logits = vae.decoder(z) + vae.likelihood.bias  # (K, B, 1, 28, 28)
+                target = batch.expand(logits.shape)
+                cross = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+                log_weights.append(log_ratio - cross.flatten(2).sum(-1))
+            results.append(torch.cat(log_weights).double().logsumexp(0) - math.log(num_samples))
+        return torch.cat(results)
+
+    return run
+
+
+def ours(vae: VAE, **options: Any) -> Method:
+    """This library's estimate."""
+
+    def run(x: Tensor, num_samples: int) -> Tensor:
+        options_ = {"num_samples": num_samples, "chunk_size": CHUNK_SIZE} | options
+        return log_marginal(vae.model, vae.guide, x, **options_).log_prob
+
+    return run
+
+
+def pythae_nll(vae: VAE) -> Method | str:
+    """get_nll of pythae's VAE around the same networks."""
+    if importlib.util.find_spec("pythae") is None:
+        return "not installed"
+    from pythae.models import VAE as PythaeVAE
+    from pythae.models import VAEConfig
+    from pythae.models.base.base_utils import ModelOutput
+    from pythae.models.nn import BaseDecoder, BaseEncoder
+
+    class Encoder(BaseEncoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = vae.encoder.network
+
+        def forward(self, x: Tensor) -> Any:
+            loc, raw = self.network(x).unbind(-2)
+            return ModelOutput(embedding=loc, log_covariance=2 * (1e-4 + functional.softplus(raw)).log())
+
+    class Decoder(BaseDecoder):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.likelihood = vae.decoder, vae.likelihood
+
+        def forward(self, z: Tensor) -> Any:
+            return ModelOutput(reconstruction=(self.network(z) + self.likelihood.bias).sigmoid())
+
+    config = VAEConfig(input_dim=(1, SIDE, SIDE), latent_dim=LATENT_DIM, reconstruction_loss="bce")
+    model = PythaeVAE(config, encoder=Encoder(), decoder=Decoder())
+
+    @torch.no_grad()
+    def run(x: Tensor, num_samples: int) -> Tensor:  # get_nll is the mean of log p(x), whatever its name says
+        nll = model.get_nll(x, n_samples=num_samples, batch_size=min(num_samples, PYTHAE_BATCH_SIZE))
+        return torch.as_tensor([nll], dtype=torch.float64)
+
+    return run
+
+
+class Peak:
+    """Largest memory in use beyond what was there before, in MiB; None where the system does not tell."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def start(self) -> None:
+        """Begin to watch."""
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.before = torch.cuda.memory_allocated(self.device)
+        elif (path := Path("/proc/self/clear_refs")).exists():
+            path.write_text("5")
+            self.before = self._status("VmRSS")
+
+    def read(self) -> float | None:
+        """MiB since the start."""
+        if self.device.type == "cuda":
+            return (torch.cuda.max_memory_allocated(self.device) - self.before) / 2**20
+        return (self._status("VmHWM") - self.before) / 2**20 if hasattr(self, "before") else None
+
+    def _status(self, name: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+def timed(run: Method, x: Tensor, num_samples: int) -> tuple[float, Tensor]:
+    """Seconds, and the estimates on the CPU, which the device must have finished for."""
+    started = time.perf_counter()
+    result = run(x, num_samples).double().cpu()
+    return time.perf_counter() - started, result
+
+
+def measure(methods: dict[str, Method | str], x: Tensor, settings: argparse.Namespace) -> list[dict[str, Any]]:
+    """One row for each method, all of them run in turn in each repetition."""
+    few, many = x[: settings.images], x[: 2 * settings.images]
+    rows = {name: {"method": name} for name in methods}
+    seconds: dict[str, list[tuple[float, float]]] = {}
+    for name, run in methods.items():
+        if isinstance(run, str):
+            rows[name]["missing"] = run
+            continue
+        peak = Peak(x.device)
+        peak.start()
+        _, estimate = timed(run, many, settings.samples)
+        rows[name] |= {"peak_mib": peak.read(), "log_marginal": estimate.mean().item()}
+        rows[name]["estimate"], seconds[name] = estimate, []
+    for _ in range(settings.repetitions):
+        for name, times in seconds.items():
+            times.append(
+                (timed(methods[name], few, settings.samples)[0], timed(methods[name], many, settings.samples)[0])
+            )
+    for name, times in seconds.items():
+        pairs = settings.images * settings.samples
+        more = statistics.median(second - first for first, second in times)
+        fixed = statistics.median(2 * first - second for first, second in times)
+        rows[name] |= {"nanoseconds": 1e9 * more / pairs, "fixed_seconds": fixed, "seconds": times}
+    return list(rows.values())
+
+
+def add_bias(rows: list[dict[str, Any]]) -> None:
+    """Mean difference of bf16 to fp32 at the same seed, in nats, and its standard error over the images."""
+    estimates = {row["method"]: row.pop("estimate", None) for row in rows}
+    for row in rows:
+        if "bf16" in row["method"]:
+            difference = estimates[row["method"]] - estimates["pyro_vae, plain"]
+            row["bias_nats"] = difference.mean().item()
+            row["bias_standard_error"] = difference.std().item() / math.sqrt(len(difference))
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows for people."""
+    lines = []
+    for row in rows:
+        shown = [row.get("missing"), "", "", "", ""]
+        if "missing" not in row:
+            bias = f"{row['bias_nats']:+.4f} +- {row['bias_standard_error']:.4f}" if "bias_nats" in row else ""
+            peak = "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
+            shown = [
+                f"{row['nanoseconds']:,.0f}", f"{row['fixed_seconds']:.1f}", peak, f"{row['log_marginal']:.3f}", bias
+            ]  # fmt: skip
+        lines.append([row["method"], *shown])
+    headers = [
+        "method",
+        "ns per image and sample",
+        "fixed, s",
+        "peak, MiB",
+        "mean log p(x), nats",
+        "bias of bf16, nats",
+    ]
+    return tabulate(lines, headers, tablefmt="github", disable_numparse=True)
+
+
+def main() -> None:
+    """Measure, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--smoke", action="store_true", help="see that it works, in seconds; the numbers mean nothing")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "results" / "evidence_time.json")
+    parser.add_argument("--images", type=int, default=NUM_IMAGES, help="and twice as many")
+    parser.add_argument("--samples", type=int, default=NUM_SAMPLES)
+    parser.add_argument("--repetitions", type=int, default=REPETITIONS)
+    settings = parser.parse_args()
+    if settings.smoke:
+        settings.images, settings.samples, settings.repetitions = 4, 3, 2
+    device = torch.device(settings.device)
+    x, vae = images_and_model(device, epochs=1 if settings.smoke else EPOCHS)
+    if not 1 <= 2 * settings.images <= len(x):
+        parser.error(f"Expected --images from 1 to {len(x) // 2}; got {settings.images}.")
+    compiled: Any = "auto" if settings.smoke else True  # so little work is not compiled
+    methods: dict[str, Method | str] = {
+        "torch by hand, vectorized": by_hand(vae),
+        "pythae, get_nll": pythae_nll(vae),
+        "pyro_vae, plain": ours(vae, compile=False),
+        "pyro_vae, compiled": ours(vae, compile=compiled),
+        "pyro_vae, compiled, bf16": ours(vae, compile=compiled, precision="bf16"),
+    }
+    rows = measure(methods, x, settings)
+    add_bias(rows)
+    print(table(rows))
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    about = {
+        "command": f"python experiments/benchmarks/evidence_time.py {' '.join(sys.argv[1:])}".strip(),
+        "num_samples": settings.samples,
+        "num_images": settings.images,
+    }
+    content = about | environment(device) | {"smoke": settings.smoke, "rows": rows}
+    settings.out.write_text(json.dumps(content, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,28 @@
+"""Each benchmark runs from end to end, and says what its numbers need to be understood."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+BENCHMARKS = sorted((ROOT / "experiments" / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_smoke(path, tmp_path):
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(path), "--smoke", "--out", str(tmp_path / "out.json")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert {"command", "versions", "device", "threads", "date", "rows"} <= set(result)
+    assert result["smoke"]
+    for row in result["rows"]:
+        assert row["method"] in done.stdout
+        if "missing" not in row:
+            assert len(row.get("repetitions") or row["seconds"]) == 2
+    assert any(row["method"] == "pyro_vae, compiled" for row in result["rows"])
