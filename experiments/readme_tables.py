@@ -35,6 +35,49 @@ def static_mnist_table() -> str:
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{about}"
 
 
+def step_time_table() -> str:
+    """Milliseconds of a training step by method and case, fp32 and bf16."""
+    result = json.loads((RESULTS / "step_time.json").read_text())
+    cases: dict[str, dict[str, str]] = {}
+    for row in result["rows"]:
+        case = f"{row['network']}, {row['prior']}, batch {row['batch_size']}"
+        shown = f"{row['milliseconds']:.2f}" if "milliseconds" in row else row["missing"]
+        cases.setdefault(row["method"], {})[case] = shown
+    headers = list(dict.fromkeys(case for columns in cases.values() for case in columns))
+    rows = [[method, *[columns.get(case, "") for case in headers]] for method, columns in cases.items()]
+    rates = ", ".join(f"{rate / 1e12:.2f} TFLOP/s in {name}" for name, rate in result["product_rate"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    about = (
+        f"Milliseconds a step, medians of alternating repetitions in one run. {result['device']}, {result['threads']} "
+        f"threads, matrix products at {rates}; {versions}; {result['date']}. `{result['command']}`"
+    )
+    return tabulate(rows, ["method", *headers], tablefmt="github", disable_numparse=True) + f"\n\n{about}"
+
+
+def evidence_time_table() -> str:
+    """Nanoseconds for each image and sample by method."""
+    result = json.loads((RESULTS / "evidence_time.json").read_text())
+    rows = []
+    for row in result["rows"]:
+        if "missing" in row:
+            rows.append([row["method"], row["missing"], "", ""])
+            continue
+        bias = f"{row['bias_nats']:.4f} +- {row['bias_standard_error']:.4f}" if "bias_nats" in row else ""
+        rows.append([row["method"], f"{row['nanoseconds']:,.0f}", f"{row['log_marginal']:.3f}", bias])
+    headers = ["method", "ns per image and sample", "mean log p(x), nats", "bias of bf16, nats"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\n{result['num_images']} images, {result['num_samples']:,} samples each; {result['device']}, "
+        f"{result['threads']} threads, {result['date']}. `{result['command']}`"
+    )
+
+
+TABLES = {
+    "static_mnist.md": static_mnist_table,
+    "step_time.md": step_time_table,
+    "evidence_time.md": evidence_time_table,
+}
+
+
 def write(readme: str) -> str:
     """The README with each table between its markers replaced by the present content of its file."""
 
@@ -45,7 +88,8 @@ def write(readme: str) -> str:
 
 
 if __name__ == "__main__":
-    (RESULTS / "static_mnist.md").write_text(static_mnist_table() + "\n")
+    for name, table in TABLES.items():
+        (RESULTS / name).write_text(table() + "\n")
     path = ROOT / "README.md"
     path.write_text(write(path.read_text()))
     print(f"tables of {path.name} written")

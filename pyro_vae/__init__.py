@@ -4,7 +4,14 @@ from . import data
 from .compare import Comparison, compare
 from .compiled import CompiledELBO
 from .encoders import GaussianEncoder
-from .evidence import LogMarginal, log_marginal
+from .evidence import (
+    AnnealedLogMarginal,
+    BidirectionalGap,
+    LogMarginal,
+    annealed_log_marginal,
+    bidirectional,
+    log_marginal,
+)
 from .generate import reconstruct, sample
 from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from .models import VAE
@@ -17,7 +24,9 @@ from .train import Fit, NonFiniteLoss, fit
 __all__ = [
     "MLP",
     "VAE",
+    "AnnealedLogMarginal",
     "Bernoulli",
+    "BidirectionalGap",
     "Comparison",
     "CompiledELBO",
     "ConvDecoder",
@@ -36,6 +45,8 @@ __all__ = [
     "StandardNormal",
     "VampPrior",
     "adam",
+    "annealed_log_marginal",
+    "bidirectional",
     "compare",
     "data",
     "fit",

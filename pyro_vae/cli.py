@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.path.insert(0, "")  # a user's own classes, by import path from the working directory
     try:
         parser = Parser(
-            prog="pyro-vae", description="Deep latent-variable models in Pyro, with log p(x) and its error."
+            prog="pyro-vae",
+            description="Deep latent-variable models in Pyro, with log p(x) and its error.",
+            allow_abbrev=False,  # a mistyped option is an error, not another option
         )
         subcommands = parser.add_subcommands(dest="command", metavar="COMMAND", title="commands")
         for name, command in COMMANDS.items():
@@ -48,10 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             warnings.showwarning = _show_warning
             COMMANDS[chosen.command].run(chosen[chosen.command])
     except (ValueError, OSError, ImportError, NonFiniteLoss) as error:
-        fail(" ".join(str(error).split()))
+        fail(_one_line(error))
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         sys.exit(130)
+    except Exception as error:  # out of a user's own class, or a fault of ours: the traceback is for who wants it
+        if os.environ.get("PYRO_VAE_TRACEBACK"):
+            raise
+        fail(f"{type(error).__name__}: {_one_line(error)} Set PYRO_VAE_TRACEBACK=1 to see where.")
+
+
+def _one_line(error: Exception) -> str:
+    """The message, without the table of shapes that Pyro appends."""
+    return " ".join(str(error).split("Trace Shapes")[0].split())
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:

@@ -32,6 +32,13 @@ def reconstruct(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0
         return _mean(_observed_site(traces(model, guide, x)[0]))
 
 
+def is_discrete(model: Callee, like: Tensor) -> bool:
+    """Whether p(x) is a probability; a density otherwise, whose logarithm cannot be compared with that of one."""
+    with seeded(0), evaluating(model, model):
+        site = _observed_site(poutine.trace(poutine.uncondition(model)).get_trace(like))
+    return bool(site["fn"].support.is_discrete)
+
+
 def _observed_site(trace: poutine.Trace) -> Any:
     for _, site in sample_sites(trace):
         if site["is_observed"] or site["infer"].get("was_observed"):

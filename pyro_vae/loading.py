@@ -47,7 +47,11 @@ def choose_device(name: str) -> torch.device:
 
 def part_settings(config: Namespace) -> dict[str, dict[str, Any]]:
     """The settings of the parts of a model, for `settings.build`."""
-    return {part: config[part].as_dict() for part in settings.PARTS if part in config and part != "objective"}
+    return {
+        part: config[part].as_dict()
+        for part in settings.PARTS
+        if part in config and part != "objective" and config[part].name
+    }
 
 
 @contextmanager

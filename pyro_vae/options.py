@@ -27,12 +27,22 @@ DEFAULT_PARTS = {
 }
 
 
+# Types in the words of a user.
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "NoneType": "null",
+    "collections.abc.Sequence": "a list such as [300,300]",
+}
+
+
 class Parser(ArgumentParser):
     """Shows ``--prior NAME`` for what is kept as ``prior.name``, and says errors on one line."""
 
     def format_help(self, *formatter: Any) -> str:
         """The help text, parts by their short option."""
-        return super().format_help(*formatter).replace(".name NAME", " NAME")
+        return super().format_help(*formatter).replace(".name NAME", " NAME     ")
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong on one line and exit with code 2."""
@@ -58,12 +68,17 @@ def readable(message: str, known: Sequence[str]) -> str:
         option = unknown[1].split()[0]
         near = did_you_mean(option.replace("-", "_"), [name.replace("-", "_") for name in known]).replace("_", "-")
         return f"unknown option {unknown[1]}.{near}".replace(".name", "").removesuffix(".") + ("" if near else ".")
+    if missing := re.fullmatch(r"the following arguments are required: (.*)", text):
+        names = (name.removeprefix("train.").removeprefix("compare.") for name in missing[1].split(", "))
+        return f"Expected {', '.join(name if name.isupper() else '--' + name for name in names)}; got nothing for it."
     key, given = re.search(r'[Kk]ey "([\w.]+)"', text), re.search(r"(?:Given value|Got value|got value): (.*)$", text)
-    types = list(dict.fromkeys(re.findall(r"Expected an? <class '(\w+)'>", text)))
-    if key and given and types:
+    kinds = re.findall(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])", text)
+    wanted = list(
+        dict.fromkeys(choices.replace("'", "").replace(", ", " or ") or KINDS.get(k, k) for k, choices in kinds)
+    )
+    if key and given and wanted:
         option = "--" + key[1].removesuffix(".name").replace("_", "-" if "." not in key[1] else "_")
-        wanted = " or ".join(name.replace("NoneType", "null") for name in types)
-        return f"Expected {option} to be {wanted}; got {given[1]}."
+        return f"Expected {option} to be {' or '.join(wanted)}; got {given[1]}."
     return text.replace(".name", "")
 
 
@@ -91,33 +106,39 @@ def _names_in(path: Path) -> dict[str, str]:
     """The class of each part in a settings file."""
     try:
         content = yaml.safe_load(path.read_text())
-        return {part: content[part]["name"] for part in settings.PARTS if part in content}
+        return {part: name for part in settings.PARTS if part in content and (name := content[part]["name"])}
     except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
         raise ValueError(f"Expected a settings file in YAML at {path}; got an error: {error}.") from error
 
 
-def add_training_options(parser: Parser, names: Mapping[str, str], *, skip: Sequence[str] = ()) -> None:
+def add_training_options(parser: Parser, names: Mapping[str, str], *, out: str = "", skip: Sequence[str] = ()) -> None:
     """Options of a training run: data, parts with the given classes (parts to skip aside), training."""
     parser.add_argument("--config", action="config", help="Settings file to start from; options override it.")
     add = parser.add_argument_group("data").add_argument
     sets = ", ".join(data.NAMES)
     add("--data", type=str, default="digits", help=f"{sets}, or the path of an array or a folder of images.")
-    add("--root", type=str | None, default=None, help="Folder of the data sets.")
+    add("--root", type=str | None, default=None, help="Folder of the data sets; by default data.")
     add("--download", type=bool, nargs="?", const=True, default=False, help="Fetch missing data into the root.")
     add(
         "--binarization",
         type=data.Binarization | None,
         default=None,
-        help="By default dynamic for Bernoulli, none for other likelihoods.",
+        help="By default dynamic for Bernoulli; none for other likelihoods and for a --model of your own.",
     )
     add("--data-seed", type=int, default=0, help="Seed of random splits and of the binarization.")
     add = parser.add_argument_group(
         "model, each part a class of this library or the import path of another"
     ).add_argument
     add("--latent-dim", type=int, default=40, help="Number of latent dimensions.")
-    for part in settings.parts_of(names):
+    parts = settings.parts_of(names)
+    for part in parts:
         if part not in skip:
             _add_part(add, part, names[part])
+    if "decoder" not in parts and "network" in parts:
+        text = (
+            f"{settings.PARTS['decoder'][1]}: {', '.join(settings.short_names('decoder'))}. By default like --network."
+        )
+        add("--decoder.name", metavar="NAME", type=str | None, default=None, help=text)
     add = parser.add_argument_group("training").add_argument
     add("--epochs", type=int, default=100, help="Passes over the training images, at most.")
     add("--batch-size", type=int, default=128, help="Images in a step.")
@@ -130,7 +151,7 @@ def add_training_options(parser: Parser, names: Mapping[str, str], *, skip: Sequ
     add("--compile", type=Literal["auto"] | bool, default="auto", help="Compile the steps: auto in long runs.")
     add("--precision", type=Literal["fp32", "bf16"], default="fp32", help="Of matrix products and convolutions.")
     add("--tensorboard", type=bool, nargs="?", const=True, default=False, help="Write TensorBoard scalars too.")
-    _add_run_options(parser)
+    _add_run_options(parser, out=out)
 
 
 def _add_part(add: Any, part: str, name: str) -> None:
@@ -142,10 +163,10 @@ def _add_part(add: Any, part: str, name: str) -> None:
         add(f"--{part}.{option}", type=hint, help=text.replace("%", "%%"), **given)
 
 
-def _add_run_options(parser: Parser) -> None:
+def _add_run_options(parser: Parser, *, out: str) -> None:
     add_seed_option(parser, "Seed of everything random here.")
     add_device_option(parser)
-    parser.add_argument("--out", type=str | None, default=None, help="Where to put the results.")
+    parser.add_argument("--out", type=str | None, default=None, help=out)
     parser.add_argument("--overwrite", action="store_true", help="Replace earlier results.")
 
 
@@ -177,7 +198,7 @@ def add_picture_options(parser: Parser, count: str, text: str) -> None:
     """Options of a command that draws pictures from one run."""
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
     parser.add_argument(count, type=int, default=64, help=text)
-    _add_run_options(parser)
+    _add_run_options(parser, out="A .png file; by default in the run folder.")
 
 
 def save_picture(figure: Figure, default: Path, *, out: str | None, overwrite: bool) -> None:
@@ -198,7 +219,7 @@ def save_picture(figure: Figure, default: Path, *, out: str | None, overwrite: b
 
 def train_parser(names: Mapping[str, str]) -> Parser:
     """The parser of ``pyro-vae train`` for given classes of the parts; also reads settings files."""
-    parser = Parser(prog="pyro-vae train")
+    parser = Parser(prog="pyro-vae train", allow_abbrev=False)
     add_training_options(parser, names)
     return parser
 

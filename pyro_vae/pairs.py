@@ -273,7 +273,7 @@ def check_support(model_trace: poutine.Trace) -> None:
                 raise ValueError(
                     f"Expected data in the support of site {name!r}, {support}; got values such as "
                     f"{shown[0]:.4g}. Grey pixels under a Bernoulli give a bound on no likelihood: binarize them "
-                    f"(binarization 'dynamic'), or take another likelihood."
+                    f"(binarization='dynamic', --binarization dynamic), or take another likelihood."
                 )
 
 

@@ -6,8 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -47,7 +49,9 @@ def image_panels(panels: dict[str, Tensor], *, columns: int = 8) -> Figure:
     """Several titled grids of images side by side."""
     pages = {title: tile(images, columns=columns) for title, images in panels.items()}
     ratios = [page.shape[1] / page.shape[0] for page in pages.values()]
-    figure = Figure(figsize=(4.2 * sum(ratios) + 0.4, 4.7), layout="constrained")
+    width = min(12.0, 4.2 * sum(ratios) + 0.4)
+    layout = ConstrainedLayoutEngine(wspace=0.06)
+    figure = Figure(figsize=(max(width, 4.0), width / sum(ratios) + 0.5), layout=layout)
     all_axes = figure.subplots(1, len(pages), width_ratios=ratios, squeeze=False)[0]
     for axes, (title, page) in zip(all_axes, pages.items(), strict=True):
         axes.imshow(page, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
@@ -58,9 +62,11 @@ def image_panels(panels: dict[str, Tensor], *, columns: int = 8) -> Figure:
 
 def beside(originals: Tensor, reconstructions: Tensor, *, columns: int = 8) -> Tensor:
     """Rows of originals with their reconstructions right below, for `image_grid` with the same columns."""
+    pad = [originals.new_ones(-len(originals) % columns, *originals.shape[1:])]  # white, so that rows stay pairs
+    originals, reconstructions = torch.cat([originals, *pad]), torch.cat([reconstructions, *pad])
     rows = zip(originals.split(columns), reconstructions.split(columns), strict=True)
     pairs = [image for original, reconstruction in rows for image in (*original, *reconstruction)]
-    return originals.new_tensor(np.stack([image.cpu().numpy() for image in pairs]))
+    return torch.stack(pairs)
 
 
 def training_curves(history: Sequence[dict[str, float]], *, title: str = "") -> Figure:
@@ -68,23 +74,32 @@ def training_curves(history: Sequence[dict[str, float]], *, title: str = "") -> 
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [entry["epoch"] for entry in history]
-    left.plot(epochs, [entry["loss"] for entry in history], color=GREY, label="training loss")
+    marker = "o" if len(history) < 10 else ""
+    left.plot(epochs, [entry["loss"] for entry in history], color=GREY, marker=marker, label="training loss")
     if "validation_elbo" in history[0]:
-        left.plot(epochs, [-entry["validation_elbo"] for entry in history], color=BLUE, label="-ELBO, validation")
-        right.plot(epochs, [entry["validation_distortion"] for entry in history], color=BLUE, label="distortion")
-        right.plot(epochs, [entry["validation_rate"] for entry in history], color=INK, label="rate")
+        left.plot(
+            epochs,
+            [-entry["validation_elbo"] for entry in history],
+            color=BLUE,
+            marker=marker,
+            label="-ELBO, validation",
+        )
+        right.plot(
+            epochs, [entry["validation_distortion"] for entry in history], color=BLUE, marker=marker, label="distortion"
+        )
+        right.plot(epochs, [entry["validation_rate"] for entry in history], color=INK, marker=marker, label="rate")
         right.set_ylim(bottom=0)
         right.legend(frameon=False)
-    # The first epochs are far above the rest; without them the curve shows what happens.
-    losses = [-entry.get("validation_elbo", -entry["loss"]) for entry in history]
-    lowest, highest = min(*losses, *[entry["loss"] for entry in history]), max(losses[len(losses) // 10 :])
-    span = highest - min(losses) or 1.0
-    left.set_ylim(lowest - 0.05 * span, highest + span)
+    if len(history) >= 10:  # the first epochs are far above the rest; without them the curve shows what happens
+        losses = [-entry.get("validation_elbo", -entry["loss"]) for entry in history]
+        lowest, highest = min(*losses, *[entry["loss"] for entry in history]), max(losses[len(losses) // 10 :])
+        span = highest - min(losses) or 1.0
+        left.set_ylim(lowest - 0.05 * span, highest + span)
     left.legend(frameon=False)
     for axes in (left, right):
         _tidy(axes)
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     left.set_ylabel("nats per image")
     figure.suptitle(title, fontsize=11, color=INK)
     return figure
@@ -109,14 +124,14 @@ def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
     names = sorted(comparison.log_marginal, key=lambda name: comparison.log_marginal[name].value)
     best = names[-1]
     differences = {name: _difference(comparison, name, best) for name in names[:-1]}
-    figure = Figure(figsize=(10, 1.3 + 0.55 * len(names)), layout="constrained")
+    figure = Figure(figsize=(10, 1.5 + 0.55 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _intervals(left, names, [comparison.log_marginal[name] for name in names])
     left.set_xlabel("log p(x), nats per image, 95% interval")
     _intervals(right, names[:-1], list(differences.values()))
     right.plot([0], [len(names) - 1], "o", color=GREY)
     right.axvline(0, color=GREY, linewidth=1, zorder=0)
-    right.set_xlabel(f"paired difference to {best}, nats, 95% interval")
+    right.set_xlabel("paired difference to the best, nats, 95% interval")
     left.set_yticks(range(len(names)), names)
     left.set_ylim(-0.6, len(names) - 0.4)
     for axes in (left, right):

@@ -9,8 +9,8 @@ from tabulate import tabulate
 from .compare import Comparison
 
 
-def comparison_table(comparison: Comparison, *, style: str = "github") -> str:
-    """Two tables, log p(x) by model (best first) and differences by pair, in a style of `tabulate`."""
+def comparison_table(comparison: Comparison, *, kind: str = "prior", style: str = "github") -> str:
+    """Two tables, log p(x) by kind (best first) and differences by pair, in a style of `tabulate`."""
     names = sorted(comparison.log_marginal, key=lambda name: -comparison.log_marginal[name].value)
     models = [
         [
@@ -31,7 +31,7 @@ def comparison_table(comparison: Comparison, *, style: str = "github") -> str:
         clear = "yes" if low > 0 else "no"
         pairs.append([f"{better} - {worse}", f"{sign * difference.value:.2f}", f"[{low:.2f}, {high:.2f}]", clear])
     pairs.sort(key=lambda row: -float(row[1]))
-    headers = ["prior", "log p(x)", "95% interval", "Monte Carlo error", "smallest ESS", "seeds"]
+    headers = [kind, "log p(x)", "95% interval", "Monte Carlo error", "smallest ESS", "seeds"]
     tables = [_table(models, headers, style)]
     if pairs:
         tables.append(_table(pairs, ["paired difference", "nats", "95% interval", "above 0"], style))
@@ -45,12 +45,14 @@ def _table(rows: list[list[Any]], headers: list[str], style: str) -> str:
 
 def protocol_lines(comparison: Comparison, *, protocol: str, likelihood: str) -> list[str]:
     """What the numbers of a comparison are: data, likelihood, samples, intervals."""
+    smallest = min(comparison.smallest_ess.values())
+    caution = " Below 10, an image's log p(x) may be too low by more than its error says." if smallest < 10 else ""
     return [
         f"Data: {protocol}.",
         f"Likelihood: {likelihood}. log p(x) in nats per image, by importance sampling from the guide with "
         f"{comparison.num_samples:,} samples for each of {comparison.num_images:,} images; a lower bound on average.",
         f"Intervals: 95%, over {comparison.over}; differences are paired by image. "
-        f"Smallest ESS: {min(comparison.smallest_ess.values()):.1f} of {comparison.num_samples:,}.",
+        f"Smallest ESS: {smallest:.1f} of {comparison.num_samples:,}.{caution}",
     ]
 
 

@@ -72,6 +72,8 @@ def require_run(folder: str | Path) -> Path:
         FileNotFoundError: it is not there, or holds no finished run.
     """
     folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"Expected a run folder made by pyro-vae train; there is no folder {folder}.")
     for name in ("settings.yaml", "run.json", "weights.safetensors"):
         if not (folder / name).is_file():
             raise FileNotFoundError(

@@ -43,6 +43,11 @@ PARTS: dict[str, tuple[ModuleType, str]] = {
     "decoder": (networks, "network of the decoder"),
     "objective": (pyro.infer, "training objective, a Pyro ELBO"),
 }
+OBJECTIVE_OPTIONS = {
+    "num_particles": "Samples of the latents for each image and step.",
+    "alpha": "Order of the Renyi divergence; 0 is the importance-weighted bound (IWAE).",
+    "vectorize_particles": "Draw them all at once.",
+}
 FILLED = {"event_shape", "latent_dim", "dim", "mean", "pseudo_inputs", "in_shape", "out_shape", *PARTS}
 
 
@@ -100,8 +105,10 @@ def import_object(path: str) -> Any:
     module, _, name = path.rpartition(".")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"Expected an import path such as package.module.Name; got {path!r}: {error}.") from error
+    except Exception as error:  # whatever the user's module raises
+        raise ValueError(
+            f"Expected an import path such as package.module.Name; {path!r} gave {type(error).__name__}: {error}"
+        ) from error
 
 
 def parts_of(names: Mapping[str, str]) -> list[str]:
@@ -123,15 +130,19 @@ def options(cls: type) -> dict[str, tuple[Any, Any, str]]:
     hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
     helps = {p.arg_name: p.description or "" for p in parse_docstring(inspect.getdoc(cls) or "").params}
     found = {}
+    is_pyros = issubclass(cls, pyro.infer.ELBO)  # with many arguments that are not for users, and no help
     for name, parameter in inspect.signature(cls).parameters.items():
         if name in FILLED or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if is_pyros and name not in OBJECTIVE_OPTIONS:
             continue
         hint, default = hints.get(name, Any), parameter.default
         if typing.get_origin(hint) is Callable:
             hint = str
             if default is not parameter.empty:
                 default = f"{default.__module__}.{default.__qualname__}"
-        found[name] = (hint, default, " ".join(helps.get(name, "").split()))
+        text = OBJECTIVE_OPTIONS[name] if is_pyros else helps.get(name, "")
+        found[name] = (hint, default, " ".join(text.split()))
     return found
 
 
@@ -181,15 +192,17 @@ def build(
         filled = {name: supply(name) for name in parameters if name in FILLED and name not in taken}
         try:
             return cls(*positional, **given, **filled, **arguments)
-        except (ValueError, TypeError) as error:
-            text = str(error)
+        except Exception as error:  # whatever the user's class raises
+            text = str(error) if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: {error}"
+            if part == "network" and given:
+                text += " It is used for the decoder too: give another with --decoder, such as ConvDecoder."
             raise ValueError(
                 text if text.startswith("In the ") else f"In the {part}, {cls.__name__}: {text}"
             ) from error
 
     with seeded(seed):
         module = make("model", {})
-    if not isinstance(module, nn.Module):
+    if not isinstance(module, nn.Module) or not all(callable(getattr(module, m, None)) for m in ("model", "guide")):
         raise ValueError(f"Expected --model to be an nn.Module with methods model and guide; got {type(module)}.")
     return module
 

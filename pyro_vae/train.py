@@ -316,8 +316,11 @@ def _compile_seconds(objective: ELBO) -> float:
 
 
 def _optimizer_metrics(one: OneOptimizer) -> Metrics:
-    assert one.optimizer is not None
-    assert one.last_grad_norm is not None
+    if one.optimizer is None or one.last_grad_norm is None:
+        raise ValueError(
+            "Expected a loss that depends on the parameters; got no gradient for any of them. Look at the objective "
+            "(num_particles at least 1) and at what the model and guide do with their parameters."
+        )
     return {"learning_rate": one.optimizer.param_groups[0]["lr"], "grad_norm": one.last_grad_norm.item()}
 
 

@@ -187,7 +187,7 @@ def test_own_classes_by_import_path(tmp_path, capsys):
     run(capsys, "evaluate", "m", "p", "--num-samples", "10", "--num-images", "30")
     assert "OwnModel" in run(capsys, "compare", "m", "p")
     wrong = refused(capsys, "train", "--model", "own_classes_of_a_user.OwnModel", "--model.width", "wide")
-    assert wrong == "Expected --model.width to be int; got wide."
+    assert wrong == "Expected --model.width to be a whole number; got wide."
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate", "compare", "sample", "reconstruct"])
@@ -214,7 +214,7 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
         (["train", "--prior", "VampPrio"], "got 'VampPrio'. Did you mean VampPrior?"),
         (["train", "--data", "mnst"], "Did you mean mnist?"),
         (["train", "--epochz", "3"], "unknown option --epochz 3. Did you mean --epochs?"),
-        (["train", "--epochs", "many"], "Expected --epochs to be int; got many."),
+        (["train", "--epochs", "many"], "Expected --epochs to be a whole number; got many."),
         (["train", "--epochs", "0"], "Expected epochs >= 1; got 0."),
         (["train", "--binarization", "none"], "Expected pixels that are 0 or 1 for Bernoulli"),
         (["train", "--network", "ConvEncoder"], "In the network, ConvEncoder: Expected in_shape of an image"),
@@ -223,10 +223,18 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
         (["train", "--device", "quantum"], "Expected --device cpu, cuda or auto; got 'quantum'"),
         (["train", "--config", "nowhere.yaml"], "Expected a settings file in YAML at nowhere.yaml"),
         (["train", "--kl-warmup", "-1"], "Expected a warm-up in epochs or in steps"),
-        (["evaluate", "nowhere"], "nowhere has no settings.yaml"),
-        (["compare", "nowhere"], "nowhere has no settings.yaml"),
+        (["evaluate", "nowhere"], "there is no folder nowhere"),
+        (["compare", "nowhere"], "there is no folder nowhere"),
         (["compare", "--priors", "Nobody"], "Expected --prior to be one of"),
         (["compare", "--seeds", "0"], "Expected --seeds >= 1; got 0."),
+        (
+            ["train", "--binarization", "foo"],
+            "Expected --binarization to be none or threshold or static or dynamic or null",
+        ),
+        (["train", "--network.hidden", "32"], "Expected --network.hidden to be a list such as [300,300]; got 32."),
+        (["train", "--network.hidden", "[0]"], "Expected hidden widths of at least 1; got [0]"),
+        (["train", "--epoch", "3"], "unknown option --epoch 3. Did you mean --epochs"),
+        (["train", "--objective.num_particles", "0", "--epochs", "1"], "got no gradient for any of them"),
         (["trian"], "invalid choice: 'trian'"),
     ],
 )
@@ -240,6 +248,27 @@ def test_bad_counts_of_an_evaluation(trained, capsys):
     assert "Expected num_samples >= 1; got 0." in refused(capsys, "evaluate", folder, "--num-samples", "0")
     assert "Expected --num-images from 1 to 300" in refused(capsys, "evaluate", folder, "--num-images", "301")
     assert "Expected --num-images from 1 to 300" in refused(capsys, "reconstruct", folder, "--num-images", "301")
+
+
+def test_compare_refuses_what_would_mislead(trained, capsys):
+    folder = str(trained / "VampPrior")
+    assert "have the same settings and seed" in refused(capsys, "compare", folder, folder)
+    for name, likelihood in (("g", ["Gaussian"]), ("d", ["DiscretizedLogistic", "--likelihood.levels", "17"])):
+        run(capsys, "train", *SMALL, "--likelihood", *likelihood, "--out", name)
+    run(capsys, "evaluate", "g", "d", "--num-samples", "10", "--num-images", "30")
+    assert "densities (Gaussian) and probabilities" in refused(capsys, "compare", "g", "d")
+
+
+def test_a_faulty_class_of_the_users_is_one_line(tmp_path, capsys, monkeypatch):
+    (tmp_path / "faulty_classes_of_a_user.py").write_text(
+        "from torch import nn\n\n\nclass Faulty(nn.Module):\n    def __init__(self, dim):\n        super().__init__()\n"
+    )
+    assert "PYRO_VAE_TRACEBACK" in refused(capsys, "train", "--prior", "faulty_classes_of_a_user.Faulty", "--out", "f")
+    monkeypatch.setenv("PYRO_VAE_TRACEBACK", "1")
+    with pytest.raises(NotImplementedError):
+        main(["train", "--prior", "faulty_classes_of_a_user.Faulty", "--out", "f2"])
+    (tmp_path / "unreadable_classes_of_a_user.py").write_text("class")
+    assert "SyntaxError" in refused(capsys, "train", "--prior", "unreadable_classes_of_a_user.Faulty")
 
 
 def test_a_run_is_not_overwritten_unasked(capsys):
@@ -278,5 +307,5 @@ def test_messages_of_the_parser_become_one_line():
     long = (
         "Parser key \"prior.width\":\n  Expected a <class 'int'>\n  Given value type: <class 'str'>\n  Given value: x"
     )
-    assert readable(long, []) == "Expected --prior.width to be int; got x."
+    assert readable(long, []) == "Expected --prior.width to be a whole number; got x."
     assert readable("two\n  lines", []) == "two lines"

@@ -407,3 +407,20 @@ def test_images_without_a_finite_estimate_are_warned_of(linear, x):
     with pytest.warns(UserWarning, match=r"log p\(x\) is not finite for 2 of 23 images: every weight was zero"):
         result = log_marginal(model, linear.guide, x, num_samples=5)
     assert (~result.log_prob.isfinite()).tolist() == [True] * 2 + [False] * 21
+
+
+def test_functions_with_untrained_parameters_are_pointed_out():
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(pyro.param("where", torch.tensor(0.5)), 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x / 2, 1.0))
+
+    with pytest.warns(UserWarning, match=r"The parameters \['where'\] were not in the param store .* result\.model"):
+        log_marginal(model, guide, torch.zeros(3), num_samples=5)
+    with pyro.get_param_store().scope():
+        model(torch.zeros(3))
+        log_marginal(model, guide, torch.zeros(3), num_samples=5)

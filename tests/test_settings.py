@@ -22,6 +22,20 @@ class OwnModel(nn.Module):
         super().__init__()
         self.arguments = (event_shape, latent_dim, width)
 
+    def model(self, x): ...
+
+    def guide(self, x): ...
+
+
+class Silent(nn.Module):
+    def __init__(self):
+        super().__init__()
+
+
+class Broken(nn.Module):
+    def __init__(self, dim):
+        raise KeyError("no such thing")
+
 
 def build(seed=0, **changes):
     return settings.build(
@@ -124,6 +138,15 @@ def test_a_part_that_refuses_its_arguments_is_named():
     with pytest.raises(ValueError, match="In the prior, VampPrior: Expected num_components from 1 to 20"):
         build(prior={"name": "VampPrior", "num_components": 21})
     with pytest.raises(ValueError, match="In the network, ConvEncoder: Expected in_shape of an image"):
+        build(network={"name": "ConvEncoder"})
+
+
+def test_own_classes_that_do_not_work_are_named():
+    with pytest.raises(ValueError, match="In the prior, Broken: KeyError: 'no such thing'"):
+        build(prior={"name": f"{__name__}.Broken"})
+    with pytest.raises(ValueError, match=r"Expected --model to be an nn\.Module with methods model and guide"):
+        build(model={"name": f"{__name__}.Silent"})
+    with pytest.raises(ValueError, match=r"used for the decoder too: give another with --decoder"):
         build(network={"name": "ConvEncoder"})
 
 

@@ -35,7 +35,7 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
     group.add_argument("--priors", nargs="+", type=str, default=PRIORS, metavar="NAME", help="Priors to compare.")
     group.add_argument("--seeds", type=int, default=3, help="Runs of each prior, with seeds from --seed on.")
     names = part_names(arguments, network="MLP")
-    add_training_options(parser, names, skip=["prior"])
+    add_training_options(parser, names, out="Folder of the results; by default comparison.", skip=["prior"])
     add_evaluation_options(parser)
     parser.set_defaults(DEFAULTS | ({"network.hidden": [128, 128]} if names["network"] == "MLP" else {}))
 
@@ -44,15 +44,24 @@ def run(chosen: Namespace) -> None:
     """Compare models on the same images; without run folders, train the same VAE under several priors first."""
     started = time.perf_counter()
     folder = runs.new_folder(chosen.out or "comparison", overwrite=chosen.overwrite)
-    trained = [runs.require_run(name) for name in chosen.runs] or _train_all(chosen, folder)
+    try:
+        trained = [runs.require_run(name) for name in chosen.runs] or _train_all(chosen, folder)
+    except KeyboardInterrupt:
+        print(f"\nstopped; what is finished can be compared with: pyro-vae compare {folder}/runs/* --out NEW")
+        raise
     configs = [read_run(run)[0] for run in trained]
-    groups = _groups(trained, configs)
+    kind, groups = _groups(trained, configs)
     evaluations = {label: [runs.load_evaluation(run) for run in members] for label, members in groups.items()}
     abouts = [about for members in evaluations.values() for _, about in members]
     if len({about["images_sha256"] for about in abouts}) > 1:
         raise ValueError(
             "Expected runs evaluated on the same images; got different ones. Evaluate all of them with the same "
             "--data, --binarization, --data-seed, --num-images and --seed."
+        )
+    if len({about["measure"] for about in abouts}) > 1:
+        raise ValueError(
+            "Expected log p(x) of one kind; got densities (Gaussian) and probabilities (DiscretizedLogistic, Bernoulli)"
+            " of the same images, whose difference means nothing. Compare runs with likelihoods of one kind."
         )
     comparison = compare({label: [result for result, _ in members] for label, members in evaluations.items()})
     likelihoods = sorted({about["likelihood"] for about in abouts})
@@ -72,7 +81,7 @@ def run(chosen: Namespace) -> None:
             **about,
         },
     )
-    table = report.comparison_table(comparison)
+    table = report.comparison_table(comparison, kind=kind)
     machine = f"{about['device']}, {about['threads']} threads, {about['date']}, {about['seconds']:.0f} seconds."
     (folder / "comparison.md").write_text("\n\n".join([table, *lines, f"`{about['command']}` on {machine}"]) + "\n")
     plots.comparison_figure(comparison, title=abouts[0]["protocol"].split(";")[0]).savefig(
@@ -80,15 +89,16 @@ def run(chosen: Namespace) -> None:
     )
     for label, members in groups.items():
         _page(members[0], folder / f"{label}.png", title=label, root=chosen.root)
-    print("\n" + report.comparison_table(comparison, style="simple") + "\n\n" + "\n".join(lines))
+    print("\n" + report.comparison_table(comparison, kind=kind, style="simple") + "\n\n" + "\n".join(lines))
     pages = ", ".join(f"{label}.png" for label in groups)
-    print(
-        f"\nsaved in {folder}: comparison.md, comparison.json, comparison.png\n"
-        f"       samples and reconstructions in {pages}\n"
-        f"next   pyro-vae compare --data mnist --download --network GatedMLP --latent-dim 40 --out comparison-mnist\n"
-        f"       the same on MNIST, some hours on a CPU; one run of it is\n"
-        f"       pyro-vae train --data mnist --download --prior VampPrior"
-    )
+    print(f"\nsaved in {folder}: comparison.md, comparison.json, comparison.png")
+    print(f"       samples and reconstructions in {pages}")
+    if not chosen.runs:
+        print(
+            "next   pyro-vae compare --data mnist --download --network GatedMLP --latent-dim 40 --out mnist\n"
+            "       the same on MNIST, some hours on a CPU; one run of it is\n"
+            "       pyro-vae train --data mnist --download --prior VampPrior"
+        )
 
 
 def _train_all(chosen: Namespace, folder: Path) -> list[Path]:
@@ -121,23 +131,35 @@ def _train_all(chosen: Namespace, folder: Path) -> list[Path]:
     return trained
 
 
-def _groups(trained: Sequence[Path], configs: Sequence[Namespace]) -> dict[str, list[Path]]:
-    """Runs that differ by seed alone under one name: the classes of the parts in which the groups differ."""
+def _groups(trained: Sequence[Path], configs: Sequence[Namespace]) -> tuple[str, dict[str, list[Path]]]:
+    """What the runs differ in ("prior" or "model"), and those that differ by seed alone under one name.
+
+    Raises:
+        ValueError: the same run twice, under one folder or two: it would be counted as two seeds.
+    """
     seeds: dict[tuple[str, ...], list[Path]] = {}
-    settings_of = {}
+    names_of: dict[tuple[str, ...], dict[str, str]] = {}
+    seen: dict[tuple[str, ...], Path] = {}
     for run, config in zip(trained, configs, strict=True):
         flat = {key: str(value) for key, value in vars(config.as_flat()).items() if key not in IGNORED}
         key = tuple(f"{name}={value}" for name, value in sorted(flat.items()))
+        if (other := seen.setdefault((*key, f"seed={config.seed}"), run)) is not run or trained.count(run) > 1:
+            raise ValueError(
+                f"Expected different runs; {run} and {other} have the same settings and seed. Give one of them."
+            )
         seeds.setdefault(key, []).append(run)
-        settings_of[key] = flat
-    parts = [part for part in settings.PARTS if len({flat.get(f"{part}.name") for flat in settings_of.values()}) > 1]
-    first = "prior" if all("prior.name" in flat for flat in settings_of.values()) else "model"
+        names_of[key] = {
+            part: flat[f"{part}.name"].rpartition(".")[2] for part in settings.PARTS if f"{part}.name" in flat
+        }
+    shared = [part for part in settings.PARTS if all(part in names for names in names_of.values())]
+    parts = [part for part in shared if len({names[part] for names in names_of.values()}) > 1]
+    parts = parts or ["prior" if "prior" in shared else "model"]
     groups: dict[str, list[Path]] = {}
-    for key, runs_of_key in seeds.items():
-        name = "-".join(settings_of[key].get(f"{part}.name", "none").rpartition(".")[2] for part in parts or [first])
+    for key, members in seeds.items():
+        name = "-".join(names_of[key][part] for part in parts)
         # Two groups of the same classes differ in a number: the folder of the first run tells them apart.
-        groups[f"{name}-{runs_of_key[0].name}" if name in groups else name] = runs_of_key
-    return groups
+        groups[f"{name}-{members[0].name}" if name in groups else name] = members
+    return "prior" if parts == ["prior"] else "model", groups
 
 
 def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import plots, runs
 from ..data import Data
 from ..evidence import LogMarginal, log_marginal
+from ..generate import is_discrete
 from ..loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
 from ..options import Parser, add_device_option, add_evaluation_options, add_root_option, add_seed_option, dump
 
@@ -73,7 +74,8 @@ def evaluate_run(folder: Path, chosen: Namespace, dataset: Data) -> LogMarginal:
     described = {
         "estimator": "importance sampling from the guide",
         "protocol": f"{dataset.protocol}; evaluated on {subset} of the {chosen.get('split')} images",
-        "likelihood": repr(getattr(module, "likelihood", type(module).__name__)),
+        "likelihood": repr(getattr(module, "likelihood", None) or f"that of {type(module).__name__}").strip("'"),
+        "measure": "probability" if is_discrete(module.model, images[:1].to(device)) else "density",
         "settings": dump(config),
         "training": {
             "command": trained["command"],

@@ -19,14 +19,14 @@ from ..loading import choose_device, command_line, few_threads, load_data, part_
 from ..networks import count_parameters
 from ..objectives import KLWarmup
 from ..optimizer import adam
-from ..options import Parser, add_training_options, dump, part_names
+from ..options import DEFAULT_PARTS, Parser, add_training_options, dump, part_names
 from ..pairs import seeded
 from ..train import fit
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:
     """Options of this command; those of the parts depend on the arguments."""
-    add_training_options(parser, part_names(arguments))
+    add_training_options(parser, part_names(arguments), out="Run folder; by default runs/DATA-PARTS-seedSEED.")
 
 
 def run(chosen: Namespace) -> None:
@@ -39,8 +39,13 @@ def run(chosen: Namespace) -> None:
 
 
 def _label(config: Namespace) -> str:
-    part = "prior" if "prior" in config else "model"
-    return f"{Path(config.data).stem}-{config[part]['name'].rpartition('.')[2]}"
+    """Data, then the prior (or the model, if it has none) and all other classes that are not the default ones."""
+    parts = [
+        part
+        for part in settings.PARTS
+        if part in config and (part == "prior" or config[part].name not in (None, DEFAULT_PARTS.get(part)))
+    ]
+    return "-".join([Path(config.data).stem, *[config[part].name.rpartition(".")[2] for part in parts]])
 
 
 def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) -> None:
@@ -89,6 +94,10 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                 tensorboard=folder / "tensorboard" if config.tensorboard else None,
             )
         finished = True
+    except KeyboardInterrupt:
+        if (folder / "metrics.jsonl").exists():
+            print(f"\nstopped; the best state so far is kept in {folder}")
+        raise
     finally:  # also after an interrupt or an error: the module holds its best state
         if (folder / "metrics.jsonl").exists():
             runs.save_weights(folder, module)
@@ -111,6 +120,11 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
             f"{best['validation_elbo']:.2f} nats per image (rate {best['validation_rate']:.2f}, distortion "
             f"{best['validation_distortion']:.2f})"
         )
+        if best["validation_rate"] < 0.5:
+            print(
+                f"note   a rate of {best['validation_rate']:.2f} nats: the latents hardly matter yet. Train longer, "
+                f"with smaller batches, or with --kl-warmup"
+            )
 
 
 class _Recorder:

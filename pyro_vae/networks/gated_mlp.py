@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .network import Network, Shape
+from .network import Network, Shape, positive
 
 
 class GatedLinear(nn.Module):
@@ -43,6 +43,6 @@ class GatedMLP(Network):
 
     def __init__(self, in_shape: Shape, out_shape: Shape, hidden: Sequence[int] = (300, 300)) -> None:
         super().__init__(in_shape, out_shape)
-        widths = [math.prod(self.in_shape), *hidden]
+        widths = [math.prod(self.in_shape), *positive(hidden)]
         gated = [GatedLinear(before, after) for before, after in itertools.pairwise(widths)]
         self.layers = nn.Sequential(nn.Flatten(), *gated, nn.Linear(widths[-1], math.prod(self.out_shape)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from .network import Network, Shape
+from .network import Network, Shape, positive
 
 
 class MLP(Network):
@@ -34,7 +34,7 @@ class MLP(Network):
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__(in_shape, out_shape)
-        widths = [math.prod(self.in_shape), *hidden]
+        widths = [math.prod(self.in_shape), *positive(hidden)]
         layers: list[nn.Module] = [nn.Flatten()]
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), activation()]

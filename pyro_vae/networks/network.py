@@ -22,6 +22,17 @@ def as_shape(shape: Shape) -> tuple[int, ...]:
     return sizes
 
 
+def positive(widths: Sequence[int]) -> list[int]:
+    """The widths of hidden layers, if all are at least 1.
+
+    Raises:
+        ValueError: one is not.
+    """
+    if any(width < 1 for width in widths):
+        raise ValueError(f"Expected hidden widths of at least 1; got {list(widths)}.")
+    return list(widths)
+
+
 class Network(nn.Module):
     """A deterministic map from ``(..., *in_shape)`` to ``(..., *out_shape)``.
 
@@ -87,4 +98,4 @@ def count_parameters(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
-__all__ = ["Network", "Shape", "as_shape", "count_parameters", "halvings", "image_shape"]
+__all__ = ["Network", "Shape", "as_shape", "count_parameters", "halvings", "image_shape", "positive"]
