@@ -82,6 +82,12 @@ def trained(tmp_path_factory):
     return folder
 
 
+def test_train_says_what_it_trains(capsys):
+    out = run(capsys, "train", *SMALL, "--out", "said")
+    assert "model  VAE, StandardNormal, Bernoulli, GaussianEncoder, MLP, Trace_ELBO: " in out
+    assert "the latents hardly matter yet" in out  # after two epochs
+
+
 def test_train_writes_a_run(trained):
     run_folder = trained / "VampPrior"
     names = {path.name for path in run_folder.iterdir()}
@@ -257,6 +263,15 @@ def test_compare_refuses_what_would_mislead(trained, capsys):
         run(capsys, "train", *SMALL, "--likelihood", *likelihood, "--out", name)
     run(capsys, "evaluate", "g", "d", "--num-samples", "10", "--num-images", "30")
     assert "densities (Gaussian) and probabilities" in refused(capsys, "compare", "g", "d")
+
+
+def test_compare_names_runs_by_what_differs(trained, capsys):
+    out = run(capsys, "train", *SMALL, "--decoder", "GatedMLP", "--decoder.hidden", "[16]", "--out", "gated")
+    assert "MLP, GatedMLP, Trace_ELBO" in out
+    run(capsys, "evaluate", "gated", "--num-samples", "20", "--num-images", "50")
+    out = run(capsys, "compare", "gated", str(trained / "StandardNormal"))
+    assert re.search(r"^model +log p\(x\)", out, flags=re.MULTILINE)
+    assert re.search(r"^(GatedMLP - MLP|MLP - GatedMLP) ", out, flags=re.MULTILINE)
 
 
 def test_a_faulty_class_of_the_users_is_one_line(tmp_path, capsys, monkeypatch):

@@ -148,9 +148,10 @@ def _groups(trained: Sequence[Path], configs: Sequence[Namespace]) -> tuple[str,
                 f"Expected different runs; {run} and {other} have the same settings and seed. Give one of them."
             )
         seeds.setdefault(key, []).append(run)
-        names_of[key] = {
-            part: flat[f"{part}.name"].rpartition(".")[2] for part in settings.PARTS if f"{part}.name" in flat
-        }
+        names = {part: flat[f"{part}.name"] for part in settings.PARTS if f"{part}.name" in flat}
+        if names.get("decoder") == "None":
+            names["decoder"] = names["network"]
+        names_of[key] = {part: name.rpartition(".")[2] for part, name in names.items()}
     shared = [part for part in settings.PARTS if all(part in names for names in names_of.values())]
     parts = [part for part in shared if len({names[part] for names in names_of.values()}) > 1]
     parts = parts or ["prior" if "prior" in shared else "model"]

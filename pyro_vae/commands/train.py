@@ -66,7 +66,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
             check(images)
     folder = runs.new_folder(folder, overwrite=config.overwrite)
     if verbose:
-        described = ", ".join(str(config[part]["name"]) for part in settings.PARTS if part in config)
+        described = ", ".join(config[part].name for part in settings.PARTS if part in config and config[part].name)
         print(f"model  {described}: {count_parameters(module):,} parameters, on {device}")
     (folder / "settings.yaml").write_text(dump(config))
     total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size) if config.batch_size > 0 else 1
