@@ -282,10 +282,12 @@ def _has_shape_by_value(node: Any) -> bool:
 
 
 def kind(tensor: Tensor) -> tuple:
+    """What a graph takes for granted of a tensor: another kind needs another graph."""
     return tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad
 
 
 def first_line(error: Exception) -> str:
+    """Type and first line of an error, without the full stop."""
     error = getattr(error, "inner_exception", error)  # torch.compile's own errors begin with a line that says nothing
     return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
 

@@ -14,7 +14,8 @@ from pyro import poutine
 from torch import nn
 
 from pyro_vae import annealed_log_marginal, log_marginal
-from pyro_vae.evidence.annealed import Annealing, Path, flat, unconstrained
+from pyro_vae.evidence.annealed import Annealing
+from pyro_vae.evidence.path import Path, flat, unconstrained
 from pyro_vae.objectives import scale_latents
 from pyro_vae.pairs import evaluating, score_traces, seeded
 

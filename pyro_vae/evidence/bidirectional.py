@@ -10,8 +10,9 @@ from pyro import poutine
 from torch import Tensor
 
 from ..pairs import Callee, evaluating, sample_sites, score_traces, seeded
-from .annealed import AnnealedLogMarginal, Annealing, Path, Start, flat, unconstrained
+from .annealed import AnnealedLogMarginal, Annealing
 from .importance import WeightSum
+from .path import Path, Start, flat, unconstrained
 
 
 @dataclass(frozen=True)
