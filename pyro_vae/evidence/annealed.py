@@ -134,6 +134,7 @@ def annealed_log_marginal(
         of decoder-based generative models".
 
     Example:
+        >>> import pyro, pyro.distributions as dist
         >>> def model(x):  # z ~ N(0, 1), x ~ N(z, 1), so that log p(x) = log N(x; 0, 2) = -1.5155 at x = 1
         ...     with pyro.plate("data", len(x), dim=-1):
         ...         pyro.sample("x", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0), obs=x)
