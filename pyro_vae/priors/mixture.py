@@ -23,8 +23,8 @@ class DiagonalGaussianMixture(dist.TorchDistribution):
     """sum_c w_c Normal(m_c, diag(s_c^2)), the same for all of its batch; event (D,).
 
     The squared distances of all points to all components are matrix products, so that nothing of size points x
-    components x D is ever made: at 500 components that is ten times as fast as `MixtureSameFamily`. The products are in
-    double precision, since they subtract large numbers from each other where a component is narrow.
+    components x D is ever made, which is what makes `MixtureSameFamily` slow with hundreds of components. The products
+    are in double precision, since they subtract large numbers from each other where a component is narrow.
 
     Args:
         logits: (C,).
