@@ -5,12 +5,13 @@ from .compare import Comparison, compare
 from .compiled import CompiledELBO
 from .encoders import GaussianEncoder
 from .evidence import (
-    AnnealedLogMarginal,
     BidirectionalGap,
+    HeavyTail,
     LogMarginal,
     annealed_log_marginal,
     bidirectional,
     log_marginal,
+    widened,
 )
 from .generate import reconstruct, sample
 from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
@@ -24,7 +25,6 @@ from .train import Fit, NonFiniteLoss, fit
 __all__ = [
     "MLP",
     "VAE",
-    "AnnealedLogMarginal",
     "Bernoulli",
     "BidirectionalGap",
     "Comparison",
@@ -38,6 +38,7 @@ __all__ = [
     "Gaussian",
     "GaussianEncoder",
     "GaussianMixture",
+    "HeavyTail",
     "KLWarmup",
     "LogMarginal",
     "NonFiniteLoss",
@@ -53,4 +54,5 @@ __all__ = [
     "log_marginal",
     "reconstruct",
     "sample",
+    "widened",
 ]

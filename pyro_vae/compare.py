@@ -81,7 +81,8 @@ def compare(evaluations: Mapping[str, Sequence[LogMarginal]]) -> Comparison:
 
     Example:
         >>> def result(log_prob):
-        ...     return LogMarginal(torch.tensor(log_prob).double(), torch.zeros(3), torch.ones(3), num_samples=10)
+        ...     none, ten = torch.zeros(3), torch.full((3,), 10)
+        ...     return LogMarginal(torch.tensor(log_prob).double(), none, ess=ten, khat=none, num_samples=ten)
         >>> a = [result([-1.0, -2.0, -3.0]), result([-1.1, -2.0, -3.1])]
         >>> b = [result([-2.0, -3.1, -4.0]), result([-2.1, -3.1, -3.9])]
         >>> print(compare({"a": a, "b": b}).differences["a", "b"])
@@ -108,7 +109,7 @@ def compare(evaluations: Mapping[str, Sequence[LogMarginal]]) -> Comparison:
         differences={(a, b): _estimate(log_probs[a], log_probs[b]) for a, b in itertools.combinations(names, 2)},
         num_seeds={name: len(log_probs[name]) for name in names},
         num_images=counts[0],
-        num_samples=min(r.num_samples for results in evaluations.values() for r in results),
+        num_samples=min(int(r.num_samples.min()) for results in evaluations.values() for r in results),
         smallest_ess={name: min(r.ess.min().item() for r in evaluations[name]) for name in names},
         monte_carlo_error={
             name: math.sqrt(sum(r.mean_monte_carlo_error**2 for r in results)) / len(results)

@@ -291,3 +291,51 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
     if log_prob.dim() > len(shape):  # inner plates of the model, left of the images
         log_prob = log_prob.sum(tuple(range(log_prob.dim() - len(shape))))
     return log_prob.expand(shape)
+
+
+def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
+    """Raise a ValueError unless the guide has a density and the support of the prior, at each latent site.
+
+    A guide that cannot reach where the prior has mass would make log p(x) too low, one that leaves the prior's support
+    wastes draws; a point mass has no density to weight by.
+    """
+    with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
+        model_trace, guide_trace = traces(model, guide, x)
+        prior_trace = poutine.trace(model).get_trace(x)
+        at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(x)
+    for name, site in sample_sites(model_trace):
+        if site["is_observed"]:
+            continue
+        guided, prior = at_prior.nodes[name]["fn"], site["fn"]
+        base = guided
+        while hasattr(base, "base_dist"):
+            base = base.base_dist
+        if isinstance(base, pyro.distributions.Delta):
+            raise ValueError(
+                f"Expected a guide that draws each latent from a density; site {name!r} is a point mass, so that there "
+                f"is no log p(x) to be had from it. Give the pair a guide with a density, or use annealed_log_marginal "
+                f"with start='prior', which needs no guide."
+            )
+        draws = guide_trace.nodes[name]["value"], prior_trace.nodes[name]["value"]
+        if not (prior.support.check(draws[0]).all() and guided.support.check(draws[1]).all()):
+            raise ValueError(
+                f"Expected the guide of site {name!r} on the support of its prior, {_name(prior.support)}; draws of "
+                f"the one lie outside the support of the other, {_name(guided.support)}. Give the guide a "
+                f"distribution on the prior's support, or use annealed_log_marginal with start='prior', which needs "
+                f"no guide."
+            )
+
+
+def _name(support: Any) -> str:
+    return text if len(text := str(support)) < 60 else type(support).__name__.strip("_")
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """Distributions let every value and parameter pass; as before afterwards, Pyro's switches and torch's own."""
+    validated = torch.distributions.Distribution._validate_args
+    try:
+        with pyro.validation_enabled(False):
+            yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(validated)

@@ -6,7 +6,7 @@ run.json              what the run saw: data protocol, event shape, versions, de
 weights.safetensors   the best state
 metrics.jsonl         one line for each epoch
 evaluation.json       log p(x): means, errors, protocol (after ``pyro-vae evaluate``)
-evaluation.npz        log p(x), standard error and ESS of each image
+evaluation.npz        log p(x), standard error, ESS and k-hat of each image
 *.png                 figures
 ====================  ====================================================================================
 """
@@ -19,12 +19,10 @@ import json
 import math
 import platform
 import shutil
-import zipfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -147,24 +145,9 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 def save_evaluation(folder: Path, result: LogMarginal, *, images: Tensor, about: dict[str, Any]) -> None:
     """Save log p(x) of the images, with what it is about (protocol, command, ...)."""
-    with (folder / "evaluation.npz").open("wb") as file:
-        arrays = {name: getattr(result, name).numpy() for name in ("log_prob", "standard_error", "ess")}
-        np.savez_compressed(file, allow_pickle=False, **arrays)
-    write_json(
-        folder / "evaluation.json",
-        {
-            "log_marginal_nats_per_image": result.mean,
-            "standard_error_over_images": result.mean_standard_error,
-            "monte_carlo_error": result.mean_monte_carlo_error,
-            "smallest_ess": result.ess.min().item(),
-            "median_ess": result.ess.median().item(),
-            "images_with_ess_below_10": int((result.ess < 10).sum()),
-            "num_images": len(result),
-            "num_samples": result.num_samples,
-            "images_sha256": hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest(),
-            **about,
-        },
-    )
+    result.save(folder / "evaluation")
+    digest = hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()
+    write_json(folder / "evaluation.json", {**result.to_json(), "images_sha256": digest, **about})
 
 
 def load_evaluation(folder: Path) -> tuple[LogMarginal, dict[str, Any]]:
@@ -180,13 +163,9 @@ def load_evaluation(folder: Path) -> tuple[LogMarginal, dict[str, Any]]:
         )
     about = read_json(folder / "evaluation.json")
     try:
-        with (folder / "evaluation.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            tensors = {name: torch.from_numpy(arrays[name]) for name in ("log_prob", "standard_error", "ess")}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
-        raise ValueError(
-            f"Expected arrays in {folder / 'evaluation.npz'}; got an error: {error}. Run pyro-vae evaluate again."
-        ) from error
-    return LogMarginal(**tensors, num_samples=about["num_samples"]), about
+        return LogMarginal.load(folder / "evaluation"), about
+    except FileNotFoundError as error:
+        raise ValueError(f"Expected evaluation.npz in {folder}. Run pyro-vae evaluate again.") from error
 
 
 def environment(device: torch.device) -> dict[str, Any]:

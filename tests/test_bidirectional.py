@@ -28,7 +28,7 @@ def linear():
 
 def assert_brackets(result, truth):
     """The means of lower and upper over images lie on their sides of the truth, within 5 standard errors."""
-    for excess in (truth - result.lower.log_prob, result.upper - truth):
+    for excess in (truth - result.lower.log_prob, result.upper.log_prob - truth):
         assert excess.mean().item() > -5 * excess.std().item() / len(truth) ** 0.5
 
 
@@ -67,14 +67,14 @@ def test_weights_of_both_directions_are_unbiased(linear, num_temperatures):
     )
     truth = linear.log_prob(result.x)
     assert_within_standard_errors((result.lower.log_prob - truth).exp(), 1.0)
-    assert_within_standard_errors((truth - result.upper).exp(), 1.0)
+    assert_within_standard_errors((truth - result.upper.log_prob).exp(), 1.0)
 
 
 def test_the_exact_posterior_leaves_no_gap(linear):
     result = bidirectional(linear.model, linear.guide, torch.zeros(20, 5), **QUICK)
     truth = linear.log_prob(result.x)
     torch.testing.assert_close(result.lower.log_prob, truth, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(result.upper, truth, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(result.upper.log_prob, truth, rtol=1e-5, atol=1e-5)
 
 
 def test_one_temperature_is_importance_sampling_and_its_harmonic_twin(linear):
@@ -83,8 +83,8 @@ def test_one_temperature_is_importance_sampling_and_its_harmonic_twin(linear):
         bidirectional(linear.model, linear.mediocre_guide, torch.zeros(9, 5), num_temperatures=1, num_chains=k)
         for k in (1, 6)
     )
-    torch.testing.assert_close(one.upper, two.upper)
-    assert two.upper_standard_error.max() < 1e-6
+    torch.testing.assert_close(one.upper.log_prob, two.upper.log_prob)
+    assert two.upper.standard_error.max() < 1e-6
 
 
 def test_a_positive_latent():
@@ -107,10 +107,10 @@ def test_every_pair_has_a_gap_that_repeats(name):
         state = torch.get_rng_state()
         result, again = (bidirectional(pair.model, pair.guide, pair.x[:6], chunk_size=16, **QUICK) for _ in range(2))
         assert torch.equal(torch.get_rng_state(), state)
-        assert torch.equal(result.upper, again.upper)
+        assert torch.equal(result.upper.log_prob, again.upper.log_prob)
         assert result.x.shape == pair.x[:6].shape
         assert result.gap.isfinite().all()
-        assert ((result.reverse_acceptance > 0) & (result.reverse_acceptance <= 1)).all()
+        assert ((result.upper.details["acceptance"] > 0) & (result.upper.details["acceptance"] <= 1)).all()
         assert (result.gap_standard_error >= result.lower.standard_error).all()
 
 
@@ -166,7 +166,7 @@ def test_a_model_that_observes_something_else_than_its_argument_is_an_error():
 
 
 def test_no_images_are_an_error(linear):
-    with pytest.raises(ValueError, match=r"Expected number of images >= 1; got 0\."):
+    with pytest.raises(ValueError, match="Expected numbers of images"):
         bidirectional(linear.model, linear.guide, torch.zeros(0, 5))
 
 

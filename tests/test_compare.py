@@ -13,7 +13,7 @@ from pyro_vae.compare import Estimate
 def evaluation(log_prob, *, ess=50.0, standard_error=0.1, num_samples=100):
     log_prob = torch.as_tensor(log_prob).double()
     fill = torch.ones_like(log_prob)
-    return LogMarginal(log_prob, standard_error * fill, ess * fill, num_samples)
+    return LogMarginal(log_prob, standard_error * fill, ess * fill, 0 * fill, (num_samples * fill).long())
 
 
 def draw(generator, *, seeds, images=60, image=3.0, own=0.7, run=0.4, noise=0.5):

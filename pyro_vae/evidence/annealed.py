@@ -3,80 +3,33 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import torch
+from pyro.infer import ELBO
 from torch import Tensor
 from tqdm import tqdm
 
-from ..pairs import Callee, evaluating, seeded
-from .importance import WeightSum
-from .path import Path, Start, unvalidated
+from ..compiled import where_it_pays
+from ..pairs import Callee, check_guide, evaluating, seeded, traces, unvalidated
+from .importance import OnResult, chosen_images, shared_error, warn_of
+from .keyed import KeyedRandom, image_keys
+from .path import Path, Start, State
 from .result import LogMarginal
+from .weights import WeightSum
 
 STEEPNESS = 4.0  # of the sigmoid schedule (Grosse, Ghahramani, Adams 2015)
+SHARE = 0.2  # of the sigmoid schedule in an adaptive one, so that no part of the path is left out
 FIRST_STEP = 0.1  # where the warm-up starts
 FIRST_TRANSITIONS = 50  # of the warm-up, before the temperature moves
 LEAST_TRANSITIONS = 100  # of the warm-up along the path: with few temperatures, several at each
 ADAPTATION_RATE = 1.0  # of log step size, for each transition: slower, it lags behind a posterior that grows narrow
+SAVED_PER_GRADIENT = 1.5e-3  # seconds of Python that compiling saves, each time the model is called
+WARM_UP, REVERSE = 2**30, 2**31  # where their random streams begin
 
-
-@dataclass(frozen=True)
-class AnnealedLogMarginal:
-    """An estimate of log p(x) by annealed importance sampling, and how its chains moved.
-
-    Attributes:
-        estimate: log_prob, standard_error and ess over the chains of each image (N,), in nats, a stochastic lower
-            bound. They are also attributes of this result.
-        acceptance: mean acceptance probability of each image's transitions (N,); nan without transitions.
-        step_size: leapfrog step of each temperature between the two ends, for each image (num_temperatures - 1, N).
-    """
-
-    estimate: LogMarginal
-    acceptance: Tensor
-    step_size: Tensor
-
-    @property
-    def log_prob(self) -> Tensor:
-        """Estimate of log p(x), in nats (N,), float64."""
-        return self.estimate.log_prob
-
-    @property
-    def standard_error(self) -> Tensor:
-        """Monte Carlo standard error of log_prob (N,), from the spread of the chains."""
-        return self.estimate.standard_error
-
-    @property
-    def ess(self) -> Tensor:
-        """Effective sample size of the chains' weights (N,), from 1 to num_samples."""
-        return self.estimate.ess
-
-    @property
-    def num_samples(self) -> int:
-        """Chains for each image."""
-        return self.estimate.num_samples
-
-    @property
-    def num_temperatures(self) -> int:
-        """Steps of the path."""
-        return len(self.step_size) + 1
-
-    @property
-    def mean(self) -> float:
-        """Mean of log p(x) over the images, in nats per image; its errors are those of ``estimate``."""
-        return self.estimate.mean
-
-    def __len__(self) -> int:
-        return len(self.estimate)
-
-    def __repr__(self) -> str:
-        return (
-            f"AnnealedLogMarginal({self.estimate!r}, {self.num_temperatures:,} temperatures, acceptance from "
-            f"{self.acceptance.min().item():.2f} to {self.acceptance.max().item():.2f})"
-        )
+Schedule = Literal["sigmoid", "adaptive"]
 
 
 def annealed_log_marginal(
@@ -87,13 +40,17 @@ def annealed_log_marginal(
     num_chains: int = 16,
     num_temperatures: int = 1000,
     start: Start = "guide",
+    schedule: Schedule = "sigmoid",
     num_leapfrog: int = 5,
     num_warmup_chains: int = 4,
     target_acceptance: float = 0.9,
     chunk_size: int = 4096,
+    compile: bool | Literal["auto"] = "auto",
     seed: int | None = 0,
     progress: bool = False,
-) -> AnnealedLogMarginal:
+    only: Sequence[int] | None = None,
+    on_result: OnResult | None = None,
+) -> LogMarginal:
     """Estimate log p(x) of each image by annealed importance sampling from the guide or the prior to the posterior.
 
     log p(x) ~ log mean_k w_k,  log w = sum_t (b_t - b_{t-1}) (log p(x, z_{t-1}) - log q0(z_{t-1})),  z_0 ~ q0,
@@ -113,17 +70,26 @@ def annealed_log_marginal(
         guide: q(z|x), called with the same images; with start="prior" not used.
         x: images (N, ...), on the device of the pair.
         num_chains: K, independent chains for each image.
-        num_temperatures: T, steps from q0 to the posterior, on a sigmoid schedule.
+        num_temperatures: T, steps from q0 to the posterior.
         start: q0, "guide" for q(z|x) or "prior" for p(z).
+        schedule: of the temperatures b, "sigmoid" for all images alike, or "adaptive": dense where the warm-up of an
+            image saw log p(x, z) - log q0(z) vary most.
         num_leapfrog: leapfrog steps of a transition.
         num_warmup_chains: chains for each image in the warm-up, which is run along the same path.
         target_acceptance: mean acceptance probability that the step sizes are adapted to.
         chunk_size: largest number of (image, chain) pairs in memory at once; one image's chains stay together.
-        seed: of the draws, on a random stream of their own; None draws from the global stream.
+        compile: run transitions in one recorded and compiled graph; "auto" where that saves more time than it takes.
+        seed: of the draws, which belong to images and chains as in `log_marginal`; None takes one from the global
+            stream.
         progress: show a progress bar on the terminal.
+        only: numbers of the images of x to estimate, as in `log_marginal`.
+        on_result: called with numbers of images and their results, as soon as they are there.
 
     Returns:
-        AnnealedLogMarginal: log_prob, standard_error, ess and acceptance of each image, (N,).
+        LogMarginal: log_prob, standard_error, ess and khat over the chains of each image, (N,), a stochastic lower
+        bound; details "acceptance" (N,), mean acceptance probability of its transitions (nan without any), and
+        "step_size" (N, num_temperatures - 1), leapfrog step at each temperature between the two ends,
+        "temperatures" (N, num_temperatures + 1).
 
     Raises:
         ValueError: a count below 1, no images, a discrete latent, a guide whose support is not the prior's, a site
@@ -144,23 +110,40 @@ def annealed_log_marginal(
         >>> bool((result.log_prob + 1.5155).abs() < 5 * result.standard_error)
         True
     """
-    annealing = Annealing(num_chains, num_temperatures, start, num_leapfrog, num_warmup_chains, target_acceptance)
+    annealing = Annealing(
+        num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
+    )
+    seed = int(torch.randint(2**62, ())) if seed is None else seed
+    wanted = chosen_images(len(x), only)
     results = []
-    with seeded(seed), evaluating(model, guide), annealing.bar(2 * len(x), progress=progress) as bar:
-        for batch in annealing.split(x, chunk_size):
-            steps = annealing.warm_up(model, guide, batch, bar.update)
-            path = Path(model, guide, batch, num_chains, start)
-            results.append((*annealing.run(path, path.start, steps, bar.update), steps))
-    return annealing.gather(results)
+    with seeded(seed), evaluating(model, guide), annealing.bar(2 * len(wanted), progress=progress) as bar:
+        if start == "guide":
+            check_guide(model, guide, x[:3])
+        batches = annealing.batches(wanted, chunk_size)
+        chains = Chains(annealing, model, guide, len(batches), compile, x.device, bar.update)
+        keys = image_keys(x, seed)
+        for some, padded in batches:
+            batch, its_keys = x[padded], keys[padded]
+            path = chains.begin(batch, its_keys, num_chains, 0)
+            plan = chains.warm_up(batch, its_keys)
+            weights, acceptance = chains.run(path, path.start, batch, its_keys, plan)
+            result = gather(weights, acceptance, plan)[: len(some)].with_shared_error(shared_error(model, guide))
+            results.append(result)
+            if on_result is not None:
+                on_result(some, result)
+    result = LogMarginal.join(results)
+    warn_of(result, stacklevel=3)
+    return result
 
 
 @dataclass(frozen=True)
 class Annealing:
-    """The settings of annealed chains, and what is run with them on one batch of images."""
+    """The settings of annealed chains."""
 
     num_chains: int
     num_temperatures: int
     start: Start
+    schedule: Schedule
     num_leapfrog: int
     num_warmup_chains: int
     target_acceptance: float
@@ -173,19 +156,25 @@ class Annealing:
             raise ValueError(f"Expected target_acceptance between 0 and 1; got {self.target_acceptance}.")
         if self.start not in ("guide", "prior"):
             raise ValueError(f"Expected start 'guide' or 'prior'; got {self.start!r}.")
+        if self.schedule not in ("sigmoid", "adaptive"):
+            raise ValueError(f"Expected schedule 'sigmoid' or 'adaptive'; got {self.schedule!r}.")
+        if self.schedule == "adaptive" and self.num_warmup_chains < 2:
+            raise ValueError("Expected num_warmup_chains >= 2 for an adaptive schedule, made from their spread; got 1.")
 
-    @property
-    def schedule(self) -> list[float]:
-        """b_0 = 0 < ... < b_T = 1: a sigmoid, dense at both ends."""
+    def sigmoid(self) -> Tensor:
+        """b_0 = 0 < ... < b_T = 1, (T + 1,): a sigmoid, dense at both ends."""
         steps = torch.linspace(-STEEPNESS, STEEPNESS, self.num_temperatures + 1, dtype=torch.float64).sigmoid()
-        return ((steps - steps[0]) / (steps[-1] - steps[0])).tolist()
+        return (steps - steps[0]) / (steps[-1] - steps[0])
 
-    def split(self, x: Tensor, chunk_size: int) -> tuple[Tensor, ...]:
-        """Batches of images whose chains fit into a chunk."""
-        for name, value in (("chunk_size", chunk_size), ("number of images", len(x))):
-            if value < 1:
-                raise ValueError(f"Expected {name} >= 1; got {value}.")
-        return x.split(max(1, chunk_size // max(self.num_chains, self.num_warmup_chains)))
+    def batches(self, images: list[int], chunk_size: int) -> list[tuple[list[int], Tensor]]:
+        """Numbers of images whose chains fit into a chunk; and the same, repeated up to one length for all batches, so
+        that all run through the same graph."""
+        if chunk_size < 1:
+            raise ValueError(f"Expected chunk_size >= 1; got {chunk_size}.")
+        most = max(1, chunk_size // max(self.num_chains, self.num_warmup_chains))
+        length = math.ceil(len(images) / math.ceil(len(images) / most))
+        parts = [images[i : i + length] for i in range(0, len(images), length)]
+        return [(part, torch.tensor([*part, *part * (length // len(part))][:length])) for part in parts]
 
     def bar(self, num_images: int, *, progress: bool) -> Any:
         """A progress bar over the temperatures of so many images."""
@@ -193,53 +182,161 @@ class Annealing:
         shown = None if progress else True
         return tqdm(total=total, unit="step", unit_scale=True, desc="annealing", disable=shown, leave=False)
 
-    def warm_up(self, model: Callee, guide: Callee, x: Tensor, done: Callable[[int], Any]) -> Tensor:
-        """Step sizes (T - 1, B), adapted along the path on chains that are used for nothing else."""
+
+class Plan(NamedTuple):
+    """What the warm-up has found, and what is then frozen."""
+
+    temperatures: Tensor  # b of each image (T + 1, B), float64
+    steps: Tensor  # leapfrog steps (T - 1, B)
+
+
+class Chains:
+    """Runs annealed chains of a pair; their transitions go through one graph where that pays."""
+
+    def __init__(
+        self,
+        annealing: Annealing,
+        model: Callee,
+        guide: Callee,
+        num_batches: int,
+        compile: bool | Literal["auto"],
+        device: torch.device,
+        done: Callable[[int], Any],
+    ) -> None:
+        self.annealing, self.pair, self.done = annealing, (model, guide), done
+        self.path: Path | None = None
+        gradients = 2 * num_batches * annealing.num_temperatures * annealing.num_leapfrog
+        saves = SAVED_PER_GRADIENT * gradients
+        moving = _Moving(self._move)
+        self.moving = where_it_pays(moving, compile=compile, precision="fp32", saves=saves, device=device)
+
+    def begin(self, x: Tensor, keys: Tensor, num_chains: int, stream: int) -> Path:
+        """The path of some images, with draws of q0 to start from."""
+        number = torch.tensor(stream, device=x.device)
+        with KeyedRandom(keys, torch.zeros_like(number), num_chains, number):
+            path = Path(*self.pair, x, num_chains, self.annealing.start)
+        self.path = self.path or path
+        return path
+
+    def _move(self, x: Tensor, keys: Tensor, packed: Tensor, b: Tensor, step: Tensor, stream: Tensor) -> Tensor:
+        """A transition of all chains, as a function of tensors alone: packed state and acceptance (R, D + 4)."""
+        assert self.path is not None
+        num_chains = len(packed) // len(x)
+        with KeyedRandom(keys, torch.zeros_like(stream), num_chains, stream):
+            path = self.path.continued(x, num_chains)
+            state, acceptance = path.move(State.unpacked(packed), b, step, self.annealing.num_leapfrog)
+        return torch.cat([state.packed(), acceptance.repeat(num_chains)[:, None]], 1)
+
+    def move(self, x: Tensor, keys: Tensor, state: State, b: Tensor, step: Tensor, stream: int) -> tuple[State, Tensor]:
+        """The next state, and mean acceptance probabilities (B,)."""
+        number = torch.tensor(stream, device=x.device)
+        moved = self.moving.loss(*self.pair, x, keys, state.packed(), b.to(step.dtype), step, number)
+        return State.unpacked(moved[:, :-1]), moved[: len(x), -1]
+
+    def warm_up(self, x: Tensor, keys: Tensor) -> Plan:
+        """Temperatures and step sizes, adapted along the path on chains that are used for nothing else."""
+        annealing = self.annealing
         log_step = torch.full((len(x),), math.log(FIRST_STEP), device=x.device)
-        inner = self.schedule[1:-1]
-        if not inner:
-            return log_step.new_empty(0, len(x))
-        path = Path(model, guide, x, self.num_warmup_chains, self.start)
+        temperatures = annealing.sigmoid().to(x.device)[:, None].expand(-1, len(x))
+        inner = temperatures[1:-1]
+        if not len(inner):
+            return Plan(temperatures, log_step.new_empty(0, len(x)))
+        path = self.begin(x, keys, annealing.num_warmup_chains, WARM_UP)
         repeats = max(1, LEAST_TRANSITIONS // len(inner))
-        steps = []
+        log_steps, spread, stream = [], [], WARM_UP
         with unvalidated():
             state = path.at(path.start)
-            for _ in range(FIRST_TRANSITIONS):
-                state, acceptance = path.move(state, inner[0], log_step.exp(), self.num_leapfrog)
-                log_step = log_step + ADAPTATION_RATE * (acceptance - self.target_acceptance)
-            for b in inner:
-                for _ in range(repeats):
-                    state, acceptance = path.move(state, b, log_step.exp(), self.num_leapfrog)
-                    log_step = log_step + ADAPTATION_RATE * (acceptance - self.target_acceptance)
-                steps.append(log_step.exp())
-                done(len(x))
-        return torch.stack(steps)
+            for i, b in enumerate([*[inner[0]] * FIRST_TRANSITIONS, *inner.repeat_interleave(repeats, 0)]):
+                stream += 1
+                state, acceptance = self.move(x, keys, state, b, log_step.exp(), stream)
+                log_step = log_step + ADAPTATION_RATE * (acceptance - annealing.target_acceptance)
+                if i >= FIRST_TRANSITIONS and (i - FIRST_TRANSITIONS) % repeats == repeats - 1:
+                    log_steps.append(log_step)
+                    ratio = state.log_ratio.view(path.num_chains, -1)
+                    spread.append(ratio.var(0) if path.num_chains > 1 else torch.ones_like(ratio[0]))
+                    self.done(len(x))
+        if annealing.schedule == "adaptive":
+            return adapted(temperatures, torch.stack(log_steps), torch.stack(spread))
+        return Plan(temperatures, torch.stack(log_steps).exp())
 
     def run(
-        self, path: Path, u: Tensor, steps: Tensor, done: Callable[[int], Any], *, reverse: bool = False
+        self, path: Path, u: Tensor, x: Tensor, keys: Tensor, plan: Plan, *, reverse: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Log weights (K, B), of p(x) from draws u of q0 or of 1/p(x) from draws of the posterior; acceptance (B,)."""
-        schedule = self.schedule[::-1] if reverse else self.schedule
+        temperatures, steps = (part.flip(0) if reverse else part for part in plan)
         acceptances = []
         with unvalidated():  # a wild proposal is no error: it is rejected
             state = path.at(u)
-            log_weight = (schedule[1] - schedule[0]) * state.log_ratio.double()
-            for i, step in enumerate(steps.flip(0) if reverse else steps, 1):
-                state, acceptance = path.move(state, schedule[i], step, self.num_leapfrog)
-                log_weight = log_weight + (schedule[i + 1] - schedule[i]) * state.log_ratio.double()
+            change = temperatures.diff(dim=0).repeat(1, path.num_chains)  # (T, R)
+            log_weight = change[0] * state.log_ratio.double()
+            for i, step in enumerate(steps, 1):
+                state, acceptance = self.move(x, keys, state, temperatures[i], step, i + REVERSE * reverse)
+                log_weight = log_weight + change[i] * state.log_ratio.double()
                 acceptances.append(acceptance)
-                done(len(acceptance))
-        mean = torch.stack(acceptances).mean(0) if acceptances else steps.new_full((steps.shape[1],), math.nan)
+                self.done(len(acceptance))
+        mean = torch.stack(acceptances).mean(0) if acceptances else steps.new_full((len(x),), math.nan)
         return log_weight.view(path.num_chains, -1), mean
 
-    def gather(self, results: list[tuple[Tensor, Tensor, Tensor]]) -> AnnealedLogMarginal:
-        """The result over all images, from log weights, acceptance and step sizes of each batch."""
-        weights, acceptance, steps = (torch.cat(parts, -1).cpu() for parts in zip(*results, strict=True))
-        estimate = WeightSum.empty(weights.shape[1]).add(weights).result()
-        if bad := int((~estimate.log_prob.isfinite()).sum()):
-            warnings.warn(
-                f"log p(x) is not finite for {bad:,} of {len(estimate):,} images: every chain had weight zero, or one "
-                f"started where the density is not a number. Find them with result.log_prob.isfinite().",
-                stacklevel=3,
-            )
-        return AnnealedLogMarginal(estimate, acceptance.double(), steps)
+
+class _Moving(ELBO):
+    """A transition in the form that `CompiledELBO` records: as the loss of a pair."""
+
+    def __init__(self, move: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.move = move
+
+    def loss(self, model: Callee, guide: Callee, *args: Any) -> Tensor:
+        return self.move(*args)
+
+    def _get_trace(self, model: Callee, guide: Callee, args: Any, kwargs: Any) -> Any:
+        return traces(model, guide, *args)
+
+
+def adapted(temperatures: Tensor, log_steps: Tensor, variance: Tensor) -> Plan:
+    """Temperatures that are dense where the log ratio of the ends varies most, so that each step adds as much noise.
+
+    The noise of a step from b to b + d has variance d^2 Var_b[log p(x, z) - log q0(z)]: equal steps in the integral of
+    its square root share it out evenly.
+
+    Args:
+        temperatures: b of the warm-up (T + 1, B).
+        log_steps: log step sizes found there (T - 1, B).
+        variance: of the log ratio over its chains (T - 1, B).
+
+    Reference:
+        Gelman, Meng 1998, "Simulating normalizing constants" (optimal paths by thermodynamic length).
+    """
+    width = max(1, len(variance) // 20)  # a few chains say little at one temperature: average over neighbours
+    padded = torch.cat([variance[:1].expand(width, -1), variance, variance[-1:].expand(width, -1)])
+    speed = padded.nan_to_num(0.0).double().unfold(0, 2 * width + 1, 1).mean(-1).sqrt()
+    speed = torch.cat([speed[:1], speed, speed[-1:]])  # (T + 1, B)
+    pieces = (speed[1:] + speed[:-1]) / 2 * temperatures.diff(dim=0)
+    length = torch.cat([torch.zeros_like(speed[:1]), pieces.cumsum(0)])
+    even = torch.linspace(0, 1, len(temperatures), dtype=torch.float64, device=length.device)[:, None].expand_as(length)
+    length = (1 - SHARE) * length / length[-1].clamp(min=1e-12) + SHARE * even
+    length = length / length[-1]
+    found = interpolated(even, length, temperatures)
+    found[0], found[-1] = 0.0, 1.0
+    inner = interpolated(found[1:-1], temperatures[1:-1], log_steps.double())
+    return Plan(found, inner.exp().to(log_steps.dtype))
+
+
+def interpolated(at: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Piecewise linear functions through (x, y), constant outside, at the given points; one function a column."""
+    if len(x) == 1:
+        return y.expand_as(at).clone()
+    right = torch.searchsorted(x.T.contiguous(), at.T.contiguous()).T.clamp(1, len(x) - 1)
+    x0, x1, y0, y1 = x.gather(0, right - 1), x.gather(0, right), y.gather(0, right - 1), y.gather(0, right)
+    return y0 + (y1 - y0) * ((at - x0) / (x1 - x0).clamp(min=1e-300)).clamp(0, 1)
+
+
+def gather(weights: Tensor, acceptance: Tensor, plan: Plan) -> LogMarginal:
+    """The result from log weights (K, B), acceptance (B,) and the plan."""
+    total = WeightSum(weights.shape[1], len(weights))
+    total.add(weights.cpu())
+    result = total.result()
+    return result.with_details(
+        acceptance=acceptance.double().cpu(),
+        step_size=plan.steps.T.contiguous().cpu(),
+        temperatures=plan.temperatures.T.contiguous().cpu(),
+    )

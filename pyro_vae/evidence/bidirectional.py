@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..pairs import Callee, evaluating, sample_sites, score_traces, seeded
-from .annealed import AnnealedLogMarginal, Annealing
-from .importance import WeightSum
-from .path import Path, Start, flat, unconstrained
+from ..pairs import Callee, check_guide, evaluating, sample_sites, score_traces, seeded
+from .annealed import Annealing, Chains, Schedule, gather
+from .importance import chosen_images
+from .keyed import image_keys
+from .path import Start, flat, unconstrained
+from .result import LogMarginal, counted
 
 
 @dataclass(frozen=True)
@@ -20,29 +23,31 @@ class BidirectionalGap:
     """Stochastic bounds of log p(x) from both sides, in nats, for images x drawn from the model. Tensors are (N,).
 
     Attributes:
-        lower: forward chains, from q0 to the posterior; its mean lies below log p(x).
-        upper: reverse chains, from the exact posterior sample to q0; its mean lies above log p(x).
-        upper_standard_error: Monte Carlo standard error of upper, given the one posterior sample that all reverse
-            chains of an image start from; how much that sample matters shows in the spread over images alone.
-        reverse_acceptance: mean acceptance probability of the reverse chains.
+        lower: forward chains, from q0 to the posterior; the mean of its log_prob lies below log p(x).
+        upper: reverse chains, from the exact posterior sample to q0; the mean of its log_prob lies above log p(x). Its
+            standard error is given the one posterior sample that all reverse chains of an image start from; how much
+            that sample matters shows in the spread over images alone.
         x: the images (N, ...).
     """
 
-    lower: AnnealedLogMarginal
-    upper: Tensor
-    upper_standard_error: Tensor
-    reverse_acceptance: Tensor
+    lower: LogMarginal
+    upper: LogMarginal
     x: Tensor
+
+    @property
+    def bound(self) -> str:
+        """ "both": log p(x) is bounded from both sides."""
+        return "both"
 
     @property
     def gap(self) -> Tensor:
         """upper - lower, in nats: in expectation, the sum of both errors. Noise can make it negative for an image."""
-        return self.upper - self.lower.log_prob
+        return self.upper.log_prob - self.lower.log_prob
 
     @property
     def gap_standard_error(self) -> Tensor:
-        """Monte Carlo standard error of gap, with the limits of ``upper_standard_error``."""
-        return torch.hypot(self.upper_standard_error, self.lower.standard_error)
+        """Monte Carlo standard error of gap, with the limits of ``upper``."""
+        return torch.hypot(self.upper.standard_error, self.lower.standard_error)
 
     @property
     def mean_gap(self) -> float:
@@ -54,14 +59,19 @@ class BidirectionalGap:
         """Standard error of mean_gap from the spread over images, which holds all Monte Carlo error; nan for one."""
         return self.gap.std().item() / math.sqrt(len(self)) if len(self) > 1 else math.nan
 
+    @property
+    def num_temperatures(self) -> int:
+        """Steps of the path."""
+        return self.lower.details["step_size"].shape[1] + 1
+
     def __len__(self) -> int:
         return len(self.upper)
 
     def __repr__(self) -> str:
         return (
             f"BidirectionalGap({self.mean_gap:.3f} +- {self.mean_gap_standard_error:.3f} nats per image over "
-            f"{len(self):,} simulated images, from {self.lower.mean:.3f} to {self.upper.mean().item():.3f}; "
-            f"{self.lower.num_samples:,} chains, {self.lower.num_temperatures:,} temperatures)"
+            f"{len(self):,} simulated images, from {self.lower.mean:.3f} to {self.upper.mean:.3f}; "
+            f"{counted(self.lower.num_samples)} chains, {self.num_temperatures:,} temperatures)"
         )
 
 
@@ -73,10 +83,12 @@ def bidirectional(
     num_chains: int = 16,
     num_temperatures: int = 1000,
     start: Start = "guide",
+    schedule: Schedule = "sigmoid",
     num_leapfrog: int = 5,
     num_warmup_chains: int = 4,
     target_acceptance: float = 0.9,
     chunk_size: int = 4096,
+    compile: bool | Literal["auto"] = "auto",
     seed: int | None = 0,
     progress: bool = False,
 ) -> BidirectionalGap:
@@ -102,10 +114,12 @@ def bidirectional(
         num_chains: K, chains for each image in either direction.
         num_temperatures: T, as of `annealed_log_marginal`, and so are all that follow.
         start: q0, "guide" for q(z|x) or "prior" for p(z).
+        schedule: "sigmoid" or "adaptive".
         num_leapfrog: leapfrog steps of a transition.
         num_warmup_chains: chains for each image in the warm-up, which serves both directions.
         target_acceptance: mean acceptance probability that the step sizes are adapted to.
         chunk_size: largest number of (image, chain) pairs in memory at once; one image's chains stay together.
+        compile: as of `annealed_log_marginal`.
         seed: of images and chains, on a random stream of their own; None draws from the global stream.
         progress: show a progress bar on the terminal.
 
@@ -133,22 +147,26 @@ def bidirectional(
         >>> abs(result.mean_gap) < 1e-4
         True
     """
-    annealing = Annealing(num_chains, num_temperatures, start, num_leapfrog, num_warmup_chains, target_acceptance)
-    forward, backward, images = [], [], []
-    with seeded(seed), evaluating(model, guide), annealing.bar(3 * len(like), progress=progress) as bar:
-        for batch in annealing.split(like, chunk_size):
-            x, u = simulate(model, batch)
-            steps = annealing.warm_up(model, guide, x, bar.update)
-            path = Path(model, guide, x, num_chains, start)
-            forward.append((*annealing.run(path, path.start, steps, bar.update), steps))
-            backward.append(annealing.run(path, u.repeat(num_chains, 1), steps, bar.update, reverse=True))
-            images.append(x)
-    lower = annealing.gather(forward)
-    weights, acceptance = (torch.cat(parts, -1).cpu() for parts in zip(*backward, strict=True))
-    inverse = WeightSum.empty(weights.shape[1]).add(weights).result()  # of log 1/p(x)
-    return BidirectionalGap(
-        lower, -inverse.log_prob, inverse.standard_error, acceptance.double(), torch.cat(images).cpu()
+    annealing = Annealing(
+        num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )
+    lower, upper, images = [], [], []
+    with seeded(seed), evaluating(model, guide), annealing.bar(3 * len(like), progress=progress) as bar:
+        if start == "guide":
+            check_guide(model, guide, simulate(model, like[:3])[0])
+        batches = annealing.batches(chosen_images(len(like), None), chunk_size)
+        chains = Chains(annealing, model, guide, len(batches), compile, like.device, bar.update)
+        for some, padded in batches:
+            x, u = simulate(model, like[padded])
+            keys = image_keys(x, int(torch.randint(2**62, ())))
+            path = chains.begin(x, keys, num_chains, 0)
+            plan = chains.warm_up(x, keys)
+            forward = gather(*chains.run(path, path.start, x, keys, plan), plan)
+            backward = gather(*chains.run(path, u.repeat(num_chains, 1), x, keys, plan, reverse=True), plan)
+            lower.append(forward[: len(some)])
+            upper.append(backward.inverse()[: len(some)])
+            images.append(x[: len(some)].cpu())
+    return BidirectionalGap(LogMarginal.join(lower), LogMarginal.join(upper), torch.cat(images))
 
 
 def simulate(model: Callee, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import pyro
@@ -15,12 +16,32 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..compiled import where_it_pays
-from ..pairs import Callee, evaluating, in_particle_plate, is_bound, sample_sites, score, score_traces, seeded, traces
-from .result import LogMarginal
+from ..pairs import (
+    Callee,
+    check_guide,
+    evaluating,
+    in_particle_plate,
+    is_bound,
+    modules_of,
+    sample_sites,
+    score_traces,
+    seeded,
+    traces,
+)
+from .keyed import KeyedRandom, image_keys
+from .memory import chunk, chunk_within, parse_bytes, peak_bytes
+from .proposals import mixed_traces
+from .result import HEAVY, HeavyTail, LogMarginal
+from .weights import Moments, WeightSum
 
 # Seconds that compiling saves for each image and sample, on one CPU core: 4.0 to 7.6 us plainly, 3.7 us compiled, with
 # a VAE of 650,000 parameters.
 SAVED_PER_SAMPLE = 2e-6
+CPU_CHUNK = 4096  # (image, sample) pairs that a processor's caches like best
+BLOCK = 256  # samples drawn at once where random numbers cannot be told apart by image
+MARGIN = 0.9  # of a target standard error that the pilot must reach, so that the fresh draws reach it most of the time
+
+OnResult = Callable[[list[int], LogMarginal], None]
 
 
 def log_marginal(
@@ -29,26 +50,48 @@ def log_marginal(
     x: Tensor,
     *,
     num_samples: int = 1000,
-    chunk_size: int = 4096,
+    target_standard_error: float | None = None,
+    max_samples: int = 100_000,
+    defensive: float = 0.0,
+    memory_budget: str | int = "1GiB",
+    chunk_size: int | None = None,
     compile: bool | Literal["auto"] = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
     seed: int | None = 0,
     progress: bool = False,
+    only: Sequence[int] | None = None,
+    on_result: OnResult | None = None,
 ) -> LogMarginal:
     """Estimate log p(x) of each image by importance sampling from the guide.
 
     log p(x) ~ log mean_k w_k,  w_k = p(x, z_k) / q(z_k|x),  z_k ~ q(z|x), k = 1..K
 
     A stochastic lower bound that grows to log p(x) with K. Runs in evaluation mode and without gradients; KL weights
-    and other scales of the pair do not enter. A guide that misses posterior mass makes it quietly too low: look at
-    ``ess`` and at how the estimate moves with K.
+    and other scales of the pair do not enter. A guide that misses posterior mass makes it quietly too low, and its
+    error too small: a warning names the images whose ``khat`` is above 0.7.
+
+    Every draw belongs to an image and a sample: the same seed gives the same numbers, to float rounding, whatever the
+    chunks and the order of the images. Where a pair draws in a way that torch does not
+    let us see by image, each image is drawn by itself, which is slower.
+
+    With ``target_standard_error`` an image gets as many samples as it needs. Stopping as soon as the error looks small
+    would favour draws that missed the large weights, so a pilot decides how many samples that takes, doubling from
+    num_samples, and is thrown away; the estimate comes from as many fresh draws. It costs twice the samples and keeps
+    the weights' mean unbiased. The error that the fresh draws find themselves can come out above the target, most of
+    all where khat is large.
 
     Args:
         model: p(x, z), called with images (B, ...).
-        guide: q(z|x), called with the same images.
+        guide: q(z|x), called with the same images. `widened` gives one that reaches farther.
         x: images (N, ...), on the device of the pair.
         num_samples: K, samples for each image; exactly that many are drawn.
-        chunk_size: largest number of (image, sample) pairs in memory at once.
+        target_standard_error: in nats, of each image's log p(x); None for num_samples each.
+        max_samples: of one image, with a target; an image that needs more keeps a larger error.
+        defensive: share of the draws from the prior p(z) instead of the guide, weighted by the mixture of both: weights
+            are then at most p(x|z) / defensive, so that their variance is finite. For few latents.
+        memory_budget: bytes for tensors while it runs, such as "1GiB": chunks of 4,096 (image, sample) pairs, on a GPU
+            as large as they can be, are cut to stay within it, after small ones have been tried.
+        chunk_size: largest number of (image, sample) pairs at once, instead of what the budget allows.
         compile: draw and score full chunks in one recorded and compiled graph (`CompiledELBO`), with the same random
             numbers and the same result up to rounding. "auto" does so where there are enough images and samples to save
             more time than compiling takes, and a compiler. A pair that cannot be compiled is scored plainly, with a
@@ -57,19 +100,28 @@ def log_marginal(
             its own, shared by all samples of an image and in no way part of ``standard_error``. Measure it on a subset
             of the images: the difference to "fp32" at the same seed, as experiments/benchmarks/evidence_time.py does.
             There it was -0.0017 +- 0.0027 nats for the mean of 128 images (an MLP of 650,000 parameters, on a CPU).
-        seed: of the draws, on a random stream of their own; None draws from the global stream.
+        seed: of the draws; None takes one from the global stream.
         progress: show a progress bar on the terminal.
+        only: numbers of the images of x to estimate, for work that is shared out or goes on; each gets the same draws
+            as with all.
+        on_result: called with numbers of images and their results, as soon as they are there.
 
     Returns:
-        LogMarginal: log_prob, standard_error and ess of each image, (N,).
+        LogMarginal: log_prob, standard_error, ess, khat and more of each image, (N,), or of those in ``only``.
+
+    Warns:
+        HeavyTail: images with khat above 0.7.
 
     Raises:
-        ValueError: num_samples or chunk_size below 1, no images, a site outside the plate over images, model and
-            guide that do not fit together, or bf16 without compiling.
+        ValueError: a count below 1, no images, a site outside the plate over images, model and guide that do not fit
+            together or have other supports, a guide that is a point mass, bf16 without compiling, or a budget too small
+            for one image.
 
     Reference:
         Burda, Grosse, Salakhutdinov 2016, "Importance weighted autoencoders"; Owen 2013, "Monte Carlo theory, methods
-        and examples", chapter 9 (errors and effective sample size of ratio estimates).
+        and examples", chapter 9 (errors and effective sample size of ratio estimates); Hesterberg 1995, "Weighted
+        average importance sampling and defensive mixture distributions"; Vehtari, Simpson, Gelman, Yao, Gabry 2024,
+        "Pareto smoothed importance sampling".
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -82,110 +134,227 @@ def log_marginal(
         >>> log_marginal(model, guide, torch.tensor([0.0, 1.0]), num_samples=1).log_prob
         tensor([-1.2655, -1.5155], dtype=torch.float64)
     """
-    for name, value in (
-        ("num_samples", num_samples),
-        ("chunk_size", chunk_size),
-        ("number of images", len(x)),
-    ):
-        if value < 1:
+    for name, value in (("num_samples", num_samples), ("number of images", len(x)), ("chunk_size", chunk_size)):
+        if value is not None and value < 1:
             raise ValueError(f"Expected {name} >= 1; got {value}.")
-    images = min(len(x), max(1, chunk_size // min(num_samples, 64)))  # 64 samples share one pass of the encoder
-    most = min(num_samples, max(1, chunk_size // images))
-    draws = next((count for count in range(most, most // 2, -1) if num_samples % count == 0), most)  # no odd last chunk
-    results = []
-    bar = tqdm(
-        total=len(x) * num_samples,
-        unit="sample",
-        unit_scale=True,
-        desc="log p(x)",
-        disable=None if progress else True,
-        leave=False,
-    )
+    if target_standard_error is not None and not target_standard_error > 0:
+        raise ValueError(f"Expected target_standard_error > 0; got {target_standard_error}.")
+    if target_standard_error is not None and not 2 <= num_samples <= max_samples:
+        raise ValueError(
+            f"Expected num_samples, where the pilot starts, from 2 to max_samples; got {num_samples} and {max_samples}."
+        )
+    if not 0 <= defensive < 1:
+        raise ValueError(f"Expected defensive from 0 to below 1; got {defensive}.")
+    budget = parse_bytes(memory_budget)
+    wanted = chosen_images(len(x), only)
+    seed = int(torch.randint(2**62, ())) if seed is None else seed
     store = pyro.get_param_store()
-    with seeded(seed), evaluating(model, guide), bar:
+    with seeded(seed), evaluating(model, guide):
         known = set(store.keys())
-        plain = particle_log_weights(model, guide, x)
-        saves = SAVED_PER_SAMPLE * len(x) * num_samples
-        scoring = where_it_pays(_Scoring(plain), compile=compile, precision=precision, saves=saves, device=x.device)
-        for batch in x.split(images):
-            total = WeightSum.empty(len(batch), x.device)
-            for start in range(0, num_samples, draws):
-                count = min(draws, num_samples - start)
-                if (len(batch), count) == (images, draws):
-                    total = total.add(scoring.loss(model, guide, batch, count))
-                else:  # the last ones are not worth a graph of their own
-                    total = total.add(plain(batch, count))
-                bar.update(count * len(batch))
-            results.append(total)
+        check_guide(model, guide, x[:3])
+        sampler = _Sampler(
+            model, guide, x, image_keys(x, seed), defensive, num_samples, budget, chunk_size, compile, precision
+        )
+        total = len(wanted) * num_samples if target_standard_error is None else None
+        shown = None if progress else True
+        results = []
+        with tqdm(total=total, unit="sample", unit_scale=True, desc="log p(x)", disable=shown, leave=False) as bar:
+            for start in range(0, len(wanted), sampler.images):
+                some = wanted[start : start + sampler.images]
+                images = torch.tensor(some)
+                if target_standard_error is None:
+                    result = sampler.estimate(images, num_samples, bar.update)
+                else:
+                    result = sampler.to_target(images, num_samples, max_samples, target_standard_error, bar.update)
+                result = result.with_shared_error(shared_error(model, guide))
+                results.append(result)
+                if on_result is not None:
+                    on_result(some, result)
         # pyro.module only looks its parameters up; pyro.param without a value starts from its initial one.
         fresh = sorted(name for name in set(store.keys()) - known if "$$$" not in name)
-    largest, first, second = (
-        torch.cat([getattr(r, name) for r in results]).cpu() for name in ("largest", "first", "second")
-    )
-    result = WeightSum(largest, first, second, num_samples).result()
     if fresh and not is_bound(model, guide):
         warnings.warn(
             f"The parameters {fresh} were not in the param store and took their initial values. To evaluate functions "
             f"trained by fit, give its result.model and result.guide.",
             stacklevel=2,
         )
+    result = LogMarginal.join(results)
+    warn_of(result, stacklevel=3)
+    return result
+
+
+def chosen_images(num_images: int, only: Sequence[int] | None) -> list[int]:
+    """The numbers of the images to estimate."""
+    wanted = list(range(num_images) if only is None else only)
+    if not wanted or not all(0 <= i < num_images for i in wanted):
+        raise ValueError(f"Expected numbers of images from 0 to {num_images - 1:,}, at least one; got {wanted[:5]}.")
+    return wanted
+
+
+def warn_of(result: LogMarginal, *, stacklevel: int) -> None:
+    """Warn of images without a finite number, and of those whose number is not to be trusted."""
     if bad := int((~result.log_prob.isfinite()).sum()):
         warnings.warn(
-            f"log p(x) is not finite for {bad:,} of {len(x):,} images: every weight was zero, or one was not a number. "
-            f"Find them with result.log_prob.isfinite().",
-            stacklevel=2,
+            f"log p(x) is not finite for {bad:,} of {len(result):,} images: every weight was zero, or one was not a "
+            f"number. Find them with result.log_prob.isfinite().",
+            stacklevel=stacklevel,
         )
-    return result
+    if heavy := int((result.khat > HEAVY).sum()):
+        worst = result.khat.nan_to_num(-math.inf).argsort(descending=True)[: min(heavy, 5)].tolist()
+        named = ", ".join(f"{i} with {result.khat[i].item():.2f}" for i in worst)
+        warnings.warn(
+            f"k-hat is above {HEAVY} for {heavy:,} of {len(result):,} images (the worst: image {named}): their log "
+            f"p(x) is likely too low, by more than its standard error says. Draw more samples, widen the guide "
+            f"(pyro_vae.widened) or mix in the prior (defensive=0.1), or take annealed_log_marginal.",
+            HeavyTail,
+            stacklevel=stacklevel,
+        )
+
+
+def shared_error(model: Callee, guide: Callee) -> float:
+    """Standard error of log p(x) that all images share: that of the estimated normalizers of the pair's parts."""
+    name = "log_normalizer_standard_error"
+    parts = {part for module in modules_of(model, guide).values() for part in module.modules()}
+    return math.hypot(*(float(getattr(part, name)) for part in parts if hasattr(part, name)))
+
+
+class _Sampler:
+    """Draws and scores samples of a pair, chunk by chunk; images are given by their numbers."""
+
+    def __init__(
+        self,
+        model: Callee,
+        guide: Callee,
+        x: Tensor,
+        keys: Tensor,
+        defensive: float,
+        num_samples: int,
+        budget: int,
+        chunk_size: int | None,
+        compile: bool | Literal["auto"],
+        precision: Literal["fp32", "bf16"],
+    ) -> None:
+        self.pair, self.x, self.keys = (model, guide), x, keys
+        plain = particle_log_weights(model, guide, x, defensive=defensive)
+        self.keyed = _draws_by_key(plain, x[:3], keys[:3])
+        self.draw = functools.partial(_keyed, plain) if self.keyed else _unkeyed(plain)
+        if self.keyed:
+            if chunk_size is None:
+                some = torch.arange(min(2, len(x)))
+                peaks = [peak_bytes(functools.partial(self._rows, some, 0, n)) for n in (1, 4, 12)]
+                most = CPU_CHUNK if x.device.type == "cpu" else None
+                self.images, self.samples = chunk_within(budget, peaks, len(some), len(x), num_samples, most)
+            else:
+                self.images, self.samples = chunk(len(x), num_samples, pairs=chunk_size)
+        else:
+            self.images, self.samples = 1, BLOCK
+        saves = SAVED_PER_SAMPLE * len(x) * num_samples if self.keyed else 0.0
+        self.scoring = where_it_pays(
+            _Scoring(self.draw), compile=compile, precision=precision, saves=saves, device=x.device
+        )
+
+    def _rows(self, images: Tensor, first: int, count: int, stream: int = 0, *, full: bool = False) -> Tensor:
+        """Log weights (count, B) of some images, from sample number first on."""
+        x, keys = self.x[images], self.keys[images]
+        numbers = (torch.tensor(number, device=x.device) for number in (first, stream))
+        if full:
+            rows: Tensor = self.scoring.loss(*self.pair, x, keys, *numbers, count)
+        else:  # the last ones are not worth a graph of their own
+            rows = self.draw(x, keys, *numbers, count)
+        return rows
+
+    def chunks(
+        self, images: Tensor, first: int, count: int, stream: int, done: Callable[[int], Any]
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Log weights of the samples first, ..., first + count - 1, for some of the images at a time."""
+        for start in range(0, len(images), self.images):
+            some = images[start : start + self.images]
+            for number in range(first, first + count, self.samples):
+                draws = min(self.samples, first + count - number)
+                full = (len(some), draws) == (self.images, self.samples)
+                yield slice(start, start + len(some)), self._rows(some, number, draws, stream, full=full)
+                done(draws * len(some))
+
+    def estimate(self, images: Tensor, num_samples: int, done: Callable[[int], Any], stream: int = 0) -> LogMarginal:
+        """The result with so many samples each."""
+        results = []
+        for start in range(0, len(images), self.images):
+            some = images[start : start + self.images]
+            total = WeightSum(len(some), num_samples, self.x.device)
+            for _, rows in self.chunks(some, 0, num_samples, stream, done):
+                total.add(rows)
+            results.append(total.result())
+        return LogMarginal.join(results)
+
+    def to_target(
+        self, images: Tensor, least: int, most: int, target: float, done: Callable[[int], Any]
+    ) -> LogMarginal:
+        """The result with as many samples as a pilot needs to reach the target."""
+        needed = torch.zeros(len(images), dtype=torch.int64)
+        active, moments, count = torch.arange(len(images)), Moments.empty(len(images), self.x.device), 0
+        while len(active):
+            more = least if count == 0 else min(count, most - count)
+            for where, rows in self.chunks(images[active], count, more, 1, done):
+                moments[where] = moments[where].plus(rows)
+            count += more
+            reached = (moments.relative_error(count) <= MARGIN * target).cpu()
+            needed[active] = count
+            going = ~reached & torch.tensor(count < most)
+            active, moments = active[going], moments[going.to(self.x.device)]
+        counts = needed.unique().tolist()
+        results = [self.estimate(images[needed == count], count, done) for count in counts]
+        order = torch.cat([(needed == count).nonzero()[:, 0] for count in counts]).argsort()
+        return LogMarginal.join(results)[order].with_details(pilot_samples=needed)
 
 
 class _Scoring(ELBO):
     """Log weights (K, B) in the form that `CompiledELBO` records: as the loss of a pair."""
 
-    def __init__(self, log_weights: Callable[[Tensor, int], Tensor]) -> None:
+    def __init__(self, draw: Callable[..., Tensor]) -> None:
         super().__init__()
-        self.log_weights = log_weights
+        self.draw = draw
 
-    def loss(self, model: Callee, guide: Callee, batch: Tensor, count: int) -> Tensor:
-        return self.log_weights(batch, count)
+    def loss(self, model: Callee, guide: Callee, *args: Any) -> Tensor:
+        return self.draw(*args)
 
     def _get_trace(self, model: Callee, guide: Callee, args: Any, kwargs: Any) -> Any:
         return traces(model, guide, *args)
 
 
-class WeightSum:
-    """Streaming sums of weights w and w^2 per image, kept relative to the largest weight so far; float64."""
-
-    def __init__(self, largest: Tensor, first: Tensor, second: Tensor, count: int) -> None:
-        self.largest, self.first, self.second, self.count = largest, first, second, count
-
-    @staticmethod
-    def empty(num_images: int, device: torch.device | None = None) -> WeightSum:
-        zeros = torch.zeros(num_images, dtype=torch.float64, device=device)
-        return WeightSum(torch.full_like(zeros, -math.inf), zeros, zeros, 0)
-
-    def add(self, log_weights: Tensor) -> WeightSum:
-        """With log weights (K, B) added."""
-        log_weights = log_weights.double()
-        largest = torch.maximum(self.largest, log_weights.amax(0))
-        # An image whose weights are all zero so far has nothing to rescale: 0 stays the reference.
-        reference = torch.where(largest.isinf(), 0.0, largest)
-        shrink = (self.largest - reference).exp()
-        weights = (log_weights - reference).exp()
-        return WeightSum(
-            largest,
-            self.first * shrink + weights.sum(0),
-            self.second * shrink.square() + weights.square().sum(0),
-            self.count + len(log_weights),
-        )
-
-    def result(self) -> LogMarginal:
-        ess = self.first.square() / self.second
-        # Relative variance of the mean weight, (E[w^2] / E[w]^2 - 1) / (K - 1): nan for one sample, as it should be.
-        relative = ((self.count / ess - 1).clamp(min=0) / (self.count - 1) if self.count > 1 else ess * math.nan).sqrt()
-        return LogMarginal(self.largest + self.first.log() - math.log(self.count), relative, ess, self.count)
+LogWeights = Callable[[Tensor, int], Tensor]
 
 
-def particle_log_weights(model: Callee, guide: Callee, x: Tensor) -> Callable[[Tensor, int], Tensor]:
+def _keyed(plain: LogWeights, x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, count: int) -> Tensor:
+    with KeyedRandom(keys, first, count, stream):
+        return plain(x, count)
+
+
+def _unkeyed(plain: LogWeights) -> Callable[..., Tensor]:
+    """One image at a time, from torch's generator, seeded anew for each block of samples."""
+
+    def draw(x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, count: int) -> Tensor:
+        columns = []
+        for image, key in zip(x.split(1), keys.tolist(), strict=True):
+            torch.manual_seed(hash((*key, int(first), int(stream))) & (2**63 - 1))
+            columns.append(plain(image, count))
+        return torch.cat(columns, 1)
+
+    return draw
+
+
+def _draws_by_key(plain: LogWeights, x: Tensor, keys: Tensor) -> bool:
+    """Whether all random numbers of a pair can be told apart by image: torch's own generator stays untouched."""
+    before = _generators(x.device)
+    zero = torch.zeros((), dtype=torch.int64, device=x.device)
+    _keyed(plain, x, keys, zero, zero, 2)
+    return all(map(torch.equal, before, _generators(x.device)))
+
+
+def _generators(device: torch.device) -> list[Tensor]:
+    return [torch.random.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def particle_log_weights(model: Callee, guide: Callee, x: Tensor, *, defensive: float = 0.0) -> LogWeights:
     """The fastest sound way to get log weights (K, B) of a pair: all particles in one plate, or images repeated.
 
     A plate at dim -2 encodes each image once, but needs a pair that broadcasts over an extra leading dimension. Whether
@@ -193,12 +362,20 @@ def particle_log_weights(model: Callee, guide: Callee, x: Tensor) -> Callable[[T
     If they do not, images are repeated, which every pair supports.
     """
 
+    def weights(p: Callee, q: Callee, batch: Tensor, shape: tuple[int, ...]) -> Tensor:
+        if not defensive:
+            return score_traces(*traces(p, q, batch), shape=shape).log_weight
+        scores = score_traces(*mixed_traces(p, q, batch, defensive, shape), shape=shape)
+        log_mixture = torch.logaddexp(math.log1p(-defensive) + scores.log_guide, math.log(defensive) + scores.log_prior)
+        return scores.log_likelihood + scores.log_prior - log_mixture
+
     def plated(batch: Tensor, count: int) -> Tensor:
-        return score(model, guide, batch, num_particles=count).log_weight
+        p, q = in_particle_plate(model, count), in_particle_plate(guide, count)
+        return weights(p, q, batch, (count, len(batch)))
 
     def repeated(batch: Tensor, count: int) -> Tensor:
         rows = batch.repeat(count, *[1] * (batch.dim() - 1))  # (K B, ...)
-        return score(model, guide, rows).log_weight.view(count, len(batch))
+        return weights(model, guide, rows, (len(rows),)).view(count, len(batch))
 
     return plated if _broadcasts(model, guide, x[:3]) else repeated
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import copy
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.util import sum_rightmost
@@ -37,9 +34,20 @@ class State:
         """log p(x, z) - log q0(z), (R,)."""
         return self.log_joint - self.log_start
 
-    def log_density(self, b: float) -> Tensor:
-        """Of u, on the geometric path, not normalized (R,)."""
+    def log_density(self, b: float | Tensor) -> Tensor:
+        """Of u, on the geometric path at b or (R,), not normalized (R,)."""
         return (1 - b) * self.log_start + b * self.log_joint + self.log_jacobian
+
+    def packed(self) -> Tensor:
+        """All of it in one tensor (R, D + 3)."""
+        return torch.cat(
+            [self.u, torch.stack([self.log_start, self.log_joint, self.log_jacobian.expand_as(self.log_joint)], 1)], 1
+        )
+
+    @staticmethod
+    def unpacked(packed: Tensor) -> State:
+        """The state of `packed`."""
+        return State(packed[:, :-3], *packed[:, -3:].unbind(1))
 
 
 class Path:
@@ -57,14 +65,22 @@ class Path:
         if self.guide is None:
             model_trace, guide_trace = poutine.trace(model).get_trace(self.rows), poutine.Trace()
         else:
-            _check_guide(model, self.guide, self.rows)
             model_trace, guide_trace = traces(model, self.guide, self.rows)
+            _check_own_density(guide_trace)
             if len(list(sample_sites(guide_trace))) == 1:  # then its distribution depends on x alone: encode x once
                 self.fixed_guide = guide_trace
         score_traces(model_trace, guide_trace, shape=(len(self.rows),))  # for its errors, while validation is on
         latents = unconstrained(model_trace)
         self.shapes = {name: u.shape[1:] for name, u in latents.items()}
         self.start = flat(latents)
+
+    def continued(self, x: Tensor, num_chains: int) -> Path:
+        """The same path for other images of the same shape and another number of chains, without a draw of q0."""
+        path = copy.copy(self)
+        path.num_chains, path.rows = num_chains, x.repeat(num_chains, *[1] * (x.dim() - 1))
+        if self.guide is not None and self.fixed_guide is not None:
+            path.fixed_guide = poutine.trace(self.guide).get_trace(path.rows)
+        return path
 
     def at(self, u: Tensor) -> State:
         """The log densities at u (R, D)."""
@@ -86,15 +102,17 @@ class Path:
         log_joint = terms.log_likelihood + terms.log_prior
         return State(u, terms.log_prior if self.guide is None else terms.log_guide, log_joint, placing.log_jacobian)
 
-    def gradient(self, u: Tensor, b: float) -> Tensor:
+    def gradient(self, u: Tensor, b: float | Tensor) -> Tensor:
         """Of the log density in u (R, D)."""
         with torch.enable_grad():
             u = u.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.at(u).log_density(b).sum(), u)
         return gradient
 
-    def move(self, state: State, b: float, step: Tensor, num_leapfrog: int) -> tuple[State, Tensor]:
-        """One Hamiltonian transition with step sizes (B,): the next state, and mean acceptance probabilities (B,)."""
+    def move(self, state: State, b: float | Tensor, step: Tensor, num_leapfrog: int) -> tuple[State, Tensor]:
+        """One Hamiltonian transition with step sizes (B,) at b, one number or (B,): the next state, and mean acceptance
+        probabilities (B,)."""
+        b = b.repeat(self.num_chains) if isinstance(b, Tensor) else b
         step = (step.repeat(self.num_chains) * (1 + JITTER * (2 * torch.rand_like(state.log_joint) - 1)))[:, None]
         first = momentum = torch.randn_like(state.u)  # (R, D)
         u = state.u + step / 2 * momentum
@@ -178,36 +196,11 @@ def _coordinates(name: str, prior: Any) -> tuple[Transform, int]:
     return transform, -1 - event_dim
 
 
-def _check_guide(model: Callee, guide: Callee, rows: Tensor) -> None:
-    """Raise a ValueError unless guide and prior have the same support and the guide has a density of its own."""
-    with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
-        model_trace, guide_trace = traces(model, guide, rows)
-        prior_trace = poutine.trace(model).get_trace(rows)
-        at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(rows)
+def _check_own_density(guide_trace: poutine.Trace) -> None:
+    """Raise a ValueError unless each latent of the guide has a density of its own."""
     for name, site in sample_sites(guide_trace):
-        base = site["fn"]
-        while hasattr(base, "base_dist"):
-            base = base.base_dist
-        if site["infer"].get("is_auxiliary") or isinstance(base, dist.Delta):
+        if site["infer"].get("is_auxiliary"):
             raise ValueError(
-                f"Expected a guide that draws each latent from a density; its site {name!r} is auxiliary or a point "
-                f"mass. Use start='prior'."
+                f"Expected a guide that draws each latent from a density; its site {name!r} is auxiliary. Use "
+                f"start='prior'."
             )
-    for name, site in _latents(model_trace):
-        prior, guided = site["fn"].support, at_prior.nodes[name]["fn"].support
-        if not (prior.check(site["value"]).all() and guided.check(prior_trace.nodes[name]["value"]).all()):
-            raise ValueError(
-                f"Expected the guide of site {name!r} on the support of its prior; draws of the one lie outside the "
-                f"support of the other. Give the guide a distribution on the prior's support, or use start='prior'."
-            )
-
-
-@contextmanager
-def unvalidated() -> Iterator[None]:
-    """Distributions let every value and parameter pass; as before afterwards, Pyro's switches and torch's own."""
-    validated = torch.distributions.Distribution._validate_args
-    try:
-        with pyro.validation_enabled(False):
-            yield
-    finally:
-        torch.distributions.Distribution.set_default_validate_args(validated)

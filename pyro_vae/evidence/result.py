@@ -1,30 +1,59 @@
-"""What an estimator of log p(x) returns."""
+"""What every estimator of log p(x) returns."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
+import numpy as np
+import torch
 from torch import Tensor
+
+HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
+ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
+
+
+class HeavyTail(UserWarning):
+    """The weights of some images have so heavy a tail that neither their estimate nor its error can be trusted."""
 
 
 @dataclass(frozen=True)
 class LogMarginal:
-    """Estimates of log p(x), in nats, one for each image, with their errors. Tensors are (N,), float64, on the CPU.
+    """Estimates of log p(x) in nats, one for each image. Tensors are (N,), on the CPU, float64 where not counts.
 
     Attributes:
-        log_prob: estimate of log p(x); a stochastic lower bound (its mean lies below log p(x), by about half the
-            squared standard error).
+        log_prob: the estimate. Of a lower bound the mean lies below log p(x), by about half the squared standard error.
         standard_error: Monte Carlo standard error of log_prob, by the delta method from the weights themselves; nan
-            with one sample. Trust it only where ess is not small.
+            with one sample. Trust it only where khat is small.
         ess: effective sample size of the weights, from 1 (one sample dominates) to num_samples (exact posterior).
-        num_samples: samples drawn for each image.
+        khat: shape of the Pareto distribution fitted to the largest weights. Above 0.7 the error is not to be trusted
+            and the estimate is likely too low; above 1 the weights have no mean that such a sample could find. nan with
+            fewer than 25 samples.
+        num_samples: samples (weights) drawn for each image.
+        bound: "lower" or "upper", the side of log p(x) on which the mean of log_prob lies.
+        log_levels: bounds from the same weights with fewer samples: by K = 1, 10, 100, ... up to the number drawn, the
+            mean of log mean of K weights at a time (N,), the K-sample importance-weighted bound; nan for images with
+            fewer samples. Empty if not kept.
+        shared_error: standard error of an error that all images share, such as that of the estimated normalizer of a
+            prior, in nats.
+        details: further arrays of each image, by name, such as an annealed estimate's acceptance.
     """
 
     log_prob: Tensor
     standard_error: Tensor
     ess: Tensor
-    num_samples: int
+    khat: Tensor
+    num_samples: Tensor
+    bound: Literal["lower", "upper"] = "lower"
+    log_levels: Mapping[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    shared_error: float = 0.0
+    details: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.log_prob)
@@ -37,7 +66,7 @@ class LogMarginal:
     @property
     def mean_monte_carlo_error(self) -> float:
         """Standard error of `mean` from the Monte Carlo estimates alone: these images, other samples."""
-        return self.standard_error.square().sum().sqrt().item() / len(self)
+        return math.hypot(self.standard_error.square().sum().sqrt().item() / len(self), self.shared_error)
 
     @property
     def mean_standard_error(self) -> float:
@@ -45,11 +74,151 @@ class LogMarginal:
 
         The spread of the estimates over images holds the spread of log p(x) and the Monte Carlo error both.
         """
-        return self.log_prob.std().item() / math.sqrt(len(self)) if len(self) > 1 else math.nan
+        return (
+            math.hypot(self.log_prob.std().item() / math.sqrt(len(self)), self.shared_error)
+            if len(self) > 1
+            else math.nan
+        )
+
+    @property
+    def unreliable(self) -> Tensor:
+        """Whether an image's number is not to be trusted: k-hat above 0.7, or not finite. (N,), bool."""
+        return (self.khat > HEAVY) | ~self.log_prob.isfinite()
+
+    def convergence(self) -> list[tuple[int, float, float]]:
+        """How the mean over images grows with K: (K, mean in nats per image, its Monte Carlo standard error)."""
+        return [
+            (k, value.mean().item(), error.square().sum().sqrt().item() / len(self))
+            for k, (value, error) in sorted(self.log_levels.items())
+            if value.isfinite().all()
+        ]
+
+    def __getitem__(self, images: Any) -> LogMarginal:
+        """The results of some of the images: a slice, indices or a mask."""
+        return self._map(lambda array: array[images])
+
+    def with_shared_error(self, error: float) -> LogMarginal:
+        """The same with an error that all images share."""
+        return dataclasses.replace(self, shared_error=error)
+
+    def inverse(self) -> LogMarginal:
+        """Of log p(x), where this is an estimate of log 1/p(x): a lower bound becomes an upper one."""
+        return dataclasses.replace(
+            self,
+            log_prob=-self.log_prob,
+            bound="upper",
+            log_levels={k: (-value, error) for k, (value, error) in self.log_levels.items()},
+        )
+
+    def with_details(self, **arrays: Tensor) -> LogMarginal:
+        """The same with further arrays of each image."""
+        return dataclasses.replace(self, details={**self.details, **arrays})
+
+    def _map(self, change: Any) -> LogMarginal:
+        arrays = {name: change(getattr(self, name)) for name in ARRAYS}
+        levels = {k: (change(value), change(error)) for k, (value, error) in self.log_levels.items()}
+        details = {name: change(array) for name, array in self.details.items()}
+        return dataclasses.replace(self, **arrays, log_levels=levels, details=details)
+
+    @staticmethod
+    def join(results: Sequence[LogMarginal]) -> LogMarginal:
+        """The results of several sets of images, one after the other, as one."""
+
+        def level(k: int, part: int) -> Tensor:
+            missing = [(torch.full_like(r.log_prob, math.nan),) * 2 for r in results]
+            return torch.cat([r.log_levels.get(k, m)[part] for r, m in zip(results, missing, strict=True)])
+
+        arrays: dict[str, Any] = {name: torch.cat([getattr(r, name) for r in results]) for name in ARRAYS}
+        return LogMarginal(
+            **arrays,
+            bound=results[0].bound,
+            log_levels={k: (level(k, 0), level(k, 1)) for k in sorted({k for r in results for k in r.log_levels})},
+            shared_error=max(r.shared_error for r in results),
+            details={name: torch.cat([r.details[name] for r in results]) for name in results[0].details},
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The numbers over all images, ready for JSON."""
+        return {
+            "log_marginal_nats_per_image": self.mean,
+            "standard_error_over_images": self.mean_standard_error,
+            "monte_carlo_error": self.mean_monte_carlo_error,
+            "bound": self.bound,
+            "smallest_ess": self.ess.min().item(),
+            "median_ess": self.ess.median().item(),
+            "images_with_ess_below_10": int((self.ess < 10).sum()),
+            "largest_khat": self.khat.max().item(),
+            "images_with_khat_above_0.7": int((self.khat > HEAVY).sum()),
+            "images_not_finite": int((~self.log_prob.isfinite()).sum()),
+            "num_images": len(self),
+            "num_samples": _one_or_range(self.num_samples),
+            "convergence": [
+                {"num_samples": k, "log_marginal": mean, "monte_carlo_error": error}
+                for k, mean, error in self.convergence()
+            ],
+            "shared_error": self.shared_error,
+        }
+
+    def save(self, path: str | Path) -> None:
+        """Save as PATH.json (numbers over all images) and PATH.npz (arrays of each image), whole or not at all."""
+        arrays = {name: getattr(self, name) for name in ARRAYS}
+        for k, (value, error) in self.log_levels.items():
+            arrays |= {f"level.{k}": value, f"level_error.{k}": error}
+        arrays |= {f"details.{name}": array for name, array in self.details.items()}
+        npz, text = Path(f"{path}.npz"), Path(f"{path}.json")
+        with npz.with_suffix(".part").open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **{name: array.numpy() for name, array in arrays.items()})
+        npz.with_suffix(".part").replace(npz)
+        numbers = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in self.to_json().items()}
+        content = json.dumps(numbers, indent=2, allow_nan=False)
+        text.with_suffix(".part").write_text(content + "\n")
+        text.with_suffix(".part").replace(text)
+
+    @staticmethod
+    def load(path: str | Path) -> LogMarginal:
+        """What `save` has saved.
+
+        Raises:
+            FileNotFoundError: PATH.json or PATH.npz is not there.
+            ValueError: one of them is damaged.
+        """
+        try:
+            about = json.loads(Path(f"{path}.json").read_text())
+            with Path(f"{path}.npz").open("rb") as file, np.load(file, allow_pickle=False) as saved:
+                found = {name: torch.from_numpy(saved[name]) for name in saved.files}
+            levels = [int(name.removeprefix("level.")) for name in found if name.startswith("level.")]
+            arrays: dict[str, Any] = {name: found[name] for name in ARRAYS}
+            return LogMarginal(
+                **arrays,
+                bound=about["bound"],
+                log_levels={k: (found[f"level.{k}"], found[f"level_error.{k}"]) for k in levels},
+                shared_error=about["shared_error"],
+                details={n.removeprefix("details."): array for n, array in found.items() if n.startswith("details.")},
+            )
+        except FileNotFoundError:
+            raise
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+            raise ValueError(
+                f"Expected a saved LogMarginal in {path}.json and {path}.npz; got an error: {error}. Make it again."
+            ) from error
 
     def __repr__(self) -> str:
+        flagged = int(self.unreliable.sum())
         return (
             f"LogMarginal(mean {self.mean:.3f} nats per image, +- {self.mean_standard_error:.3f} over {len(self):,} "
-            f"images, +- {self.mean_monte_carlo_error:.3f} Monte Carlo; {self.num_samples:,} samples per image, "
-            f"ESS from {self.ess.min().item():.1f} to {self.ess.max().item():.1f})"
+            f"images, +- {self.mean_monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples per image, "
+            f"ESS from {self.ess.min().item():.1f} to {self.ess.max().item():.1f}, "
+            f"k-hat up to {self.khat.max().item():.2f}{f', {flagged:,} images unreliable' if flagged else ''}; "
+            f"{self.bound} bound)"
         )
+
+
+def counted(num_samples: Tensor) -> str:
+    """How many samples, or from how many to how many."""
+    least, most = int(num_samples.min()), int(num_samples.max())
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _one_or_range(num_samples: Tensor) -> int | list[int]:
+    least, most = int(num_samples.min()), int(num_samples.max())
+    return least if least == most else [least, most]

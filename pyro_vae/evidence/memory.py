@@ -1,0 +1,115 @@
+"""How many images and samples fit into a given number of bytes."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+UNITS = {
+    "": 1,
+    "B": 1,
+    **{f"{p}B": 1000**i for i, p in enumerate("kMGT", 1)},
+    **{f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)},
+}
+MARGIN = 0.6  # of the budget for tensors that are seen; kernels' own workspace and the allocator's gaps need the rest
+
+
+def parse_bytes(size: str | int) -> int:
+    """Bytes in a size such as "1GiB", "500 MB" or 2**30.
+
+    Raises:
+        ValueError: not a size.
+
+    Example:
+        >>> parse_bytes("1.5GiB")
+        1610612736
+    """
+    if isinstance(size, int) and not isinstance(size, bool) and size > 0:
+        return size
+    found = re.fullmatch(r"([\d_]*\.?\d+)\s*([kKMGT]?i?B?)", size.strip()) if isinstance(size, str) else None
+    if found is None or found[2] not in UNITS or float(found[1]) <= 0:
+        raise ValueError(f"Expected a size in bytes, such as '1GiB', '500MB' or 2**30; got {size!r}.")
+    return int(float(found[1]) * UNITS[found[2]])
+
+
+def peak_bytes(call: Callable[[], Any]) -> int:
+    """The most bytes in tensors at once that a call makes, as far as they pass through torch's dispatcher."""
+    with _Watching() as watching:
+        call()
+    return watching.peak
+
+
+class _Watching(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: Counter[int] = Counter()  # tensors by storage
+        self.now = self.peak = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = {t.untyped_storage().data_ptr() for t in tree_iter((args, kwargs)) if isinstance(t, Tensor)}
+        out = func(*args, **(kwargs or {}))
+        for tensor in (t for t in tree_iter(out) if isinstance(t, Tensor)):
+            storage = tensor.untyped_storage()
+            place, size = storage.data_ptr(), storage.nbytes()
+            if self.held[place] == 0 and place in given:
+                continue  # a view of a tensor that was there before
+            if self.held[place] == 0:
+                self.now += size
+                self.peak = max(self.peak, self.now)
+            self.held[place] += 1
+            weakref.finalize(tensor, self._release, place, size)
+        return out
+
+    def _release(self, place: int, size: int) -> None:
+        self.held[place] -= 1
+        if self.held[place] == 0:
+            self.now -= size
+
+
+def chunk(num_images: int, num_samples: int, *, pairs: int) -> tuple[int, int]:
+    """Images and samples of a chunk with at most so many (image, sample) pairs."""
+    images = min(num_images, max(1, pairs // min(num_samples, 64)))  # 64 samples share one pass of the encoder
+    most = min(num_samples, max(1, pairs // images))
+    return images, next((n for n in range(most, most // 2, -1) if num_samples % n == 0), most)  # no odd last one
+
+
+def chunk_within(
+    budget: int, peaks: list[int], tried: int, num_images: int, num_samples: int, most: int | None
+) -> tuple[int, int]:
+    """Images and samples of a chunk that stays within a budget of bytes.
+
+    Args:
+        budget: bytes.
+        peaks: bytes that chunks of 1, 4 and 12 samples took.
+        tried: images in each of them.
+        num_images: how many there are.
+        num_samples: how many each needs.
+        most: largest number of (image, sample) pairs, for speed; None for none.
+
+    Raises:
+        ValueError: one image and sample is more than the budget.
+    """
+    per_pair = max((peaks[2] - peaks[1]) / (8 * tried), 1.0)
+    # What an image takes by itself (its encoding) and what the pair takes once (a prior's components) look alike here:
+    # counting both for each image errs on the safe side.
+    per_image = max(peaks[0] / tried - per_pair, 0.0)
+    available = budget * MARGIN
+    if per_image + per_pair > available:
+        raise ValueError(
+            f"Expected a memory budget of at least {(per_image + per_pair) / MARGIN / 1e6:,.1f} MB, for one image and "
+            f"sample; got {budget / 1e6:,.1f} MB."
+        )
+    pairs = int(available / per_pair)
+    images, samples = chunk(num_images, num_samples, pairs=pairs if most is None else min(pairs, most))
+    while images * (per_image + samples * per_pair) > available:
+        images, samples = (images // 2, samples) if images > 1 else (1, max(1, samples // 2))
+        if images == samples == 1:
+            break
+    return images, samples

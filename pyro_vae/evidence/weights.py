@@ -1,0 +1,132 @@
+"""Importance weights of a stream of samples, summed up for each image in bounded memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .pareto import pareto_khat, tail_length
+from .result import LogMarginal
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums of weights w and w^2 of each image, relative to the largest so far; (N,), float64."""
+
+    largest: Tensor  # log w
+    first: Tensor
+    second: Tensor
+
+    @staticmethod
+    def empty(num_images: int, device: torch.device | None = None) -> Moments:
+        zeros = torch.zeros(num_images, dtype=torch.float64, device=device)
+        return Moments(torch.full_like(zeros, -math.inf), zeros, zeros.clone())
+
+    def __getitem__(self, images: Any) -> Moments:
+        return Moments(self.largest[images], self.first[images], self.second[images])
+
+    def __setitem__(self, images: Any, other: Moments) -> None:
+        for name, value in vars(other).items():
+            getattr(self, name)[images] = value
+
+    def plus(self, log_weights: Tensor) -> Moments:
+        """With log weights (K, N) added."""
+        log_weights = log_weights.double()
+        largest = torch.maximum(self.largest, log_weights.amax(0))
+        # An image whose weights are all zero so far has nothing to rescale: 0 stays the reference.
+        reference = torch.where(largest.isinf(), 0.0, largest)
+        shrink = (self.largest - reference).exp()
+        weights = (log_weights - reference).exp()
+        return Moments(
+            largest,
+            self.first * shrink + weights.sum(0),
+            self.second * shrink.square() + weights.square().sum(0),
+        )
+
+    @property
+    def ess(self) -> Tensor:
+        """Effective sample size."""
+        return self.first.square() / self.second
+
+    def relative_error(self, count: int) -> Tensor:
+        """Standard error of the mean weight, relative to it; nan for one sample, as it should be."""
+        excess = (count / self.ess - 1).clamp(min=0)  # E[w^2] / E[w]^2 - 1
+        return (excess / (count - 1)).sqrt() if count > 1 else excess * math.nan
+
+
+class WeightSum:
+    """All that a result needs of the weights: their moments, the largest ones, and their means 10, 100, ... at a time.
+
+    Args:
+        num_images: N.
+        num_samples: weights of each image that will be added; `result` wants exactly so many.
+        device: of the weights.
+    """
+
+    def __init__(self, num_images: int, num_samples: int, device: torch.device | None = None) -> None:
+        self.num_samples, self.added = num_samples, 0
+        self.moments = Moments.empty(num_images, device)
+        self.tail = self.moments.first.new_empty(0, num_images)
+        self.levels = [_Level(self.moments.first) for _ in range(len(str(num_samples)))]
+
+    def add(self, log_weights: Tensor) -> None:
+        """Take in log weights (K, N)."""
+        rows = log_weights.double()
+        self.moments = self.moments.plus(rows)
+        kept = torch.cat([self.tail, rows])
+        most = min(tail_length(self.num_samples) + 1, len(kept))  # one more than the tail: the threshold it begins at
+        self.tail = kept.topk(most, 0, sorted=False).values
+        self.added += len(rows)
+        for level in self.levels:
+            rows = level.add(rows)
+
+    def result(self) -> LogMarginal:
+        """The estimates of log mean w, with errors and diagnostics."""
+        count, moments = self.num_samples, self.moments
+        assert self.added == count, f"{self.added} weights added, {count} announced"
+        log_prob = moments.largest + moments.first.log() - math.log(count)
+        error = moments.relative_error(count)
+        levels = {10**i: level.result() for i, level in enumerate(self.levels) if 10**i < count} | {
+            count: (log_prob, error)
+        }
+        return LogMarginal(
+            log_prob.cpu(),
+            error.cpu(),
+            moments.ess.cpu(),
+            pareto_khat(self.tail).cpu(),
+            torch.full((len(error),), count),
+            log_levels={k: (value.cpu(), error.cpu()) for k, (value, error) in levels.items()},
+        )
+
+
+class _Level:
+    """Mean and error of log mean w over groups of samples; ten groups make one group of the next level."""
+
+    def __init__(self, like: Tensor) -> None:
+        self.count = 0
+        self.total, self.squares = torch.zeros_like(like), torch.zeros_like(like)
+        self.origin = torch.zeros_like(like)  # sums are relative to the first value, which keeps the squares exact
+        self.waiting = like.new_empty(0, len(like))
+
+    def add(self, rows: Tensor) -> Tensor:
+        """Take in values (R, N); returns the log means of each ten that are complete, (R // 10, N)."""
+        if len(rows):
+            if not self.count:
+                self.origin = torch.where(rows[0].isfinite(), rows[0], 0.0)
+            centred = rows - self.origin
+            self.count += len(rows)
+            self.total, self.squares = self.total + centred.sum(0), self.squares + centred.square().sum(0)
+        rows = torch.cat([self.waiting, rows])
+        full = len(rows) // 10 * 10
+        self.waiting = rows[full:].clone()  # not a view, that would hold all rows
+        return rows[:full].unflatten(0, (full // 10, 10)).logsumexp(1) - math.log(10)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        """Mean over the groups, and its standard error (nan for one group)."""
+        mean = self.total / self.count
+        variance = (self.squares / self.count - mean.square()).clamp(min=0) / max(self.count - 1, 1)
+        return self.origin + mean, variance.sqrt() if self.count > 1 else mean * math.nan
