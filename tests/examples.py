@@ -395,7 +395,11 @@ def separate_modules() -> Pair:
 
 # name: () -> Pair
 PAIRS: dict[str, Callable[[], Pair]] = {
-    **{f"VAE, {prior}": functools.partial(vae, prior) for prior in PRIORS},
+    # One prior of each kind: what holds of a pair is slow to test. All others are tried in a VAE by test_priors.py.
+    "VAE, StandardNormal": lambda: vae("StandardNormal"),
+    "VAE, GaussianMixture": lambda: vae("GaussianMixture"),
+    "VAE, VampPrior": lambda: vae("VampPrior"),
+    "VAE, CouplingFlow": lambda: vae("CouplingFlow"),
     "VAE, grey levels": lambda: vae("StandardNormal", likelihood=DiscretizedLogistic),
     "own module": lambda: bound(Own()),
     "two levels": lambda: bound(TwoLevel()),

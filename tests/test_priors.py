@@ -7,8 +7,9 @@ import pyro.distributions as dist
 import pytest
 import torch
 from contracts import assert_gradients_reach_everything, assert_survives_a_file
-from examples import PRIORS, small_mlp, stirred
+from examples import PAIRS, PRIORS, small_mlp, stirred, vae
 from goodness_of_fit import assert_sampler_fits_density, assert_within_standard_errors
+from pyro.infer import Trace_ELBO
 from torch import nn
 
 from pyro_vae import (
@@ -25,9 +26,12 @@ from pyro_vae import (
     StandardNormal,
     StudentT,
     VampPrior,
+    log_marginal,
     priors,
     settings,
 )
+from pyro_vae.compiled import CompiledELBO
+from pyro_vae.pairs import announcing
 from pyro_vae.priors.mixture import mixture
 from pyro_vae.priors.scale import positive_scale
 from pyro_vae.priors.spline import spline
@@ -90,6 +94,39 @@ def test_follows_to_double_precision(make):
     double = prior.double()().log_prob(torch.ones(3).double())
     assert prior().sample().dtype == double.dtype == torch.float64
     assert double.item() == pytest.approx(single.item(), rel=1e-5)
+
+
+def three_steps(name, elbo):
+    """Losses, and gradients and buffers after three steps of a VAE with that prior."""
+    torch.manual_seed(0)
+    pair = vae(name)
+    owner, announced, losses = pair.model.__self__, announcing(pair.model, pair.guide), []
+    with pyro.get_param_store().scope():
+        for step in range(3):  # plainly, then recording, then from the graph
+            torch.manual_seed(step)
+            losses.append(float(elbo.loss_and_grads(*announced, pair.x)))
+    return losses, {key: p.grad for key, p in owner.named_parameters()} | dict(owner.named_buffers())
+
+
+@pytest.mark.parametrize("name", [name for name in PRIORS if f"VAE, {name}" not in PAIRS])
+def test_compiled_steps_of_a_vae_equal_the_plain_ones(name):
+    elbo = CompiledELBO(Trace_ELBO(), backend="eager")
+    torch.testing.assert_close(three_steps(name, elbo), three_steps(name, Trace_ELBO()))
+    assert elbo.num_graphs == 1
+
+
+@pytest.mark.parametrize("name", ["ExemplarPrior", "LARS"])
+def test_estimates_of_priors_that_differ_in_training_repeat(name):
+    """They leave training's averages and stored codes alone, and do not depend on chunks."""
+    pair = vae(name)
+    before = {key: value.clone() for key, value in pair.model.__self__.named_buffers()}
+    one, other = (
+        log_marginal(pair.model, pair.guide, pair.x, num_samples=200, chunk_size=size) for size in (200 * 24, 300)
+    )
+    assert (one.log_prob - other.log_prob).abs().max() < 10 * one.standard_error.max()
+    assert one.log_prob.isfinite().all()
+    for key, value in pair.model.__self__.named_buffers():
+        assert torch.equal(value, before[key]), key
 
 
 @pytest.mark.parametrize(
