@@ -8,7 +8,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from .chain import chain
+from .chain import Chain
 from .masked import masked_network
 from .scale import positive_scale
 
@@ -41,15 +41,11 @@ class AutoregressiveFlow(nn.Module):
         super().__init__()
         if num_transforms < 0:
             raise ValueError(f"Expected num_transforms >= 0; got {num_transforms}.")
-        self.steps = nn.ModuleList(MaskedAffine(dim, hidden) for _ in range(num_transforms))
-        self.loc: Tensor
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)
+        self.chain = Chain(dim, (MaskedAffine(dim, hidden) for _ in range(num_transforms)))
 
     def forward(self) -> dist.Distribution:
-        return chain(list(self.steps), self.loc)
-
-    def extra_repr(self) -> str:
-        return f"dim={len(self.loc)}, num_transforms={len(self.steps)}"
+        pz: dist.Distribution = self.chain()
+        return pz
 
 
 class MaskedAffine(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..networks import MLP
-from .chain import chain
+from .chain import Chain
 from .spline import SMALLEST, spline
 
 
@@ -59,15 +59,11 @@ class SplineFlow(nn.Module):
             raise ValueError(f"Expected num_transforms >= 0 and bound > 0; got {num_transforms} and {bound}.")
         if not 2 <= num_bins < 1 / SMALLEST:
             raise ValueError(f"Expected num_bins from 2 to {1 / SMALLEST - 1:.0f}; got {num_bins}.")
-        self.steps = nn.ModuleList(SplineCoupling(dim, num_bins, bound, hidden) for _ in range(num_transforms))
-        self.loc: Tensor
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)
+        self.chain = Chain(dim, (SplineCoupling(dim, num_bins, bound, hidden) for _ in range(num_transforms)))
 
     def forward(self) -> dist.Distribution:
-        return chain(list(self.steps), self.loc)
-
-    def extra_repr(self) -> str:
-        return f"dim={len(self.loc)}, num_transforms={len(self.steps)}"
+        pz: dist.Distribution = self.chain()
+        return pz
 
 
 class SplineCoupling(nn.Module):
