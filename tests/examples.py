@@ -29,10 +29,10 @@ from pyro_vae import (
     Gaussian,
     GaussianEncoder,
     GaussianMixture,
-    Laplace,
+    LaplacePrior,
     SplineFlow,
     StandardNormal,
-    StudentT,
+    StudentTPrior,
     VampPrior,
 )
 
@@ -50,9 +50,9 @@ PRIORS_WITH_ENCODER: dict[str, Callable[[Any, Tensor], nn.Module]] = {
 PRIORS: dict[str, Callable[[int], nn.Module]] = {
     "StandardNormal": StandardNormal,
     "DiagonalNormal": DiagonalNormal,
-    "Laplace": Laplace,
-    "StudentT": StudentT,
-    "StudentT, fixed": functools.partial(StudentT, degrees_of_freedom=4.0, learn_degrees_of_freedom=False),
+    "LaplacePrior": LaplacePrior,
+    "StudentTPrior": StudentTPrior,
+    "StudentTPrior, fixed": functools.partial(StudentTPrior, degrees_of_freedom=4.0, learn_degrees_of_freedom=False),
     "GaussianMixture": functools.partial(GaussianMixture, num_components=3),
     "GaussianMixture, low-rank": functools.partial(GaussianMixture, num_components=3, covariance="low-rank"),
     "GaussianMixture, full": functools.partial(GaussianMixture, num_components=3, covariance="full"),

@@ -93,7 +93,8 @@ def test_train_writes_a_run(trained):
     names = {path.name for path in run_folder.iterdir()}
     assert {"settings.yaml", "run.json", "weights.safetensors", "metrics.jsonl", "training.png"} <= names
     settings = yaml.safe_load((run_folder / "settings.yaml").read_text())
-    assert settings["prior"] == {"name": "VampPrior", "num_components": 5, "seed": 0}
+    vamp_defaults = {"start": "data", "learn_inputs": True, "learn_weights": True, "seed": 0}
+    assert settings["prior"] == {"name": "VampPrior", "num_components": 5, **vamp_defaults}
     assert settings["network"]["hidden"] == [16]
     lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]

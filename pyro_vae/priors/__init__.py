@@ -6,11 +6,11 @@ from .coupling_flow import CouplingFlow
 from .diagonal_normal import DiagonalNormal
 from .exemplar import ExemplarPrior
 from .gaussian_mixture import GaussianMixture
-from .laplace import Laplace
+from .laplace import LaplacePrior
 from .lars import LARS
 from .spline_flow import SplineFlow
 from .standard_normal import StandardNormal
-from .student_t import StudentT
+from .student_t import StudentTPrior
 from .vamp import VampPrior
 
 __all__ = [
@@ -21,9 +21,9 @@ __all__ = [
     "DiagonalNormal",
     "ExemplarPrior",
     "GaussianMixture",
-    "Laplace",
+    "LaplacePrior",
     "SplineFlow",
     "StandardNormal",
-    "StudentT",
+    "StudentTPrior",
     "VampPrior",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from .scale import positive_scale
 
 
-class Laplace(nn.Module):
+class LaplacePrior(nn.Module):
     """Independent Laplace latents with learned scales: when few latents at a time should be far from 0.
 
     p(z) = prod_d Laplace(z_d; 0, s_d)
@@ -21,7 +21,7 @@ class Laplace(nn.Module):
         Barello, Charles, Pillow 2018, "Sparse-coding variational auto-encoders".
 
     Example:
-        >>> Laplace(20)().event_shape
+        >>> LaplacePrior(20)().event_shape
         torch.Size([20])
     """
 

@@ -8,10 +8,11 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from .density import Density
 from .scale import positive_scale
 
 
-class StudentT(nn.Module):
+class StudentTPrior(nn.Module):
     """Independent Student-t latents with learned scales: when some images lie far out, which a normal forbids.
 
     p(z) = prod_d StudentT(z_d; df_d, 0, s_d)
@@ -25,7 +26,7 @@ class StudentT(nn.Module):
         Lange, Little, Taylor 1989, "Robust statistical modeling using the t distribution".
 
     Example:
-        >>> StudentT(20, degrees_of_freedom=3.0)().event_shape
+        >>> StudentTPrior(20, degrees_of_freedom=3.0)().event_shape
         torch.Size([20])
     """
 
@@ -44,7 +45,15 @@ class StudentT(nn.Module):
         self.register_buffer("loc", torch.zeros(dim), persistent=False)
 
     def forward(self) -> dist.Distribution:
-        return dist.StudentT(self.log_degrees_of_freedom.exp(), self.loc, positive_scale(self.raw_scale)).to_event(1)
+        parameters = (self.log_degrees_of_freedom.exp(), self.loc, positive_scale(self.raw_scale))
+        # With many degrees of freedom, the normalizer is a small difference of large numbers.
+        student = dist.StudentT(*(parameter.double() for parameter in parameters)).to_event(1)
+
+        def log_density(z: Tensor) -> Tensor:
+            log_prob: Tensor = student.log_prob(z.double())
+            return log_prob.to(z.dtype)
+
+        return Density(len(self.loc), log_density, lambda shape: student.sample(shape).to(self.loc.dtype))
 
     def extra_repr(self) -> str:
         learned = isinstance(self.log_degrees_of_freedom, nn.Parameter)
