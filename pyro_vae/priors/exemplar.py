@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from .density import Density
-from .mixture import mixture
 from .scale import positive_scale
 
 BLOCK = 2048  # exemplars scored at once in evaluation
@@ -34,7 +33,8 @@ class ExemplarPrior(nn.Module):
     each step; an old code only costs tightness. They are then encoded again, with gradients.
 
     In evaluation log p(z) is the full mixture over all exemplars, encoded anew by each call of log_prob, so that it
-    follows the encoder. For images of the training set it is too high, since they explain themselves there.
+    follows the encoder: exact, and as slow as N is large. For images of the training set it is too high, since they
+    explain themselves there.
 
     Args:
         encoder: the encoder of the same model; shared, not copied.
@@ -114,12 +114,16 @@ class ExemplarPrior(nn.Module):
         return (others.logsumexp(-1) - math.log(len(self.codes) - 1)).view(z.shape[:-1])
 
     def _full(self, z: Tensor) -> Tensor:
+        scale, dim = positive_scale(self.raw_scale).double(), self.codes.shape[1]
+        points = z.double() / scale  # double, since squared distances come out of differences of large numbers
+        points = torch.cat([points, -points.square().sum(-1, keepdim=True) / 2, torch.ones_like(points[..., :1])], -1)
         blocks = []
         for block in self.exemplars.split(BLOCK):
-            codes = self._encode(block)
-            log_prob = mixture(codes.new_zeros(len(codes)), self._around(codes)).log_prob(z)
-            blocks.append(log_prob + math.log(len(codes)))
-        return functools.reduce(torch.logaddexp, blocks) - math.log(len(self.exemplars))
+            codes = self._encode(block).double() / scale
+            codes = torch.cat([codes, torch.ones_like(codes[:, :1]), -codes.square().sum(-1, keepdim=True) / 2], -1)
+            blocks.append((points @ codes.T).to(z.dtype).logsumexp(-1))  # of -|z - m|^2 / 2 s^2
+        constant = dim * (scale.log() + math.log(2 * math.pi) / 2) + math.log(len(self.exemplars))
+        return functools.reduce(torch.logaddexp, blocks) - constant.to(z.dtype)
 
     def _around(self, codes: Tensor) -> dist.Distribution:
         return dist.Normal(codes, positive_scale(self.raw_scale).expand_as(codes)).to_event(1)
