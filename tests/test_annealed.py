@@ -219,7 +219,7 @@ def test_a_nonlinear_decoder_from_a_guide_that_is_not_far_off(curved):
 # The path
 
 
-@pytest.mark.parametrize("name", ["VAE, FlowPrior", "two levels", "inner plate", "raw convolution"])
+@pytest.mark.parametrize("name", ["VAE, CouplingFlow", "two levels", "inner plate", "raw convolution"])
 def test_densities_along_the_path_are_those_of_the_pair(name):
     """At a draw of the guide: the same log-probabilities as the pair scored plainly; gradients as by differences."""
     pair = PAIRS[name]()

@@ -93,7 +93,8 @@ def test_train_writes_a_run(trained):
     names = {path.name for path in run_folder.iterdir()}
     assert {"settings.yaml", "run.json", "weights.safetensors", "metrics.jsonl", "training.png"} <= names
     settings = yaml.safe_load((run_folder / "settings.yaml").read_text())
-    assert settings["prior"] == {"name": "VampPrior", "num_components": 5, "seed": 0}
+    vamp_defaults = {"start": "data", "learn_inputs": True, "learn_weights": True, "seed": 0}
+    assert settings["prior"] == {"name": "VampPrior", "num_components": 5, **vamp_defaults}
     assert settings["network"]["hidden"] == [16]
     lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2]
@@ -153,12 +154,12 @@ def test_compare_runs(trained, capsys):
 
 def test_compare_trains_what_it_compares(capsys):
     small = ["--epochs", "1", "--num-samples", "10", "--network.hidden", "[8]", "--latent-dim", "2", "--kl-warmup", "0"]
-    out = run(capsys, "compare", "--priors", "StandardNormal", "FlowPrior", "--seeds", "2", *small)
+    out = run(capsys, "compare", "--priors", "StandardNormal", "CouplingFlow", "--seeds", "2", *small)
     assert "4/4" in out
     assert "over images and seeds" in out
     assert "next   pyro-vae compare --data mnist" in out
     content = json.loads(Path("comparison/comparison.json").read_text())
-    assert {name: len(runs) for name, runs in content["runs"].items()} == {"StandardNormal": 2, "FlowPrior": 2}
+    assert {name: len(runs) for name, runs in content["runs"].items()} == {"StandardNormal": 2, "CouplingFlow": 2}
     assert "holds some already" in refused(capsys, "compare", "--priors", "StandardNormal", *small)
 
 
@@ -211,7 +212,7 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
         main(["train", "--prior", "VampPrior", "--help"])
     text = capsys.readouterr().out
     assert "--prior.num_components" in text
-    assert "FlowPrior, GaussianMixture, StandardNormal, VampPrior" in " ".join(text.split())
+    assert "CouplingFlow, DiagonalNormal, ExemplarPrior, GaussianMixture" in " ".join(text.split())
 
 
 @pytest.mark.parametrize(
@@ -224,7 +225,7 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
         (["train", "--epochs", "0"], "Expected epochs >= 1; got 0."),
         (["train", "--binarization", "none"], "Expected pixels that are 0 or 1 for Bernoulli"),
         (["train", "--network", "ConvEncoder"], "In the network, ConvEncoder: Expected in_shape of an image"),
-        (["train", "--latent-dim", "1", "--prior", "FlowPrior"], "a coupling needs two halves; got 1"),
+        (["train", "--latent-dim", "1", "--prior", "CouplingFlow"], "a coupling needs two halves; got 1"),
         (["train", "--data", "mnist", "--root", "nowhere"], "Expected the MNIST files"),
         (["train", "--device", "quantum"], "Expected --device cpu, cuda or auto; got 'quantum'"),
         (["train", "--config", "nowhere.yaml"], "Expected a settings file in YAML at nowhere.yaml"),

@@ -96,7 +96,7 @@ def test_own_model_by_import_path():
 
 
 def test_options_leave_out_what_is_filled_in():
-    assert set(settings.options(VampPrior)) == {"num_components", "seed"}
+    assert set(settings.options(VampPrior)) == {"num_components", "start", "learn_inputs", "learn_weights", "seed"}
     assert settings.options(StandardNormal) == {}
     assert set(settings.options(GatedMLP)) == {"hidden"}
     hint, default, text = settings.options(MLP)["activation"]

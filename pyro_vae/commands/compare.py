@@ -19,7 +19,7 @@ from .evaluate import evaluate_run
 from .train import train_run
 
 # Without run folders: small enough for three seeds of four priors in under three minutes on two cores.
-PRIORS = ["StandardNormal", "GaussianMixture", "VampPrior", "FlowPrior"]
+PRIORS = ["StandardNormal", "GaussianMixture", "VampPrior", "CouplingFlow"]
 DEFAULTS = {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": 10}
 
 # Settings that do not make another model.

@@ -8,7 +8,9 @@ from torch import Tensor, nn
 
 
 class StandardNormal(nn.Module):
-    """p(z) = Normal(0, I): the textbook prior, nothing to learn.
+    """The standard normal, nothing to learn: to start with, and to compare all others with.
+
+    p(z) = Normal(z; 0, I)
 
     Args:
         dim: number of latent dimensions.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import pyro.distributions as dist
 import torch
@@ -12,19 +13,24 @@ from .mixture import mixture
 
 
 class VampPrior(nn.Module):
-    """p(z) = sum_c w_c q(z|u_c): the encoder applied to learned pseudo-inputs u_c, with learned weights.
+    """A mixture of the encoder's own posteriors at learned pseudo-inputs: a strong first choice for images.
+
+    p(z) = sum_c w_c q(z|u_c)
 
     Sampled as it is defined: a component by its weight, then z from that component's q.
 
     Args:
         encoder: the encoder of the same model; shared, not copied.
-        pseudo_inputs: (C, *event_shape), where the pseudo-inputs start: images of the training data.
-        num_components: C, that many rows of pseudo_inputs at random, so that the whole training set can be passed;
-            by default 500, or all of them where there are fewer.
-        seed: of that choice; the global random state is not touched.
+        pseudo_inputs: (N, *event_shape), images of the training data; the whole set can be passed.
+        num_components: C; by default 500, or all of the images where there are fewer.
+        start: where the pseudo-inputs start: "data" takes C of the images at random; "random" draws each pixel from a
+            normal with the mean and standard deviation that it has over the images.
+        learn_inputs: train the pseudo-inputs; else they stay where they start, and only the encoder moves.
+        learn_weights: train the weights w_c; else they are equal.
+        seed: of the start; the global random state is not touched.
 
     Raises:
-        ValueError: num_components below 1, or more than there are rows.
+        ValueError: num_components below 1, or with start="data" more than there are images.
 
     Reference:
         Tomczak, Welling 2018, "VAE with a VampPrior" (there with equal weights).
@@ -41,22 +47,40 @@ class VampPrior(nn.Module):
         encoder: Callable[[Tensor], dist.Distribution],
         pseudo_inputs: Tensor,
         num_components: int | None = None,
+        start: Literal["data", "random"] = "data",
+        learn_inputs: bool = True,
+        learn_weights: bool = True,
         seed: int = 0,
     ) -> None:
         super().__init__()
         count = min(500, len(pseudo_inputs)) if num_components is None else num_components
-        if not 1 <= count <= len(pseudo_inputs):
+        if start not in ("data", "random"):
+            raise ValueError(f"Expected start 'data' or 'random'; got {start!r}.")
+        if not count >= 1 or (start == "data" and count > len(pseudo_inputs)) or not len(pseudo_inputs):
             raise ValueError(
                 f"Expected num_components from 1 to {len(pseudo_inputs):,}, the number of pseudo_inputs; got "
-                f"{count:,}. Give fewer components or more images."
+                f"{count:,}. Give fewer components or more images, or start='random'."
             )
-        chosen = torch.randperm(len(pseudo_inputs), generator=torch.Generator().manual_seed(seed))[:count]
+        images, generator = pseudo_inputs.float(), torch.Generator().manual_seed(seed)
+        if start == "data":
+            inputs = images[torch.randperm(len(images), generator=generator)[:count].to(images.device)].clone()
+        else:
+            noise = torch.randn(count, *images.shape[1:], generator=generator).to(images.device)
+            inputs = images.mean(0) + images.std(0, correction=0) * noise
         self.encoder = encoder
-        self.pseudo_inputs = nn.Parameter(pseudo_inputs[chosen.to(pseudo_inputs.device)].float().clone())
-        self.logits = nn.Parameter(torch.zeros(count))
+        self.pseudo_inputs: Tensor
+        self.logits: Tensor
+        weights = inputs.new_zeros(count)
+        for name, tensor, learned in (("pseudo_inputs", inputs, learn_inputs), ("logits", weights, learn_weights)):
+            if learned:
+                self.register_parameter(name, nn.Parameter(tensor))
+            else:
+                self.register_buffer(name, tensor)
 
     def forward(self) -> dist.Distribution:
         return mixture(self.logits, self.encoder(self.pseudo_inputs))
 
     def extra_repr(self) -> str:
-        return f"num_components={len(self.logits)}"
+        learned = {"learn_inputs": self.pseudo_inputs, "learn_weights": self.logits}
+        fixed = [f", {name}=False" for name, tensor in learned.items() if not isinstance(tensor, nn.Parameter)]
+        return f"num_components={len(self.logits)}{''.join(fixed)}"

@@ -1,4 +1,4 @@
-"""Normalizing-flow prior."""
+"""RealNVP prior."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from pyro.distributions.transforms import Permute, affine_coupling
 from torch import Tensor, nn
 
 
-class FlowPrior(nn.Module):
-    """p(z) = Normal(f(z); 0, I) |det df/dz|, f a chain of affine couplings (RealNVP): a flexible smooth density.
+class CouplingFlow(nn.Module):
+    """A chain of affine couplings (RealNVP): a flexible smooth density, as fast to sample as to score.
+
+    p(z) = Normal(f(z); 0, I) |det df/dz|
 
     Each coupling shifts and scales one half of the dimensions by a function of the other half; the order of
     dimensions is reversed in between, so that halves take turns.
@@ -29,7 +31,7 @@ class FlowPrior(nn.Module):
         "Variational lossy autoencoder".
 
     Example:
-        >>> prior = FlowPrior(20)
+        >>> prior = CouplingFlow(20)
         >>> prior().log_prob(torch.zeros(7, 5, 20)).shape
         torch.Size([7, 5])
     """

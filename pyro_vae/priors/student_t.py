@@ -1,0 +1,60 @@
+"""Student-t prior."""
+
+from __future__ import annotations
+
+import math
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+
+from .density import Density
+from .scale import positive_scale
+
+
+class StudentTPrior(nn.Module):
+    """Independent Student-t latents with learned scales: when some images lie far out, which a normal forbids.
+
+    p(z) = prod_d StudentT(z_d; df_d, 0, s_d)
+
+    Args:
+        dim: number of latent dimensions.
+        degrees_of_freedom: df, tails as heavy as |z|^-(df + 1); the normal is the limit of large ones.
+        learn_degrees_of_freedom: learn them, one for each dimension, from that start; else they are fixed.
+
+    Reference:
+        Lange, Little, Taylor 1989, "Robust statistical modeling using the t distribution".
+
+    Example:
+        >>> StudentTPrior(20, degrees_of_freedom=3.0)().event_shape
+        torch.Size([20])
+    """
+
+    def __init__(self, dim: int, degrees_of_freedom: float = 5.0, learn_degrees_of_freedom: bool = True) -> None:
+        super().__init__()
+        if dim < 1 or not 0 < degrees_of_freedom < math.inf:
+            raise ValueError(f"Expected dim >= 1 and degrees_of_freedom > 0; got {dim} and {degrees_of_freedom}.")
+        self.raw_scale = nn.Parameter(torch.zeros(dim))
+        log_df = torch.full((dim,), math.log(degrees_of_freedom))
+        self.log_degrees_of_freedom: Tensor
+        if learn_degrees_of_freedom:
+            self.log_degrees_of_freedom = nn.Parameter(log_df)
+        else:
+            self.register_buffer("log_degrees_of_freedom", log_df)
+        self.loc: Tensor
+        self.register_buffer("loc", torch.zeros(dim), persistent=False)
+
+    def forward(self) -> dist.Distribution:
+        parameters = (self.log_degrees_of_freedom.exp(), self.loc, positive_scale(self.raw_scale))
+        # With many degrees of freedom, the normalizer is a small difference of large numbers.
+        student = dist.StudentT(*(parameter.double() for parameter in parameters)).to_event(1)
+
+        def log_density(z: Tensor) -> Tensor:
+            log_prob: Tensor = student.log_prob(z.double())
+            return log_prob.to(z.dtype)
+
+        return Density(len(self.loc), log_density, lambda shape: student.sample(shape).to(self.loc.dtype))
+
+    def extra_repr(self) -> str:
+        learned = isinstance(self.log_degrees_of_freedom, nn.Parameter)
+        return f"dim={len(self.loc)}{'' if learned else ', learn_degrees_of_freedom=False'}"
