@@ -13,9 +13,9 @@ from .evidence import (
     log_marginal,
 )
 from .generate import reconstruct, sample
-from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
+from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian, PixelCNN
 from .models import VAE
-from .networks import MLP, ConvDecoder, ConvEncoder, GatedMLP
+from .networks import MLP, ConvDecoder, ConvEncoder, GatedMLP, ResNetDecoder, ResNetEncoder
 from .objectives import KLWarmup
 from .optimizer import OneOptimizer, adam
 from .priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
@@ -42,6 +42,9 @@ __all__ = [
     "LogMarginal",
     "NonFiniteLoss",
     "OneOptimizer",
+    "PixelCNN",
+    "ResNetDecoder",
+    "ResNetEncoder",
     "StandardNormal",
     "VampPrior",
     "adam",
