@@ -27,7 +27,7 @@ def sample(model: Callee, like: Tensor, *, seed: int | None = 0) -> tuple[Tensor
 
 
 def reconstruct(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> Tensor:
-    """Mean of p(x|z) for one z drawn from the guide for each image x (N, ...)."""
+    """Mean of p(x|z) (a draw where it has none) for one z drawn from the guide for each image x (N, ...)."""
     with seeded(seed), evaluating(model, guide):
         return _mean(_observed_site(traces(model, guide, x)[0]))
 
@@ -49,6 +49,6 @@ def _observed_site(trace: poutine.Trace) -> Any:
 def _mean(site: Any) -> Tensor:
     try:
         mean: Tensor = site["fn"].mean
-    except NotImplementedError:  # a distribution without a closed mean: show the draw
-        mean = site["value"]
+    except NotImplementedError:  # a distribution without a closed mean: show a draw, never the data themselves
+        mean = site["fn"].sample() if site["is_observed"] else site["value"]
     return mean.expand(site["value"].shape)

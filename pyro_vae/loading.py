@@ -28,7 +28,12 @@ def load_data(config: Namespace, *, root: str | None = None) -> Data:
 
 def _is_binary(config: Namespace) -> bool:
     likelihood = config.get("likelihood.name")
-    return likelihood is not None and settings.find_class("likelihood", likelihood) is likelihoods.Bernoulli
+    pixels = config.get("likelihood.pixels")  # import path of the likelihood that PixelCNN takes for each pixel
+    if likelihood is None:
+        return False
+    return (settings.import_object(pixels) if pixels else settings.find_class("likelihood", likelihood)) is (
+        likelihoods.Bernoulli
+    )
 
 
 def choose_device(name: str) -> torch.device:

@@ -30,6 +30,8 @@ from pyro_vae import (
     GaussianEncoder,
     GaussianMixture,
     LaplacePrior,
+    ResNetDecoder,
+    ResNetEncoder,
     SplineFlow,
     StandardNormal,
     StudentTPrior,
@@ -96,6 +98,8 @@ NETWORKS: dict[str, tuple[Callable[[Any, Any], nn.Module], tuple[int, ...], tupl
     "ConvEncoder, leading size": (functools.partial(ConvEncoder, channels=(3,)), (2, 3, 4, 6), (5,)),
     "ConvDecoder": (functools.partial(ConvDecoder, channels=(4, 3)), (5,), (2, 9, 6)),
     "ConvDecoder, leading size": (functools.partial(ConvDecoder, channels=(4,)), (2, 3), (2, 1, 5, 4)),
+    "ResNetEncoder": (functools.partial(ResNetEncoder, channels=(3, 4)), (2, 9, 6), (2, 5)),
+    "ResNetDecoder": (functools.partial(ResNetDecoder, channels=(4, 3), num_blocks=2), (5,), (2, 9, 6)),
 }
 
 

@@ -6,7 +6,7 @@ from contracts import assert_gradients_reach_everything, assert_survives_a_file
 from examples import NETWORKS, stirred
 from torch import nn
 
-from pyro_vae import MLP, ConvDecoder, ConvEncoder, GatedMLP
+from pyro_vae import MLP, ConvDecoder, ConvEncoder, GatedMLP, ResNetDecoder, ResNetEncoder
 from pyro_vae.networks import as_shape, count_parameters
 from pyro_vae.networks.network import halvings, image_shape
 
@@ -87,6 +87,63 @@ def test_a_gated_mlp_is_the_formula():
     torch.testing.assert_close(network(x), hidden @ last.weight.T + last.bias)
 
 
+@pytest.mark.parametrize("image", [(1, 28, 28), (3, 32, 32), (3, 64, 64), (28, 20), (2, 3, 28, 28)])
+@pytest.mark.parametrize(("encoder", "decoder"), [(ConvEncoder, ConvDecoder), (ResNetEncoder, ResNetDecoder)])
+def test_defaults_fit_the_usual_images(encoder, decoder, image):
+    x, z = torch.randn(1, *image), torch.randn(1, 6)
+    assert encoder(image, (2, 3))(x).shape == (1, 2, 3)
+    assert decoder(6, image)(z).shape == x.shape
+
+
+def middle(layers):
+    """All modules but the last, whose outputs begin small."""
+    return nn.Sequential(*list(layers)[:-1])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("depth", [1, 10])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda depth: MLP(300, 3, hidden=(300,) * depth),
+        lambda depth: MLP(300, 3, hidden=(300,) * depth, activation=nn.Tanh),
+        lambda depth: GatedMLP(300, 3, hidden=(300,) * depth),
+        lambda depth: ResNetEncoder((16, 16, 16), 3, channels=(16,), num_blocks=depth),
+        lambda depth: ResNetDecoder(300, (16, 16, 16), channels=(16,), num_blocks=depth),
+    ],
+    ids=["MLP", "MLP, tanh", "GatedMLP", "ResNetEncoder", "ResNetDecoder"],
+)
+def test_signals_keep_their_scale_at_any_depth(make, depth):
+    """torch's own start, of standard deviation 1 / sqrt(3 fan-in), loses a factor of 6 at each ReLU."""
+    network = make(depth)
+    signal = middle(network.layers)(torch.randn(20, *network.in_shape)).square().mean()
+    assert 0.1 < signal < 4
+
+
+@torch.no_grad()
+def test_convolutions_start_at_the_scale_of_their_inputs():
+    """Strides of transposed convolutions count: an output meets a quarter of the kernel."""
+    x, z = torch.randn(50, 8, 32, 32), torch.randn(50, 100)
+    assert 0.7 < middle(middle(ConvEncoder((8, 32, 32), 4).layers)[:-1])(x).square().mean() < 1.3
+    assert 0.7 < middle(ConvDecoder(100, (8, 32, 32)).layers)(z).square().mean() / 0.5 < 1.3
+    assert 0.005 < ConvDecoder(100, (8, 32, 32))(z).square().mean() < 0.02  # outputs start at a tenth
+
+
+def test_a_residual_block_is_the_formula():
+    block, x = ResNetEncoder((3, 8, 8), 2, channels=(4,)).layers[3], torch.randn(2, 4, 4, 4)
+    first, second = block.layers[1], block.layers[3]
+    torch.testing.assert_close(block(x), x + block.scale * second(first(x.relu()).relu()))
+    assert block.scale.item() == 1
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_parameter_learns_from_the_first_step(name):
+    make, in_shape, out_shape = NETWORKS[name]
+    network = make(in_shape, out_shape)
+    out = network(torch.randn(20, *in_shape))
+    assert_gradients_reach_everything(network, (out * torch.randn_like(out)).sum())
+
+
 @pytest.mark.parametrize("image", [(1, 28, 28), (3, 7, 9), (1, 5, 4), (28, 20), (2, 3, 8, 6), (1, 4, 33)])
 @pytest.mark.parametrize("channels", [(), (5,), (4, 3)])
 def test_convolutions_fit_images_of_any_size(image, channels):
@@ -121,6 +178,12 @@ def test_parameters_are_counted_once_and_only_if_trained():
             r"Expected in_shape of an image, \(\.\.\., height, width\); got \(784,\)\. Use an MLP",
         ),
         (lambda: ConvDecoder(3, 784), r"Expected out_shape of an image, .* got \(784,\)\."),
+        (lambda: ResNetEncoder(784, 3), r"Expected in_shape of an image, .* got \(784,\)\. Use an MLP"),
+        (lambda: ResNetDecoder(3, (1, 8, 8), num_blocks=-1), r"Expected num_blocks >= 0; got -1\."),
+        (
+            lambda: ResNetDecoder(3, (1, 3, 8)),
+            r"Expected an image side of at least 4 pixels for 2 strides of two; got 3\.",
+        ),
         (
             lambda: ConvEncoder((1, 8, 3), 3),
             r"Expected an image side of at least 4 pixels for 2 strides of two; got 3\.",

@@ -4,5 +4,6 @@ from .bernoulli import Bernoulli
 from .discretized_logistic import DiscretizedLogistic
 from .gaussian import Gaussian
 from .likelihood import Likelihood
+from .pixel_cnn import PixelCNN
 
-__all__ = ["Bernoulli", "DiscretizedLogistic", "Gaussian", "Likelihood"]
+__all__ = ["Bernoulli", "DiscretizedLogistic", "Gaussian", "Likelihood", "PixelCNN"]

@@ -4,6 +4,7 @@ from .conv import ConvDecoder, ConvEncoder
 from .gated_mlp import GatedMLP
 from .mlp import MLP
 from .network import Network, Shape, as_shape, count_parameters
+from .resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
     "MLP",
@@ -11,6 +12,8 @@ __all__ = [
     "ConvEncoder",
     "GatedMLP",
     "Network",
+    "ResNetDecoder",
+    "ResNetEncoder",
     "Shape",
     "as_shape",
     "count_parameters",

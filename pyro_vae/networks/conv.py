@@ -8,11 +8,37 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from .initialization import preserve_scale
 from .network import Network, Shape, halvings, image_shape
 
 
+def downsampling(image: tuple[int, int, int], channels: Sequence[int]) -> tuple[list[nn.Conv2d], int]:
+    """Convolutions of stride two, one for each of channels, and how many values they leave of an image."""
+    first, height, width = image
+    left = halvings(height, len(channels))[-1] * halvings(width, len(channels))[-1]
+    widths = [first, *channels]
+    return [nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1) for a, b in itertools.pairwise(widths)], (
+        widths[-1] * left
+    )
+
+
+def upsampling(
+    image: tuple[int, int, int], channels: Sequence[int]
+) -> tuple[tuple[int, int, int], list[nn.ConvTranspose2d]]:
+    """Shape of the smallest map, and transposed convolutions of stride two from it to an image."""
+    last, height, width = image
+    # Sides of the maps, smallest first; an odd side needs no output padding to be reached.
+    tall, wide = halvings(height, len(channels))[::-1], halvings(width, len(channels))[::-1]
+    widths = [*channels, last]
+    paddings = [(1 - h % 2, 1 - w % 2) for h, w in zip(tall[1:], wide[1:], strict=True)]
+    return (widths[0], tall[0], wide[0]), [
+        nn.ConvTranspose2d(a, b, kernel_size=3, stride=2, padding=1, output_padding=padding)
+        for (a, b), padding in zip(itertools.pairwise(widths), paddings, strict=True)
+    ]
+
+
 class ConvEncoder(Network):
-    """Convolutions of stride two, then one linear layer: images of any height, width and channel count.
+    """Convolutions of stride two, then one linear layer: the first choice for images, quick on a CPU.
 
     Args:
         in_shape: shape of one image, (channels, height, width).
@@ -30,16 +56,12 @@ class ConvEncoder(Network):
 
     def __init__(self, in_shape: Shape, out_shape: Shape, channels: Sequence[int] = (32, 64)) -> None:
         super().__init__(in_shape, out_shape)
-        first, height, width = image_shape(self.in_shape, "in_shape")
-        top, left = halvings(height, len(channels))[-1], halvings(width, len(channels))[-1]
-        widths = [first, *channels]
-        layers: list[nn.Module] = []
-        if len(self.in_shape) != 3:
-            layers = [nn.Flatten(), nn.Unflatten(1, (first, height, width))]
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1), nn.ReLU()]
-        head = nn.Linear(widths[-1] * top * left, math.prod(self.out_shape))
-        self.layers = nn.Sequential(*layers, nn.Flatten(), head)
+        image = image_shape(self.in_shape, "in_shape")
+        convolutions, left = downsampling(image, channels)
+        head = nn.Linear(left, math.prod(self.out_shape))
+        preserve_scale([*convolutions, head], nn.ReLU())
+        activated = [layer for convolution in convolutions for layer in (convolution, nn.ReLU())]
+        self.layers = nn.Sequential(nn.Flatten(), nn.Unflatten(1, image), *activated, nn.Flatten(), head)
 
 
 class ConvDecoder(Network):
@@ -61,17 +83,8 @@ class ConvDecoder(Network):
 
     def __init__(self, in_shape: Shape, out_shape: Shape, channels: Sequence[int] = (64, 32)) -> None:
         super().__init__(in_shape, out_shape)
-        last, height, width = image_shape(self.out_shape, "out_shape")
-        # Sides of the maps, smallest first; an odd side needs no output padding to be reached.
-        tall, wide = halvings(height, len(channels))[::-1], halvings(width, len(channels))[::-1]
-        widths = [*channels, last]
-        start = [widths[0], tall[0], wide[0]]
-        layers: list[nn.Module] = [
-            nn.Flatten(),
-            nn.Linear(math.prod(self.in_shape), math.prod(start)),
-            nn.Unflatten(1, start),
-        ]
-        for i, (before, after) in enumerate(itertools.pairwise(widths)):
-            padding = (1 - tall[i + 1] % 2, 1 - wide[i + 1] % 2)
-            layers += [nn.ReLU(), nn.ConvTranspose2d(before, after, 3, 2, 1, output_padding=padding)]
-        self.layers = nn.Sequential(*layers)
+        start, convolutions = upsampling(image_shape(self.out_shape, "out_shape"), channels)
+        first = nn.Linear(math.prod(self.in_shape), math.prod(start))
+        preserve_scale([first, *convolutions], nn.ReLU())
+        activated = [layer for convolution in convolutions for layer in (nn.ReLU(), convolution)]
+        self.layers = nn.Sequential(nn.Flatten(), first, nn.Unflatten(1, start), *activated)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .initialization import preserve_scale
 from .network import Network, Shape, positive
 
 
@@ -45,4 +46,6 @@ class GatedMLP(Network):
         super().__init__(in_shape, out_shape)
         widths = [math.prod(self.in_shape), *positive(hidden)]
         gated = [GatedLinear(before, after) for before, after in itertools.pairwise(widths)]
-        self.layers = nn.Sequential(nn.Flatten(), *gated, nn.Linear(widths[-1], math.prod(self.out_shape)))
+        head = nn.Linear(widths[-1], math.prod(self.out_shape))
+        preserve_scale([*(layer.linear for layer in gated), head], nn.GLU())
+        self.layers = nn.Sequential(nn.Flatten(), *gated, head)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from .initialization import preserve_scale
 from .network import Network, Shape, positive
 
 
@@ -35,8 +36,7 @@ class MLP(Network):
     ) -> None:
         super().__init__(in_shape, out_shape)
         widths = [math.prod(self.in_shape), *positive(hidden)]
-        layers: list[nn.Module] = [nn.Flatten()]
-        for before, after in itertools.pairwise(widths):
-            layers += [nn.Linear(before, after), activation()]
-        layers.append(nn.Linear(widths[-1], math.prod(self.out_shape)))
-        self.layers = nn.Sequential(*layers)
+        linear = [nn.Linear(a, b) for a, b in itertools.pairwise([*widths, math.prod(self.out_shape)])]
+        preserve_scale(linear, activation())
+        hidden_layers = [layer for hidden_layer in linear[:-1] for layer in (hidden_layer, activation())]
+        self.layers = nn.Sequential(nn.Flatten(), *hidden_layers, linear[-1])

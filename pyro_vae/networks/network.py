@@ -62,7 +62,7 @@ class Network(nn.Module):
         return out.reshape(*leading, *self.out_shape)
 
 
-def image_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
+def image_shape(shape: tuple[int, ...], name: str, otherwise: str = "an MLP") -> tuple[int, int, int]:
     """Split ``(*lead, H, W)`` into channels (the product of lead), height and width.
 
     Raises:
@@ -71,7 +71,7 @@ def image_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
     if len(shape) < 2:
         raise ValueError(
             f"Expected {name} of an image, (..., height, width); got {shape}. "
-            f"Use an MLP for flat data, or give the images' shape, such as (1, 28, 28)."
+            f"Use {otherwise} for flat data, or give the images' shape, such as (1, 28, 28)."
         )
     return math.prod(shape[:-2]), shape[-2], shape[-1]
 

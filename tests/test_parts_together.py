@@ -1,0 +1,53 @@
+"""Every part of the lists works with every other: a VAE of each pair takes a training step and is evaluated."""
+
+import functools
+
+import pytest
+import torch
+from examples import ENCODERS, LIKELIHOODS, NETWORKS, PRIORS, small_mlp
+
+from pyro_vae import VAE, Bernoulli, GaussianEncoder, PixelCNN, StandardNormal, fit, log_marginal
+
+EVENT_SHAPE, LATENT_DIM = (1, 4, 4), 2
+ALL_LIKELIHOODS = {**LIKELIHOODS, "PixelCNN": functools.partial(PixelCNN, channels=4, num_layers=1)}
+
+
+def assert_trains_and_is_evaluated(prior, encoder, likelihood, event_shape, decoder=None):
+    decoder = decoder or small_mlp(LATENT_DIM, likelihood.feature_shape)
+    with torch.no_grad():  # data that this likelihood can give
+        x = likelihood(0.1 * torch.randn(6, *likelihood.feature_shape)).sample()
+    assert x.shape[1:] == event_shape
+    vae = VAE(prior, encoder, decoder, likelihood)
+    before = [parameter.detach().clone() for parameter in vae.parameters()]
+    result = fit(vae.model, vae.guide, x, epochs=1, batch_size=6, compile=False)
+    assert torch.tensor(result.history[0]["loss"]).isfinite()
+    assert any(not torch.equal(a, b) for a, b in zip(before, vae.parameters(), strict=True))
+    estimate = log_marginal(vae.model, vae.guide, x, num_samples=2)
+    assert estimate.log_prob.shape == (6,)
+    assert estimate.log_prob.isfinite().all()
+
+
+@pytest.mark.parametrize("prior", PRIORS)
+@pytest.mark.parametrize("likelihood", ALL_LIKELIHOODS)
+def test_priors_with_likelihoods(prior, likelihood):
+    encoder = GaussianEncoder(EVENT_SHAPE, LATENT_DIM, network=small_mlp)
+    assert_trains_and_is_evaluated(
+        PRIORS[prior](LATENT_DIM), encoder, ALL_LIKELIHOODS[likelihood](EVENT_SHAPE), EVENT_SHAPE
+    )
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("network", NETWORKS)
+def test_encoders_with_networks(encoder, network):
+    """Networks of images to vectors encode the images of their size; all others decode what is a vector to theirs."""
+    make, in_shape, out_shape = NETWORKS[network]
+    if "Decoder" in network:
+        decoder, event_shape = make(LATENT_DIM, out_shape), out_shape
+        own = ENCODERS[encoder](event_shape, LATENT_DIM)
+    else:
+        event_shape, decoder = in_shape, None
+        try:
+            own = ENCODERS[encoder](event_shape, LATENT_DIM, network=make)
+        except TypeError:
+            pytest.skip(f"{encoder} takes no other network")
+    assert_trains_and_is_evaluated(StandardNormal(LATENT_DIM), own, Bernoulli(event_shape), event_shape, decoder)
