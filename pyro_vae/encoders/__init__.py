@@ -1,5 +1,23 @@
 """Encoders q(z|x): modules that turn x into a distribution over z."""
 
+from .full_rank import FullRankGaussian
 from .gaussian import GaussianEncoder
+from .householder import HouseholderFlow
+from .iaf import IAF
+from .low_rank import LowRankGaussian
+from .mixture import MixtureEncoder
+from .planar import PlanarFlow
+from .student_t import StudentTEncoder
+from .sylvester import SylvesterFlow
 
-__all__ = ["GaussianEncoder"]
+__all__ = [
+    "IAF",
+    "FullRankGaussian",
+    "GaussianEncoder",
+    "HouseholderFlow",
+    "LowRankGaussian",
+    "MixtureEncoder",
+    "PlanarFlow",
+    "StudentTEncoder",
+    "SylvesterFlow",
+]
