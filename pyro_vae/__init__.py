@@ -3,7 +3,18 @@
 from . import data
 from .compare import Comparison, compare
 from .compiled import CompiledELBO
-from .encoders import GaussianEncoder
+from .encoders import (
+    IAF,
+    FullRankGaussian,
+    GaussianEncoder,
+    HouseholderFlow,
+    LowRankGaussian,
+    MixtureEncoder,
+    PlanarFlow,
+    StudentTEncoder,
+    SylvesterFlow,
+    refined,
+)
 from .evidence import (
     AnnealedLogMarginal,
     BidirectionalGap,
@@ -22,6 +33,7 @@ from .priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
 from .train import Fit, NonFiniteLoss, fit
 
 __all__ = [
+    "IAF",
     "MLP",
     "VAE",
     "AnnealedLogMarginal",
@@ -34,15 +46,22 @@ __all__ = [
     "DiscretizedLogistic",
     "Fit",
     "FlowPrior",
+    "FullRankGaussian",
     "GatedMLP",
     "Gaussian",
     "GaussianEncoder",
     "GaussianMixture",
+    "HouseholderFlow",
     "KLWarmup",
     "LogMarginal",
+    "LowRankGaussian",
+    "MixtureEncoder",
     "NonFiniteLoss",
     "OneOptimizer",
+    "PlanarFlow",
     "StandardNormal",
+    "StudentTEncoder",
+    "SylvesterFlow",
     "VampPrior",
     "adam",
     "annealed_log_marginal",
@@ -52,5 +71,6 @@ __all__ = [
     "fit",
     "log_marginal",
     "reconstruct",
+    "refined",
     "sample",
 ]

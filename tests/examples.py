@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae import (
+    IAF,
     MLP,
     VAE,
     Bernoulli,
@@ -20,11 +21,18 @@ from pyro_vae import (
     ConvEncoder,
     DiscretizedLogistic,
     FlowPrior,
+    FullRankGaussian,
     GatedMLP,
     Gaussian,
     GaussianEncoder,
     GaussianMixture,
+    HouseholderFlow,
+    LowRankGaussian,
+    MixtureEncoder,
+    PlanarFlow,
     StandardNormal,
+    StudentTEncoder,
+    SylvesterFlow,
     VampPrior,
 )
 
@@ -52,6 +60,14 @@ LIKELIHOODS: dict[str, Callable[[Any], nn.Module]] = {
 ENCODERS: dict[str, Callable[[Any, int], nn.Module]] = {
     "GaussianEncoder": functools.partial(GaussianEncoder, network=small_mlp),
     "GaussianEncoder, gated": functools.partial(GaussianEncoder, network=functools.partial(GatedMLP, hidden=(7,))),
+    "FullRankGaussian": functools.partial(FullRankGaussian, network=small_mlp),
+    "LowRankGaussian": functools.partial(LowRankGaussian, network=small_mlp),
+    "StudentTEncoder": functools.partial(StudentTEncoder, network=small_mlp, df=12.0),
+    "MixtureEncoder": functools.partial(MixtureEncoder, network=small_mlp, num_components=3),
+    "HouseholderFlow": functools.partial(HouseholderFlow, network=small_mlp, num_transforms=2),
+    "PlanarFlow": functools.partial(PlanarFlow, network=small_mlp, num_transforms=2),
+    "SylvesterFlow": functools.partial(SylvesterFlow, network=small_mlp, num_transforms=2),
+    "IAF": functools.partial(IAF, network=small_mlp, hidden=(8,)),
 }
 
 # name: (in_shape, out_shape) -> network, and the shapes it is tried with

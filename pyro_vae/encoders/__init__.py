@@ -7,6 +7,7 @@ from .iaf import IAF
 from .low_rank import LowRankGaussian
 from .mixture import MixtureEncoder
 from .planar import PlanarFlow
+from .refined import refined
 from .student_t import StudentTEncoder
 from .sylvester import SylvesterFlow
 
@@ -20,4 +21,5 @@ __all__ = [
     "PlanarFlow",
     "StudentTEncoder",
     "SylvesterFlow",
+    "refined",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pyro.distributions as dist
 import torch
@@ -14,7 +14,7 @@ from torch.distributions import constraints
 class Step(Protocol):
     """A bijection of vectors (..., D), with parameters that broadcast against the leading dimensions."""
 
-    linear: bool
+    linear: ClassVar[bool]
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """y (..., D) and log|det dy/dx| (...)."""

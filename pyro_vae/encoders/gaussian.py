@@ -43,5 +43,5 @@ class GaussianEncoder(nn.Module):
 
 
 def scale(raw: Tensor) -> Tensor:
-    """A positive scale from a network's output, with a floor: densities stay finite, and it grows no faster than raw."""
+    """A positive scale from a network's output: with a floor, so that densities stay finite; not faster than linear."""
     return 1e-4 + functional.softplus(raw)

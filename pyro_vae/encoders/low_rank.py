@@ -12,9 +12,9 @@ from .gaussian import scale
 
 
 class LowRankGaussian(nn.Module):
-    """q(z|x) = Normal(m, S (I + F F^T) S), S diagonal, F (D, R): main correlations where a full covariance is too large.
+    """q(z|x) = Normal(m, S (I + F F^T) S), F (D, R): the main correlations of many latents.
 
-    F is relative to the scales S, so that the covariance is well conditioned whatever they are. The network has
+    S is diagonal, and F relative to it, so that the covariance is well conditioned whatever they are. The network has
     D (2 + R) outputs.
 
     Args:

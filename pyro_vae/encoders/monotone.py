@@ -18,10 +18,11 @@ def solve(y: Tensor, a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """
     with torch.no_grad():
         low, high = torch.broadcast_tensors(y - a.abs(), y + a.abs(), b, c)[:2]
+        t = (low + high) / 2
         for i in range(HALVINGS + NEWTON_STEPS):
-            t = (low + high) / 2 if i <= HALVINGS else torch.clamp(t - excess / slope, low, high)
             excess, slope = _excess_and_slope(t, y, a, b, c)
             low, high = torch.where(excess <= 0, t, low), torch.where(excess >= 0, t, high)
+            t = (low + high) / 2 if i < HALVINGS else torch.clamp(t - excess / slope, low, high)
     excess, slope = _excess_and_slope(t, y, a, b, c)
     return t - excess / slope.detach()
 
