@@ -45,7 +45,9 @@ class MixtureEncoder(nn.Module):
     ) -> None:
         super().__init__()
         if latent_dim < 1 or num_components < 1:
-            raise ValueError(f"Expected latent_dim >= 1 and num_components >= 1; got {latent_dim}, {num_components}.")
+            raise ValueError(
+                f"Expected latent_dim >= 1 and num_components >= 1; got {latent_dim} and {num_components}."
+            )
         self.num_components = num_components
         self.network = network(event_shape, (num_components, 1 + 2 * latent_dim))
 

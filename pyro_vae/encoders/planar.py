@@ -52,7 +52,9 @@ class PlanarFlow(nn.Module):
     ) -> None:
         super().__init__()
         if latent_dim < 1 or num_transforms < 0:
-            raise ValueError(f"Expected latent_dim >= 1 and num_transforms >= 0; got {latent_dim}, {num_transforms}.")
+            raise ValueError(
+                f"Expected latent_dim >= 1 and num_transforms >= 0; got {latent_dim} and {num_transforms}."
+            )
         self.num_transforms = num_transforms
         self.sizes = [latent_dim, latent_dim] + num_transforms * [latent_dim, latent_dim, 1]
         self.network = network(event_shape, sum(self.sizes))

@@ -14,6 +14,11 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 Moves = dict[str, Tensor]
+GAUSSIANS = (
+    torch.distributions.Normal,
+    torch.distributions.MultivariateNormal,
+    torch.distributions.LowRankMultivariateNormal,
+)
 
 
 def refined(
@@ -108,40 +113,44 @@ class _Moving(Messenger):
     def _pyro_sample(self, msg: Any) -> None:
         if msg["is_observed"] or site_is_subsample(msg):
             return
-        name, fn = msg["name"], msg["fn"]
+        name, site = msg["name"], msg["fn"]
+        fn = _gaussian(name, site)
         moves = self.moves.get(name)
-        moves = fn.mean.new_zeros(2, *fn.shape()) if moves is None else moves
-        msg["fn"] = _moved(name, fn, *moves)
+        moves = fn.loc.new_zeros(2, *site.shape()) if moves is None else moves
+        msg["fn"] = _moved(fn, *moves).to_event(site.event_dim - fn.event_dim)
         if self.step is not None:
             self.moves[name] = moves = moves.requires_grad_()
             # Of opposite sign at every other step, so that the noise itself pushes nowhere.
-            noise = (1 - 2 * (self.step % 2)) * _noise(self.step // 2, list(self.moves).index(name), fn.event_shape)
+            noise = (1 - 2 * (self.step % 2)) * _noise(self.step // 2, list(self.moves).index(name), site.event_shape)
             # The gradient goes through the draw alone, not through the density that scores it: its mean is the same,
             # and at the posterior it has no noise.
-            msg["value"], msg["done"] = _point(_moved(name, fn, *moves), noise.to(fn.mean)), True
+            msg["value"], msg["done"] = _point(_moved(fn, *moves), noise.to(fn.loc)), True
 
 
-def _moved(name: str, fn: Any, t: Tensor, s: Tensor) -> Any:
+def _gaussian(name: str, fn: Any) -> Any:
+    """The Gaussian of a site, without the wrapper that makes an event of its dimensions."""
+    while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    if not isinstance(fn, GAUSSIANS):
+        raise ValueError(
+            f"Expected Gaussian sites in the guide to refine; site {name!r} has {type(fn).__name__}. Take "
+            f"GaussianEncoder, FullRankGaussian or LowRankGaussian."
+        )
+    return fn
+
+
+def _moved(fn: Any, t: Tensor, s: Tensor) -> Any:
     """A Gaussian with t standard deviations added to its mean and its dimensions stretched by e^s."""
-    if isinstance(fn, torch.distributions.Independent):
-        return dist.Independent(_moved(name, fn.base_dist, t, s), fn.reinterpreted_batch_ndims)
-    loc, stretch = fn.mean + fn.stddev * t, s.exp()
+    loc, stretch = fn.loc + fn.stddev * t, s.exp()
     if isinstance(fn, torch.distributions.Normal):
         return dist.Normal(loc, fn.scale * stretch)
     if isinstance(fn, torch.distributions.MultivariateNormal):
         return dist.MultivariateNormal(loc, scale_tril=stretch[..., None] * fn.scale_tril)
-    if isinstance(fn, torch.distributions.LowRankMultivariateNormal):
-        return dist.LowRankMultivariateNormal(loc, stretch[..., None] * fn.cov_factor, stretch.square() * fn.cov_diag)
-    raise ValueError(
-        f"Expected Gaussian sites in the guide to refine; site {name!r} has {type(fn).__name__}. Take GaussianEncoder, "
-        f"FullRankGaussian or LowRankGaussian."
-    )
+    return dist.LowRankMultivariateNormal(loc, stretch[..., None] * fn.cov_factor, stretch.square() * fn.cov_diag)
 
 
 def _point(fn: Any, noise: Tensor) -> Tensor:
-    """The draw of a Gaussian that belongs to standard normal noise (*event)."""
-    while isinstance(fn, torch.distributions.Independent):
-        fn = fn.base_dist
+    """The draw of a Gaussian that belongs to standard normal noise."""
     if isinstance(fn, torch.distributions.Normal):
         point: Tensor = fn.loc + fn.scale * noise
         return point

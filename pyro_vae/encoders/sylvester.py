@@ -56,7 +56,9 @@ class SylvesterFlow(nn.Module):
         super().__init__()
         units = min(8, latent_dim) if num_units is None else num_units
         if latent_dim < 1 or num_transforms < 0:
-            raise ValueError(f"Expected latent_dim >= 1 and num_transforms >= 0; got {latent_dim}, {num_transforms}.")
+            raise ValueError(
+                f"Expected latent_dim >= 1 and num_transforms >= 0; got {latent_dim} and {num_transforms}."
+            )
         if not 1 <= units <= latent_dim:
             raise ValueError(f"Expected num_units from 1 to latent_dim, {latent_dim}; got {units}. Give fewer units.")
         self.latent_dim, self.num_transforms, self.num_units = latent_dim, num_transforms, units
