@@ -18,7 +18,8 @@ def normal(*shape):
 
 
 def gates(turned, features):
-    return Gates(IAF(3, DIM, hidden=(9, 8)).double().masked[turned], features)
+    order = range(DIM)[::-1] if turned else range(DIM)
+    return Gates(IAF(3, DIM, hidden=(9, 8)).double().masked[turned], order, features)
 
 
 # name: (make a step from parameters, the parameters)

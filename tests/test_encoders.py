@@ -17,6 +17,8 @@ from torch.nn import functional
 from pyro_vae import (
     IAF,
     MLP,
+    VAE,
+    Bernoulli,
     CompiledELBO,
     FullRankGaussian,
     GaussianEncoder,
@@ -148,19 +150,23 @@ def test_estimates_of_log_p_are_right(pair):
         assert ((result.log_prob - pair.log_prob(x)).abs() < 5 * result.standard_error + 1e-5).all()
 
 
-def test_a_recorded_step_equals_the_plain_one(pair):
-    x, compiled = torch.randn(6, 12), CompiledELBO(Trace_ELBO(), backend="eager")
-    found, announced = [], announcing(pair.model, pair.guide)
+@pytest.mark.parametrize("name", ENCODERS)
+def test_a_recorded_step_equals_the_plain_one(name):
+    """Draws and, for the prior, the densities of other points."""
+    qz, px = stirred(ENCODERS[name](12, 2)), Bernoulli((12,))
+    module = VAE(VampPrior(qz, torch.randn(4, 12)), qz, MLP(2, px.feature_shape, hidden=(7,)), px)
+    x, compiled = torch.rand(6, 12).round(), CompiledELBO(Trace_ELBO(), backend="eager")
+    found, announced = [], announcing(module.model, module.guide)
     with pyro.get_param_store().scope():
         for elbo in (Trace_ELBO(), compiled, compiled, compiled):
-            pair.zero_grad()
+            module.zero_grad()
             torch.manual_seed(1)
             loss = torch.tensor(float(elbo.loss_and_grads(*announced, x)))
-            found.append([loss, *(parameter.grad.clone() for parameter in pair.parameters())])
+            found.append([loss, *(parameter.grad.clone() for parameter in module.parameters())])
     assert compiled.num_graphs == 1
     for recorded in found[1:]:
         for one, other in zip(recorded, found[0], strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", ENCODERS)

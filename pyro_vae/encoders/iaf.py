@@ -80,7 +80,9 @@ class IAF(nn.Module):
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, *features = self.network(x).split(self.sizes, -1)
-        return Flow(dist.Normal(loc, scale(raw)).to_event(1), [Gates(masked, *features) for masked in self.masked])
+        order = range(loc.shape[-1])
+        steps = [Gates(masked, order[::-1] if t % 2 else order, *features) for t, masked in enumerate(self.masked)]
+        return Flow(dist.Normal(loc, scale(raw)).to_event(1), steps)
 
     def extra_repr(self) -> str:
         return f"num_transforms={len(self.masked)}"
@@ -88,9 +90,10 @@ class IAF(nn.Module):
 
 @dataclass(frozen=True)
 class Gates:
-    """y = g * x + (1 - g) * m, where g_d and m_d depend on the dimensions of x before d and on features (..., F)."""
+    """y = g * x + (1 - g) * m, where g_d and m_d depend on the dimensions of x before d in the order, and on features (..., F)."""
 
     masked: ConditionalAutoRegressiveNN
+    order: range
     features: Tensor
     linear: ClassVar[bool] = False
 
@@ -99,10 +102,9 @@ class Gates:
         return gate * x + shift, gate.log().sum(-1)
 
     def inverse(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        order = self.masked.permutation.tolist()
         leading = torch.broadcast_shapes(y.shape[:-1], self.features.shape[:-1])
-        x = [y.new_zeros(leading)] * len(order)
-        for d in order:  # what is not known yet stands as 0, and is masked
+        x = [y.new_zeros(leading)] * len(self.order)
+        for d in self.order:  # what is not known yet stands as 0, and is masked
             gate, shift = self._gate_and_shift(torch.stack(x, -1))
             x[d] = (y[..., d] - shift[..., d]) / gate[..., d]
         return torch.stack(x, -1), gate.log().sum(-1)  # of the last pass: no gate depends on the last dimension
