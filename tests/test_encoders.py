@@ -34,6 +34,7 @@ from pyro_vae import (
     log_marginal,
     settings,
 )
+from pyro_vae.encoders.implicit import ImplicitMixture
 from pyro_vae.pairs import announcing
 
 EVENT_SHAPE = (1, 3, 4)
@@ -274,6 +275,30 @@ def test_a_flow_without_steps_is_the_gaussian_encoder(flow):
 def test_a_mixture_of_one_is_the_gaussian_encoder():
     make = functools.partial(MixtureEncoder, network=linear, num_components=1)
     assert_same_density(*same_network(make, rows=slice(1, None)), tolerance=1e-12)
+
+
+def test_draws_of_a_mixture_have_exact_gradients():
+    """E cos(a.z + b) is known in closed form, and so are its derivatives in weights, means and scales."""
+    logits, loc = torch.tensor([0.2, -0.3, 0.5]), torch.tensor([[0.0, 1.0], [2.0, -1.0], [-1.0, 0.5]])
+    scale, a = torch.tensor([[0.5, 1.0], [1.0, 0.7], [0.8, 0.1]]), torch.tensor([0.7, -0.4])
+
+    def expected(logits, loc, scale):
+        return (logits.softmax(-1) * torch.cos(loc @ a + 0.3) * torch.exp(-(scale.square() @ a.square()) / 2)).sum()
+
+    exact = torch.autograd.functional.jacobian(expected, (logits, loc, scale))
+    each = [v.expand(100_000, *v.shape).clone().requires_grad_() for v in (logits, loc, scale)]  # a draw from each
+    z = ImplicitMixture(dist.Categorical(logits=each[0]), dist.Normal(*each[1:]).to_event(1)).rsample()
+    for found, truth in zip(torch.autograd.grad(torch.cos(z @ a + 0.3).sum(), each), exact, strict=True):
+        for draws, value in zip(found.flatten(1).T, truth.flatten(), strict=True):
+            assert_within_standard_errors(draws, value.item())
+
+
+def test_gradients_of_a_mixture_are_finite_far_apart():
+    logits = torch.zeros(1000, 2, requires_grad=True)
+    loc = torch.tensor([[0.0, 0.0], [0.0, 60.0]]).expand(1000, 2, 2)
+    z = ImplicitMixture(dist.Categorical(logits=logits), dist.Normal(loc, 1.0).to_event(1)).rsample()
+    (found,) = torch.autograd.grad(z.tanh().sum(), logits)
+    assert found.isfinite().all()
 
 
 def test_student_t_tends_to_the_gaussian_encoder():

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from ..networks import MLP, Shape
-from .gaussian import scale
+from .gaussian import MakeNetwork, scale
 
 
 class FullRankGaussian(nn.Module):
@@ -35,7 +33,7 @@ class FullRankGaussian(nn.Module):
         (torch.Size([5, 20]), torch.Size([5, 20, 20]))
     """
 
-    def __init__(self, event_shape: Shape, latent_dim: int, network: Callable[[Shape, Shape], nn.Module] = MLP) -> None:
+    def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
         if latent_dim < 1:
             raise ValueError(f"Expected latent_dim >= 1; got {latent_dim}.")

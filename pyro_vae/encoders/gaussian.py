@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from ..networks import MLP, Shape
 
+MakeNetwork = Callable[[Shape, Shape], nn.Module]  # from its input and output shape
+
 
 class GaussianEncoder(nn.Module):
     """q(z|x) = Normal(m(x), diag(s(x)^2)), mean and scale from one network: the textbook encoder, and the fastest.
@@ -31,7 +33,7 @@ class GaussianEncoder(nn.Module):
         (torch.Size([5]), torch.Size([20]))
     """
 
-    def __init__(self, event_shape: Shape, latent_dim: int, network: Callable[[Shape, Shape], nn.Module] = MLP) -> None:
+    def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
         if latent_dim < 1:
             raise ValueError(f"Expected latent_dim >= 1; got {latent_dim}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..networks import MLP, Shape
 from .flow import Flow
-from .gaussian import scale
+from .gaussian import MakeNetwork, scale
 
 
 class IAF(nn.Module):
@@ -51,7 +51,7 @@ class IAF(nn.Module):
         self,
         event_shape: Shape,
         latent_dim: int,
-        network: Callable[[Shape, Shape], nn.Module] = MLP,
+        network: MakeNetwork = MLP,
         num_transforms: int = 2,
         hidden: Sequence[int] = (300,),
         num_features: int = 32,
@@ -90,7 +90,7 @@ class IAF(nn.Module):
 
 @dataclass(frozen=True)
 class Gates:
-    """y = g * x + (1 - g) * m, where g_d and m_d depend on the dimensions of x before d in the order, and on features (..., F)."""
+    """y = g * x + (1 - g) * m, where g_d and m_d depend on features (..., F) and on the x before d in the order."""
 
     masked: ConditionalAutoRegressiveNN
     order: range

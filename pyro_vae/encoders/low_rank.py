@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..networks import MLP, Shape
-from .gaussian import scale
+from .gaussian import MakeNetwork, scale
 
 
 class LowRankGaussian(nn.Module):
@@ -37,13 +35,7 @@ class LowRankGaussian(nn.Module):
         (torch.Size([40]), torch.Size([5, 40, 3]))
     """
 
-    def __init__(
-        self,
-        event_shape: Shape,
-        latent_dim: int,
-        network: Callable[[Shape, Shape], nn.Module] = MLP,
-        rank: int = 2,
-    ) -> None:
+    def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP, rank: int = 2) -> None:
         super().__init__()
         if not 1 <= rank <= latent_dim:
             raise ValueError(

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..networks import MLP, Shape
-from .gaussian import scale
+from .gaussian import MakeNetwork, scale
 from .implicit import ImplicitMixture
 
 
@@ -40,7 +38,7 @@ class MixtureEncoder(nn.Module):
         self,
         event_shape: Shape,
         latent_dim: int,
-        network: Callable[[Shape, Shape], nn.Module] = MLP,
+        network: MakeNetwork = MLP,
         num_components: int = 4,
     ) -> None:
         super().__init__()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..networks import MLP, Shape
-from .gaussian import scale
+from .gaussian import MakeNetwork, scale
 
 
 class StudentTEncoder(nn.Module):
@@ -35,13 +33,7 @@ class StudentTEncoder(nn.Module):
         torch.Size([5, 20])
     """
 
-    def __init__(
-        self,
-        event_shape: Shape,
-        latent_dim: int,
-        network: Callable[[Shape, Shape], nn.Module] = MLP,
-        df: float = 5.0,
-    ) -> None:
+    def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP, df: float = 5.0) -> None:
         super().__init__()
         if latent_dim < 1:
             raise ValueError(f"Expected latent_dim >= 1; got {latent_dim}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -13,7 +12,7 @@ from torch.nn import functional
 
 from ..networks import MLP, Shape
 from .flow import Flow
-from .gaussian import scale
+from .gaussian import MakeNetwork, scale
 from .monotone import MARGIN, solve
 
 
@@ -49,7 +48,7 @@ class SylvesterFlow(nn.Module):
         self,
         event_shape: Shape,
         latent_dim: int,
-        network: Callable[[Shape, Shape], nn.Module] = MLP,
+        network: MakeNetwork = MLP,
         num_transforms: int = 4,
         num_units: int | None = None,
     ) -> None:
