@@ -25,7 +25,7 @@ from .evidence import (
 )
 from .generate import reconstruct, sample
 from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
-from .models import VAE
+from .models import VAE, SemiAmortizedVAE
 from .networks import MLP, ConvDecoder, ConvEncoder, GatedMLP
 from .objectives import KLWarmup
 from .optimizer import OneOptimizer, adam
@@ -59,6 +59,7 @@ __all__ = [
     "NonFiniteLoss",
     "OneOptimizer",
     "PlanarFlow",
+    "SemiAmortizedVAE",
     "StandardNormal",
     "StudentTEncoder",
     "SylvesterFlow",

@@ -17,6 +17,7 @@ from pyro_vae import (
     FullRankGaussian,
     GaussianEncoder,
     LowRankGaussian,
+    SemiAmortizedVAE,
     StandardNormal,
     annealed_log_marginal,
     fit,
@@ -151,6 +152,19 @@ def test_trains_and_is_recorded():
     result = fit(pair.model, guide, pair.x, epochs=20, batch_size=12, kl_weight=0.5, progress=False)
     assert result.history[-1]["loss"] < result.history[0]["loss"]
     assert not any(map(torch.equal, before, pair.model.__self__.parameters()))
+
+
+def test_semi_amortized_vae_is_a_vae_with_a_refined_guide():
+    px = Bernoulli((3, 4))
+    module = SemiAmortizedVAE(StandardNormal(2), GaussianEncoder((3, 4), 2), MLP(2, px.feature_shape), px, num_steps=3)
+    x, plain = patterns(6, (3, 4)), module.vae
+    expected = guide_trace(refined(plain.model, plain.guide, num_steps=3), x).nodes["z"]["fn"]
+    found = guide_trace(module.guide, x).nodes["z"]["fn"]
+    torch.testing.assert_close(found.mean, expected.mean)
+    assert not torch.allclose(found.mean, guide_trace(plain.guide, x).nodes["z"]["fn"].mean, atol=0.01)
+    assert module.likelihood is px
+    with pytest.raises(ValueError, match=r"^Expected num_steps >= 1"):
+        SemiAmortizedVAE(plain.prior, plain.encoder, plain.decoder, px, num_steps=0)
 
 
 def test_refines_several_levels():

@@ -25,7 +25,7 @@ class FullRankGaussian(nn.Module):
         ValueError: latent_dim below 1.
 
     Reference:
-        Kingma, Welling 2019, "An introduction to variational autoencoders", section 2.5.
+        Kingma, Welling 2019, "An introduction to variational autoencoders" (full-covariance posteriors).
 
     Example:
         >>> qz = FullRankGaussian((1, 8, 8), 20)(torch.zeros(5, 1, 8, 8))

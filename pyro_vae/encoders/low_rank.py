@@ -26,7 +26,7 @@ class LowRankGaussian(nn.Module):
 
     Reference:
         Rezende, Mohamed, Wierstra 2014, "Stochastic backpropagation and approximate inference in deep generative
-        models", section 4.3 (rank one).
+        models" (there a precision of rank one).
 
     Example:
         >>> import torch

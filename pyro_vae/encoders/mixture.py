@@ -13,7 +13,8 @@ from .implicit import ImplicitMixture
 class MixtureEncoder(nn.Module):
     """q(z|x) = sum_c w_c(x) Normal(m_c(x), diag(s_c(x)^2)): for posteriors with several modes.
 
-    Draws have exact gradients in the weights too, by implicit reparameterization, so that it trains like a Gaussian.
+    Draws have unbiased gradients in the weights too, by implicit reparameterization, so that it trains like a Gaussian.
+    Where modes lie more than some eight scales apart, rare ones are large: then train with ``clip_norm``.
 
     Args:
         event_shape: shape of one x.
