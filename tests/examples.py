@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae import (
+    IAF,
     LARS,
     MLP,
     VAE,
@@ -25,16 +26,23 @@ from pyro_vae import (
     DiagonalNormal,
     DiscretizedLogistic,
     ExemplarPrior,
+    FullRankEncoder,
     GatedMLP,
     Gaussian,
     GaussianEncoder,
     GaussianMixture,
+    HouseholderFlow,
     LaplacePrior,
+    LowRankEncoder,
+    MixtureEncoder,
+    PlanarFlow,
     ResNetDecoder,
     ResNetEncoder,
     SplineFlow,
     StandardNormal,
+    StudentTEncoder,
     StudentTPrior,
+    SylvesterFlow,
     VampPrior,
 )
 
@@ -87,6 +95,14 @@ LIKELIHOODS: dict[str, Callable[[Any], nn.Module]] = {
 ENCODERS: dict[str, Callable[[Any, int], nn.Module]] = {
     "GaussianEncoder": functools.partial(GaussianEncoder, network=small_mlp),
     "GaussianEncoder, gated": functools.partial(GaussianEncoder, network=functools.partial(GatedMLP, hidden=(7,))),
+    "FullRankEncoder": functools.partial(FullRankEncoder, network=small_mlp),
+    "LowRankEncoder": functools.partial(LowRankEncoder, network=small_mlp),
+    "StudentTEncoder": functools.partial(StudentTEncoder, network=small_mlp, df=12.0),
+    "MixtureEncoder": functools.partial(MixtureEncoder, network=small_mlp, num_components=3),
+    "HouseholderFlow": functools.partial(HouseholderFlow, network=small_mlp, num_transforms=2),
+    "PlanarFlow": functools.partial(PlanarFlow, network=small_mlp, num_transforms=2),
+    "SylvesterFlow": functools.partial(SylvesterFlow, network=small_mlp, num_transforms=2),
+    "IAF": functools.partial(IAF, network=small_mlp, hidden=(8,)),
 }
 
 # name: (in_shape, out_shape) -> network, and the shapes it is tried with
