@@ -3,7 +3,7 @@
 from . import data
 from .compare import Comparison, compare
 from .compiled import CompiledELBO
-from .encoders import GaussianEncoder
+from .encoders import GaussianEncoder, ZeroImputed
 from .evidence import (
     AnnealedLogMarginal,
     BidirectionalGap,
@@ -13,7 +13,28 @@ from .evidence import (
     log_marginal,
 )
 from .generate import reconstruct, sample
-from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
+from .likelihoods import (
+    Bernoulli,
+    Beta,
+    Binomial,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedGaussian,
+    DiscretizedLogistic,
+    DiscretizedLogisticMixture,
+    Gaussian,
+    Laplace,
+    LowRankGaussian,
+    Masked,
+    NegativeBinomial,
+    Poisson,
+    StudentT,
+    VonMises,
+    ZeroInflatedNegativeBinomial,
+    bits_per_dim,
+    dequantize,
+    observed,
+)
 from .models import VAE
 from .networks import MLP, ConvDecoder, ConvEncoder, GatedMLP
 from .objectives import KLWarmup
@@ -26,12 +47,18 @@ __all__ = [
     "VAE",
     "AnnealedLogMarginal",
     "Bernoulli",
+    "Beta",
     "BidirectionalGap",
+    "Binomial",
+    "Categorical",
     "Comparison",
     "CompiledELBO",
+    "ContinuousBernoulli",
     "ConvDecoder",
     "ConvEncoder",
+    "DiscretizedGaussian",
     "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
     "Fit",
     "FlowPrior",
     "GatedMLP",
@@ -39,18 +66,30 @@ __all__ = [
     "GaussianEncoder",
     "GaussianMixture",
     "KLWarmup",
+    "Laplace",
     "LogMarginal",
+    "LowRankGaussian",
+    "Masked",
+    "NegativeBinomial",
     "NonFiniteLoss",
     "OneOptimizer",
+    "Poisson",
     "StandardNormal",
+    "StudentT",
     "VampPrior",
+    "VonMises",
+    "ZeroImputed",
+    "ZeroInflatedNegativeBinomial",
     "adam",
     "annealed_log_marginal",
     "bidirectional",
+    "bits_per_dim",
     "compare",
     "data",
+    "dequantize",
     "fit",
     "log_marginal",
+    "observed",
     "reconstruct",
     "sample",
 ]

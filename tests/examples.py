@@ -16,16 +16,30 @@ from pyro_vae import (
     MLP,
     VAE,
     Bernoulli,
+    Beta,
+    Binomial,
+    Categorical,
+    ContinuousBernoulli,
     ConvDecoder,
     ConvEncoder,
+    DiscretizedGaussian,
     DiscretizedLogistic,
+    DiscretizedLogisticMixture,
     FlowPrior,
     GatedMLP,
     Gaussian,
     GaussianEncoder,
     GaussianMixture,
+    Laplace,
+    LowRankGaussian,
+    Masked,
+    NegativeBinomial,
+    Poisson,
     StandardNormal,
+    StudentT,
     VampPrior,
+    VonMises,
+    ZeroInflatedNegativeBinomial,
 )
 
 small_mlp = functools.partial(MLP, hidden=(7,))
@@ -41,11 +55,35 @@ PRIORS: dict[str, Callable[[int], nn.Module]] = {
 # name: (event_shape) -> likelihood
 LIKELIHOODS: dict[str, Callable[[Any], nn.Module]] = {
     "Bernoulli": Bernoulli,
+    "ContinuousBernoulli": ContinuousBernoulli,
+    "Beta": Beta,
     "Gaussian, fixed": functools.partial(Gaussian, scale=0.7),
     "Gaussian, shared": functools.partial(Gaussian, scale="shared"),
     "Gaussian, per pixel": functools.partial(Gaussian, scale="per-pixel"),
+    "LowRankGaussian": functools.partial(LowRankGaussian, rank=2, min_scale=0.2),
+    "Laplace": functools.partial(Laplace, scale="per-pixel", min_scale=0.3),
+    "StudentT": functools.partial(StudentT, scale="per-pixel", min_scale=0.3),
+    "StudentT, fixed df": functools.partial(StudentT, df=30.0),
     "DiscretizedLogistic": DiscretizedLogistic,
     "DiscretizedLogistic, 5 levels": functools.partial(DiscretizedLogistic, levels=5),
+    "DiscretizedGaussian": DiscretizedGaussian,
+    "DiscretizedLogisticMixture": functools.partial(DiscretizedLogisticMixture, components=3, levels=17),
+    "Categorical": functools.partial(Categorical, levels=17),
+    "Binomial": Binomial,
+    "Binomial, counts": functools.partial(Binomial, total_count=6, data="counts"),
+    "Poisson": Poisson,
+    "NegativeBinomial": NegativeBinomial,
+    "NegativeBinomial, per pixel": functools.partial(NegativeBinomial, dispersion="per-pixel"),
+    "ZeroInflatedNegativeBinomial": ZeroInflatedNegativeBinomial,
+    "VonMises": VonMises,
+}
+
+# name: (event_shape) -> likelihood, and the event_shape it is tried with: values that belong together
+JOINT_LIKELIHOODS: dict[str, tuple[Callable[[Any], nn.Module], tuple[int, ...]]] = {
+    "Categorical, one-hot": (functools.partial(Categorical, data="one-hot"), (2, 4)),
+    "DiscretizedLogisticMixture, colour": (functools.partial(DiscretizedLogisticMixture, components=2), (3, 2, 2)),
+    "ZeroInflatedNegativeBinomial, exposure": (functools.partial(ZeroInflatedNegativeBinomial, exposure=True), (4,)),
+    "Masked": (lambda event_shape: Masked(Gaussian(event_shape)), (2, 3)),
 }
 
 # name: (event_shape, latent_dim) -> encoder
