@@ -89,7 +89,8 @@ def test_particles_are_scored_one_by_one(make):
 def test_expanding_repeats_it(make):
     likelihood = make()
     px = likelihood(torch.randn(5, *likelihood.feature_shape))
-    wide, x = px.expand([4, 5]), px.sample()
+    x = px.sample()  # first: some of Pyro's distributions change by it
+    wide = px.expand([4, 5])
     assert (wide.batch_shape, wide.event_shape) == ((4, 5), likelihood.event_shape)
     assert wide.sample().shape == (4, 5, *likelihood.event_shape)
     torch.testing.assert_close(wide.log_prob(x), px.log_prob(x).expand(4, 5))

@@ -16,6 +16,14 @@ from .counts import CountLikelihood, bounded_exp
 from .negative_binomial import Dispersion, dispersion_of, with_mean
 
 
+class ZeroInflated(dist.ZeroInflatedDistribution):
+    """Pyro's, which after a draw keeps its gate, so that expand fails and log_prob takes a less precise formula."""
+
+    @property
+    def gate(self) -> Tensor:
+        return torch.sigmoid(self.gate_logits)
+
+
 class CountsAndExposure(constraints.Constraint):
     """Counts, the last value of each row excepted, which is the row's exposure: any positive number."""
 
@@ -54,7 +62,7 @@ class GivenExposure(TorchDistribution):
         """The distribution of the counts at exposures (..., 1): batch (..., D)."""
         log_rate, raw_dispersion, gate_logits = self.parts
         rate = bounded_exp(log_rate + exposure.log())
-        return dist.ZeroInflatedDistribution(with_mean(rate, raw_dispersion), gate_logits=gate_logits)
+        return ZeroInflated(with_mean(rate, raw_dispersion), gate_logits=gate_logits)
 
     @property
     def mean(self) -> Tensor:
@@ -142,7 +150,7 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
         if self.exposure:
             log_exposure = self.log_mean[-1]
             return GivenExposure(h + self.log_mean[:-1] - log_exposure, raw, gate - 2, log_exposure.exp())
-        counts = dist.ZeroInflatedDistribution(with_mean(bounded_exp(h + self.log_mean), raw), gate_logits=gate - 2)
+        counts = ZeroInflated(with_mean(bounded_exp(h + self.log_mean), raw), gate_logits=gate - 2)
         return counts.to_event(len(self.event_shape))
 
     def extra_repr(self) -> str:
