@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import pyro.distributions as dist
-from torch import Tensor
-
-from ..networks import Shape
-from .levels import LEVELS_CURE, Levels
-from .likelihood import Likelihood
-from .rounded import LOGISTIC, around_middle_grey
-from .scale import positive
+from .rounded import LOGISTIC, RoundedLikelihood
 
 
-class DiscretizedLogistic(Likelihood):
+class DiscretizedLogistic(RoundedLikelihood):
     """Logistic variables rounded to 256 (or ``levels``) grey levels: the first choice for 8-bit images.
 
     P(x|z) = F(x + w/2) - F(x - w/2), w = 1 / (levels - 1), the edge levels holding the tails; F is the logistic
@@ -35,18 +28,4 @@ class DiscretizedLogistic(Likelihood):
         torch.Size([1, 8, 8])
     """
 
-    cure = LEVELS_CURE
-
-    def __init__(self, event_shape: Shape, levels: int = 256, min_scale: float = 0.1) -> None:
-        super().__init__(event_shape, features_per_value=2)
-        self.levels, self.support = levels, Levels(levels)
-        self.min_scale = positive(min_scale, name="min_scale")
-        self.accepts = f"pixels that are {self.support}"
-
-    def forward(self, features: Tensor) -> dist.Distribution:
-        loc, raw = self.split(features)
-        grey = around_middle_grey(loc, raw, self.min_scale, self.levels, LOGISTIC)
-        return grey.to_event(len(self.event_shape))
-
-    def extra_repr(self) -> str:
-        return f"event_shape={self.event_shape}, levels={self.levels}"
+    family = LOGISTIC

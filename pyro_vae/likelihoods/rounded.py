@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
@@ -13,7 +14,10 @@ from torch.distributions import constraints
 from torch.distributions.utils import broadcast_all
 from torch.nn import functional
 
-from .levels import Levels
+from ..networks import Shape
+from .levels import LEVELS_CURE, Levels
+from .likelihood import Likelihood
+from .scale import positive
 
 
 class Family(NamedTuple):
@@ -122,3 +126,29 @@ def around_middle_grey(loc: Tensor, raw: Tensor, min_scale: float, levels: int, 
 
 LOGISTIC = Family(functional.logsigmoid, _logistic_log_between, torch.logit)
 NORMAL = Family(_log_ndtr, _normal_log_between, torch.special.ndtri)
+
+
+class RoundedLikelihood(Likelihood):
+    """Independent rounded variables, location and scale from the decoder. Abstract: a subclass names the ``family``.
+
+    Args:
+        event_shape: shape of one x; features are (2, *event_shape).
+        levels: number of grey levels.
+        min_scale: lower bound of the scale, in units of one level.
+    """
+
+    family: Family
+    cure = LEVELS_CURE
+
+    def __init__(self, event_shape: Shape, levels: int = 256, min_scale: float = 0.1) -> None:
+        super().__init__(event_shape, features_per_value=2)
+        self.levels, self.support = levels, Levels(levels)
+        self.min_scale = positive(min_scale, name="min_scale")
+        self.accepts = f"pixels that are {self.support}"
+
+    def forward(self, features: Tensor) -> dist.Distribution:
+        loc, raw = self.split(features)
+        return around_middle_grey(loc, raw, self.min_scale, self.levels, self.family).to_event(len(self.event_shape))
+
+    def extra_repr(self) -> str:
+        return f"event_shape={self.event_shape}, levels={self.levels}"
