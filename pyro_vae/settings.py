@@ -64,7 +64,7 @@ def short_names(part: str) -> list[str]:
     ]
 
 
-_ABSTRACT = {"Likelihood", "Network"}
+_ABSTRACT = {"Likelihood", "Masked", "Network", "ZeroImputed"}  # abstract, or wrapped around another of their kind
 
 
 def find_class(part: str, name: str) -> type:

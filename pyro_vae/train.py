@@ -156,9 +156,10 @@ def fit(
     objective = Trace_ELBO() if objective is None else objective
     warmup = kl_weight if isinstance(kl_weight, KLWarmup) else KLWarmup(weight=kl_weight)
     check_kl_weight(objective, warmup)
-    _check(data, validation, epochs=epochs, batch_size=batch_size, patience=patience)
-
     modules = modules_of(model, guide)
+    missing = any(getattr(part, "accepts_missing", False) for module in modules.values() for part in module.modules())
+    _check(data, validation, epochs=epochs, batch_size=batch_size, patience=patience, missing=missing)
+
     place = _device(device, data, movable=is_bound(model, guide))
     for module in modules.values():
         module.to(place)
@@ -244,7 +245,9 @@ def fit(
     return Fit(model, guide, history, best_state, best_epoch, stopped_early=epoch < epochs)
 
 
-def _check(data: Tensor, validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None) -> None:
+def _check(
+    data: Tensor, validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None, missing: bool
+) -> None:
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("number of images", len(data))):
         if value < 1:
             raise ValueError(f"Expected {name} >= 1; got {value}.")
@@ -254,10 +257,13 @@ def _check(data: Tensor, validation: Tensor | None, *, epochs: int, batch_size: 
             f"{'without them' if validation is None else ''}. Give validation=..., or leave patience out."
         )
     for name, images in (("data", data), ("validation", validation)):
-        if images is not None and images.is_floating_point() and not images.isfinite().all():
+        if images is None or not images.is_floating_point():
+            continue
+        wrong = images.isinf() if missing else ~images.isfinite()
+        if wrong.any():
             raise ValueError(
-                f"Expected finite values in {name}; got {int((~images.isfinite()).sum()):,} NaN or infinite ones. "
-                f"Remove or replace them."
+                f"Expected finite values in {name}; got {int(wrong.sum()):,} NaN or infinite ones. Remove or replace "
+                f"them; for values that are missing, mark them with NaN and take Masked(likelihood)."
             )
 
 

@@ -1,5 +1,7 @@
 """Whether a sampler draws from the density that belongs to it, and whether that density is one."""
 
+import math
+
 import scipy.stats
 import torch
 
@@ -7,16 +9,16 @@ FAILURE_RATE = 2e-5  # of one test, suite-wide: a p-value below it is a failure
 
 
 @torch.no_grad()
-def assert_sampler_fits_density(distribution, *, num_samples=20_000):
+def assert_sampler_fits_density(distribution, *, num_samples=20_000, within=(-math.inf, math.inf)):
     """A density over two values integrates to 1, and Pearson's chi^2 test finds its draws in the right cells.
 
-    The grid spans the draws with a wide margin; were they in the wrong place, the density would not integrate to 1 over
-    it. The probability of each of 40 x 40 cells is the integral of the density over it; all that lies outside the grid
-    counts as one cell.
+    The grid spans the draws with a wide margin (cut at the bounds of the support, `within`); were they in the wrong
+    place, the density would not integrate to 1 over it. The probability of each of 40 x 40 cells is the integral of the
+    density over it; all that lies outside the grid counts as one cell.
     """
     draws = distribution.sample((num_samples,)).reshape(num_samples, 2).double()
     span = draws.amax(0) - draws.amin(0)
-    low, high = draws.amin(0) - 0.3 * span, draws.amax(0) + 0.3 * span
+    low, high = (draws.amin(0) - 0.3 * span).clamp(min=within[0]), (draws.amax(0) + 0.3 * span).clamp(max=within[1])
     axes = [a + (b - a) * (torch.arange(1200).double() + 0.5) / 1200 for a, b in zip(low, high, strict=True)]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     log_prob = distribution.log_prob(points.to(torch.get_default_dtype()))

@@ -10,6 +10,7 @@ from .planar import PlanarFlow
 from .refined import refined
 from .student_t import StudentTEncoder
 from .sylvester import SylvesterFlow
+from .zero_imputed import ZeroImputed
 
 __all__ = [
     "IAF",
@@ -21,5 +22,6 @@ __all__ = [
     "PlanarFlow",
     "StudentTEncoder",
     "SylvesterFlow",
+    "ZeroImputed",
     "refined",
 ]
