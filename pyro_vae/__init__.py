@@ -3,7 +3,14 @@
 from . import data
 from .compare import Comparison, compare
 from .compiled import CompiledELBO
-from .encoders import GaussianEncoder
+from .encoders import (
+    BernoulliEncoder,
+    CategoricalEncoder,
+    DirichletEncoder,
+    GaussianEncoder,
+    LogisticNormalEncoder,
+    VonMisesFisherEncoder,
+)
 from .evidence import (
     AnnealedLogMarginal,
     BidirectionalGap,
@@ -18,7 +25,18 @@ from .models import VAE
 from .networks import MLP, ConvDecoder, ConvEncoder, GatedMLP
 from .objectives import KLWarmup
 from .optimizer import OneOptimizer, adam
-from .priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
+from .priors import (
+    BernoulliPrior,
+    CategoricalPrior,
+    DirichletPrior,
+    FlowPrior,
+    GaussianMixture,
+    LogisticNormalPrior,
+    StandardNormal,
+    UniformSphere,
+    VampPrior,
+    VonMisesFisherPrior,
+)
 from .train import Fit, NonFiniteLoss, fit
 
 __all__ = [
@@ -26,11 +44,17 @@ __all__ = [
     "VAE",
     "AnnealedLogMarginal",
     "Bernoulli",
+    "BernoulliEncoder",
+    "BernoulliPrior",
     "BidirectionalGap",
+    "CategoricalEncoder",
+    "CategoricalPrior",
     "Comparison",
     "CompiledELBO",
     "ConvDecoder",
     "ConvEncoder",
+    "DirichletEncoder",
+    "DirichletPrior",
     "DiscretizedLogistic",
     "Fit",
     "FlowPrior",
@@ -40,10 +64,15 @@ __all__ = [
     "GaussianMixture",
     "KLWarmup",
     "LogMarginal",
+    "LogisticNormalEncoder",
+    "LogisticNormalPrior",
     "NonFiniteLoss",
     "OneOptimizer",
     "StandardNormal",
+    "UniformSphere",
     "VampPrior",
+    "VonMisesFisherEncoder",
+    "VonMisesFisherPrior",
     "adam",
     "annealed_log_marginal",
     "bidirectional",
