@@ -21,7 +21,9 @@ from pyro.nn import PyroModule, pyro_method
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
 from torch.distributions import biject_to
-from torch.distributions.constraints import MixtureSameFamilyConstraint
+from torch.distributions.constraints import MixtureSameFamilyConstraint, one_hot
+
+from .distributions import OneHots
 
 Callee = Callable[[Tensor], Any]
 
@@ -317,8 +319,8 @@ def _support(fn: Any) -> Any:
 
 def _coordinates(support: Any, event_shape: torch.Size) -> Any:
     """How many free coordinates a support has; its name where they cannot be told."""
-    if support.is_discrete:
-        return "discrete"
+    if support.is_discrete:  # one-hot codes are among all binary ones, but not their relaxations
+        return "one-hot" if isinstance(support, (OneHots, type(one_hot))) else "discrete"
     try:
         return biject_to(support).inverse_shape(event_shape).numel()
     except NotImplementedError:

@@ -16,16 +16,22 @@ from pyro_vae import (
     MLP,
     VAE,
     Bernoulli,
+    CategoricalEncoder,
+    CategoricalPrior,
     ConvDecoder,
     ConvEncoder,
+    DirichletEncoder,
     DiscretizedLogistic,
     FlowPrior,
     GatedMLP,
     Gaussian,
     GaussianEncoder,
     GaussianMixture,
+    LogisticNormalPrior,
     StandardNormal,
     VampPrior,
+    VonMisesFisherEncoder,
+    VonMisesFisherPrior,
 )
 
 small_mlp = functools.partial(MLP, hidden=(7,))
@@ -304,6 +310,12 @@ def vae(prior: str, *, likelihood: Any = Bernoulli, latent_dim: int = 2) -> Pair
     return bound(VAE(pz, encoder, small_mlp(latent_dim, px.feature_shape), px), (3, 4))
 
 
+def latents(prior: Any, encoder: Any, latent_dim: int) -> Pair:
+    """A VAE whose latents are no vectors."""
+    qz, px = encoder((3, 4), latent_dim, network=small_mlp), Bernoulli((3, 4))
+    return bound(VAE(prior(latent_dim), qz, small_mlp(latent_dim, px.feature_shape), px), (3, 4))
+
+
 def functions_with_modules() -> Pair:
     """Plain functions that announce their modules themselves."""
     encode, decode = nn.Linear(12, 4), nn.Linear(2, 12)
@@ -363,6 +375,9 @@ def separate_modules() -> Pair:
 # name: () -> Pair
 PAIRS: dict[str, Callable[[], Pair]] = {
     **{f"VAE, {prior}": functools.partial(vae, prior) for prior in PRIORS},
+    "VAE, one-hot": lambda: latents(CategoricalPrior, CategoricalEncoder, 3),
+    "VAE, sphere": lambda: latents(VonMisesFisherPrior, VonMisesFisherEncoder, 3),
+    "VAE, simplex": lambda: latents(LogisticNormalPrior, DirichletEncoder, 3),
     "VAE, grey levels": lambda: vae("StandardNormal", likelihood=DiscretizedLogistic),
     "own module": lambda: bound(Own()),
     "two levels": lambda: bound(TwoLevel()),
@@ -377,3 +392,6 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "raw convolution": lambda: bound(OnlyMatrices(), (1, 3, 4)),
     "inner plate": lambda: bound(InnerPlate()),
 }
+
+# Hamiltonian transitions, which need coordinates, cannot move these.
+NOT_ANNEALED = ("VAE, one-hot", "VAE, sphere")

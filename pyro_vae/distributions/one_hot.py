@@ -100,7 +100,10 @@ class OneHot(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        return dist.OneHotCategorical(logits=self.logits, validate_args=False).sample(sample_shape).flatten(-2)
+        chosen = dist.Categorical(logits=self.logits, validate_args=False).sample(sample_shape)[..., None]
+        # Not functional.one_hot, which reads values and so cannot be recorded.
+        categories = torch.arange(self.logits.shape[-1], device=chosen.device)
+        return (chosen == categories).to(self.logits.dtype).flatten(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:

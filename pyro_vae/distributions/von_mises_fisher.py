@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
@@ -12,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints, register_kl
 
-from .bessel import log_bessel
+from .bessel import bessel_ratio, log_bessel
 
-# Of the rejection sampler: each is accepted with probability 0.65 or more, so that none is once in 1e11 draws. Then the
-# last one is taken. A fixed number, so that a step can be recorded.
-PROPOSALS = 24
-NODES, WIDTHS = 64, 12  # of the quadrature, which spans so many widths of the density
+# Of the rejection sampler: each is accepted with probability 0.65 or more, so that all are rejected once in 2e7 draws,
+# and then the last one is taken. A fixed number, so that a step can be recorded.
+PROPOSALS = 16
+_GAUSS_LEGENDRE = np.polynomial.legendre.leggauss(64)
+WIDTHS = 12  # of the density, which the quadrature spans
 
 
 class VonMisesFisher(dist.TorchDistribution):
@@ -61,39 +61,43 @@ class VonMisesFisher(dist.TorchDistribution):
         new._validate_args = self._validate_args
         return new
 
-    def _bessel(self) -> tuple[Tensor, Tensor]:
-        return log_bessel(self.event_shape[0] / 2 - 1, self.concentration)
+    @property
+    def _order(self) -> float:
+        return self.event_shape[0] / 2 - 1
+
+    @property
+    def _log_integral(self) -> Tensor:
+        """Of exp(k (loc . z - 1)) over the sphere, log."""
+        return self.event_shape[0] / 2 * math.log(2 * math.pi) + log_bessel(self._order, self.concentration)
 
     @property
     def mean_length(self) -> Tensor:
         """|E[z]|, also called A_D(k): 0 for the uniform distribution, towards 1 with the concentration."""
-        return self._bessel()[1]
+        return bessel_ratio(self._order, self.concentration)
 
     @property
     def mean(self) -> Tensor:
         return self.mean_length[..., None] * self.loc
 
     def entropy(self) -> Tensor:
-        log_scaled, length = self._bessel()
-        dim = self.event_shape[0]
-        return dim / 2 * math.log(2 * math.pi) + log_scaled + self.concentration * (1 - length)
+        return self._log_integral + self.concentration * (1 - self.mean_length)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        dim = self.event_shape[0]
-        # k (loc . z - 1), without the difference of near numbers; the 1 is that of the scaled Bessel function
+        # k (loc . z - 1), without the difference of near numbers
         exponent = -0.5 * self.concentration * (value - self.loc).square().sum(-1)
-        return exponent - dim / 2 * math.log(2 * math.pi) - self._bessel()[0]
+        return exponent - self._log_integral
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         dim, shape = self.event_shape[0], torch.Size(sample_shape) + self.batch_shape
         concentration = self.concentration.double().expand(shape)
         with torch.no_grad():
             angle = _draw_angle(concentration, dim)
-            length = log_bessel(dim / 2 - 1, self.concentration.double())[1].expand(shape)
-            slope = _slope(angle, concentration, length, dim)
         if concentration.requires_grad:
+            with torch.no_grad():
+                length = bessel_ratio(self._order, self.concentration.double()).expand(shape)
+                slope = _slope(angle, concentration, length, dim)
             angle = angle + slope * (concentration - concentration.detach())
         # The reflection that takes pole = (-+1, 0, ...) to loc: the pole on the far side, so that they never are close.
         first = self.loc[..., :1]
@@ -137,7 +141,7 @@ def _slope(angle: Tensor, concentration: Tensor, mean_length: Tensor, dim: int) 
     integral over [0, pi] is zero: that from the angle on is the same up to its sign, and the end is taken on whose side
     (cos t - A) keeps its sign.
     """
-    nodes, weights = _gauss_legendre(angle.dtype, angle.device)
+    nodes, weights = map(angle.new_tensor, _GAUSS_LEGENDRE)  # on [-1, 1]
     # Width of the density where it is largest: k cos t + (D - 2) log sin t curves there by -(k cos t + (D-2)/sin^2 t)
     # there, at cos t = mode.
     m = dim - 2
@@ -147,24 +151,15 @@ def _slope(angle: Tensor, concentration: Tensor, mean_length: Tensor, dim: int) 
     beyond = angle.cos() < mean_length
     far = torch.where(beyond, (angle + span).clamp(max=math.pi), (angle - span).clamp(min=0.0))
     length = far - angle
-    t = angle[..., None] + length[..., None] * nodes
+    t = angle[..., None] + length[..., None] * (nodes + 1) / 2
     sine = t.sin().clamp(min=1e-300).log() - angle.sin().clamp(min=1e-300).log()[..., None]
     log_density = concentration[..., None] * (t.cos() - angle.cos()[..., None]) + m * sine
     # int from the angle to the far end; from 0 on it has the other sign, as has the side beyond by the zero integral
-    return (weights * (t.cos() - mean_length[..., None]) * log_density.exp()).sum(-1) * length
-
-
-@functools.cache
-def _gauss_legendre(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Nodes and weights on [0, 1]."""
-    nodes, weights = np.polynomial.legendre.leggauss(NODES)
-    on_unit = (torch.tensor(values, dtype=dtype, device=device) for values in ((nodes + 1) / 2, weights / 2))
-    return next(on_unit), next(on_unit)
+    return (weights * (t.cos() - mean_length[..., None]) * log_density.exp()).sum(-1) * length / 2
 
 
 @register_kl(VonMisesFisher, VonMisesFisher)
 def _kl(q: VonMisesFisher, p: VonMisesFisher) -> Tensor:
     cosine = (q.loc * p.loc).sum(-1)
-    cross_entropy = p.event_shape[0] / 2 * math.log(2 * math.pi) + p._bessel()[0]
-    cross_entropy = cross_entropy + p.concentration * (1 - q.mean_length * cosine)
+    cross_entropy: Tensor = p._log_integral + p.concentration * (1 - q.mean_length * cosine)
     return cross_entropy - q.entropy()
