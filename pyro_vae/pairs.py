@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from torch.distributions import biject_to
 from torch.distributions.constraints import MixtureSameFamilyConstraint, one_hot
 
-from .distributions import OneHots
-
 Callee = Callable[[Tensor], Any]
 
 
@@ -282,12 +280,13 @@ def check_support(model_trace: poutine.Trace) -> None:
                 )
 
 
-def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
-    """Raise a ValueError unless each latent's guide lives on the support of its prior.
+def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> bool:
+    """Raise a ValueError unless each latent's guide lives on the support of its prior; tell whether one is discrete.
 
     A draw in the right place is not enough: a density on the simplex or on the sphere is one per area there, not per
     volume, so that its ratio to a density over all vectors means nothing.
     """
+    discrete = False
     for name, site in sample_sites(model_trace):
         guided = guide_trace.nodes.get(name)
         if site["is_observed"] or guided is None or _is_point_mass(guided["fn"]):
@@ -296,14 +295,17 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> Non
             prior, guide = _support(site["fn"]), _support(guided["fn"])
         except NotImplementedError:  # a distribution of the user's own that does not say
             continue
+        discrete = discrete or bool(prior.is_discrete)
         alike = _coordinates(prior, site["fn"].event_shape) == _coordinates(guide, guided["fn"].event_shape)
         if not (alike and prior.check(site["value"]).all()):
             raise ValueError(
                 f"Expected the guide of site {name!r} on the support of its prior, {prior}; got {guide}. Take an "
                 f"encoder for this prior (simplex: DirichletEncoder, LogisticNormalEncoder; sphere: "
                 f"VonMisesFisherEncoder; one-hot: CategoricalEncoder with as many categories; 0 or 1: "
-                f"BernoulliEncoder; any vector: GaussianEncoder), or another prior."
+                f"BernoulliEncoder, with a temperature in both or in neither; any vector: GaussianEncoder), or another "
+                f"prior."
             )
+    return discrete
 
 
 def _is_point_mass(fn: Any) -> bool:
@@ -319,8 +321,10 @@ def _support(fn: Any) -> Any:
 
 def _coordinates(support: Any, event_shape: torch.Size) -> Any:
     """How many free coordinates a support has; its name where they cannot be told."""
-    if support.is_discrete:  # one-hot codes are among all binary ones, but not their relaxations
-        return "one-hot" if isinstance(support, (OneHots, type(one_hot))) else "discrete"
+    if support.is_discrete:
+        while hasattr(support, "base_constraint"):
+            support = support.base_constraint
+        return "one-hot" if support is one_hot else "discrete"  # among all binary codes, but not their relaxations
     try:
         return biject_to(support).inverse_shape(event_shape).numel()
     except NotImplementedError:

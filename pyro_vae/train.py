@@ -34,6 +34,7 @@ from .pairs import (
     score,
     seeded,
     set_state,
+    traces,
     with_store,
 )
 from .steps import NonFiniteLoss, Steps
@@ -306,7 +307,10 @@ def _require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
         guide_trace = poutine.trace(guide).get_trace(batch)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
         check_support(model_trace)
-        check_latents(model_trace, guide_trace)
+        discrete = check_latents(model_trace, guide_trace)
+    if discrete:  # perhaps not while training
+        with seeded(0), evaluating(model, guide), _train_mode(modules_of(model, guide)):
+            check_latents(*traces(model, guide, batch))
     if not any(site["type"] == "param" and site["value"].requires_grad for site in capture.trace.nodes.values()):
         raise ValueError(
             "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "

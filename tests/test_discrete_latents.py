@@ -22,6 +22,7 @@ from pyro_vae import (
     BernoulliPrior,
     CategoricalEncoder,
     CategoricalPrior,
+    VampPrior,
     annealed_log_marginal,
     fit,
     log_marginal,
@@ -144,6 +145,18 @@ def test_relaxed_draws_become_the_discrete_ones():
     assert_within_standard_errors(z.round(), torch.tensor(0.8).sigmoid().item())
 
 
+def test_the_relaxed_rate_is_above_the_discrete_one_at_any_temperature():
+    """A one-hot vector is a function of the relaxed draw, and a temperature is a change of coordinates."""
+    logits, rates = torch.tensor([[2.0, 0.0, -1.0]]), []
+    discrete = torch.distributions.kl_divergence(*(dist.Categorical(logits=a[0]) for a in (logits, 0 * logits))).item()
+    for temperature in (0.2, 1.0):
+        q, p = (RelaxedOneHot(temperature, a.expand(20_000, 1, 3)) for a in (logits, 0 * logits))
+        z = q.rsample()
+        rates.append(q.log_prob(z) - p.log_prob(z))
+        assert rates[-1].mean() > discrete + 5 * rates[-1].std() / 20_000**0.5
+    assert_within_standard_errors(rates[0] - rates[1], 0.0)
+
+
 # Pairs
 
 
@@ -260,6 +273,32 @@ def test_without_a_temperature_draws_are_exact_in_training_too():
         pyro.module("vae", module)
         optimizer = pyro.optim.SGD({"lr": 1e-3})
         assert SVI(module.model, module.guide, optimizer, Trace_ELBO()).step(x) > 0  # by score-function gradients
+
+
+def test_a_vamp_prior_is_relaxed_and_exact_as_its_encoder_is():
+    qz, px, x = CategoricalEncoder((3, 4), 4, network=small_mlp), Bernoulli((3, 4)), patterns(40, (3, 4))
+    module = stirred(VAE(VampPrior(qz, x, num_components=3), qz, small_mlp(4, px.feature_shape), px), scale=0.3)
+    result = fit(module.model, module.guide, x, validation=x, epochs=2, batch_size=20, progress=False)
+    assert result.history[1]["validation_elbo"] > -20
+    prior = module.eval().prior()
+    torch.testing.assert_close(prior.log_prob(torch.eye(4)).exp().sum(), torch.tensor(1.0))
+    found = log_marginal(module.model, module.guide, x[:5], num_samples=2000)
+    with torch.no_grad():
+        states = torch.eye(4)[:, None]
+        log_p = (prior.log_prob(states) + module.likelihood(module.decoder(states)).log_prob(x[:5])).logsumexp(0)
+    assert ((found.log_prob - log_p).abs() < 5 * found.standard_error).all()
+
+
+@pytest.mark.parametrize(("of_prior", "of_encoder"), [(None, 0.5), (0.5, None)])
+def test_relaxed_and_exact_parts_do_not_go_together(of_prior, of_encoder):
+    px, x = Bernoulli((3, 4)), patterns(8, (3, 4))
+    for prior, encoder in ((CategoricalPrior, CategoricalEncoder), (BernoulliPrior, BernoulliEncoder)):
+        qz = encoder((3, 4), 4, temperature=of_encoder, network=small_mlp)
+        module = VAE(prior(4, temperature=of_prior), qz, small_mlp(4, px.feature_shape), px)
+        with pytest.raises(
+            ValueError, match=r"on the support of its prior, .* with a temperature in both or in neither"
+        ):
+            fit(module.model, module.guide, x, epochs=1, progress=False)
 
 
 def test_annealing_refuses_discrete_latents():

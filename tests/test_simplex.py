@@ -212,7 +212,7 @@ def test_other_numbers_of_categories_are_another_space():
     px = Bernoulli((3, 4))
     prior, encoder = CategoricalPrior(6, 3), CategoricalEncoder((3, 4), 6, 2)
     module = VAE(prior, encoder, small_mlp(6, px.feature_shape), px)
-    with pytest.raises(ValueError, match=r"OneHots\(num_categories=3\); got OneHots\(num_categories=2\)"):
+    with pytest.raises(ValueError, match=r"OneHot\(\), num_categories=3\); got Groups\(OneHot\(\), num_categories=2\)"):
         fit(module.model, module.guide, patterns(8, (3, 4)), epochs=1, progress=False)
 
 

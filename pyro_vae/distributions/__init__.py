@@ -2,14 +2,13 @@
 
 from .bessel import bessel_ratio, log_bessel
 from .log_ratio import AdditiveLogRatio
-from .one_hot import OneHot, OneHots, bernoulli, one_hot, one_hot_shape
+from .one_hot import OneHot, bernoulli, one_hot, one_hot_shape
 from .relaxed import RelaxedBernoulli, RelaxedOneHot
 from .von_mises_fisher import VonMisesFisher
 
 __all__ = [
     "AdditiveLogRatio",
     "OneHot",
-    "OneHots",
     "RelaxedBernoulli",
     "RelaxedOneHot",
     "VonMisesFisher",

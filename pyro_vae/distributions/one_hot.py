@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from .relaxed import RelaxedBernoulli, RelaxedOneHot, in_groups
+from .groups import Groups, in_groups
+from .relaxed import RelaxedBernoulli, RelaxedOneHot
 
 MOST_STATES = 10_000  # that are enumerated
 
@@ -49,24 +50,6 @@ def one_hot_shape(dim: int, num_categories: int | None) -> tuple[int, int]:
     return dim // count, count
 
 
-class OneHots(constraints.Constraint):
-    """Vectors that consist of one-hot vectors of C entries."""
-
-    is_discrete = True
-    event_dim = 1
-
-    def __init__(self, num_categories: int) -> None:
-        self.num_categories = num_categories
-
-    def check(self, value: Tensor) -> Tensor:
-        if value.shape[-1] % self.num_categories:
-            return torch.zeros(value.shape[:-1], dtype=torch.bool, device=value.device)
-        return constraints.one_hot.check(in_groups(value, self.num_categories)).all(-1)
-
-    def __repr__(self) -> str:
-        return f"OneHots(num_categories={self.num_categories})"
-
-
 class OneHot(dist.TorchDistribution):
     """V independent categorical variables, each drawn as a one-hot vector of C entries; event (V C,).
 
@@ -87,7 +70,7 @@ class OneHot(dist.TorchDistribution):
 
     @property
     def support(self) -> constraints.Constraint:
-        return OneHots(self.logits.shape[-1])
+        return Groups(constraints.one_hot, self.logits.shape[-1])
 
     @property
     def mean(self) -> Tensor:

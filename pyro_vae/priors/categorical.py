@@ -14,8 +14,12 @@ class CategoricalPrior(nn.Module):
 
     In training mode a Concrete (Gumbel-softmax) relaxation, in evaluation mode the one-hot vectors themselves: what
     is trained, together with `CategoricalEncoder`, is a bound on log p(x) of the relaxed model; validation, `evaluate`
-    and samples are those of the discrete one. With one variable and temperature None the exact ELBO can be trained:
-    `TraceEnum_ELBO(max_plate_nesting=1)` with the guide under `pyro.infer.config_enumerate`.
+    and samples are those of the discrete one. The relaxed rate is never below the discrete one (with one temperature
+    for prior and encoder it does not depend on it), so that variables are given up that the discrete model would use.
+
+    One or two variables are better trained exactly, summed over: with temperature None in prior and encoder,
+    ``fit(vae.model, config_enumerate(vae.guide), data, objective=TraceEnum_ELBO(max_plate_nesting=1))``, both from
+    `pyro.infer`.
 
     Args:
         dim: number of latent dimensions D, variables times categories.
