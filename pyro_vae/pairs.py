@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.nn import PyroModule, pyro_method
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
+from torch.distributions import biject_to
+from torch.distributions.constraints import MixtureSameFamilyConstraint, one_hot
 
 Callee = Callable[[Tensor], Any]
 
@@ -275,6 +278,57 @@ def check_support(model_trace: poutine.Trace) -> None:
                     f"{shown[0]:.4g}. Grey pixels under a Bernoulli give a bound on no likelihood: binarize them "
                     f"(binarization='dynamic', --binarization dynamic), or take another likelihood."
                 )
+
+
+def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> bool:
+    """Raise a ValueError unless each latent's guide lives on the support of its prior; tell whether one is discrete.
+
+    A draw in the right place is not enough: a density on the simplex or on the sphere is one per area there, not per
+    volume, so that its ratio to a density over all vectors means nothing.
+    """
+    discrete = False
+    for name, site in sample_sites(model_trace):
+        guided = guide_trace.nodes.get(name)
+        if site["is_observed"] or guided is None or _is_point_mass(guided["fn"]):
+            continue
+        try:
+            prior, guide = _support(site["fn"]), _support(guided["fn"])
+        except NotImplementedError:  # a distribution of the user's own that does not say
+            continue
+        discrete = discrete or bool(prior.is_discrete)
+        alike = _coordinates(prior, site["fn"].event_shape) == _coordinates(guide, guided["fn"].event_shape)
+        if not (alike and prior.check(site["value"]).all()):
+            raise ValueError(
+                f"Expected the guide of site {name!r} on the support of its prior, {prior}; got {guide}. Take an "
+                f"encoder for this prior (simplex: DirichletEncoder, LogisticNormalEncoder; sphere: "
+                f"VonMisesFisherEncoder; one-hot: CategoricalEncoder with as many categories; 0 or 1: "
+                f"BernoulliEncoder, with a temperature in both or in neither; any vector: GaussianEncoder), or another "
+                f"prior."
+            )
+    return discrete
+
+
+def _is_point_mass(fn: Any) -> bool:
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return isinstance(fn, dist.Delta)
+
+
+def _support(fn: Any) -> Any:
+    # torch wraps a mixture's support
+    return fn.support.base_constraint if isinstance(fn.support, MixtureSameFamilyConstraint) else fn.support
+
+
+def _coordinates(support: Any, event_shape: torch.Size) -> Any:
+    """How many free coordinates a support has; its name where they cannot be told."""
+    if support.is_discrete:
+        while hasattr(support, "base_constraint"):
+            support = support.base_constraint
+        return "one-hot" if support is one_hot else "discrete"  # among all binary codes, but not their relaxations
+    try:
+        return biject_to(support).inverse_shape(event_shape).numel()
+    except NotImplementedError:
+        return repr(support)
 
 
 def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:

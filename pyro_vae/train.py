@@ -25,6 +25,7 @@ from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, adam
 from .pairs import (
     Callee,
     announcing,
+    check_latents,
     check_support,
     evaluating,
     get_state,
@@ -33,6 +34,7 @@ from .pairs import (
     score,
     seeded,
     set_state,
+    traces,
     with_store,
 )
 from .steps import NonFiniteLoss, Steps
@@ -309,7 +311,12 @@ def _require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
     """Run the pair once, so that what is wrong with it shows before training, and see that it has parameters."""
     with evaluating(model, guide), poutine.trace(param_only=True) as capture:
         guide_trace = poutine.trace(guide).get_trace(batch)
-        check_support(poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch))
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
+        check_support(model_trace)
+        discrete = check_latents(model_trace, guide_trace)
+    if discrete:  # perhaps not while training
+        with seeded(0), evaluating(model, guide), _train_mode(modules_of(model, guide)):
+            check_latents(*traces(model, guide, batch))
     if not any(site["type"] == "param" and site["value"].requires_grad for site in capture.trace.nodes.values()):
         raise ValueError(
             "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "

@@ -23,11 +23,14 @@ from pyro_vae import (
     Beta,
     Binomial,
     Categorical,
+    CategoricalEncoder,
+    CategoricalPrior,
     ContinuousBernoulli,
     ConvDecoder,
     ConvEncoder,
     CouplingFlow,
     DiagonalNormal,
+    DirichletEncoder,
     DiscretizedGaussian,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
@@ -40,6 +43,7 @@ from pyro_vae import (
     HouseholderFlow,
     Laplace,
     LaplacePrior,
+    LogisticNormalPrior,
     LowRankEncoder,
     LowRankGaussian,
     Masked,
@@ -57,6 +61,8 @@ from pyro_vae import (
     SylvesterFlow,
     VampPrior,
     VonMises,
+    VonMisesFisherEncoder,
+    VonMisesFisherPrior,
     ZeroInflatedNegativeBinomial,
 )
 
@@ -395,6 +401,12 @@ def vae(prior: str, *, likelihood: Any = Bernoulli, latent_dim: int = 2) -> Pair
     return bound(VAE(pz, encoder, small_mlp(latent_dim, px.feature_shape), px), (3, 4))
 
 
+def latents(prior: Any, encoder: Any, latent_dim: int) -> Pair:
+    """A VAE whose latents are no vectors."""
+    qz, px = encoder((3, 4), latent_dim, network=small_mlp), Bernoulli((3, 4))
+    return bound(VAE(prior(latent_dim), qz, small_mlp(latent_dim, px.feature_shape), px), (3, 4))
+
+
 def functions_with_modules() -> Pair:
     """Plain functions that announce their modules themselves."""
     encode, decode = nn.Linear(12, 4), nn.Linear(2, 12)
@@ -458,6 +470,9 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "VAE, GaussianMixture": lambda: vae("GaussianMixture"),
     "VAE, VampPrior": lambda: vae("VampPrior"),
     "VAE, CouplingFlow": lambda: vae("CouplingFlow"),
+    "VAE, one-hot": lambda: latents(CategoricalPrior, CategoricalEncoder, 3),
+    "VAE, sphere": lambda: latents(VonMisesFisherPrior, VonMisesFisherEncoder, 3),
+    "VAE, simplex": lambda: latents(LogisticNormalPrior, DirichletEncoder, 3),
     "VAE, grey levels": lambda: vae("StandardNormal", likelihood=DiscretizedLogistic),
     "own module": lambda: bound(Own()),
     "two levels": lambda: bound(TwoLevel()),
@@ -472,3 +487,6 @@ PAIRS: dict[str, Callable[[], Pair]] = {
     "raw convolution": lambda: bound(OnlyMatrices(), (1, 3, 4)),
     "inner plate": lambda: bound(InnerPlate()),
 }
+
+# Hamiltonian transitions, which need coordinates, cannot move these.
+NOT_ANNEALED = ("VAE, one-hot", "VAE, sphere")

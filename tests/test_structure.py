@@ -12,7 +12,7 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 # A module imports from lines above its own and from itself, never from its neighbours on the line.
 ORDER = """
-    networks data
+    distributions networks data
     likelihoods
     encoders priors
     models

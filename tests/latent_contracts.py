@@ -1,0 +1,67 @@
+"""What holds of every prior and encoder, whatever its latents are: vectors, codes, directions or proportions."""
+
+import copy
+
+import pyro
+import torch
+from contracts import assert_gradients_reach_everything, assert_survives_a_file
+from examples import stirred
+
+
+def assert_is_a_prior(make, dim, *, training=True):
+    """Batch () and event (D,), a support for its draws, particles scored one by one, draws of their own in a plate."""
+    prior = stirred(make(dim)).train(training)
+    pz = prior()
+    z = pz.sample((4, 5))
+    assert (pz.batch_shape, pz.event_shape, z.shape) == ((), (dim,), (4, 5, dim))
+    assert pz.support.check(z).all()
+    assert not pz.support.check(-2 * z - 1).any()
+    z = z.clone()  # without what a draw may carry along
+    _assert_scores_one_by_one(pz.log_prob(z), [[prior().log_prob(z[k, b]) for b in range(5)] for k in range(4)])
+    with pyro.plate("particles", 4, dim=-2), pyro.plate("data", 50, dim=-1):
+        z = pyro.sample("z", prior())
+    assert z.shape == (4, 50, dim)
+    assert len(z.reshape(200, dim).unique(dim=0)) > 1
+    torch.testing.assert_close(pz.expand([4, 50]).log_prob(z), pz.log_prob(z))
+    if any(parameter.requires_grad for parameter in prior.parameters()):
+        assert_gradients_reach_everything(prior, pz.log_prob(z.detach()).sum())
+        assert_survives_a_file(lambda: stirred(make(dim)).train(training), lambda prior: prior().log_prob(z))
+    double = copy.deepcopy(prior).double()()
+    z = double.sample((50,)).clone()
+    assert z.dtype == double.log_prob(z).dtype == torch.float64
+    # The median: some draws of discrete latents' relaxations are rounded to the edge in single precision.
+    assert (double.log_prob(z) - pz.log_prob(z.float())).abs().median() < 1e-3
+
+
+def assert_is_an_encoder(make, dim, *, training=True):
+    """Batch (B,) and event (D,), images encoded one by one, pathwise gradients where draws are continuous."""
+    encoder, x = stirred(make((1, 3, 4), dim)).train(training), torch.randn(4, 5, 1, 3, 4)
+    qz = encoder(x)
+    z = qz.sample()
+    assert (qz.batch_shape, qz.event_shape, z.shape) == ((4, 5), (dim,), (4, 5, dim))
+    assert qz.support.check(z).all()
+    z = z.clone()
+    _assert_scores_one_by_one(
+        qz.log_prob(z), [[encoder(x[k, b]).log_prob(z[k, b]) for b in range(5)] for k in range(4)]
+    )
+    with pyro.plate("particles", 400, dim=-2), pyro.plate("data", 5, dim=-1):
+        z = pyro.sample("z", encoder(x[0]))
+    assert z.shape == (400, 5, dim)
+    assert len(z[:, 0].unique(dim=0)) > 1
+    torch.testing.assert_close(encoder(x[0]).expand([400, 5]).log_prob(z), encoder(x[0]).log_prob(z))
+    assert qz.has_rsample != qz.support.is_discrete
+    if qz.has_rsample:
+        drawn = qz.rsample()
+        (gradient,) = torch.autograd.grad((drawn * torch.randn(dim)).sum(), next(encoder.parameters()))
+        assert gradient.isfinite().all()
+        assert gradient.abs().sum() > 0
+    assert_gradients_reach_everything(encoder, encoder(x[0]).log_prob(z.detach()).sum())
+
+    def log_prob(encoder):
+        return encoder(x[0]).log_prob(z.detach())
+
+    assert_survives_a_file(lambda: stirred(make((1, 3, 4), dim)).train(training), log_prob)
+
+
+def _assert_scores_one_by_one(together, rows):
+    torch.testing.assert_close(together, torch.stack([torch.stack(row) for row in rows]), rtol=1e-4, atol=1e-4)
