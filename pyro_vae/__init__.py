@@ -3,6 +3,7 @@
 from . import data
 from .compare import Comparison, compare
 from .compiled import CompiledELBO
+from .diagnostics import Diagnostics, Measured, diagnose, prior_where_inactive
 from .encoders import GaussianEncoder
 from .evidence import (
     AnnealedLogMarginal,
@@ -12,6 +13,7 @@ from .evidence import (
     bidirectional,
     log_marginal,
 )
+from .gaps import InferenceGaps, inference_gaps
 from .generate import reconstruct, sample
 from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from .models import VAE
@@ -31,6 +33,7 @@ __all__ = [
     "CompiledELBO",
     "ConvDecoder",
     "ConvEncoder",
+    "Diagnostics",
     "DiscretizedLogistic",
     "Fit",
     "FlowPrior",
@@ -38,8 +41,10 @@ __all__ = [
     "Gaussian",
     "GaussianEncoder",
     "GaussianMixture",
+    "InferenceGaps",
     "KLWarmup",
     "LogMarginal",
+    "Measured",
     "NonFiniteLoss",
     "OneOptimizer",
     "StandardNormal",
@@ -49,8 +54,11 @@ __all__ = [
     "bidirectional",
     "compare",
     "data",
+    "diagnose",
     "fit",
+    "inference_gaps",
     "log_marginal",
+    "prior_where_inactive",
     "reconstruct",
     "sample",
 ]
