@@ -208,7 +208,7 @@ def test_refusals():
 
 
 def best_diagonal(posterior):
-    """The diagonal Gaussian with the smallest KL(q || posterior): its mean, and the inverse diagonal of its precision."""
+    """The diagonal Gaussian with the smallest KL(q || posterior): variances 1 / diagonal of the precision."""
     variance = 1 / posterior.precision_matrix.diagonal(dim1=-2, dim2=-1)
     return dist.MultivariateNormal(posterior.loc, torch.diag_embed(variance.expand_as(posterior.loc)))
 
