@@ -13,6 +13,7 @@ import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import NonlocalExit
+from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from .pairs import Callee, evaluating, in_particle_plate, sample_sites, score_traces, seeded, site_log_prob, traces
@@ -364,7 +365,7 @@ def _aggregate(model: Callee, guide: Callee, x: Tensor, num_samples: int, batch_
             by_dimension.append(gain[:, 1:])
     stacked = [torch.cat(part).view(num_samples, len(x), *part[0].shape[1:]) for part in (lower, upper, rates)]
     information = torch.cat(by_dimension).view(num_samples, len(x), -1).mean(0) if each else None
-    return _Bounds(*stacked, information)
+    return _Bounds(stacked[0], stacked[1], stacked[2], information)
 
 
 Values = dict[str, tuple[Tensor, int]]  # of the sites, each with its number of event dimensions
@@ -478,24 +479,24 @@ def prior_where_inactive(model: Callee, guide: Callee, active: Tensor) -> Callee
 
     @functools.wraps(guide)
     def mixed(x: Tensor) -> Any:
-        with _PriorWhereInactive(model, x, active):
+        with _PriorWhereInactive(_prior(model, x), x, active):
             return guide(x)
 
     return mixed
 
 
-class _PriorWhereInactive(Messenger):  # type: ignore[misc]
-    def __init__(self, model: Callee, x: Tensor, active: Tensor) -> None:
+class _PriorWhereInactive(Messenger):
+    def __init__(self, prior: Any, x: Tensor, active: Tensor) -> None:
         super().__init__()
-        self.model, self.x, self.active, self.seen = model, x, active, ""
+        self.prior, self.x, self.active, self.seen = prior, x, active, ""
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["is_observed"] or msg["infer"].get("_deterministic") or type(msg["fn"]).__name__ == "_Subsample":
+        if msg["is_observed"] or msg["infer"].get("_deterministic") or site_is_subsample(msg):
             return
         if self.seen:
             raise ValueError(f"Expected a single latent site; got {self.seen!r} and {msg['name']!r}. Keep the guide.")
         self.seen = msg["name"]
-        q, p = _factors(msg["fn"]), _factors(self._prior(msg["name"]))
+        q, p = _factors(msg["fn"]), _factors(self.prior)
         if q is None or p is None:
             which = "guide" if q is None else "prior"
             raise ValueError(
@@ -509,11 +510,17 @@ class _PriorWhereInactive(Messenger):  # type: ignore[misc]
         mask = self.active.to(self.x.device).expand(q.batch_shape)
         msg["fn"] = dist.MaskedMixture(mask, p.expand(q.batch_shape), q).to_event(msg["fn"].event_dim)
 
-    def _prior(self, name: str) -> Any:
-        """p(z) of the site: the model is left there, before its decoder."""
-        try:
-            with poutine.block():
-                poutine.escape(self.model, escape_fn=lambda site: site["name"] == name)(self.x)
-        except NonlocalExit as found:
-            return found.site["fn"]
-        raise ValueError(f"Expected site {name!r} in the model; it has none.")
+
+def _prior(model: Callee, x: Tensor) -> Any:
+    """p(z) of the model's first latent site; the model is left there, before its decoder."""
+
+    def latent(site: Any) -> bool:
+        return site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
+
+    try:
+        with poutine.block():
+            poutine.escape(model, escape_fn=latent)(x)
+    except NonlocalExit as found:
+        found.reset_stack()
+        return found.site["fn"]
+    raise ValueError("Expected a model with a latent site; it has none.")

@@ -180,7 +180,7 @@ def inference_gaps(
     )
 
 
-class _Corrections(Messenger):  # type: ignore[misc]
+class _Corrections(Messenger):
     """Shifts and scales the noise of a guide's sites, by amounts of their own for each image.
 
     Images may be repeated, ``copies`` times one after the other: every pair can score more images.

@@ -168,7 +168,8 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
     values, errors = (
         (result.information, result.information_error) if known else (result.variance, result.variance_error)
     )
-    assert values is not None and errors is not None
+    assert values is not None
+    assert errors is not None
     order = values.argsort(descending=True)
     active = result.active_by_variance[order]
     places = range(len(order))
