@@ -3,6 +3,7 @@
 from . import data, encoders, likelihoods, models, networks, priors
 from .compare import Comparison, compare
 from .compiled import CompiledELBO
+from .diagnostics import Diagnostics, Measured, diagnose, prior_where_inactive
 from .encoders import *  # noqa: F403 (the open sets say themselves what is theirs)
 from .evidence import (
     BidirectionalGap,
@@ -13,6 +14,7 @@ from .evidence import (
     log_marginal,
     widened,
 )
+from .gaps import InferenceGaps, inference_gaps
 from .generate import reconstruct, sample
 from .likelihoods import *  # noqa: F403
 from .models import *  # noqa: F403
@@ -26,10 +28,13 @@ __all__ = [
     "BidirectionalGap",
     "Comparison",
     "CompiledELBO",
+    "Diagnostics",
     "Fit",
     "HeavyTail",
+    "InferenceGaps",
     "KLWarmup",
     "LogMarginal",
+    "Measured",
     "NonFiniteLoss",
     "OneOptimizer",
     "adam",
@@ -37,8 +42,11 @@ __all__ = [
     "bidirectional",
     "compare",
     "data",
+    "diagnose",
     "fit",
+    "inference_gaps",
     "log_marginal",
+    "prior_where_inactive",
     "reconstruct",
     "sample",
     "widened",

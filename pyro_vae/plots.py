@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from .compare import Comparison, Estimate
+from .diagnostics import Diagnostics, Measured
 from .evidence import LogMarginal
 
 INK, BLUE, GREY = "#222222", "#2f6fb0", "#9aa3ab"
@@ -157,3 +158,51 @@ def _tidy(axes: Axes) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=9)
+
+
+def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
+    """Nats of each latent dimension, largest first, active ones in blue; and rate and distortion with their split."""
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    known = result.information is not None and result.information_error is not None
+    values, errors = (
+        (result.information, result.information_error) if known else (result.variance, result.variance_error)
+    )
+    assert values is not None
+    assert errors is not None
+    order = values.argsort(descending=True)
+    active = result.active_by_variance[order]
+    places = range(len(order))
+    left.bar(places, values[order].numpy(), yerr=2 * errors[order].numpy(), ecolor=INK, error_kw={"linewidth": 0.8})
+    for bar, is_active in zip(left.patches, active.tolist(), strict=True):
+        bar.set_color(BLUE if is_active else GREY)
+    names = [result.dimensions[d] for d in order.tolist()]
+    left.set_xticks(places, names, rotation=90, fontsize=7) if len(names) <= 60 else left.set_xticks([])
+    left.set_ylabel(f"{result.convention}, nats" if known else "variance of E[z|x]", fontsize=9)
+    left.set_title(f"{int(active.sum())} of {len(names)} active (blue): variance of E[z|x] > 0.01", fontsize=10)
+    parts: dict[str, Measured | None] = {
+        "distortion": result.distortion,
+        "rate": result.rate,
+        "I(x;z), at least": result.mutual_information,
+        "KL(q(z)||p(z)), at most": result.marginal_kl,
+    }
+    shown = {name: part for name, part in parts.items() if part is not None}
+    right.barh(
+        range(len(shown)),
+        [part.value for part in shown.values()],
+        xerr=[2 * part.standard_error for part in shown.values()],
+        color=[GREY, BLUE, BLUE, BLUE][: len(shown)],
+    )
+    for place, part in enumerate(shown.values()):
+        end = max(part.value, 0) + 2 * part.standard_error
+        right.annotate(f"  {part.value:.2f}", (end, place), va="center", fontsize=9, color=INK)
+    right.set_yticks(range(len(shown)), list(shown))
+    right.invert_yaxis()
+    right.margins(x=0.15)
+    right.set_xlabel("nats per image")
+    right.set_title(f"ELBO {result.elbo.value:.2f}; bars of two standard errors", fontsize=10)
+    for axes in (left, right):
+        _tidy(axes)
+    left.tick_params(axis="x", labelsize=7)
+    figure.suptitle(title, fontsize=11, color=INK)
+    return figure

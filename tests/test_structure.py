@@ -23,6 +23,7 @@ ORDER = """
     steps
     train evidence
     runs compare diagnostics
+    gaps
     plots report
     settings
     options

@@ -1,0 +1,55 @@
+"""pyro-vae diagnose"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from jsonargparse import Namespace
+from torch import Tensor
+
+from .. import plots, runs
+from ..diagnostics import diagnose
+from ..loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
+from ..options import Parser, add_device_option, add_root_option, add_seed_option
+
+
+def add_options(parser: Parser, arguments: Sequence[str]) -> None:
+    """Options of this command."""
+    parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
+    add = parser.add_argument
+    add("--num-samples", type=int, default=16, help="Draws of z for each image.")
+    add("--num-images", type=int | None, default=None, help="A seeded random subset of so many images.")
+    add("--num-pool", type=int, default=1000, help="Images that stand for q(z), the aggregate posterior; 0 for none.")
+    add("--split", type=Literal["test", "validation"], default="test", help="Which images.")
+    add_root_option(parser)
+    add_seed_option(parser, "Seed of the draws and of the subsets of images.")
+    add_device_option(parser)
+
+
+def run(chosen: Namespace) -> None:
+    """Show what a trained model does with its latents: rate, distortion, mutual information, active units."""
+    folder = runs.require_run(chosen.run)
+    dataset = load_data(read_run(folder)[0], root=chosen.root)
+    device = choose_device(chosen.device)
+    module, _ = load_run(folder, device)
+    images: Tensor = getattr(dataset, chosen.split)
+    wanted = len(images) if chosen.num_images is None else chosen.num_images
+    if not 2 <= wanted <= len(images):
+        raise ValueError(f"Expected --num-images from 2 to {len(images):,}; got {wanted}.")
+    images = images[random_subset(len(images), wanted, chosen.seed)].to(device)
+    with few_threads(module):
+        result = diagnose(
+            module.model,
+            module.guide,
+            images,
+            num_samples=chosen.num_samples,
+            num_pool=chosen.num_pool,
+            seed=chosen.seed,
+        )
+    print(f"{folder}\ndata   {dataset.protocol}; {wanted:,} of the {chosen.get('split')} images\n\n{result}\n")
+    about = {"protocol": f"{dataset.protocol}; {wanted:,} (seed {chosen.seed}) of the {chosen.get('split')} images"}
+    content = result.to_json() | about | {"command": command_line()} | runs.environment(device)
+    runs.write_json(folder / "diagnostics.json", content)
+    plots.diagnostics_figure(result, title=folder.name).savefig(folder / "diagnostics.png", dpi=150)
+    print(f"saved in {folder / 'diagnostics.json'}, {folder / 'diagnostics.png'}")
