@@ -24,7 +24,8 @@ ORDER = """
     train evidence
     runs compare diagnostics
     gaps
-    plots report
+    plots report portions
+    evidence_plots
     settings
     options
     loading
