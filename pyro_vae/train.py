@@ -18,7 +18,7 @@ from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from .compiled import CompiledELBO, where_it_pays
+from .compiled import where_it_pays
 from .data import Data
 from .objectives import KLWarmup, check_kl_weight, scale_latents
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, adam
@@ -199,11 +199,11 @@ def fit(
         best_state = get_state(modules, store)
         try:
             for epoch in range(1, epochs + 1):
-                started, compiling, epoch_loss = time.perf_counter(), _compile_seconds(objective), 0.0
+                started, compiling, epoch_loss = time.perf_counter(), steps.compile_seconds, 0.0
                 step = steps.taken
                 for chosen in torch.randperm(len(data), device=place).split(batch_size):
-                    if steps.taken in (0, 3) and isinstance(objective, CompiledELBO):  # these take long: say so
-                        spent = _compile_seconds(objective)
+                    if steps.taken in (0, 3) and steps.compiled is not None:  # these take long: say so
+                        spent = steps.compile_seconds
                         bar.set_description(f"compiled in {spent:.0f} s" if steps.taken else "compiling")
                     weight.fill_(weight_at(steps.taken))
                     steps.take(chosen)
@@ -217,7 +217,7 @@ def fit(
                 metrics: Metrics = {"epoch": epoch, "step": step, "loss": epoch_loss / len(data)}
                 metrics["kl_weight"] = weight.item()
                 metrics |= _optimizer_metrics(one)
-                if spent := _compile_seconds(objective) - compiling:
+                if spent := steps.compile_seconds - compiling:
                     metrics["compile_seconds"] = spent
                 if validation is not None:
                     metrics |= _validate(*announced, validation, batch_size=max(batch_size, 1000))
@@ -309,10 +309,6 @@ def _require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
             "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "
             "an nn.Module or PyroModule that has parameters, or functions that call pyro.module or pyro.param."
         )
-
-
-def _compile_seconds(objective: ELBO) -> float:
-    return objective.compile_seconds if isinstance(objective, CompiledELBO) else 0.0
 
 
 def _optimizer_metrics(one: OneOptimizer) -> Metrics:

