@@ -120,7 +120,7 @@ class Steps:
         objective = self.compiled if self.compiled and len(chosen) == self.full_batch else self.plain
         loss = objective.loss_and_grads(model, guide, chosen)
         if self._note(loss):
-            self.optimizer.watch(loss)
+            self.optimizer.watch(torch.as_tensor(loss))
         return 0.0  # SVI returns it as a number, and reading the loss is left to us
 
     def _note(self, loss: Tensor | float) -> bool:

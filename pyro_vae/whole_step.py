@@ -51,13 +51,17 @@ class WholeStep:
     Args:
         objective: records the `Selecting` objective.
         optimizer: must hold torch's Adam or AdamW, without amsgrad and with decoupled weight decay.
+
+    Attributes:
+        taken: number of steps so far.
     """
 
     def __init__(self, objective: CompiledELBO, optimizer: OneOptimizer) -> None:
         self.objective, self.one = objective, optimizer
+        self.taken = 0
         self._made_of: list[Any] = []
         self._graph: Graph | None = None
-        self._settings: list[float] = []
+        self._settings: list[list[float]] = []
 
     def __call__(self, model: Callee, guide: Callee, chosen: Tensor) -> Tensor | None:
         """Take one step for the images chosen, indices (B,).
@@ -78,12 +82,13 @@ class WholeStep:
             return None
         self._tell_settings()
         result = self.objective.replay(self._graph, inputs + self._further).loss
+        self.taken += 1
         return result.clone() if result.is_cuda else result
 
     def _extended(self, graph: Graph, inputs: list[Tensor]) -> Graph | None:
         """The graph with Adam's update of its parameters; None where the optimizer is another."""
         optimizer = self.one.optimizer
-        if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
+        if optimizer is None or type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
             return None
         group_of = {p: i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
         own = [j for j, i in enumerate(graph.leaves) if self.one.name_of(inputs[i]) in graph.param_sites]

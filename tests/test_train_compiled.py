@@ -104,6 +104,17 @@ def test_bf16_is_near_and_not_the_same():
     assert {value.dtype for value in runs[1].state.values()} == {torch.float32}
 
 
+def test_tf32_lasts_as_long_as_the_run():
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [switch.fp32_precision for switch in switches]
+    seen = []
+    pair = bound(Own())
+    note = lambda *_: seen.append([switch.fp32_precision for switch in switches])  # noqa: E731
+    train(pair.model, pair.guide, pair.x, epochs=1, precision="tf32", on_step=note)
+    assert seen == 3 * [["tf32", "tf32"]]
+    assert [switch.fp32_precision for switch in switches] == before
+
+
 class Deciding(Own):
     """What is computed depends on a value."""
 

@@ -137,11 +137,13 @@ def main() -> None:
         EXAMPLES[settings.method](settings.data, settings.root, settings.epochs, settings.device)
         return
     if settings.smoke:
-        settings.data, settings.root, settings.epochs, settings.repetitions = "digits", None, 1, 2
+        settings.data, settings.root, settings.epochs, settings.repetitions = "digits", None, 1, 1
     rows: list[dict[str, Any]] = [{"method": name, "seconds": []} for name in commands(settings)]
     for row in rows:
         if row["method"].startswith("NumPyro") and importlib.util.find_spec("numpyro") is None:
             row["missing"] = "not installed"
+        if row["method"] == "pyro_vae, plain" and settings.smoke:
+            row["missing"] = "left out"
     with tempfile.TemporaryDirectory() as folder:
         for repetition in range(settings.repetitions):
             for i, (row, command) in enumerate(zip(rows, commands(settings).values(), strict=True)):
