@@ -288,7 +288,9 @@ def _train_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
 @contextmanager
 def _products(precision: str) -> Iterator[None]:
     """Matrix products and convolutions on NVIDIA GPUs in TensorFloat-32, if that is the precision."""
-    switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv] if precision == "tf32" else []  # type: ignore[attr-defined]
+    switches: list[Any] = []
+    if precision == "tf32":
+        switches = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
     before = [switch.fp32_precision for switch in switches]
     for switch in switches:
         switch.fp32_precision = "tf32"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import time
 from collections.abc import Callable, Container
 from typing import Any
 
@@ -46,7 +47,7 @@ class WholeStep:
     `CompiledELBO` records loss and gradients in the second step. From the third on, Adam's update is part of the same
     graph, which changes parameters and moments in place: those that the torch optimizer holds, so that a step may be
     taken either way, and states are saved and resumed as ever. A step whose loss or gradient is not finite changes none
-    of them. On a GPU the graph is captured as one CUDA graph.
+    of them. On a GPU the graph is captured as one CUDA graph (written without a GPU at hand: not run on one yet).
 
     Args:
         objective: records the `Selecting` objective.
@@ -77,13 +78,14 @@ class WholeStep:
         held = [tensor for tensor in inputs if tensor is not chosen]  # in the same memory at every step
         made_of = [graph, self.one.optimizer, *held]
         if len(made_of) != len(self._made_of) or not all(map(operator.is_, made_of, self._made_of)):
+            started = time.perf_counter()
             self._made_of, self._graph = made_of, self._extended(graph, inputs)
+            self.objective.compile_seconds += time.perf_counter() - started
         if self._graph is None:
             return None
         self._tell_settings()
-        result = self.objective.replay(self._graph, inputs + self._further).loss
         self.taken += 1
-        return result.clone() if result.is_cuda else result
+        return self.objective.replay(self._graph, inputs + self._further).loss
 
     def _extended(self, graph: Graph, inputs: list[Tensor]) -> Graph | None:
         """The graph with Adam's update of its parameters; None where the optimizer is another."""
@@ -133,12 +135,12 @@ class WholeStep:
         with torch.no_grad():
             module = make_fx(step, tracing_mode="fake")(*inputs, *self._further)
         whole = dataclasses.replace(graph, module=module, run=module, leaves=[], met=False)
-        if self.objective.backend == "inductor":
+        if self.objective.backend == "inductor" and device.type == "cuda":  # not the compiler's own CUDA graphs: those
+            compiled = dataclasses.replace(whole)  # make copies of what is changed in place
+            compiled.compile(**{"triton.cudagraphs": False})
+            whole.run = Captured(lambda *tensors: compiled.run(*tensors), changing=[i for i, _ in graph.arguments])
+        elif self.objective.backend == "inductor":
             whole.compile()
-            if device.type == "cuda":  # one CUDA graph of our own: the compiler makes none where inputs are changed
-                compiled = dataclasses.replace(whole)
-                compiled.compile(**{"triton.cudagraphs": False})
-                whole.run = Captured(lambda *tensors: compiled.run(*tensors), changing=[i for i, _ in graph.arguments])
         return whole
 
     def _tell_settings(self) -> None:

@@ -1,5 +1,6 @@
 """The whole step in one graph: Adam's numbers, its state, what it leaves to the plain path, and its products."""
 
+import contextlib
 import functools
 
 import pyro
@@ -154,6 +155,25 @@ def test_compiled_by_inductor_with_binarization_it_is_the_same():
 
 def pair_of(pair):
     return pair.model, pair.guide
+
+
+def test_without_a_compiler_it_runs_operation_by_operation(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(torch._inductor, "compile", fails)
+    found = []
+    for compiled in (False, True):
+        with pyro.get_param_store().scope():
+            torch.manual_seed(0)
+            steps = steps_of(bound(Own()), OneOptimizer(adam(0.01)), backend="inductor", compiled=compiled)
+            warns = pytest.warns(RuntimeWarning, match="torch.compile failed with RuntimeError: no compiler")
+            with warns if compiled else contextlib.nullcontext():
+                for _ in range(4):
+                    steps.take(torch.arange(8))
+            found.append(steps.read())
+    assert steps.whole.taken == 2
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
 
 
 def test_the_update_is_the_formula_of_the_paper():
