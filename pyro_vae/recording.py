@@ -214,6 +214,8 @@ def _lift(module: GraphModule) -> list[Tensor]:
         if id(tensor) not in inputs:
             with graph.inserting_before(first):
                 inputs[id(tensor)] = tensor, graph.placeholder(f"input_{len(inputs)}")
+            shaped = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+            inputs[id(tensor)][1].meta["val"] = shaped  # as make_fx notes it for all else
         node.replace_all_uses_with(inputs[id(tensor)][1])
         graph.erase_node(node)
     graph.erase_node(first)
