@@ -149,7 +149,9 @@ def add_training_options(parser: Parser, names: Mapping[str, str], *, out: str =
     add("--kl-warmup", type=float, default=0.0, help="Epochs over which that weight grows from 0.")
     add("--patience", type=int | None, default=None, help="Stop after so many epochs without improvement.")
     add("--compile", type=Literal["auto"] | bool, default="auto", help="Compile the steps: auto in long runs.")
-    add("--precision", type=Literal["fp32", "bf16"], default="fp32", help="Of matrix products and convolutions.")
+    add(
+        "--precision", type=Literal["fp32", "tf32", "bf16"], default="fp32", help="Of matrix products and convolutions."
+    )
     add("--tensorboard", type=bool, nargs="?", const=True, default=False, help="Write TensorBoard scalars too.")
     _add_run_options(parser, out=out)
 
