@@ -1,9 +1,9 @@
 """Deep latent-variable models as Pyro model/guide pairs, with log p(x) and its error."""
 
-from . import data
+from . import data, plots
 from .compare import Comparison, compare
 from .compiled import CompiledELBO
-from .encoders import GaussianEncoder
+from .encoders import GaussianEncoder, PointEncoder
 from .evidence import (
     AnnealedLogMarginal,
     BidirectionalGap,
@@ -12,13 +12,13 @@ from .evidence import (
     bidirectional,
     log_marginal,
 )
-from .generate import reconstruct, sample
+from .generate import decode, encode, interpolate, reconstruct, sample
 from .likelihoods import Bernoulli, DiscretizedLogistic, Gaussian
 from .models import VAE
 from .networks import MLP, ConvDecoder, ConvEncoder, GatedMLP
 from .objectives import KLWarmup
 from .optimizer import OneOptimizer, adam
-from .priors import FlowPrior, GaussianMixture, StandardNormal, VampPrior
+from .priors import FlatPrior, FlowPrior, GaussianMixture, StandardNormal, VampPrior
 from .train import Fit, NonFiniteLoss, fit
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "ConvEncoder",
     "DiscretizedLogistic",
     "Fit",
+    "FlatPrior",
     "FlowPrior",
     "GatedMLP",
     "Gaussian",
@@ -42,6 +43,7 @@ __all__ = [
     "LogMarginal",
     "NonFiniteLoss",
     "OneOptimizer",
+    "PointEncoder",
     "StandardNormal",
     "VampPrior",
     "adam",
@@ -49,8 +51,12 @@ __all__ = [
     "bidirectional",
     "compare",
     "data",
+    "decode",
+    "encode",
     "fit",
+    "interpolate",
     "log_marginal",
+    "plots",
     "reconstruct",
     "sample",
 ]

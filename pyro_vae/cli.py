@@ -1,4 +1,4 @@
-"""The command line: ``pyro-vae train | evaluate | compare | sample | reconstruct``."""
+"""The command line: ``pyro-vae train | evaluate | compare``, and pictures of a run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,20 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from .commands import compare, evaluate, reconstruct, sample, train
+from .commands import compare, evaluate, interpolate, manifold, reconstruct, sample, train, traverse
 from .options import Parser, fail, named
 from .train import NonFiniteLoss
 
-COMMANDS = {"train": train, "evaluate": evaluate, "compare": compare, "sample": sample, "reconstruct": reconstruct}
+COMMANDS = {
+    "train": train,
+    "evaluate": evaluate,
+    "compare": compare,
+    "sample": sample,
+    "reconstruct": reconstruct,
+    "traverse": traverse,
+    "interpolate": interpolate,
+    "manifold": manifold,
+}
 
 
 def keep_freed_memory() -> None:

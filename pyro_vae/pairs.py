@@ -16,6 +16,7 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
+from pyro.distributions import Delta, ImproperUniform
 from pyro.nn import PyroModule, pyro_method
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
@@ -275,6 +276,25 @@ def check_support(model_trace: poutine.Trace) -> None:
                     f"{shown[0]:.4g}. Grey pixels under a Bernoulli give a bound on no likelihood: binarize them "
                     f"(binarization='dynamic', --binarization dynamic), or take another likelihood."
                 )
+
+
+def check_densities(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
+    """Raise a ValueError where importance weights do not exist: a flat prior, or a guide that is a point."""
+    for name, site in sample_sites(model_trace):
+        if isinstance(site["fn"], ImproperUniform):
+            raise ValueError(
+                f"Expected a prior that integrates to 1; got a flat one at site {name!r}: this model, an autoencoder, "
+                f"has no log p(x). Look at its reconstructions, or train it with a prior and a Gaussian guide."
+            )
+    guided = dict(sample_sites(guide_trace))
+    if any(site["infer"].get("is_auxiliary") for site in guided.values()):
+        return  # the noise is there, and Delta sites carry its density
+    for name, site in guided.items():
+        if isinstance(site["fn"], Delta) and not isinstance(model_trace.nodes[name]["fn"], Delta):
+            raise ValueError(
+                f"Expected a guide with a density; got a point at site {name!r}, from which log p(x) cannot be "
+                f"estimated. Train with a guide that has noise, such as GaussianEncoder."
+            )
 
 
 def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:

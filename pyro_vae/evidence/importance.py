@@ -15,7 +15,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from ..compiled import where_it_pays
-from ..pairs import Callee, evaluating, in_particle_plate, is_bound, sample_sites, score, score_traces, seeded, traces
+from ..pairs import (
+    Callee,
+    check_densities,
+    evaluating,
+    in_particle_plate,
+    is_bound,
+    sample_sites,
+    score,
+    score_traces,
+    seeded,
+    traces,
+)
 from .result import LogMarginal
 
 # Seconds that compiling saves for each image and sample, on one CPU core: 4.0 to 7.6 us plainly, 3.7 us compiled, with
@@ -207,7 +218,8 @@ def _broadcasts(model: Callee, guide: Callee, x: Tensor) -> bool:
     particles, images = 2, len(x)
     rows = x.repeat(particles, *[1] * (x.dim() - 1))  # (K B, ...)
     # Outside the try: a pair that fails on plain images has a fault of its own to report.
-    _, plain_guide = traces(model, guide, rows)
+    plain_model, plain_guide = traces(model, guide, rows)
+    check_densities(plain_model, plain_guide)
     try:
         plated = traces(in_particle_plate(model, particles), in_particle_plate(guide, particles), x)
         plated_weight = score_traces(*plated, shape=(particles, images)).log_weight
