@@ -220,20 +220,16 @@ class Ground:
 
     @functools.cached_property
     def classifier(self) -> nn.Sequential:
-        """Features of grey images, and classes from them; trained anew, and the same each time."""
-        epochs = 1 if self.smoke else CLASSIFIER_EPOCHS
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            images, labels = self._original.train, self._original.labels.train
-            features = nn.Sequential(ConvEncoder(self.event_shape, CLASSIFIER_FEATURES, channels=(16, 32)), nn.ReLU())
-            network = nn.Sequential(features, nn.Linear(CLASSIFIER_FEATURES, 10))
-            optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-            for _ in range(epochs):
-                for chosen in torch.randperm(len(images)).split(128):
-                    loss = functional.cross_entropy(network(images[chosen]), labels[chosen])
-                    optimizer.zero_grad()
-                    loss.backward()
-                    optimizer.step()
+        """Features of grey images, and classes from them; trained once and kept beside the results, not committed."""
+        path = self.folder.parent / f"classifier_{self.data.name}.pt"
+        features = nn.Sequential(ConvEncoder(self.event_shape, CLASSIFIER_FEATURES, channels=(16, 32)), nn.ReLU())
+        network = nn.Sequential(features, nn.Linear(CLASSIFIER_FEATURES, 10))
+        if path.exists():
+            network.load_state_dict(torch.load(path))
+        else:
+            classify(network, self._original, epochs=1 if self.smoke else CLASSIFIER_EPOCHS)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(network.state_dict(), path)
         with torch.no_grad():
             right = torch.cat([network(x).argmax(-1) for x in self.grey.split(1000)]) == self.labels
         self.numbers["classifier_test_accuracy"] = right.float().mean().item()
@@ -302,6 +298,22 @@ def digits(*, binarization: data.Binarization) -> data.Data:
     small = data.load("digits", binarization=binarization)
     large = {name: functional.interpolate(x, 28).contiguous() for name, x in small.splits._asdict().items()}
     return dataclasses.replace(small, **large, protocol=f"{small.protocol}; enlarged to 28 x 28")
+
+
+def classify(network: nn.Module, images: data.Data, *, epochs: int) -> None:
+    """Train a classifier, the same way each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.reset_parameters()
+        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+        for _ in range(epochs):
+            for chosen in torch.randperm(len(images.train)).split(128):
+                loss = functional.cross_entropy(network(images.train[chosen]), images.labels.train[chosen])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
 
 
 def rebuild(pair: VAE, inputs: Tensor) -> Tensor:

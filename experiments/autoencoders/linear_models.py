@@ -10,7 +10,7 @@ from sklearn.decomposition import PCA
 
 from pyro_vae import plots
 
-LATENT_DIM, EPOCHS = 30, 30
+LATENT_DIM, EPOCHS = 30, 20
 
 
 def experiment(ground: Ground) -> None:
