@@ -79,7 +79,7 @@ def test_the_flat_prior_prefers_nothing():
 
 @pytest.mark.parametrize(
     ("make", "text"),
-    [(lambda: FlatPrior(0), r"dim >= 1; got 0\."), (lambda: PointEncoder(3, 0), r"latent_dim >= 1; got 0\.")],
+    [(lambda: FlatPrior(0), r"dim >= 1; got 0\."), (lambda: PointEncoder(3, 0), r"a shape of sizes of at least 1; got \(0,\)")],
 )
 def test_errors_say_what_was_expected(make, text):
     with pytest.raises(ValueError, match=text):

@@ -21,23 +21,19 @@ class PointEncoder(nn.Module):
         latent_dim: length D of the code.
         network: makes the network from its input and output shape.
 
-    Raises:
-        ValueError: latent_dim below 1.
-
     Reference:
         Hinton, Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks".
 
     Example:
         >>> import torch
-        >>> qz = PointEncoder((1, 8, 8), 20)(torch.zeros(5, 1, 8, 8))
-        >>> qz.batch_shape, qz.event_shape
-        (torch.Size([5]), torch.Size([20]))
+        >>> x = torch.rand(5, 1, 8, 8)
+        >>> code = PointEncoder((1, 8, 8), 20)(x)
+        >>> code.sample().shape, code.variance.max()
+        (torch.Size([5, 20]), tensor(0.))
     """
 
     def __init__(self, event_shape: Shape, latent_dim: int, network: Callable[[Shape, Shape], nn.Module] = MLP) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"Expected latent_dim >= 1; got {latent_dim}.")
         self.network = network(event_shape, latent_dim)
 
     def forward(self, x: Tensor) -> dist.Distribution:
