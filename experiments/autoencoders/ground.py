@@ -31,7 +31,6 @@ from pyro_vae import (
     VAE,
     ConvEncoder,
     FlatPrior,
-    Gaussian,
     GaussianEncoder,
     PointEncoder,
     StandardNormal,
@@ -355,18 +354,32 @@ class GreyBernoulli(dist.Bernoulli):
     support = constraints.unit_interval
 
 
-class CrossEntropy(nn.Module):
-    """exp(-cross-entropy) of grey pixels: a loss and no likelihood, since it does not integrate to 1.
+class ReconstructionLoss(nn.Module):
+    """A loss in the place of a likelihood, for pairs that have no p(x) anyway: minus log p(x|z) is the loss.
 
-    For pairs that have no p(x) anyway. Elsewhere pixels are binarized.
+    Args:
+        name: of the loss.
+        distribution: made from the decoder's output; its mean, in [0, 1], is the reconstruction.
+        event_shape: shape of one image.
     """
 
-    def __init__(self, event_shape: Sequence[int]) -> None:
+    def __init__(
+        self, name: str, distribution: Callable[[Tensor], dist.Distribution], event_shape: Sequence[int]
+    ) -> None:
         super().__init__()
+        self.name, self.distribution = name, distribution
         self.event_shape = self.feature_shape = tuple(event_shape)
 
     def forward(self, features: Tensor) -> dist.Distribution:
-        return GreyBernoulli(logits=features).to_event(len(self.event_shape))
+        return self.distribution(features).to_event(len(self.event_shape))
+
+    def extra_repr(self) -> str:
+        return self.name
 
 
-SquaredError = functools.partial(Gaussian, scale=math.sqrt(0.5))  # minus its log is the squared error, plus a constant
+# The cross-entropy of grey pixels is no likelihood: its exponential does not integrate to 1. For the squared error it
+# does, up to a constant; the sigmoid is that of the cross-entropy's mean, without it black pixels come out as noise.
+CrossEntropy = functools.partial(ReconstructionLoss, "cross-entropy", lambda h: GreyBernoulli(logits=h))
+SquaredError = functools.partial(
+    ReconstructionLoss, "squared error", lambda h: dist.Normal(h.sigmoid(), math.sqrt(0.5))
+)
