@@ -30,6 +30,7 @@ from pyro_vae import (
     log_marginal,
     sample,
 )
+from pyro_vae.cli import main
 
 EXPERIMENTS = Path(__file__).parent.parent / "experiments" / "autoencoders"
 NAMES = sorted(path.stem for path in EXPERIMENTS.glob("*.py") if path.stem != "ground")
@@ -79,7 +80,10 @@ def test_the_flat_prior_prefers_nothing():
 
 @pytest.mark.parametrize(
     ("make", "text"),
-    [(lambda: FlatPrior(0), r"dim >= 1; got 0\."), (lambda: PointEncoder(3, 0), r"a shape of sizes of at least 1; got \(0,\)")],
+    [
+        (lambda: FlatPrior(0), r"dim >= 1; got 0\."),
+        (lambda: PointEncoder(3, 0), r"a shape of sizes of at least 1; got \(0,\)"),
+    ],
 )
 def test_errors_say_what_was_expected(make, text):
     with pytest.raises(ValueError, match=text):
@@ -92,14 +96,14 @@ def test_errors_say_what_was_expected(make, text):
 @pytest.mark.parametrize(
     ("likelihood", "reconstruction_loss"),
     [
-        (Bernoulli((3, 4)), functools.partial(functional.binary_cross_entropy_with_logits, reduction="sum")),
-        (Gaussian((3, 4), scale=0.5**0.5), functools.partial(functional.mse_loss, reduction="sum")),
+        (Bernoulli((3, 4)), functional.binary_cross_entropy_with_logits),
+        (Gaussian((3, 4), scale=0.5**0.5), functional.mse_loss),
     ],
 )
 def test_the_elbo_is_the_reconstruction_loss(likelihood, reconstruction_loss):
     pair, x = autoencoder(likelihood), patterns(10, (3, 4))
     elbo = Trace_ELBO().differentiable_loss(pair.model, pair.guide, x)
-    loss = reconstruction_loss(pair.decoder(pair.encoder.network(x)), x)
+    loss = reconstruction_loss(pair.decoder(pair.encoder.network(x)), x, reduction="sum")
     # The squared error's own constant, for each pixel, is that of a normal density of variance one half.
     constant = x.numel() * 0.5 * math.log(math.pi) if isinstance(likelihood, Gaussian) else 0.0
     torch.testing.assert_close(elbo, loss + constant)
@@ -148,6 +152,20 @@ def test_delta_sites_with_noise_elsewhere_are_no_points():
 
     truth = dist.Normal(0.0, 2.0**0.5).log_prob(x).double()
     torch.testing.assert_close(log_marginal(model, guide, x, num_samples=2).log_prob, truth, atol=1e-5, rtol=0)
+
+
+def test_from_the_command_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    out = str(tmp_path / "run")
+    parts = ["--prior", "FlatPrior", "--encoder", "PointEncoder", "--network", "MLP", "--network.hidden", "[8]"]
+    main(["train", *parts, "--epochs", "1", "--latent-dim", "2", "--out", out])
+    assert "hardly matter" not in capsys.readouterr().out  # its rate is 0 because it has none
+    main(["reconstruct", out, "--num-images", "8"])
+    for command, text in (("evaluate", "has no log p(x)"), ("sample", "An autoencoder has no samples")):
+        with pytest.raises(SystemExit):
+            main([command, out])
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert text in line
 
 
 # The experiments
