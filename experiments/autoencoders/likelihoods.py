@@ -8,7 +8,7 @@ from ground import Ground, rebuild, run, vae
 
 from pyro_vae import Bernoulli, Gaussian, plots
 
-EPOCHS, MIN_SCALE = 10, 1 / 256  # a grey level: below it a density only learns that pixels are rounded
+EPOCHS, MIN_SCALE = 20, 1 / 256  # a grey level: below it a density only learns that pixels are rounded
 
 
 def experiment(ground: Ground) -> None:
