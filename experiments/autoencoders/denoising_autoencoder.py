@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pyro_vae import plots
 
 NOISE = 0.4  # standard deviation, on pixels in [0, 1]
-EPOCHS = 10
+EPOCHS = 20
 
 
 class Noisy(nn.Module):
@@ -29,7 +29,7 @@ def experiment(ground: Ground) -> None:
         if name.startswith("denoising"):
             pair.encoder = Noisy(pair.encoder)
         ground.fit(name, pair, epochs=EPOCHS)
-        ground.row(f"{name}, noisy input", pair, inputs=noisy)
+        ground.row(name, pair, inputs=noisy, remark=", noisy input")
         rows[name] = rebuild(pair, rows["noisy"])
     ground.figure("reconstructions", plots.image_rows(rows))
 

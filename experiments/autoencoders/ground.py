@@ -148,8 +148,8 @@ class Ground:
         yield
         self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - started
 
-    def row(self, name: str, pair: VAE, *, inputs: Tensor | None = None) -> None:
-        """Numbers of a trained pair; inputs of the encoder are the test images if not given."""
+    def row(self, name: str, pair: VAE, *, inputs: Tensor | None = None, remark: str = "") -> None:
+        """Numbers of a pair trained under that name; inputs of the encoder are the test images if not given."""
         inputs = self.data.test if inputs is None else inputs
         drawn = None if isinstance(pair.prior, FlatPrior) else sample(pair.model, inputs)[1]
         numbers = self.evidence(pair) | {
@@ -158,6 +158,7 @@ class Ground:
             "likelihood": repr(pair.likelihood),
         }
         self.add_row(name, rebuild(pair, inputs), drawn=drawn, **numbers)
+        self.rows[-1]["model"] += remark
 
     def add_row(self, name: str, reconstructions: Tensor, *, drawn: Tensor | None = None, **numbers: Any) -> None:
         """Numbers of reconstructions of all test images (N, 1, 28, 28), and of samples where there are any."""
