@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from pyro_vae import MLP, GaussianMixture, PointEncoder, StandardNormal, encode, plots
 
-HIDDEN, LATENT_DIM, EPOCHS = (400, 400), 2, 20
+HIDDEN, LATENT_DIM, EPOCHS = (400, 400), 2, 15
 WEIGHT = 20.0  # of the adversarial loss, per image, beside reconstruction losses of about 130 nats
 RADIUS, WIDTH = 3.0, 0.3  # of the ring, of each Gaussian on it
 

@@ -9,7 +9,7 @@ ACTIVE = 0.01  # variance over images of a latent's mean (Burda, Grosse, Salakhu
 
 def experiment(ground: Ground) -> None:
     likelihood = Bernoulli(ground.event_shape, mean=ground.mean)
-    pair = ground.fit("VAE 100", vae(likelihood, hidden=(400, 200), latent_dim=100), epochs=25, pictures=[25])
+    pair = ground.fit("VAE 100", vae(likelihood, hidden=(400, 200), latent_dim=100), epochs=12, pictures=[12])
     seen, shown = ground.data.test, ground.data.test[ground.shown]
     variance = encode(pair.model, pair.guide, seen)["z"].var(0)
     ground.numbers["active_latents"] = int((variance > ACTIVE).sum())
