@@ -2,7 +2,7 @@
 
 from ground import CrossEntropy, Ground, autoencoder, run
 
-PICTURES = (1, 10, 20)
+PICTURES = (1, 10)
 
 
 def experiment(ground: Ground) -> None:
