@@ -44,7 +44,7 @@ from pyro_vae import (
 )
 from pyro_vae.runs import environment
 
-BATCH_SIZE, LEARNING_RATE = 256, 1e-3  # the rate is fit's own
+BATCH_SIZE = 256
 NUM_VALIDATION = 2000  # images that choose the best epoch
 NUM_IMAGES, NUM_SAMPLES = 1000, 500  # of log p(x)
 COLUMNS = 10  # images in a row of a figure

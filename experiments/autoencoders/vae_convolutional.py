@@ -11,7 +11,7 @@ from ground import Ground, run
 
 from pyro_vae import VAE, Bernoulli, ConvDecoder, ConvEncoder, GaussianEncoder, StandardNormal, decode, plots
 
-CHANNELS, EPOCHS = (16, 32), 6
+CHANNELS, EPOCHS = (16, 32), 20
 
 
 def experiment(ground: Ground) -> None:
