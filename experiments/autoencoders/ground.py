@@ -268,6 +268,8 @@ def run(experiment: Callable[[Ground], None], dataset: str, binarization: data.B
     chosen = parser.parse_args()
     started = time.perf_counter()
     ground = Ground(path.stem, dataset=dataset, binarization=binarization, chosen=chosen)
+    for old in [*ground.folder.glob("*.png"), *ground.folder.glob("*.gif")]:  # of an earlier run
+        old.unlink()
     experiment(ground)
     about = environment(torch.device("cpu"))
     about["versions"] |= {name: metadata.version(name) for name in ("torchmetrics", "scikit-learn")}

@@ -28,7 +28,7 @@ def experiment(ground: Ground) -> None:
         frames.append(plots.image_grid(images, columns=4, title=f"epoch {epoch:2d}, test ELBO {elbos[-1]:.1f}"))
 
     ground.fit("convolutional VAE 2", pair, epochs=EPOCHS, each_epoch=each_epoch, pictures=[EPOCHS])
-    plots.save_gif(frames, ground.path("samples by epoch.gif"))
+    plots.save_gif(frames, ground.path("samples by epoch.gif"), dpi=40)
     ground.numbers["test_elbo_by_epoch"] = elbos
     line = {"test ELBO": (range(1, len(elbos) + 1), elbos)}
     ground.figure("test ELBO", plots.curves(line, x_label="epoch", y_label="nats per image"))
