@@ -1,6 +1,6 @@
 """Deep latent-variable models as Pyro model/guide pairs, with log p(x) and its error."""
 
-from . import data, encoders, likelihoods, models, networks, priors
+from . import data, encoders, likelihoods, models, networks, plots, priors
 from .compare import Comparison, compare
 from .compiled import CompiledELBO
 from .diagnostics import Diagnostics, Measured, diagnose, prior_where_inactive
@@ -15,7 +15,7 @@ from .evidence import (
     widened,
 )
 from .gaps import InferenceGaps, inference_gaps
-from .generate import reconstruct, sample
+from .generate import decode, encode, interpolate, reconstruct, sample
 from .likelihoods import *  # noqa: F403
 from .models import *  # noqa: F403
 from .networks import *  # noqa: F403
@@ -42,10 +42,14 @@ __all__ = [
     "bidirectional",
     "compare",
     "data",
+    "decode",
     "diagnose",
+    "encode",
     "fit",
     "inference_gaps",
+    "interpolate",
     "log_marginal",
+    "plots",
     "prior_where_inactive",
     "reconstruct",
     "sample",

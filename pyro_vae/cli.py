@@ -1,4 +1,4 @@
-"""The command line: ``pyro-vae train | evaluate | diagnose | compare | sample | reconstruct``."""
+"""The command line: ``pyro-vae train | evaluate | diagnose | compare``, and pictures of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from .commands import compare, diagnose, evaluate, reconstruct, sample, train
+from .commands import (
+    compare,
+    diagnose,
+    evaluate,
+    interpolate,
+    manifold,
+    reconstruct,
+    sample,
+    train,
+    traverse,
+)
 from .options import Parser, fail, named
 from .train import NonFiniteLoss
 
@@ -20,6 +30,9 @@ COMMANDS = {
     "compare": compare,
     "sample": sample,
     "reconstruct": reconstruct,
+    "traverse": traverse,
+    "interpolate": interpolate,
+    "manifold": manifold,
 }
 
 

@@ -217,10 +217,10 @@ def add_evaluation_options(parser: Parser) -> None:
     add("--num-leapfrog", type=int, default=5, help="Leapfrog steps of a transition.")
 
 
-def add_picture_options(parser: Parser, count: str, text: str) -> None:
+def add_picture_options(parser: Parser, count: str, text: str, *, default: int = 64) -> None:
     """Options of a command that draws pictures from one run."""
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
-    parser.add_argument(count, type=int, default=64, help=text)
+    parser.add_argument(count, type=int, default=default, help=text)
     _add_run_options(parser, out="A .png file; by default in the run folder.")
 
 

@@ -17,6 +17,7 @@ import pyro
 import pyro.distributions as dist
 import torch
 from pyro import poutine
+from pyro.distributions import Delta, ImproperUniform
 from pyro.nn import PyroModule, pyro_method
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
@@ -331,6 +332,26 @@ def _coordinates(support: Any, event_shape: torch.Size) -> Any:
         return repr(support)
 
 
+def check_densities(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
+    """Raise a ValueError where importance weights do not exist: a flat prior, or a guide that is a point."""
+    for name, site in sample_sites(model_trace):
+        if isinstance(site["fn"], ImproperUniform):
+            raise ValueError(
+                f"Expected a prior that integrates to 1; got a flat one at site {name!r}: this model, an autoencoder, "
+                f"has no log p(x). Look at its reconstructions, or train it with a prior and a Gaussian guide."
+            )
+    guided = dict(sample_sites(guide_trace))
+    if any(site["infer"].get("is_auxiliary") for site in guided.values()):
+        return  # the noise is there, and Delta sites carry its density
+    for name, site in guided.items():
+        if isinstance(site["fn"], Delta) and not isinstance(model_trace.nodes[name]["fn"], Delta):
+            raise ValueError(
+                f"Expected a guide with a density; got a point at site {name!r}, from which log p(x) cannot be "
+                f"estimated. Train with a guide that has noise, such as GaussianEncoder, or use "
+                f"annealed_log_marginal with start='prior', which needs no guide."
+            )
+
+
 def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
     """Unscaled, masked log-probability of one site for each image, of the given shape (B,) or (K, B)."""
     frames = site["cond_indep_stack"]
@@ -355,21 +376,13 @@ def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
     """
     with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
         model_trace, guide_trace = traces(model, guide, x)
+        check_densities(model_trace, guide_trace)
         prior_trace = poutine.trace(model).get_trace(x)
         at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(x)
     for name, site in sample_sites(model_trace):
         if site["is_observed"]:
             continue
         guided, prior = at_prior.nodes[name]["fn"], site["fn"]
-        base = guided
-        while hasattr(base, "base_dist"):
-            base = base.base_dist
-        if isinstance(base, pyro.distributions.Delta):
-            raise ValueError(
-                f"Expected a guide that draws each latent from a density; site {name!r} is a point mass, so that there "
-                f"is no log p(x) to be had from it. Give the pair a guide with a density, or use annealed_log_marginal "
-                f"with start='prior', which needs no guide."
-            )
         draws = guide_trace.nodes[name]["value"], prior_trace.nodes[name]["value"]
         if not (prior.support.check(draws[0]).all() and guided.support.check(draws[1]).all()):
             raise ValueError(

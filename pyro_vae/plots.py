@@ -1,49 +1,239 @@
-"""Figures. Each function takes arrays and returns a matplotlib figure; nothing touches pyplot's global state."""
+"""Figures. Each function takes arrays or a pair and returns a matplotlib figure; pyplot's state is not touched."""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
+from PIL import Image
 from torch import Tensor
 
 from .compare import Comparison, Estimate
 from .diagnostics import Diagnostics, Measured
 from .evidence import LogMarginal
+from .generate import Path, between, manifold, reconstruct, sample, traverse
+from .pairs import Callee
 
 INK, BLUE, GREY = "#222222", "#2f6fb0", "#9aa3ab"
 
 
-def tile(images: Tensor, *, columns: int) -> np.ndarray:
+def tile(images: Tensor, *, columns: int, rows: int | None = None, gap: int | None = None) -> np.ndarray:
     """Images (N, C, H, W) in [0, 1] as one picture, (rows of H, columns of W, 1 or 3), a white line between them.
 
+    Args:
+        images: grey or colour; values outside [0, 1] are cut off.
+        columns: images in a row.
+        rows: as many as the images need if None; fewer draw the first images alone.
+        gap: pixels between images; by default a fourteenth of their height.
+
     Raises:
-        ValueError: flat data, or a number of channels that cannot be drawn.
+        ValueError: flat data, a number of channels that cannot be drawn, or a grid larger than the data.
     """
-    if images.dim() != 4 or images.shape[1] not in (1, 3):
-        raise ValueError(
-            f"Expected images of shape (N, 1 or 3, H, W) to draw; got {tuple(images.shape)}. Flat data have no "
-            f"picture: give the data set as images."
-        )
+    check_images(images.shape)
     count, channels, height, width = images.shape
-    rows = math.ceil(count / columns)
-    gap = max(1, height // 14)
+    if columns < 1 or (rows is not None and not 1 <= rows * columns <= count):
+        raise ValueError(
+            f"Expected a grid of 1 to {count:,} images, as many as there are; got {rows} x {columns}. Draw fewer, or "
+            f"give more images."
+        )
+    rows = math.ceil(count / columns) if rows is None else rows
+    gap = max(1, height // 14) if gap is None else gap
     page = np.ones((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), dtype=np.float32)
-    for i, image in enumerate(images.detach().cpu().clamp(0, 1).permute(0, 2, 3, 1).numpy()):
+    drawn = images[: rows * columns].detach().cpu().clamp(0, 1).permute(0, 2, 3, 1).numpy()
+    for i, image in enumerate(drawn):
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         page[top : top + height, left : left + width] = image
     return page
 
 
-def image_grid(images: Tensor, *, columns: int = 8, title: str = "") -> Figure:
-    """Images (N, C, H, W) in rows."""
-    return image_panels({title: images}, columns=columns)
+def check_images(shape: Sequence[int]) -> None:
+    """Raise a ValueError unless images of shape (N, C, H, W) can be drawn."""
+    if len(shape) != 4 or shape[1] not in (1, 3):
+        raise ValueError(
+            f"Expected images of shape (N, 1 or 3, H, W) to draw; got {tuple(shape)}. Flat data have no "
+            f"picture: give the data set as images."
+        )
+
+
+def image_grid(images: Tensor, *, columns: int = 8, rows: int | None = None, title: str = "") -> Figure:
+    """Images (N, C, H, W) in rows, grey or colour; see `tile` for the arguments."""
+    return _page(tile(images, columns=columns, rows=rows), title=title)
+
+
+def image_rows(rows: Mapping[str, Tensor], *, title: str = "") -> Figure:
+    """A row of images (N, C, H, W) for each name, the same N everywhere: originals and what became of them.
+
+    Example:
+        >>> import torch
+        >>> x = torch.rand(6, 1, 8, 8)
+        >>> figure = image_rows({"original": x, "blurred": torch.nn.functional.avg_pool2d(x, 3, 1, 1)})
+        >>> figure.savefig("rows.png")  # doctest: +SKIP
+    """
+    if len({images.shape for images in rows.values()}) != 1:
+        shapes = {name: tuple(images.shape) for name, images in rows.items()}
+        raise ValueError(f"Expected rows of the same number and shape of images; got {shapes}.")
+    count = len(next(iter(rows.values())))
+    page = tile(torch.cat([images.cpu() for images in rows.values()]), columns=count)
+    figure = _page(page, title=title, margin=1.1)
+    (axes,) = figure.axes
+    axes.set_axis_on()
+    height = page.shape[0] / len(rows)
+    axes.set_yticks([(i + 0.5) * height for i in range(len(rows))], list(rows))
+    axes.set_xticks([])
+    axes.tick_params(length=0, labelsize=10, labelcolor=INK)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return figure
+
+
+def reconstructions(model: Callee, guide: Callee, x: Tensor, *, columns: int = 8, seed: int = 0) -> Figure:
+    """Images x (N, C, H, W), each with the mean of p(x|z) below, z from the guide."""
+    check_images(x.shape)
+    rows = beside(x, reconstruct(model, guide, x, seed=seed), columns=columns)
+    return image_grid(rows, columns=columns, title="originals, reconstructions below")
+
+
+def samples(model: Callee, like: Tensor, *, columns: int = 8, seed: int = 0) -> Figure:
+    """As many draws as there are images in ``like`` (N, C, H, W): means of p(x|z) for z from the prior."""
+    check_images(like.shape)
+    return image_grid(sample(model, like, seed=seed)[1], columns=columns, title="samples, means of p(x|z)")
+
+
+def traversals(
+    model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], steps: int = 9, limit: float = 3.0
+) -> Figure:
+    """One image x (1, C, H, W) with one latent dimension after the other moved from -limit to limit, a row for each."""
+    check_images(x.shape)
+    values = torch.linspace(-limit, limit, steps)
+    images = traverse(model, guide, x, dims=dims, values=values)
+    return image_rows(
+        {f"z[{dim}]": row for dim, row in zip(dims, images, strict=True)}, title=f"each z from {-limit:g} to {limit:g}"
+    )
+
+
+def interpolations(
+    model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: int = 10, path: Path = "linear"
+) -> Figure:
+    """The ways from images to other images (N, C, H, W) each, a row for each pair; ``path`` "linear" or "sphere"."""
+    check_images(start.shape)
+    images = between(model, guide, start, end, steps=steps, path=path).flatten(0, 1)
+    return image_grid(images, columns=steps, title=f"decoded on the way between two codes, {path}")
+
+
+def manifold_figure(
+    model: Callee,
+    guide: Callee,
+    x: Tensor,
+    *,
+    side: int = 20,
+    dims: tuple[int, int] = (0, 1),
+    limit: float | None = None,
+) -> Figure:
+    """Images decoded over a grid of two latent dimensions, the others at the mean code of images x (N, C, H, W).
+
+    Args:
+        model, guide: the pair.
+        x: images.
+        side: images on each axis.
+        dims: dimensions of the horizontal and of the vertical axis.
+        limit: an even grid from -limit to limit; by default quantiles of the standard normal, so that each image
+            stands for the same prior mass.
+    """
+    check_images(x.shape)
+    if side < 2:
+        raise ValueError(f"Expected a side of at least 2 images; got {side}.")
+    probabilities = (torch.arange(side) + 0.5) / side
+    even = None if limit is None else torch.linspace(-limit, limit, side)
+    coordinates = torch.distributions.Normal(0.0, 1.0).icdf(probabilities) if even is None else even
+    images = manifold(model, guide, x, coordinates=coordinates, dims=dims)
+    figure = _page(tile(images, columns=side, gap=0), title="decoded over a grid of latents", margin=0.3)
+    (axes,) = figure.axes
+    axes.set_axis_on()
+    width, height = x.shape[-1], x.shape[-2]
+    ticks = sorted({0, side // 4, side // 2, 3 * side // 4, side - 1})
+    axes.set_xticks([(i + 0.5) * width for i in ticks], [f"{coordinates[i]:.1f}" for i in ticks])
+    axes.set_yticks([(side - i - 0.5) * height for i in ticks], [f"{coordinates[i]:.1f}" for i in ticks])
+    axes.set_xlabel(f"z[{dims[0]}]")
+    axes.set_ylabel(f"z[{dims[1]}]")
+    tidy(axes)
+    return figure
+
+
+def latent_scatter(codes: Tensor, labels: Tensor | None = None, *, dims: tuple[int, int] = (0, 1)) -> Figure:
+    """Codes (N, D) of images over two latent dimensions, coloured by class where labels (N,) are given."""
+    last = codes.shape[1] - 1
+    if codes.dim() != 2 or not all(0 <= dim <= last for dim in dims):
+        raise ValueError(f"Expected two latent dimensions from 0 to {last}; got {list(dims)}.")
+    figure = Figure(figsize=(6.4, 5.4), layout="constrained")
+    axes = figure.subplots()
+    horizontal, vertical = codes.detach().cpu()[:, list(dims)].unbind(1)
+    for i, label in enumerate([None] if labels is None else labels.unique().tolist()):
+        chosen = slice(None) if label is None else labels.cpu() == label  # type: ignore[union-attr]
+        colour = BLUE if label is None else colormaps["tab10"](i % 10)
+        axes.scatter(horizontal[chosen], vertical[chosen], s=3, color=colour, linewidths=0, alpha=0.6, label=label)
+    if labels is not None:
+        axes.legend(frameon=False, markerscale=4, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_xlabel(f"z[{dims[0]}]")
+    axes.set_ylabel(f"z[{dims[1]}]")
+    axes.set_aspect("equal")
+    tidy(axes)
+    return figure
+
+
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str, title: str = ""
+) -> Figure:
+    """A line through points (x, y) for each name."""
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.subplots()
+    for i, (name, (x, y)) in enumerate(series.items()):
+        axes.plot(x, y, color=colormaps["tab10"](i % 10), marker="o" if len(x) < 15 else "", markersize=4, label=name)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.set_title(title, fontsize=11, color=INK)
+    axes.legend(frameon=False)
+    tidy(axes)
+    return figure
+
+
+def save_gif(
+    figures: Iterable[Figure], path: str | os.PathLike[str], *, milliseconds: int = 400, dpi: int = 60
+) -> None:
+    """Figures of one size as an animation, each shown so long and the last one five times as long.
+
+    Raises:
+        ValueError: no figures.
+    """
+    frames = []
+    for figure in figures:
+        file = io.BytesIO()
+        figure.savefig(file, format="png", dpi=dpi)
+        frames.append(Image.open(file).convert("RGB").quantize(64))
+    if not frames:
+        raise ValueError("Expected at least one figure for an animation; got none.")
+    durations = [milliseconds] * (len(frames) - 1) + [5 * milliseconds]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+
+
+def _page(page: np.ndarray, *, title: str, margin: float = 0.0) -> Figure:
+    """One picture (H, W, 1 or 3) on a figure of its shape."""
+    ratio = page.shape[1] / page.shape[0]
+    width = min(10.0, max(4.0, 5.6 * ratio))
+    figure = Figure(figsize=(width + margin, width / ratio + 0.5), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(page, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title(title, color=INK, fontsize=11)
+    axes.set_axis_off()
+    return figure
 
 
 def image_panels(panels: dict[str, Tensor], *, columns: int = 8) -> Figure:

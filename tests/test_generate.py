@@ -7,7 +7,7 @@ import torch
 from examples import PAIRS, LinearGaussian
 from goodness_of_fit import assert_within_standard_errors
 
-from pyro_vae import reconstruct, sample
+from pyro_vae import decode, encode, interpolate, reconstruct, sample
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -79,3 +79,74 @@ def test_without_an_observed_site_there_is_nothing_to_draw():
         ValueError, match=r"Expected a model with an observed site, pyro.sample\(\.\.\., obs=x\); got none"
     ):
         sample(model, torch.randn(5, 2))
+
+
+def test_codes_are_means_in_the_order_of_the_model():
+    linear, x = LinearGaussian(), torch.randn(4, 5)
+    codes = encode(linear.model, linear.guide, x)
+    assert list(codes) == ["z"]
+    torch.testing.assert_close(codes["z"], linear.posterior(x).mean.detach())
+    two = PAIRS["two levels"]()
+    codes = encode(two.model, two.guide, two.x)  # its guide draws z1 first
+    assert {name: tuple(code.shape) for name, code in codes.items()} == {"z2": (24, 2), "z1": (24, 3)}
+    assert list(codes) == ["z2", "z1"]
+
+
+def test_decoding_a_code_is_the_mean_at_it():
+    linear, z = LinearGaussian(), torch.randn(7, 2)
+    with torch.no_grad():
+        expected = z @ linear.weight.T + linear.bias
+    torch.testing.assert_close(decode(linear.model, {"z": z}, torch.zeros(1, 5)), expected)
+
+
+def test_latents_that_are_not_given_are_the_same_for_all():
+    two = PAIRS["two levels"]()
+    z2 = torch.tensor([[0.5, -1.0], [2.0, 0.0], [0.5, -1.0]])
+    images = decode(two.model, {"z2": z2}, two.x)
+    assert torch.equal(images[0], images[2])
+    assert not torch.equal(images[0], images[1])
+    assert not torch.equal(images, decode(two.model, {"z2": z2}, two.x, seed=1))
+
+
+def test_decoding_refuses_an_unknown_site():
+    linear = LinearGaussian()
+    with pytest.raises(ValueError, match=r"Expected latent sites of the model, \['z'\]; got \['y'\]"):
+        decode(linear.model, {"z": torch.zeros(1, 2), "y": torch.zeros(1, 2)}, torch.zeros(1, 5))
+
+
+def test_a_straight_way_has_even_steps():
+    start, end = torch.randn(2, 6, 4)
+    way = interpolate(start, end, steps=5)
+    assert way.shape == (6, 5, 4)
+    torch.testing.assert_close(way.diff(dim=1), ((end - start) / 4)[:, None].expand(6, 4, 4))
+    torch.testing.assert_close(way[:, 0], start)
+
+
+def test_a_way_along_the_sphere_keeps_its_length_and_turns_evenly():
+    start, end = torch.randn(2, 6, 4, dtype=torch.float64)
+    end = end * start.norm(dim=-1, keepdim=True) / end.norm(dim=-1, keepdim=True)
+    way = interpolate(start, end, steps=5, path="sphere")
+    torch.testing.assert_close(way[:, 0], start)
+    torch.testing.assert_close(way[:, -1], end)
+    torch.testing.assert_close(way.norm(dim=-1), start.norm(dim=-1)[:, None].expand(6, 5))
+    turns = torch.cosine_similarity(way[:, 1:], way[:, :-1], dim=-1).acos()
+    torch.testing.assert_close(turns, turns.mean(1, keepdim=True).expand_as(turns))
+    whole = torch.cosine_similarity(start, end, dim=-1).acos()
+    torch.testing.assert_close(turns.sum(1), whole)  # the short way round
+
+
+def test_a_way_along_the_sphere_between_parallel_points_is_straight():
+    point = torch.randn(1, 4)
+    for end in (point, 2 * point):
+        torch.testing.assert_close(interpolate(point, end, path="sphere"), interpolate(point, end))
+    with pytest.raises(ValueError, match="not opposite to each other"):
+        interpolate(point, -point, path="sphere")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [({"steps": 1}, r"at least 2 steps, both ends; got 1"), ({"path": "arc"}, "linear or sphere; got 'arc'")],
+)
+def test_ways_that_do_not_exist(options, text):
+    with pytest.raises(ValueError, match=text):
+        interpolate(torch.zeros(1, 2), torch.ones(1, 2), **options)

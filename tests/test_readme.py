@@ -13,6 +13,7 @@ from pyro_vae.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+EXPERIMENTS = (ROOT / "experiments" / "README.md").read_text()
 
 
 def test_python_code_runs_in_order(monkeypatch, tmp_path):
@@ -39,10 +40,11 @@ def test_models_are_as_short_as_said(name, lines):
 
 def test_tables_are_those_of_the_results():
     tables = runpy.run_path(str(ROOT / "experiments" / "readme_tables.py"), run_name="tables")
-    assert tables["write"](README) == README, "run python experiments/readme_tables.py"
+    for readme in (README, EXPERIMENTS):
+        assert tables["write"](readme) == readme, "run python experiments/readme_tables.py"
     for name, table in tables["TABLES"].items():
         assert (ROOT / "experiments/results" / name).read_text().strip() == table()
-        assert f"<!-- table: experiments/results/{name} -->" in README
+        assert f"<!-- table: experiments/results/{name} -->" in README + EXPERIMENTS
 
 
 def test_commands_of_the_readme_exist():

@@ -20,7 +20,7 @@ from pyro_vae import (
     CategoricalPrior,
     DirichletEncoder,
     DirichletPrior,
-    FlowPrior,
+    CouplingFlow,
     GaussianEncoder,
     GaussianMixture,
     LogisticNormalEncoder,
@@ -179,7 +179,7 @@ def test_both_sides_meet_on_the_simplex():
 # Supports of guide and prior
 
 SPACES = {
-    "vector": ([StandardNormal, GaussianMixture, FlowPrior], [GaussianEncoder]),
+    "vector": ([StandardNormal, GaussianMixture, CouplingFlow], [GaussianEncoder]),
     "simplex": ([DirichletPrior, LogisticNormalPrior], [DirichletEncoder, LogisticNormalEncoder]),
     "sphere": ([UniformSphere, VonMisesFisherPrior], [VonMisesFisherEncoder]),
     "one-hot": ([CategoricalPrior], [CategoricalEncoder]),

@@ -8,7 +8,6 @@ import torch
 from jsonargparse import Namespace
 
 from .. import plots, runs
-from ..generate import sample
 from ..loading import choose_device, load_run
 from ..options import Parser, add_picture_options, save_picture
 
@@ -23,8 +22,8 @@ def run(chosen: Namespace) -> None:
     folder = runs.require_run(chosen.run)
     if chosen.num_samples < 1:
         raise ValueError(f"Expected --num-samples >= 1; got {chosen.num_samples}.")
-    module, about = load_run(folder, choose_device(chosen.device))
-    like = torch.zeros(chosen.num_samples, *about["event_shape"], device=choose_device(chosen.device))
-    _, means = sample(module.model, like, seed=chosen.seed)
-    figure = plots.image_grid(means, title="samples, means of p(x|z)")
+    device = choose_device(chosen.device)
+    module, about = load_run(folder, device)
+    like = torch.zeros(chosen.num_samples, *about["event_shape"], device=device)
+    figure = plots.samples(module.model, like, seed=chosen.seed)
     save_picture(figure, folder / "samples.png", out=chosen.out, overwrite=chosen.overwrite)

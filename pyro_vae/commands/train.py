@@ -120,7 +120,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
             f"{best['validation_elbo']:.2f} nats per image (rate {best['validation_rate']:.2f}, distortion "
             f"{best['validation_distortion']:.2f})"
         )
-        if best["validation_rate"] < 0.5:
+        if best["validation_rate"] < 0.5 and best["validation_rate"] != 0:  # an autoencoder has no rate, exactly 0
             print(
                 f"note   a rate of {best['validation_rate']:.2f} nats: the latents hardly matter yet. Train longer, "
                 f"with smaller batches, or with --kl-warmup"

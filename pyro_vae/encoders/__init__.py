@@ -11,6 +11,7 @@ from .logistic_normal import LogisticNormalEncoder
 from .low_rank import LowRankEncoder
 from .mixture import MixtureEncoder
 from .planar import PlanarFlow
+from .point import PointEncoder
 from .refined import refined
 from .student_t import StudentTEncoder
 from .sylvester import SylvesterFlow
@@ -29,6 +30,7 @@ __all__ = [
     "LowRankEncoder",
     "MixtureEncoder",
     "PlanarFlow",
+    "PointEncoder",
     "StudentTEncoder",
     "SylvesterFlow",
     "VonMisesFisherEncoder",

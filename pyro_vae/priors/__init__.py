@@ -8,6 +8,7 @@ from .coupling_flow import CouplingFlow
 from .diagonal_normal import DiagonalNormal
 from .dirichlet import DirichletPrior
 from .exemplar import ExemplarPrior
+from .flat import FlatPrior
 from .gaussian_mixture import GaussianMixture
 from .laplace import LaplacePrior
 from .lars import LARS
@@ -29,6 +30,7 @@ __all__ = [
     "DiagonalNormal",
     "DirichletPrior",
     "ExemplarPrior",
+    "FlatPrior",
     "GaussianMixture",
     "LaplacePrior",
     "LogisticNormalPrior",

@@ -1,0 +1,17 @@
+"""What does a VAE with two latents, 784-400-400-2, find in MNIST?"""
+
+from ground import Ground, run, vae
+
+from pyro_vae import Bernoulli, encode, plots
+
+
+def experiment(ground: Ground) -> None:
+    likelihood = Bernoulli(ground.event_shape, mean=ground.mean)
+    pair = ground.fit("VAE 2", vae(likelihood, hidden=(400, 400), latent_dim=2), epochs=15, pictures=[15])
+    codes = encode(pair.model, pair.guide, ground.data.test)["z"]
+    ground.figure("codes", plots.latent_scatter(codes, ground.labels))
+    ground.figure("manifold", plots.manifold_figure(pair.model, pair.guide, ground.data.test))
+
+
+if __name__ == "__main__":
+    run(experiment, "mnist", binarization="dynamic")
