@@ -17,6 +17,7 @@ ORDER = """
     encoders priors
     models
     pairs
+    checks
     objectives optimizer
     recording generate
     compiled

@@ -11,6 +11,7 @@ from torch import Tensor
 from .. import plots, runs
 from ..data import Data
 from ..evidence import LogMarginal, log_marginal
+from ..evidence.result import counted
 from ..generate import is_discrete
 from ..loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
 from ..options import Parser, add_device_option, add_evaluation_options, add_root_option, add_seed_option, dump
@@ -33,10 +34,11 @@ def run(chosen: Namespace) -> None:
         dataset = load_data(config, root=chosen.root)
         print(f"{folder}\ndata   {dataset.protocol}")
         result = evaluate_run(folder, chosen, dataset)
+        samples = counted(result.num_samples)
         print(
             f"log p(x) = {result.mean:.3f} nats per image\n"
             f"       +- {result.mean_standard_error:.3f} standard error over {len(result):,} images\n"
-            f"       +- {result.mean_monte_carlo_error:.3f} Monte Carlo, {result.num_samples:,} samples per image\n"
+            f"       +- {result.mean_monte_carlo_error:.3f} Monte Carlo, {samples} samples per image\n"
             f"       effective sample size from {result.ess.min().item():.1f} to {result.ess.max().item():.1f}, "
             f"median {result.ess.median().item():.1f}"
         )

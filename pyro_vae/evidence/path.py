@@ -190,7 +190,7 @@ def _coordinates(name: str, prior: Any) -> tuple[Transform, int]:
     except NotImplementedError:
         raise ValueError(
             f"Expected a support with a bijection from unconstrained space; site {name!r} has {prior.support}. "
-            f"Register one with torch.distributions.biject_to, or use log_marginal."
+            f"Use log_marginal."
         ) from None
     event_dim = prior.event_dim - transform.codomain.event_dim + transform.domain.event_dim
     return transform, -1 - event_dim
