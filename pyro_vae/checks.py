@@ -134,6 +134,10 @@ def _coordinates(support: Constraint, event_shape: torch.Size) -> Any:
     """How many free coordinates a support has; its name where they cannot be told."""
     if support.is_discrete:  # one-hot vectors are among all binary codes, but not their relaxations
         return "one-hot" if _of_one_value(support) is constraints.one_hot else "discrete"
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support.event_dim == 0:  # said apart, for bounds that differ from image to image would count the images too
+        return event_shape.numel()
     try:
         return biject_to(support).inverse_shape(event_shape).numel()
     except NotImplementedError:
