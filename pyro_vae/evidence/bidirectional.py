@@ -152,10 +152,10 @@ def bidirectional(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )
     lower, upper, images = [], [], []
+    batches = annealing.batches(chosen_images(len(like), None), chunk_size)
     with seeded(seed), evaluating(model, guide), annealing.bar(3 * len(like), progress=progress) as bar:
         if start == "guide":
             check_guide(model, guide, simulate(model, like[:3])[0])
-        batches = annealing.batches(chosen_images(len(like), None), chunk_size)
         chains = Chains(annealing, model, guide, len(batches), compile, like.device, bar.update)
         for some, padded in batches:
             x, u = simulate(model, like[padded])
