@@ -56,6 +56,8 @@ def assert_is_an_encoder(make, dim, *, training=True):
         assert gradient.isfinite().all()
         assert gradient.abs().sum() > 0
     assert_gradients_reach_everything(encoder, encoder(x[0]).log_prob(z.detach()).sum())
+    fresh = make((1, 3, 4), dim).train(training)(torch.zeros(5, 1, 3, 4))  # features of black images start at zero
+    assert fresh.log_prob(fresh.sample().clone()).isfinite().all()
 
     def log_prob(encoder):
         return encoder(x[0]).log_prob(z.detach())

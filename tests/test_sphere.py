@@ -220,6 +220,7 @@ def test_any_prior_on_the_sphere_is_trained_and_evaluated(prior):
     assert ((few.log_prob - many.log_prob).abs() < 5 * error).all()
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 def test_log_p_is_the_integral_over_the_circle():
     module, x = stirred(vae(VonMisesFisherPrior, dim=2)), patterns(4, (3, 4))
     angle = (torch.arange(2000) + 0.5) * 2 * math.pi / 2000
