@@ -154,6 +154,7 @@ def test_any_prior_goes_with_any_encoder(prior, encoder):
     assert log_marginal(module.model, module.guide, x[:4], num_samples=50, chunk_size=60).log_prob.isfinite().all()
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 @pytest.mark.parametrize(
     ("prior", "encoder", "start"),
     [(DirichletPrior, LogisticNormalEncoder, "guide"), (LogisticNormalPrior, DirichletEncoder, "prior")],
