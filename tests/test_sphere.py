@@ -10,7 +10,6 @@ import scipy.special
 import torch
 from examples import patterns, small_mlp, stirred
 from goodness_of_fit import assert_counts_fit, assert_within_standard_errors
-from latent_contracts import assert_is_a_prior, assert_is_an_encoder
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 from torch.distributions import kl_divergence
@@ -31,17 +30,6 @@ from pyro_vae import (
 from pyro_vae.distributions import VonMisesFisher, bessel_ratio, log_bessel
 
 encoder = functools.partial(VonMisesFisherEncoder, network=small_mlp)
-
-
-@pytest.mark.parametrize("dim", [2, 5])
-@pytest.mark.parametrize("prior", [UniformSphere, VonMisesFisherPrior])
-def test_priors_keep_the_contract(prior, dim):
-    assert_is_a_prior(prior, dim)
-
-
-@pytest.mark.parametrize("dim", [2, 5])
-def test_the_encoder_keeps_the_contract(dim):
-    assert_is_an_encoder(encoder, dim)
 
 
 # Bessel functions

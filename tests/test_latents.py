@@ -1,14 +1,19 @@
-"""What holds of every prior and encoder, whatever its latents are: vectors, codes, directions or proportions."""
+"""What holds of every prior and encoder, whatever its latents are: codes, directions or proportions."""
 
 import copy
 
 import pyro
+import pytest
 import torch
 from contracts import assert_gradients_reach_everything, assert_survives_a_file
-from examples import stirred
+from examples import ENCODERS, JOINT_LIKELIHOODS, LATENT_ENCODERS, LATENT_PRIORS, LIKELIHOODS, NETWORKS, PRIORS, stirred
+
+from pyro_vae import settings
 
 
-def assert_is_a_prior(make, dim, *, training=True):
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("make", "dim"), LATENT_PRIORS.values(), ids=LATENT_PRIORS)
+def test_a_prior_keeps_the_contract(make, dim, training):
     """Batch () and event (D,), a support for its draws, particles scored one by one, draws of their own in a plate."""
     prior = stirred(make(dim)).train(training)
     pz = prior()
@@ -33,7 +38,9 @@ def assert_is_a_prior(make, dim, *, training=True):
     assert (double.log_prob(z) - pz.log_prob(z.float())).abs().median() < 1e-3
 
 
-def assert_is_an_encoder(make, dim, *, training=True):
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("make", "dim"), LATENT_ENCODERS.values(), ids=LATENT_ENCODERS)
+def test_an_encoder_keeps_the_contract(make, dim, training):
     """Batch (B,) and event (D,), images encoded one by one, pathwise gradients where draws are continuous."""
     encoder, x = stirred(make((1, 3, 4), dim)).train(training), torch.randn(4, 5, 1, 3, 4)
     qz = encoder(x)
@@ -67,3 +74,17 @@ def assert_is_an_encoder(make, dim, *, training=True):
 
 def _assert_scores_one_by_one(together, rows):
     torch.testing.assert_close(together, torch.stack([torch.stack(row) for row in rows]), rtol=1e-4, atol=1e-4)
+
+
+LISTS = {
+    "prior": PRIORS | LATENT_PRIORS,
+    "encoder": ENCODERS | LATENT_ENCODERS,
+    "likelihood": LIKELIHOODS | JOINT_LIKELIHOODS | {"PixelCNN": None},  # needs x: test_pixel_cnn.py
+    "network": NETWORKS,
+}
+
+
+@pytest.mark.parametrize("part", LISTS)
+def test_every_part_of_the_library_is_in_the_lists(part):
+    tried = {name.split(",")[0] for name in LISTS[part]}
+    assert set(settings.short_names(part)) <= tried, "Add it to examples.py."
