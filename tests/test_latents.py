@@ -6,9 +6,23 @@ import pyro
 import pytest
 import torch
 from contracts import assert_gradients_reach_everything, assert_survives_a_file
-from examples import ENCODERS, JOINT_LIKELIHOODS, LATENT_ENCODERS, LATENT_PRIORS, LIKELIHOODS, NETWORKS, PRIORS, stirred
+from examples import (
+    ENCODERS,
+    JOINT_LIKELIHOODS,
+    LATENT_ENCODERS,
+    LATENT_PRIORS,
+    LIKELIHOODS,
+    NETWORKS,
+    PRIORS,
+    patterns,
+    small_mlp,
+    stirred,
+)
+from pyro.infer import Trace_ELBO
 
-from pyro_vae import settings
+from pyro_vae import VAE, Bernoulli, settings
+from pyro_vae.compiled import CompiledELBO
+from pyro_vae.pairs import announcing
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -74,6 +88,34 @@ def test_an_encoder_keeps_the_contract(make, dim, training):
 
 def _assert_scores_one_by_one(together, rows):
     torch.testing.assert_close(together, torch.stack([torch.stack(row) for row in rows]), rtol=1e-4, atol=1e-4)
+
+
+TOGETHER = {
+    "CategoricalPrior": "CategoricalEncoder",
+    "BernoulliPrior, learned": "BernoulliEncoder",
+    "DirichletPrior, learned": "LogisticNormalEncoder",
+    "LogisticNormalPrior": "DirichletEncoder",
+    "UniformSphere": "VonMisesFisherEncoder",
+    "VonMisesFisherPrior": "VonMisesFisherEncoder",
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_recorded_steps_are_the_plain_ones(name):
+    (make, dim), px = LATENT_PRIORS[name], Bernoulli((3, 4))
+    encoder = LATENT_ENCODERS[TOGETHER[name]][0]((3, 4), dim)
+    module, x = VAE(make(dim), encoder, small_mlp(dim, px.feature_shape), px), patterns(6, (3, 4))
+    recorded, found = CompiledELBO(Trace_ELBO(), backend="eager"), []
+    announced, learned = announcing(module.model, module.guide), [p for p in module.parameters() if p.requires_grad]
+    with pyro.get_param_store().scope():
+        for elbo in (Trace_ELBO(), recorded, recorded, recorded):
+            module.zero_grad()
+            torch.manual_seed(1)
+            loss = torch.tensor(float(elbo.loss_and_grads(*announced, x)))
+            found.append([loss, *(parameter.grad.clone() for parameter in learned)])
+    assert recorded.num_graphs == 1
+    for one in found[1:]:
+        torch.testing.assert_close(one, found[0], rtol=1e-4, atol=1e-5)
 
 
 LISTS = {
