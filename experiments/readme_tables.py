@@ -60,11 +60,20 @@ def evidence_time_table() -> str:
     rows = []
     for row in result["rows"]:
         if "missing" in row:
-            rows.append([row["method"], row["missing"], "", ""])
+            rows.append([row["method"], row["missing"], "", "", "", ""])
             continue
         bias = f"{row['bias_nats']:.4f} +- {row['bias_standard_error']:.4f}" if "bias_nats" in row else ""
-        rows.append([row["method"], f"{row['nanoseconds']:,.0f}", f"{row['log_marginal']:.3f}", bias])
-    headers = ["method", "ns per image and sample", "mean log p(x), nats", "bias of bf16, nats"]
+        peak = "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f}"
+        share = f"{100 * row['share_of_product_rate']:.0f}%" if "share_of_product_rate" in row else ""
+        rows.append([row["method"], f"{row['nanoseconds']:,.0f}", share, peak, f"{row['log_marginal']:.3f}", bias])
+    headers = [
+        "method",
+        "ns per image and sample",
+        "share of fp32 product rate",
+        "peak, MiB",
+        "mean log p(x), nats",
+        "bias of bf16, nats",
+    ]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
         f"\n\n{result['num_images']} images, {result['num_samples']:,} samples each; {result['device']}, "
         f"{result['threads']} threads, {result['date']}. `{result['command']}`"

@@ -18,7 +18,8 @@ from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
 from .pairs import modules_of
-from .recording import Graph, Outcome, first_line, kind, products_in_bf16, reason, record, undone_on_failure
+from .products import products_by_onednn, products_in_bf16
+from .recording import Graph, Outcome, first_line, kind, reason, record, undone_on_failure
 
 # With more kinds of arguments than this, a pair is passed a number that always changes: leave it plain.
 MAX_GRAPHS = 64
@@ -158,7 +159,7 @@ class CompiledELBO(ELBO):
         if graph is not None:
             inputs = graph.gather(arguments)
             if inputs is not None:
-                return self._replay(graph, inputs)
+                return self.replay(graph, inputs)
             found = run_plainly()  # in another scope of the param store, this makes the parameters
             if graph.gather(arguments) is None:
                 self._graphs[key] = None
@@ -183,13 +184,27 @@ class CompiledELBO(ELBO):
             self.num_graphs += 1
             if self.precision == "bf16":
                 products_in_bf16(graph.module)
+            elif self.backend == "inductor":
+                products_by_onednn(graph.module)
             if self.backend == "inductor":
                 graph.compile()
             self._graphs[key] = graph
         self.compile_seconds += time.perf_counter() - started
         return outcome
 
-    def _replay(self, graph: Graph, inputs: list[Tensor]) -> Outcome:
+    def recorded(self, model: Callable, guide: Callable, *args: Any) -> tuple[Graph, list[Tensor]] | None:
+        """The graph that `loss_and_grads` would run for these arguments, and its inputs; None where there is none."""
+        pair = (model, guide)
+        if pair not in self._modules or pair in self._plain or not all(map(_only_captures_params, _PYRO_STACK)):
+            return None
+        arguments: list[Tensor] = []
+        key = ("loss_and_grads", pair, _describe((args, {}), arguments), *_surroundings(self._modules[pair]))
+        graph = self._graphs.get(key)
+        inputs = None if graph is None else graph.gather(arguments)
+        return None if graph is None or inputs is None else (graph, inputs)
+
+    def replay(self, graph: Graph, inputs: list[Tensor]) -> Outcome:
+        """Run a graph, operation by operation from the day that compiling fails."""
         started = time.perf_counter()
         try:
             return graph(inputs)
@@ -205,6 +220,7 @@ class CompiledELBO(ELBO):
             self.backend = "eager"
             for other in filter(None, self._graphs.values()):
                 other.run = other.module
+            graph.run = graph.module
             return graph(inputs)
         finally:
             if not graph.met:  # torch.compile works at the first call

@@ -130,6 +130,19 @@ class OneOptimizer(PyroOptim):
         """Let the next step also count as one of non-finite gradient if value, such as its loss, is not finite."""
         self._watched = value.detach()
 
+    def stepped(self, norm: Tensor, looked_at: Tensor) -> None:
+        """Account for a step that a graph took with this optimizer's own parameters and state.
+
+        Args:
+            norm: total norm of the gradient before clipping.
+            looked_at: not finite where the graph skipped the step.
+        """
+        self._note(norm, looked_at)
+        if self._steps % self.check_every == 0:
+            self.check()
+        if self.scheduler is not None:
+            self.scheduler.step()
+
     def check(self) -> None:
         """Look at the gradient norms since the last look; raises `NonFiniteGradient`."""
         norms, self._norms = self._norms, None
@@ -168,12 +181,10 @@ class OneOptimizer(PyroOptim):
         """Measure, check and clip the gradients."""
         assert self.optimizer is not None
         gradients = [p.grad for p in held if p.grad is not None]
-        norm = self.last_grad_norm = get_total_norm(gradients)
+        norm = get_total_norm(gradients)
         looked_at = norm if self._watched is None else norm + 0 * self._watched
         self._watched = None
-        # One NaN or infinity stays in the sum, so that a single number tells of all steps since the last look.
-        self._norms = looked_at if self._norms is None else self._norms + looked_at
-        self._steps += 1
+        self._note(norm, looked_at)
         skips = self.check_every > 1 and self.optimizer.defaults.get("fused")
         if skips:  # torch's fused optimizers read this: it is how GradScaler skips a step
             self.optimizer.found_inf = looked_at.isfinite().logical_not().float()  # type: ignore[attr-defined]
@@ -181,6 +192,16 @@ class OneOptimizer(PyroOptim):
             self.check()
         if self.clip_norm is not None:
             clip_grads_with_norm_(held, self.clip_norm, norm)
+
+    def _note(self, norm: Tensor, looked_at: Tensor) -> None:
+        self.last_grad_norm = norm
+        # One NaN or infinity stays in the sum, so that a single number tells of all steps since the last look.
+        self._norms = looked_at if self._norms is None else self._norms + looked_at
+        self._steps += 1
+
+    def name_of(self, parameter: Tensor) -> str | None:
+        """Its name in the param store, where it has joined."""
+        return self._names.get(parameter)
 
     def _adopt(self, new: set[Tensor]) -> None:
         """Take in parameters not met before."""

@@ -149,7 +149,9 @@ def add_training_options(parser: Parser, names: Mapping[str, str], *, out: str =
     add("--kl-warmup", type=float, default=0.0, help="Epochs over which that weight grows from 0.")
     add("--patience", type=int | None, default=None, help="Stop after so many epochs without improvement.")
     add("--compile", type=Literal["auto"] | bool, default="auto", help="Compile the steps: auto in long runs.")
-    add("--precision", type=Literal["fp32", "bf16"], default="fp32", help="Of matrix products and convolutions.")
+    add(
+        "--precision", type=Literal["fp32", "tf32", "bf16"], default="fp32", help="Of matrix products and convolutions."
+    )
     add("--tensorboard", type=bool, nargs="?", const=True, default=False, help="Write TensorBoard scalars too.")
     _add_run_options(parser, out=out)
 
@@ -188,10 +190,31 @@ def add_root_option(parser: Parser) -> None:
 def add_evaluation_options(parser: Parser) -> None:
     """Options of an estimate of log p(x)."""
     add = parser.add_argument_group("log p(x)").add_argument
-    add("--num-samples", type=int, default=1000, help="Importance samples for each image.")
+    add(
+        "--estimator",
+        type=Literal["importance", "annealed", "bidirectional"],
+        default="importance",
+        help="Importance sampling from the guide; annealed importance sampling; or annealed chains both ways on images "
+        "simulated from the model, which say how far the annealed estimate can be trusted.",
+    )
     add("--num-images", type=int | None, default=None, help="A seeded random subset of so many images.")
     add("--split", type=Literal["test", "validation"], default="test", help="Which images.")
-    add("--chunk-size", type=int, default=4096, help="Largest number of (image, sample) pairs in memory.")
+    add = parser.add_argument_group("importance sampling").add_argument
+    add("--num-samples", type=int, default=1000, help="Importance samples for each image.")
+    text = "Nats: draw as many samples as each image needs for this error, with --num-samples to begin with."
+    add("--target-standard-error", type=float | None, default=None, help=text)
+    add("--max-samples", type=int, default=100_000, help="Most samples of an image for that.")
+    add("--widen", type=float, default=1.0, help="Factor of the scales of the guide's latents.")
+    add("--defensive", type=float, default=0.0, help="Share of the samples from the prior.")
+    add("--memory-budget", type=str, default="1GiB", help="Bytes for tensors, such as 500MB.")
+    text = "Largest number of (image, sample) pairs at once, instead of what the budget allows."
+    add("--chunk-size", type=int | None, default=None, help=text)
+    add = parser.add_argument_group("annealed and bidirectional").add_argument
+    add("--num-chains", type=int, default=16, help="Chains for each image.")
+    add("--num-temperatures", type=int, default=1000, help="Steps from the start to the posterior.")
+    add("--start", type=Literal["guide", "prior"], default="guide", help="Where chains start.")
+    add("--schedule", type=Literal["sigmoid", "adaptive"], default="sigmoid", help="Of the temperatures.")
+    add("--num-leapfrog", type=int, default=5, help="Leapfrog steps of a transition.")
 
 
 def add_picture_options(parser: Parser, count: str, text: str) -> None:

@@ -98,7 +98,7 @@ def training_curves(history: Sequence[dict[str, float]], *, title: str = "") -> 
         left.set_ylim(lowest - 0.05 * span, highest + span)
     left.legend(frameon=False)
     for axes in (left, right):
-        _tidy(axes)
+        tidy(axes)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     left.set_ylabel("nats per image")
@@ -116,7 +116,7 @@ def log_marginal_histogram(result: LogMarginal, *, title: str = "") -> Figure:
     axes.set_xlabel("log p(x), nats")
     axes.set_ylabel("images")
     axes.set_title(title, fontsize=11, color=INK)
-    _tidy(axes)
+    tidy(axes)
     return figure
 
 
@@ -136,7 +136,7 @@ def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
     left.set_yticks(range(len(names)), names)
     left.set_ylim(-0.6, len(names) - 0.4)
     for axes in (left, right):
-        _tidy(axes)
+        tidy(axes)
     figure.suptitle(title, fontsize=11, color=INK)
     return figure
 
@@ -154,7 +154,7 @@ def _intervals(axes: Axes, names: Sequence[str], estimates: Sequence[Estimate]) 
     axes.errorbar(values, range(len(names)), xerr=[below, above], fmt="o", color=BLUE, capsize=3)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=9)
@@ -202,7 +202,7 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
     right.set_xlabel("nats per image")
     right.set_title(f"ELBO {result.elbo.value:.2f}; bars of two standard errors", fontsize=10)
     for axes in (left, right):
-        _tidy(axes)
+        tidy(axes)
     left.tick_params(axis="x", labelsize=7)
     figure.suptitle(title, fontsize=11, color=INK)
     return figure

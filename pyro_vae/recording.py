@@ -70,12 +70,20 @@ class Graph:
                 handler.trace.add_node(name, name=name, type="param", value=store[name])
         return Outcome(loss, [inputs[i] for i in self.leaves], gradients)
 
-    def compile(self) -> None:
+    def compile(self, **options: Any) -> None:
         """Compile at the next call; random numbers as in eager torch, CUDA graphs where on a GPU."""
-        options: dict[str, Any] = {"fallback_random": True, "triton.cudagraphs": True}
-        validation = pyro.settings.get("validate_distributions_torch")
-        with pyro.settings.context(validate_distributions_torch=validation):  # torch.compile switches it off
-            self.run = torch.compile(self.module, fullgraph=True, dynamic=False, options=options)
+        options = {"fallback_random": True, "triton.cudagraphs": True} | options
+
+        def compile_and_run(*inputs: Tensor) -> list[Tensor]:
+            from torch import _inductor  # takes a second or two
+
+            # Without torch.compile around it, no guards are checked at each call: `gather` knows the inputs' kinds.
+            validation = pyro.settings.get("validate_distributions_torch")
+            with pyro.settings.context(validate_distributions_torch=validation):  # the compiler switches it off
+                self.run = _inductor.compile(self.module, list(inputs), options)
+            return self.run(*inputs)
+
+        self.run = compile_and_run
 
 
 def record(call: Callable[[], Any], arguments: list[Tensor]) -> tuple[Outcome, Graph | None]:
@@ -192,7 +200,8 @@ def _lift(module: GraphModule) -> list[Tensor]:
     """Turn the tensors held by the graph into its inputs; returns them in order."""
     graph = module.graph
     inputs: dict[int, tuple[Tensor, Node]] = {}
-    first = next(iter(graph.nodes))
+    first = graph.create_node("call_function", torch.zeros, ([],))  # stays in its place while others go
+    next(iter(graph.nodes)).prepend(first)
     for node in list(graph.find_nodes(op="get_attr")):
         tensor = getattr(module, node.target)
         if node.users and all(user.target is aten.lift_fresh_copy.default for user in node.users):
@@ -205,42 +214,16 @@ def _lift(module: GraphModule) -> list[Tensor]:
         if id(tensor) not in inputs:
             with graph.inserting_before(first):
                 inputs[id(tensor)] = tensor, graph.placeholder(f"input_{len(inputs)}")
+            shaped = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+            inputs[id(tensor)][1].meta["val"] = shaped  # as make_fx notes it for all else
         node.replace_all_uses_with(inputs[id(tensor)][1])
         graph.erase_node(node)
+    graph.erase_node(first)
     graph.lint()
     module.recompile()
     for name in {*module._parameters, *module._buffers} - {n.target for n in graph.find_nodes(op="get_attr")}:
         delattr(module, name)
     return [tensor for tensor, _ in inputs.values()]
-
-
-def products_in_bf16(module: GraphModule) -> None:
-    """Take matrix products and convolutions of float32 in bfloat16, with float32 on either side."""
-    graph = module.graph
-    products = (aten.mm, aten.bmm, aten.convolution, aten.convolution_backward)
-
-    def cast(node: Any, dtype: torch.dtype) -> Any:
-        return graph.call_function(aten._to_copy.default, (node,), {"dtype": dtype})
-
-    for node in list(graph.find_nodes(op="call_function", target=aten.addmm.default)):
-        if not node.kwargs:  # the bias is added in float32
-            bias, left, right = node.args
-            with graph.inserting_before(node):
-                product = graph.call_function(aten.mm.default, (left, right))
-                product.meta["val"] = node.meta["val"]
-                node.replace_all_uses_with(graph.call_function(aten.add.Tensor, (product, bias)))
-            graph.erase_node(node)
-    for node in [n for n in graph.nodes if getattr(n.target, "overloadpacket", None) in products]:
-        values = node.meta["val"] if isinstance(node.meta["val"], tuple | list) else [node.meta["val"]]
-        if any(value is not None and value.dtype != torch.float32 for value in values):
-            continue
-        with graph.inserting_before(node):
-            node.args = tuple(cast(arg, torch.bfloat16) if isinstance(arg, Node) else arg for arg in node.args)
-        for end in [node] if len(values) == 1 else [user for user in node.users if user.users]:
-            with graph.inserting_after(end):
-                back = cast(end, torch.float32)
-            end.replace_all_uses_with(back, delete_user_cb=lambda user, back=back: user is not back)
-    module.recompile()
 
 
 def _leaves(loss: Tensor) -> list[Tensor]:

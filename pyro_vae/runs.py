@@ -16,7 +16,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
-import math
 import platform
 import shutil
 from importlib import metadata
@@ -29,6 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from .evidence import LogMarginal
+from .evidence.result import null_for_nan
 
 # What marks a folder as this library's, so that nothing else is ever removed by overwriting.
 MARKS = ("settings.yaml", "comparison.json")
@@ -104,19 +104,8 @@ def load_weights(folder: Path, module: nn.Module) -> None:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write readable JSON, whole or not at all; numbers that are not finite become null."""
     temporary = path.with_suffix(".part")
-    temporary.write_text(json.dumps(_null_for_nan(content), indent=2, allow_nan=False) + "\n")
+    temporary.write_text(json.dumps(null_for_nan(content), indent=2, allow_nan=False) + "\n")
     temporary.replace(path)
-
-
-def _null_for_nan(value: Any) -> Any:
-    match value:
-        case dict():
-            return {key: _null_for_nan(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_null_for_nan(item) for item in value]
-        case float() if not math.isfinite(value):
-            return None
-    return value
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -143,11 +132,17 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def save_evaluation(folder: Path, result: LogMarginal, *, images: Tensor, about: dict[str, Any]) -> None:
+def save_evaluation(
+    folder: Path, result: LogMarginal, *, images: Tensor, about: dict[str, Any], name: str = "evaluation"
+) -> None:
     """Save log p(x) of the images, with what it is about (protocol, command, ...)."""
-    result.save(folder / "evaluation")
-    digest = hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()
-    write_json(folder / "evaluation.json", {**result.to_json(), "images_sha256": digest, **about})
+    result.save(folder / name)
+    write_json(folder / f"{name}.json", {**result.to_json(), "images_sha256": digest(images), **about})
+
+
+def digest(images: Tensor) -> str:
+    """SHA-256 of the images' values."""
+    return hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def load_evaluation(folder: Path) -> tuple[LogMarginal, dict[str, Any]]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from .compiled import CompiledELBO
 from .optimizer import NonFiniteGradient, OneOptimizer
 from .pairs import Callee, sample_sites
+from .whole_step import Selecting, WholeStep
 
 
 class NonFiniteLoss(FloatingPointError):
@@ -28,12 +29,15 @@ class Steps:
     a step that is not finite is not taken.
 
     Args:
+        objective: of a `CompiledELBO` the settings are used, to record the choice of images and the optimizer's update
+            (`WholeStep`) along with it.
         batch_of: the batch for a tensor of indices of images.
-        full_batch: a `CompiledELBO` is used for batches of this size, and its plain objective for others: the last,
-            smaller batch of an epoch is not worth a graph of its own.
+        full_batch: only batches of this size are compiled: the last, smaller batch of an epoch is not worth a graph of
+            its own.
 
     Attributes:
         taken: number of steps so far.
+        compiled: records and compiles the steps; None where they are plain.
     """
 
     def __init__(
@@ -47,12 +51,23 @@ class Steps:
         full_batch: int,
     ) -> None:
         self.svi = SVI(model, guide, optimizer, objective.loss, loss_and_grads=self._loss_and_grads)
-        self.optimizer, self.objective, self.batch_of = optimizer, objective, batch_of
-        self.plain = objective.elbo if isinstance(objective, CompiledELBO) else objective
+        self.optimizer, self.batch_of = optimizer, batch_of
+        self.compiled: CompiledELBO | None = None
+        if isinstance(objective, CompiledELBO):
+            self.plain = Selecting(objective.elbo, batch_of)
+            self.compiled = CompiledELBO(self.plain, backend=objective.backend, precision=objective.precision)
+            self.whole = WholeStep(self.compiled, optimizer)
+        else:
+            self.plain = Selecting(objective, batch_of)
         self.full_batch = full_batch
         self.taken = 0
         self._chosen: list[Tensor] = []  # images of each step not read yet
         self._losses: list[Tensor | float] = []
+
+    @property
+    def compile_seconds(self) -> float:
+        """Time spent recording and compiling so far."""
+        return 0.0 if self.compiled is None else self.compiled.compile_seconds
 
     def take(self, chosen: Tensor) -> None:
         """One step for the images chosen, indices (B,).
@@ -60,14 +75,14 @@ class Steps:
         Raises:
             NonFiniteLoss: the loss or gradient of this step, or of one not read yet, is NaN or infinite.
         """
-        batch = self.batch_of(chosen)
         self.taken += 1
         self._chosen.append(chosen)
         try:
-            self.svi.step(batch)
+            if not self._take_whole(chosen):
+                self.svi.step(chosen)
         except (NonFiniteLoss, NonFiniteGradient, ValueError) as error:  # ValueError: Pyro's check of parameters, data
             step, culprit = self._find()
-            sites = self._sites(batch if culprit is chosen else self.batch_of(culprit))
+            sites = self._sites(self.batch_of(culprit))
             if isinstance(error, ValueError) and not sites:
                 raise
             raise _explained(step, sites) from error
@@ -89,16 +104,32 @@ class Steps:
         self._chosen, self._losses = [], []
         return losses
 
-    def _loss_and_grads(self, model: Callee, guide: Callee, x: Tensor) -> float:
-        objective = self.objective if len(x) == self.full_batch else self.plain
-        loss = objective.loss_and_grads(model, guide, x)
+    def _take_whole(self, chosen: Tensor) -> bool:
+        """One step from one graph, if there is one."""
+        if self.compiled is None or len(chosen) != self.full_batch:
+            return False
+        result = self.whole(self.svi.model, self.svi.guide, chosen)
+        if result is None:
+            return False
+        loss, norm, looked_at = result.unbind()
+        self._note(loss)
+        self.optimizer.stepped(norm, looked_at)
+        return True
+
+    def _loss_and_grads(self, model: Callee, guide: Callee, chosen: Tensor) -> float:
+        objective = self.compiled if self.compiled and len(chosen) == self.full_batch else self.plain
+        loss = objective.loss_and_grads(model, guide, chosen)
+        if self._note(loss):
+            self.optimizer.watch(torch.as_tensor(loss))
+        return 0.0  # SVI returns it as a number, and reading the loss is left to us
+
+    def _note(self, loss: Tensor | float) -> bool:
+        """Keep the loss of a step; whether it waits to be read."""
         waits = isinstance(loss, Tensor) and self.optimizer.check_every > 1
         self._losses.append(loss if waits else float(loss))
-        if waits:
-            self.optimizer.watch(loss)
-        elif not math.isfinite(self._losses[-1]):
+        if not waits and not math.isfinite(self._losses[-1]):
             raise NonFiniteLoss(f"the loss is {self._losses[-1]}")
-        return 0.0  # SVI returns it as a number, and reading the loss is left to us
+        return waits
 
     def _floats(self) -> list[float]:
         """All losses not read yet, in one transfer."""

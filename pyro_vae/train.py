@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyro
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from .checks import check_latents, check_support
-from .compiled import CompiledELBO, where_it_pays
+from .compiled import where_it_pays
 from .data import Data
 from .objectives import KLWarmup, check_kl_weight, scale_latents
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, adam
@@ -92,7 +92,7 @@ def fit(
     kl_weight: float | KLWarmup = 1.0,
     patience: int | None = None,
     compile: bool | Literal["auto"] = "auto",
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32",
     device: str | torch.device = "auto",
     seed: int | None = 0,
     progress: bool = True,
@@ -111,7 +111,8 @@ def fit(
         data: training images (N, ...), or a `Data`, which brings its validation images and its ``visit`` along.
         validation: images for validation after each epoch; they select the best state.
         visit: applied to each batch when it is visited, on the device: ``torch.bernoulli`` for dynamic binarization.
-        objective: any Pyro ELBO; `Trace_ELBO` by default. A `CompiledELBO` is used as it is.
+        objective: any Pyro ELBO; `Trace_ELBO` by default. The settings of a `CompiledELBO` go before ``compile`` and
+            ``precision``.
         optimizer: makes one torch optimizer from the list of parameters; ``adam(lr=1e-3)`` by default.
         scheduler: makes a learning-rate scheduler from that optimizer; it is stepped once for each step.
         clip_norm: largest total norm of the gradient of the batch's loss, which is a sum over its images.
@@ -122,10 +123,13 @@ def fit(
             of the warm-up; None to train all epochs.
         compile: run recorded and compiled steps (`CompiledELBO`), with the same random numbers and the same losses up
             to rounding. "auto" does so where the run is long enough to save more time than compiling takes and there is
-            a compiler. The pair's Python then runs in the first two steps and not again: it must not change with time.
-            A pair that cannot be compiled is trained plainly, with a warning.
+            a compiler. The Python of the pair and of ``visit`` then runs in the first two steps and not again: it must
+            not change with time, and draw its random numbers from torch. With Adam, the choice of the images, ``visit``
+            and the update are part of the compiled step. A pair that cannot be compiled is trained plainly, with a
+            warning.
         precision: "bf16" takes matrix products and convolutions in bfloat16; parameters, likelihood and KL stay
-            float32. It applies to the steps that run from a graph.
+            float32. It applies to the steps that run from a graph. "tf32" takes them in TensorFloat-32, on NVIDIA GPUs
+            that have it, for the time of this run.
         device: "auto" is CUDA where there is one and the pair consists of modules, which are moved there; for plain
             functions it is the device of the data.
         seed: of a random stream for this run (order of the images, latents, binarization); None for the global one.
@@ -175,7 +179,8 @@ def fit(
     full_batch = min(batch_size, len(data))
     work = sum(p.numel() for m in modules.values() for p in m.parameters()) * full_batch
     saves = total_steps * (SAVED_PER_STEP + SAVED_PER_PARAMETER_AND_IMAGE * work)
-    objective = where_it_pays(objective, compile=compile, precision=precision, saves=saves, device=place)
+    of_graph: Literal["fp32", "bf16"] = "fp32" if precision == "tf32" else precision
+    objective = where_it_pays(objective, compile=compile, precision=of_graph, saves=saves, device=place)
     history: list[Metrics] = []
     best_loss, best_epoch, waited = math.inf, 0, 0
 
@@ -188,6 +193,7 @@ def fit(
         seeded(seed),
         store.scope() as trained,
         _train_mode(modules),
+        _products(precision),
         _writer(tensorboard) as write,
         warnings.catch_warnings(),
         bar,
@@ -201,11 +207,11 @@ def fit(
         best_state = get_state(modules, store)
         try:
             for epoch in range(1, epochs + 1):
-                started, compiling, epoch_loss = time.perf_counter(), _compile_seconds(objective), 0.0
+                started, compiling, epoch_loss = time.perf_counter(), steps.compile_seconds, 0.0
                 step = steps.taken
                 for chosen in torch.randperm(len(data), device=place).split(batch_size):
-                    if steps.taken in (0, 3) and isinstance(objective, CompiledELBO):  # these take long: say so
-                        spent = _compile_seconds(objective)
+                    if steps.taken in (0, 3) and steps.compiled is not None:  # these take long: say so
+                        spent = steps.compile_seconds
                         bar.set_description(f"compiled in {spent:.0f} s" if steps.taken else "compiling")
                     weight.fill_(weight_at(steps.taken))
                     steps.take(chosen)
@@ -219,7 +225,7 @@ def fit(
                 metrics: Metrics = {"epoch": epoch, "step": step, "loss": epoch_loss / len(data)}
                 metrics["kl_weight"] = weight.item()
                 metrics |= _optimizer_metrics(one)
-                if spent := _compile_seconds(objective) - compiling:
+                if spent := steps.compile_seconds - compiling:
                     metrics["compile_seconds"] = spent
                 if validation is not None:
                     metrics |= _validate(*announced, validation, batch_size=max(batch_size, 1000))
@@ -287,6 +293,22 @@ def _train_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
+def _products(precision: str) -> Iterator[None]:
+    """Matrix products and convolutions on NVIDIA GPUs in TensorFloat-32, if that is the precision."""
+    switches: list[Any] = []
+    if precision == "tf32":
+        switches = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
+    before = [switch.fp32_precision for switch in switches]
+    for switch in switches:
+        switch.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        for switch, kept in zip(switches, before, strict=True):
+            switch.fp32_precision = kept
+
+
+@contextmanager
 def _writer(folder: str | Path | None) -> Iterator[Callable[[Metrics], None]]:
     if folder is None:
         yield lambda metrics: None
@@ -321,10 +343,6 @@ def _require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
             "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "
             "an nn.Module or PyroModule that has parameters, or functions that call pyro.module or pyro.param."
         )
-
-
-def _compile_seconds(objective: ELBO) -> float:
-    return objective.compile_seconds if isinstance(objective, CompiledELBO) else 0.0
 
 
 def _optimizer_metrics(one: OneOptimizer) -> Metrics:

@@ -15,9 +15,11 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_python_code_runs_in_order(monkeypatch):
+def test_python_code_runs_in_order(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     code = "\n".join(re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL))
     code = code.replace("KLWarmup(epochs=10)", "1.0")
+    code = re.sub(r"num_temperatures=\d+", "num_temperatures=4", code.replace("error=0.05", "error=1.0"))
     quick = re.sub(r"\bepochs=\d+", "epochs=1", re.sub(r"num_samples=\d+", "num_samples=10", code))
     assert quick != code
     names: dict[str, object] = {}

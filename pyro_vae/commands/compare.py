@@ -12,6 +12,7 @@ from jsonargparse import Namespace
 
 from .. import plots, report, runs, settings
 from ..compare import compare
+from ..evidence import LogMarginal
 from ..generate import reconstruct, sample
 from ..loading import choose_device, command_line, load_data, load_run, random_subset, read_run
 from ..options import Parser, add_evaluation_options, add_training_options, part_names, train_parser
@@ -43,6 +44,8 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
 def run(chosen: Namespace) -> None:
     """Compare models on the same images; without run folders, train the same VAE under several priors first."""
     started = time.perf_counter()
+    if chosen.estimator != "importance":
+        raise ValueError(f"Expected --estimator importance for a comparison; got {chosen.estimator}.")
     folder = runs.new_folder(chosen.out or "comparison", overwrite=chosen.overwrite)
     try:
         trained = [runs.require_run(name) for name in chosen.runs] or _train_all(chosen, folder)
@@ -122,6 +125,7 @@ def _train_all(chosen: Namespace, folder: Path) -> list[Path]:
         run = folder / "runs" / f"{prior}-seed{config.seed}"
         train_run(config, dataset, run, verbose=False)
         result = evaluate_run(run, chosen, dataset)
+        assert isinstance(result, LogMarginal)
         trained.append(run)
         print(
             f"{len(trained):3d}/{len(configs)}  {prior:<18} seed {config.seed}  log p(x) {result.mean:8.2f}  "

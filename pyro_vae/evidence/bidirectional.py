@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pyro import poutine
@@ -14,9 +15,11 @@ from ..checks import check_guide
 from ..pairs import Callee, evaluating, sample_sites, score_traces, seeded
 from .annealed import Annealing, Chains, Schedule, gather
 from .importance import chosen_images
-from .keyed import image_keys
+from .keyed import KeyedRandom, image_keys
 from .path import Start, flat, unconstrained
 from .result import LogMarginal, counted
+
+SIMULATION = 3 * 2**30  # random stream of the simulated images
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,16 @@ class BidirectionalGap:
     def __len__(self) -> int:
         return len(self.upper)
 
+    def __getitem__(self, images: Any) -> BidirectionalGap:
+        """The results of some of the images: a slice, indices or a mask."""
+        return BidirectionalGap(self.lower[images], self.upper[images], self.x[images])
+
+    @staticmethod
+    def join(results: Sequence[BidirectionalGap]) -> BidirectionalGap:
+        """The results of several sets of images, one after the other, as one."""
+        lower, upper = (LogMarginal.join([getattr(r, side) for r in results]) for side in ("lower", "upper"))
+        return BidirectionalGap(lower, upper, torch.cat([r.x for r in results]))
+
     def __repr__(self) -> str:
         return (
             f"BidirectionalGap({self.mean_gap:.3f} +- {self.mean_gap_standard_error:.3f} nats per image over "
@@ -92,6 +105,8 @@ def bidirectional(
     compile: bool | Literal["auto"] = "auto",
     seed: int | None = 0,
     progress: bool = False,
+    only: Sequence[int] | None = None,
+    on_result: Callable[[list[int], BidirectionalGap], None] | None = None,
 ) -> BidirectionalGap:
     """Bound log p(x) from below and above on images simulated from the model, by chains in both directions.
 
@@ -121,8 +136,10 @@ def bidirectional(
         target_acceptance: mean acceptance probability that the step sizes are adapted to.
         chunk_size: largest number of (image, chain) pairs in memory at once; one image's chains stay together.
         compile: as of `annealed_log_marginal`.
-        seed: of images and chains, on a random stream of their own; None draws from the global stream.
+        seed: of images and chains, which belong to the number of an image; None takes one from the global stream.
         progress: show a progress bar on the terminal.
+        only: numbers of the images to simulate, from 0 to N - 1; each is the same as with all.
+        on_result: called with numbers of images and their results, as soon as they are there.
 
     Returns:
         BidirectionalGap: lower, upper and gap of each image with their errors, (N,), and the images x.
@@ -151,23 +168,28 @@ def bidirectional(
     annealing = Annealing(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )
-    lower, upper, images = [], [], []
-    batches = annealing.batches(chosen_images(len(like), None), chunk_size)
-    with seeded(seed), evaluating(model, guide), annealing.bar(3 * len(like), progress=progress) as bar:
+    seed = int(torch.randint(2**62, ())) if seed is None else seed
+    wanted = chosen_images(len(like), only)
+    results = []
+    with seeded(seed), evaluating(model, guide), annealing.bar(3 * len(wanted), progress=progress) as bar:
+        keys = image_keys(torch.arange(len(like))[:, None], seed).to(like.device)  # by number: there are no images yet
         if start == "guide":
             check_guide(model, guide, simulate(model, like[:3])[0])
+        batches = annealing.batches(wanted, chunk_size)
         chains = Chains(annealing, model, guide, len(batches), compile, like.device, bar.update)
         for some, padded in batches:
-            x, u = simulate(model, like[padded])
-            keys = image_keys(x, int(torch.randint(2**62, ())))
-            path = chains.begin(x, keys, num_chains, 0)
-            plan = chains.warm_up(x, keys)
-            forward = gather(*chains.run(path, path.start, x, keys, plan), plan)
-            backward = gather(*chains.run(path, u.repeat(num_chains, 1), x, keys, plan, reverse=True), plan)
-            lower.append(forward[: len(some)])
-            upper.append(backward.inverse()[: len(some)])
-            images.append(x[: len(some)].cpu())
-    return BidirectionalGap(LogMarginal.join(lower), LogMarginal.join(upper), torch.cat(images))
+            its_keys, number = keys[padded], torch.tensor(SIMULATION, device=like.device)
+            with KeyedRandom(its_keys, torch.zeros_like(number), 1, number):
+                x, u = simulate(model, like[padded])
+            path = chains.begin(x, its_keys, num_chains, 0)
+            plan = chains.warm_up(x, its_keys)
+            forward = gather(*chains.run(path, path.start, x, its_keys, plan), plan)
+            backward = gather(*chains.run(path, u.repeat(num_chains, 1), x, its_keys, plan, reverse=True), plan)
+            result = BidirectionalGap(forward, backward.inverse(), x.cpu())[: len(some)]
+            results.append(result)
+            if on_result is not None:
+                on_result(some, result)
+    return BidirectionalGap.join(results)
 
 
 def simulate(model: Callee, like: Tensor) -> tuple[Tensor, Tensor]:

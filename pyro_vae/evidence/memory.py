@@ -75,7 +75,7 @@ class _Watching(TorchDispatchMode):
 
 def chunk(num_images: int, num_samples: int, *, pairs: int) -> tuple[int, int]:
     """Images and samples of a chunk with at most so many (image, sample) pairs."""
-    images = min(num_images, max(1, pairs // min(num_samples, 64)))  # 64 samples share one pass of the encoder
+    images = min(num_images, max(1, pairs // min(num_samples, 256)))  # 256 samples share one pass of the encoder
     most = min(num_samples, max(1, pairs // images))
     return images, next((n for n in range(most, most // 2, -1) if num_samples % n == 0), most)  # no odd last one
 

@@ -114,6 +114,10 @@ class LogMarginal:
         """The same with further arrays of each image."""
         return dataclasses.replace(self, details={**self.details, **arrays})
 
+    def without_details(self, *names: str) -> LogMarginal:
+        """The same without some of the further arrays."""
+        return dataclasses.replace(self, details={n: array for n, array in self.details.items() if n not in names})
+
     def _map(self, change: Any) -> LogMarginal:
         arrays = {name: change(getattr(self, name)) for name in ARRAYS}
         levels = {k: (change(value), change(error)) for k, (value, error) in self.log_levels.items()}
@@ -169,8 +173,7 @@ class LogMarginal:
         with npz.with_suffix(".part").open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **{name: array.numpy() for name, array in arrays.items()})
         npz.with_suffix(".part").replace(npz)
-        numbers = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in self.to_json().items()}
-        content = json.dumps(numbers, indent=2, allow_nan=False)
+        content = json.dumps(null_for_nan(self.to_json()), indent=2, allow_nan=False)
         text.with_suffix(".part").write_text(content + "\n")
         text.with_suffix(".part").replace(text)
 
@@ -217,6 +220,18 @@ def counted(num_samples: Tensor) -> str:
     """How many samples, or from how many to how many."""
     least, most = int(num_samples.min()), int(num_samples.max())
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def null_for_nan(value: Any) -> Any:
+    """The value for JSON, which knows no numbers that are not finite: null stands for them."""
+    match value:
+        case dict():
+            return {key: null_for_nan(item) for key, item in value.items()}
+        case list() | tuple():
+            return [null_for_nan(item) for item in value]
+        case float() if not math.isfinite(value):
+            return None
+    return value
 
 
 def _one_or_range(num_samples: Tensor) -> int | list[int]:
