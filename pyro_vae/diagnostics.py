@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,10 +15,11 @@ from pyro.poutine.runtime import NonlocalExit
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from .pairs import Callee, evaluating, in_particle_plate, sample_sites, score_traces, seeded, site_log_prob, traces
+from .aggregate import aggregate, check_scorable, factors, latents_of, rows
+from .checks import check_latents
+from .pairs import Callee, evaluating, score_traces, seeded, traces
 
 ACTIVE = 0.01  # both conventions: variance of the posterior mean, and nats
-LARGEST = 2**21  # numbers in memory at once while images are scored against each other
 
 
 @dataclass(frozen=True)
@@ -198,15 +198,16 @@ def diagnose(
         )
     with seeded(seed), evaluating(model, guide):
         pool = x[torch.randperm(len(x))[:num_pool].to(x.device)]
+        check_latents(*traces(model, guide, x[:2]))
         if num_pool:
-            _check_scorable(guide, pool[:2])
+            check_scorable(guide, pool[:2])
         batches = [_Batch.of(model, guide, batch, num_samples) for batch in x.split(batch_size)]
         by_dimension = [b.information for b in batches if b.information is not None]
-        several = len(_latents(poutine.trace(guide).get_trace(x[:2]))) > 1
+        several = len(latents_of(poutine.trace(guide).get_trace(x[:2]))) > 1
         convention = "mean of log q - log p by dimension" if several else "KL(q(z_d|x) || p(z_d))"
         draws = torch.cat(by_dimension) if by_dimension else None
         each = draws is None and _factorizes(guide, x[:2])
-        bounds = _aggregate(model, guide, pool, num_samples, batch_size, each=each) if num_pool else None
+        bounds = aggregate(model, guide, pool, num_samples, batch_size, each=each) if num_pool else None
         if draws is None and bounds is not None and bounds.information is not None:
             convention, draws = "I(x;z_d), at least", bounds.information
         elif draws is None:
@@ -239,27 +240,9 @@ def _error(by_image: Tensor) -> Tensor:
     return (by_image.std(0) / math.sqrt(len(by_image))).cpu()
 
 
-def _factors(fn: Any) -> Any:
-    """The distribution of the single dimensions, if they are independent; else None."""
-    while isinstance(fn, torch.distributions.Independent):
-        fn = fn.base_dist
-    return fn if fn.event_dim == 0 else None
-
-
-def _latents(trace: poutine.Trace) -> dict[str, Any]:
-    return {n: s for n, s in sample_sites(trace) if not s["is_observed"] and not s["infer"].get("is_auxiliary")}
-
-
 def _factorizes(guide: Callee, x: Tensor) -> bool:
-    sites = list(_latents(poutine.trace(guide).get_trace(x)).values())
-    return len(sites) == 1 and _factors(sites[0]["fn"]) is not None and sites[0]["mask"] is None
-
-
-def _rows(values: Tensor, event_dim: int, shape: tuple[int, ...]) -> Tensor:
-    """Values (*inner plates, *shape, *event) as (*shape, D)."""
-    inner = values.dim() - event_dim - len(shape)
-    values = values.movedim(tuple(range(inner)), tuple(range(-inner, 0))) if inner else values
-    return values.reshape(*shape, -1).double()
+    sites = list(latents_of(poutine.trace(guide).get_trace(x)).values())
+    return len(sites) == 1 and factors(sites[0]["fn"]) is not None and sites[0]["mask"] is None
 
 
 @dataclass(frozen=True)
@@ -280,8 +263,8 @@ class _Batch:
         for _ in range(num_samples):
             model_trace, guide_trace = traces(model, guide, x)
             scores.append(score_traces(model_trace, guide_trace, shape=shape))
-            latents = _latents(guide_trace)
-            values.append(torch.cat([_rows(s["value"], s["fn"].event_dim, shape) for s in latents.values()], -1))
+            latents = latents_of(guide_trace)
+            values.append(torch.cat([rows(s["value"], s["fn"].event_dim, shape) for s in latents.values()], -1))
             parts.append([_site_information(model_trace.nodes[n], s, shape, len(latents)) for n, s in latents.items()])
         whole = [
             torch.cat(known, -1) for draw in parts if len(known := [p for p in draw if p is not None]) == len(draw)
@@ -298,13 +281,13 @@ class _Batch:
             dimensions=tuple(
                 f"{name}[{d}]"
                 for name, s in latents.items()
-                for d in range(_rows(s["value"], s["fn"].event_dim, shape).shape[-1])
+                for d in range(rows(s["value"], s["fn"].event_dim, shape).shape[-1])
             ),
         )
 
 
 def _site_information(prior: Any, site: Any, shape: tuple[int, ...], num_sites: int) -> Tensor | None:
-    q, p = _factors(site["fn"]), _factors(prior["fn"])
+    q, p = factors(site["fn"]), factors(prior["fn"])
     if q is None or p is None or site["mask"] is not None or prior["mask"] is not None:
         return None
     try:
@@ -313,7 +296,7 @@ def _site_information(prior: Any, site: Any, shape: tuple[int, ...], num_sites: 
         nats = torch.distributions.kl_divergence(q, p)
     except NotImplementedError:
         nats = q.log_prob(site["value"]) - p.log_prob(site["value"])
-    return _rows(nats.expand_as(site["value"]), site["fn"].event_dim, shape)
+    return rows(nats.expand_as(site["value"]), site["fn"].event_dim, shape)
 
 
 def _exact_mean(site: Any) -> Tensor | None:
@@ -322,132 +305,7 @@ def _exact_mean(site: Any) -> Tensor | None:
     except (NotImplementedError, AttributeError):
         return None
     images = site["value"].shape[-1 - site["fn"].event_dim]
-    return _rows(mean, site["fn"].event_dim, (images,)) if mean.isfinite().all() else None
-
-
-# The aggregate posterior
-
-
-@dataclass(frozen=True)
-class _Bounds:
-    lower: Tensor  # (K, N), draws of log q(z|x) - log q(z), q(z) over the whole pool
-    upper: Tensor  # (K, N), the same, q(z) over the other images of the pool
-    rate: Tensor  # (K, N)
-    information: Tensor | None  # (N, D), of each dimension
-
-
-def _aggregate(model: Callee, guide: Callee, x: Tensor, num_samples: int, batch_size: int, *, each: bool) -> _Bounds:
-    """Score the draws of every image of the pool under all images of the pool.
-
-    The spread of the draws over images is an honest error although they share the pool: to first order an image x_m
-    moves the mean of log q(z) by E[q(z|x_m) / q(z)] under q(z), which is 1 for each image.
-    """
-    foreign = _scoring(guide, x, each=each)
-    width = LARGEST // (_draw(guide, x[:1])[1] if each else 1)
-    lower, upper, rates, by_dimension = [], [], [], []
-    for _ in range(num_samples):
-        for start in range(0, len(x), batch_size):
-            batch = x[start : start + batch_size]
-            model_trace, guide_trace = traces(model, guide, batch)
-            rates.append(score_traces(model_trace, guide_trace, shape=(len(batch),)).rate.double())
-            own, others = [], []
-            step = max(1, width // min(len(x), batch_size))
-            for z in range(0, len(batch), step):
-                rows = torch.arange(z, min(z + step, len(batch)), device=x.device)
-                values = {n: _take(s, rows) for n, s in _latents(guide_trace).items()}
-                mine, rest = _others(foreign, values, x, rows + start, batch_size)
-                own.append(mine)
-                others.append(rest)
-            mine, rest = torch.cat(own), torch.cat(others)  # (B, 1 + D): all dimensions together, then each
-            gain = mine - torch.logaddexp(mine, rest) + math.log(len(x))
-            lower.append(gain[:, 0])
-            upper.append((mine - rest)[:, 0] + math.log(len(x) - 1))
-            by_dimension.append(gain[:, 1:])
-    stacked = [torch.cat(part).view(num_samples, len(x), *part[0].shape[1:]) for part in (lower, upper, rates)]
-    information = torch.cat(by_dimension).view(num_samples, len(x), -1).mean(0) if each else None
-    return _Bounds(stacked[0], stacked[1], stacked[2], information)
-
-
-Values = dict[str, tuple[Tensor, int]]  # of the sites, each with its number of event dimensions
-
-
-def _take(site: Any, rows: Tensor) -> tuple[Tensor, int]:
-    event_dim = site["fn"].event_dim
-    return site["value"].index_select(-1 - event_dim, rows), event_dim
-
-
-def _others(foreign: Any, values: Values, x: Tensor, images: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
-    """log q(z|its own x), and the log of the sum of q(z|x_m) over all other m, each (Z, 1 + D)."""
-    own, sums = None, []
-    for start in range(0, len(x), batch_size):
-        scores = foreign(values, x[start : start + batch_size])  # (Z, M, 1 + D)
-        inside = images[:, None] == torch.arange(start, start + scores.shape[1], device=x.device)  # (Z, M)
-        mine = scores.masked_fill(~inside[..., None], -math.inf).amax(1)
-        own = mine if own is None else torch.maximum(own, mine)
-        sums.append(scores.masked_fill(inside[..., None], -math.inf).logsumexp(1))
-    assert own is not None
-    return own, torch.stack(sums).logsumexp(0)
-
-
-def _draw(guide: Callee, x: Tensor) -> tuple[Values, int]:
-    latents = _latents(poutine.trace(guide).get_trace(x))
-    values = {n: _take(s, torch.arange(len(x), device=x.device)) for n, s in latents.items()}
-    return values, sum(_rows(v, e, (len(x),)).shape[-1] for v, e in values.values())
-
-
-def _scoring(guide: Callee, x: Tensor, *, each: bool) -> Callable[[Values, Tensor], Tensor]:
-    """How to get log q(z|x) for all z and x, (Z, M, 1) or (Z, M, 1 + D): z in a plate, or images repeated."""
-
-    def terms(trace: poutine.Trace, shape: tuple[int, ...]) -> Tensor:
-        total: Any = sum(site_log_prob(name, site, shape).double() for name, site in sample_sites(trace))
-        if not each:
-            return total[..., None]
-        ((_, site),) = sample_sites(trace)
-        single = _factors(site["fn"]).log_prob(site["value"])
-        return torch.cat([total[..., None], _rows(single, site["fn"].event_dim, shape)], -1)
-
-    def plated(values: Values, images: Tensor) -> Tensor:
-        count = len(next(iter(values.values()))[0])
-        data = {n: v.unsqueeze(1).expand(count, len(images), *v.shape[1:]) for n, (v, _) in values.items()}
-        fixed = in_particle_plate(poutine.condition(guide, data=data), count)
-        return terms(poutine.trace(fixed).get_trace(images), (count, len(images)))
-
-    def repeated(values: Values, images: Tensor) -> Tensor:
-        count = next(v.shape[-1 - e] for v, e in values.values())
-        data = {n: v.repeat_interleave(len(images), -1 - e) for n, (v, e) in values.items()}
-        rows = images.repeat(count, *[1] * (images.dim() - 1))
-        return terms(poutine.trace(poutine.condition(guide, data=data)).get_trace(rows), (len(rows),)).unflatten(
-            0, (count, len(images))
-        )
-
-    values, _ = _draw(guide, x[:2])
-    slow = repeated(values, x[:3])
-    try:
-        fast = plated(values, x[:3])
-        return plated if torch.allclose(fast, slow, rtol=1e-4, atol=1e-3) else repeated
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        return repeated
-
-
-def _check_scorable(guide: Callee, x: Tensor) -> None:
-    cure = "Give num_pool=0 for all the rest, without mutual information."
-    trace = poutine.trace(guide).get_trace(x)
-    for name, site in sample_sites(trace):
-        fn = _factors(site["fn"]) or site["fn"]
-        if isinstance(fn, dist.Delta):
-            raise ValueError(f"Expected a guide with a density; got a point mass at site {name!r}. {cure}")
-        if site["infer"].get("is_auxiliary"):
-            raise ValueError(f"Expected a guide whose q(z|x) is known; got the auxiliary site {name!r}. {cure}")
-    values, _ = _draw(guide, x)
-    data = {n: v.flip(-1 - e) for n, (v, e) in values.items()}
-    try:
-        swapped = poutine.trace(poutine.condition(guide, data=data)).get_trace(x)
-        swapped.compute_log_prob()
-    except (NotImplementedError, KeyError) as error:
-        raise ValueError(
-            f"Expected a guide that can score the z of another image; its flow has no inverse ({error}). Take a flow "
-            f"with an inverse. {cure}"
-        ) from error
+    return rows(mean, site["fn"].event_dim, (images,)) if mean.isfinite().all() else None
 
 
 # Inactive dimensions
@@ -496,7 +354,7 @@ class _PriorWhereInactive(Messenger):
         if self.seen:
             raise ValueError(f"Expected a single latent site; got {self.seen!r} and {msg['name']!r}. Keep the guide.")
         self.seen = msg["name"]
-        q, p = _factors(msg["fn"]), _factors(self.prior)
+        q, p = factors(msg["fn"]), factors(self.prior)
         if q is None or p is None:
             which = "guide" if q is None else "prior"
             raise ValueError(

@@ -66,7 +66,7 @@ def readable(message: str, known: Sequence[str]) -> str:
     text = " ".join(message.split())
     if unknown := re.fullmatch(r"unrecognized arguments: (.*)", text):
         option = unknown[1].split()[0]
-        near = did_you_mean(option.replace("-", "_"), [name.replace("-", "_") for name in known]).replace("_", "-")
+        near = did_you_mean(option, known)
         return f"unknown option {unknown[1]}.{near}".replace(".name", "").removesuffix(".") + ("" if near else ".")
     if missing := re.fullmatch(r"the following arguments are required: (.*)", text):
         names = (name.removeprefix("train.").removeprefix("compare.") for name in missing[1].split(", "))

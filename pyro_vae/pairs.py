@@ -14,15 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.distributions import Delta, ImproperUniform
 from pyro.nn import PyroModule, pyro_method
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor, nn
-from torch.distributions import biject_to
-from torch.distributions.constraints import MixtureSameFamilyConstraint, one_hot
 
 Callee = Callable[[Tensor], Any]
 
@@ -259,99 +255,6 @@ def sample_sites(trace: poutine.Trace) -> Iterator[tuple[str, Any]]:
             yield name, site
 
 
-def check_support(model_trace: poutine.Trace) -> None:
-    """Raise a ValueError unless the observed values lie in the support of their distributions.
-
-    Pyro checks it too, and prints the tensor; this says it in a sentence, before the first step.
-    """
-    for name, site in sample_sites(model_trace):
-        if site["is_observed"]:
-            support = site["fn"].support
-            inside = support.check(site["value"])
-            while hasattr(support, "base_constraint"):  # of one value, not of the whole event
-                support = support.base_constraint
-            if not inside.all():
-                # An event's support tells which events are wrong, not which of their values: show one between 0 and 1.
-                values = site["value"][~inside].flatten()
-                shown = values[(values != 0) & (values != 1)][:1].tolist() or values[:1].tolist()
-                raise ValueError(
-                    f"Expected data in the support of site {name!r}, {support}; got values such as "
-                    f"{shown[0]:.4g}. Grey pixels under a Bernoulli give a bound on no likelihood: binarize them "
-                    f"(binarization='dynamic', --binarization dynamic), or take another likelihood."
-                )
-
-
-def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> bool:
-    """Raise a ValueError unless each latent's guide lives on the support of its prior; tell whether one is discrete.
-
-    A draw in the right place is not enough: a density on the simplex or on the sphere is one per area there, not per
-    volume, so that its ratio to a density over all vectors means nothing.
-    """
-    discrete = False
-    for name, site in sample_sites(model_trace):
-        guided = guide_trace.nodes.get(name)
-        if site["is_observed"] or guided is None or _is_point_mass(guided["fn"]):
-            continue
-        try:
-            prior, guide = _support(site["fn"]), _support(guided["fn"])
-        except NotImplementedError:  # a distribution of the user's own that does not say
-            continue
-        discrete = discrete or bool(prior.is_discrete)
-        alike = _coordinates(prior, site["fn"].event_shape) == _coordinates(guide, guided["fn"].event_shape)
-        if not (alike and prior.check(site["value"]).all()):
-            raise ValueError(
-                f"Expected the guide of site {name!r} on the support of its prior, {prior}; got {guide}. Take an "
-                f"encoder for this prior (simplex: DirichletEncoder, LogisticNormalEncoder; sphere: "
-                f"VonMisesFisherEncoder; one-hot: CategoricalEncoder with as many categories; 0 or 1: "
-                f"BernoulliEncoder, with a temperature in both or in neither; any vector: GaussianEncoder), or another "
-                f"prior."
-            )
-    return discrete
-
-
-def _is_point_mass(fn: Any) -> bool:
-    while hasattr(fn, "base_dist"):
-        fn = fn.base_dist
-    return isinstance(fn, dist.Delta)
-
-
-def _support(fn: Any) -> Any:
-    # torch wraps a mixture's support
-    return fn.support.base_constraint if isinstance(fn.support, MixtureSameFamilyConstraint) else fn.support
-
-
-def _coordinates(support: Any, event_shape: torch.Size) -> Any:
-    """How many free coordinates a support has; its name where they cannot be told."""
-    if support.is_discrete:
-        while hasattr(support, "base_constraint"):
-            support = support.base_constraint
-        return "one-hot" if support is one_hot else "discrete"  # among all binary codes, but not their relaxations
-    try:
-        return biject_to(support).inverse_shape(event_shape).numel()
-    except NotImplementedError:
-        return repr(support)
-
-
-def check_densities(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
-    """Raise a ValueError where importance weights do not exist: a flat prior, or a guide that is a point."""
-    for name, site in sample_sites(model_trace):
-        if isinstance(site["fn"], ImproperUniform):
-            raise ValueError(
-                f"Expected a prior that integrates to 1; got a flat one at site {name!r}: this model, an autoencoder, "
-                f"has no log p(x). Look at its reconstructions, or train it with a prior and a Gaussian guide."
-            )
-    guided = dict(sample_sites(guide_trace))
-    if any(site["infer"].get("is_auxiliary") for site in guided.values()):
-        return  # the noise is there, and Delta sites carry its density
-    for name, site in guided.items():
-        if isinstance(site["fn"], Delta) and not isinstance(model_trace.nodes[name]["fn"], Delta):
-            raise ValueError(
-                f"Expected a guide with a density; got a point at site {name!r}, from which log p(x) cannot be "
-                f"estimated. Train with a guide that has noise, such as GaussianEncoder, or use "
-                f"annealed_log_marginal with start='prior', which needs no guide."
-            )
-
-
 def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
     """Unscaled, masked log-probability of one site for each image, of the given shape (B,) or (K, B)."""
     frames = site["cond_indep_stack"]
@@ -366,43 +269,3 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
     if log_prob.dim() > len(shape):  # inner plates of the model, left of the images
         log_prob = log_prob.sum(tuple(range(log_prob.dim() - len(shape))))
     return log_prob.expand(shape)
-
-
-def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
-    """Raise a ValueError unless the guide has a density and the support of the prior, at each latent site.
-
-    A guide that cannot reach where the prior has mass would make log p(x) too low, one that leaves the prior's support
-    wastes draws; a point mass has no density to weight by.
-    """
-    with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
-        model_trace, guide_trace = traces(model, guide, x)
-        check_densities(model_trace, guide_trace)
-        prior_trace = poutine.trace(model).get_trace(x)
-        at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(x)
-    for name, site in sample_sites(model_trace):
-        if site["is_observed"]:
-            continue
-        guided, prior = at_prior.nodes[name]["fn"], site["fn"]
-        draws = guide_trace.nodes[name]["value"], prior_trace.nodes[name]["value"]
-        if not (prior.support.check(draws[0]).all() and guided.support.check(draws[1]).all()):
-            raise ValueError(
-                f"Expected the guide of site {name!r} on the support of its prior, {_name(prior.support)}; draws of "
-                f"the one lie outside the support of the other, {_name(guided.support)}. Give the guide a "
-                f"distribution on the prior's support, or use annealed_log_marginal with start='prior', which needs "
-                f"no guide."
-            )
-
-
-def _name(support: Any) -> str:
-    return text if len(text := str(support)) < 60 else type(support).__name__.strip("_")
-
-
-@contextmanager
-def unvalidated() -> Iterator[None]:
-    """Distributions let every value and parameter pass; as before afterwards, Pyro's switches and torch's own."""
-    validated = torch.distributions.Distribution._validate_args
-    try:
-        with pyro.validation_enabled(False):
-            yield
-    finally:
-        torch.distributions.Distribution.set_default_validate_args(validated)

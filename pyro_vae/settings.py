@@ -80,20 +80,12 @@ def find_class(part: str, name: str) -> type:
     if "." not in name:
         raise ValueError(
             f"Expected --{part} to be one of {', '.join(names)}, or the import path of a class; got {name!r}."
-            f"{_nearest(name, names)}"
+            f"{did_you_mean(name, names)}"
         )
     found = import_object(name)
     if not inspect.isclass(found):
         raise ValueError(f"Expected --{part} to be the import path of a class; {name} is {found!r}.")
     return found
-
-
-def _nearest(name: str, names: list[str]) -> str:
-    folded = {known.lower(): known for known in names}
-    hint = did_you_mean(name, folded)
-    for low, known in folded.items():
-        hint = hint.replace(low, known)
-    return hint
 
 
 def import_object(path: str) -> Any:

@@ -18,6 +18,7 @@ from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from .checks import check_latents, check_support
 from .compiled import where_it_pays
 from .data import Data
 from .objectives import KLWarmup, check_kl_weight, scale_latents
@@ -25,8 +26,6 @@ from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, adam
 from .pairs import (
     Callee,
     announcing,
-    check_latents,
-    check_support,
     evaluating,
     get_state,
     is_bound,

@@ -20,6 +20,8 @@ from pyro_vae import (
     AutoregressiveFlow,
     AutoregressivePrior,
     Bernoulli,
+    BernoulliEncoder,
+    BernoulliPrior,
     Beta,
     Binomial,
     Categorical,
@@ -31,6 +33,7 @@ from pyro_vae import (
     CouplingFlow,
     DiagonalNormal,
     DirichletEncoder,
+    DirichletPrior,
     DiscretizedGaussian,
     DiscretizedLogistic,
     DiscretizedLogisticMixture,
@@ -43,6 +46,7 @@ from pyro_vae import (
     HouseholderFlow,
     Laplace,
     LaplacePrior,
+    LogisticNormalEncoder,
     LogisticNormalPrior,
     LowRankEncoder,
     LowRankGaussian,
@@ -59,6 +63,7 @@ from pyro_vae import (
     StudentTEncoder,
     StudentTPrior,
     SylvesterFlow,
+    UniformSphere,
     VampPrior,
     VonMises,
     VonMisesFisherEncoder,
@@ -147,6 +152,33 @@ ENCODERS: dict[str, Callable[[Any, int], nn.Module]] = {
     "PlanarFlow": functools.partial(PlanarFlow, network=small_mlp, num_transforms=2),
     "SylvesterFlow": functools.partial(SylvesterFlow, network=small_mlp, num_transforms=2),
     "IAF": functools.partial(IAF, network=small_mlp, hidden=(8,)),
+}
+
+# Latents that are no vectors: codes, proportions, directions
+
+# name: (dim) -> prior, and the dim it is tried with
+LATENT_PRIORS: dict[str, tuple[Callable[[int], nn.Module], int]] = {
+    "CategoricalPrior": (functools.partial(CategoricalPrior, num_categories=3), 6),
+    "CategoricalPrior, learned": (functools.partial(CategoricalPrior, num_categories=2, learned=True), 6),
+    "BernoulliPrior": (BernoulliPrior, 6),
+    "BernoulliPrior, learned": (functools.partial(BernoulliPrior, learned=True), 6),
+    "DirichletPrior": (DirichletPrior, 4),
+    "DirichletPrior, learned": (functools.partial(DirichletPrior, concentration=0.7, learned=True), 4),
+    "LogisticNormalPrior": (LogisticNormalPrior, 4),
+    "UniformSphere": (UniformSphere, 5),
+    "UniformSphere, circle": (UniformSphere, 2),
+    "VonMisesFisherPrior": (VonMisesFisherPrior, 5),
+    "VonMisesFisherPrior, circle": (VonMisesFisherPrior, 2),
+}
+
+# name: (event_shape, latent_dim) -> encoder, and the latent_dim it is tried with
+LATENT_ENCODERS: dict[str, tuple[Callable[[Any, int], nn.Module], int]] = {
+    "CategoricalEncoder": (functools.partial(CategoricalEncoder, num_categories=3, network=small_mlp), 6),
+    "BernoulliEncoder": (functools.partial(BernoulliEncoder, network=small_mlp), 6),
+    "DirichletEncoder": (functools.partial(DirichletEncoder, network=small_mlp), 4),
+    "LogisticNormalEncoder": (functools.partial(LogisticNormalEncoder, network=small_mlp), 4),
+    "VonMisesFisherEncoder": (functools.partial(VonMisesFisherEncoder, network=small_mlp), 5),
+    "VonMisesFisherEncoder, circle": (functools.partial(VonMisesFisherEncoder, network=small_mlp), 2),
 }
 
 # name: (in_shape, out_shape) -> network, and the shapes it is tried with

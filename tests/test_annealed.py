@@ -461,13 +461,16 @@ def test_a_discrete_latent_is_an_error(start):
 
 
 @pytest.mark.parametrize(
-    "guided",
-    [lambda x: dist.Normal(x, 1.0), lambda x: dist.Uniform(torch.zeros(len(x)), 0.5)],
+    ("guided", "text"),
+    [
+        (lambda x: dist.Normal(x, 1.0), r"Expected the guide of site 'z' on the support of its prior, .*; got Real"),
+        (lambda x: dist.Uniform(torch.zeros(len(x)), 0.5), r"of site 'z' to reach all of the support .*start='prior'"),
+    ],
     ids=["too wide", "too narrow"],
 )
-def test_a_guide_on_another_support_is_an_error(guided):
+def test_a_guide_on_another_support_is_an_error(guided, text):
     model, guide = gamma_poisson(guided)
-    with pytest.raises(ValueError, match=r"Expected the guide of site 'z' on the support of its prior, .*'prior'"):
+    with pytest.raises(ValueError, match=text):
         annealed_log_marginal(model, guide, torch.zeros(20), **QUICK)
 
 

@@ -128,7 +128,7 @@ def test_a_linear_autoencoder_finds_the_principal_components():
     [
         ({}, "a flat one at site 'z': this model, an autoencoder, has no log p"),
         ({"encoder": GaussianEncoder}, "a flat one at site 'z'"),
-        ({"prior": StandardNormal}, "a guide with a density; got a point at site 'z'"),
+        ({"prior": StandardNormal}, "site 'z' is a point mass"),
     ],
 )
 def test_there_is_no_log_p_of_x(parts, text):

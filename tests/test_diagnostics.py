@@ -137,11 +137,17 @@ def test_any_pair(name):
     json.dumps(result.to_json(), allow_nan=False)
     assert result.to_json() == again.to_json()
     assert result.mutual_information.value <= math.log(24)
-    assert result.mutual_information.value <= result.mutual_information_upper.value
+    above = result.mutual_information_upper  # on average: a draw may fall either way
+    assert result.mutual_information.value <= above.value + 5 * above.monte_carlo_error
     if result.convention.startswith(("KL", "mean")):
         error = 5 * (result.rate.monte_carlo_error + 1e-4)
         assert abs(result.information.sum().item() - result.rate.value) < error
-    gaps = inference_gaps(pair.model, pair.guide, pair.x[:3], torch.zeros(3), num_steps=2, num_samples=4)
+    options = {"num_steps": 2, "num_samples": 4}
+    if name in ("VAE, one-hot", "VAE, sphere", "VAE, simplex"):
+        with pytest.raises(ValueError, match="Expected a guide of reparameterized real draws"):
+            inference_gaps(pair.model, pair.guide, pair.x[:3], torch.zeros(3), **options)
+        return
+    gaps = inference_gaps(pair.model, pair.guide, pair.x[:3], torch.zeros(3), **options)
     assert (gaps.inference - gaps.approximation - gaps.amortization).abs().max() < 1e-6
 
 

@@ -1,6 +1,5 @@
 """Categorical and binary latents: relaxed while training, exact otherwise, against sums over all states."""
 
-import functools
 import math
 
 import pyro
@@ -10,7 +9,6 @@ import scipy.integrate
 import torch
 from examples import patterns, small_mlp, stirred
 from goodness_of_fit import assert_counts_fit, assert_sampler_fits_density, assert_within_standard_errors
-from latent_contracts import assert_is_a_prior, assert_is_an_encoder
 from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO, TraceEnum_ELBO, config_enumerate
 from torch.distributions import SigmoidTransform, TransformedDistribution
@@ -31,30 +29,6 @@ from pyro_vae import (
 from pyro_vae.distributions import AdditiveLogRatio, OneHot, RelaxedBernoulli, RelaxedOneHot
 from pyro_vae.optimizer import adam
 from pyro_vae.pairs import evaluating, score, seeded
-
-PRIORS = {
-    "CategoricalPrior": functools.partial(CategoricalPrior, num_categories=3),
-    "CategoricalPrior, learned": functools.partial(CategoricalPrior, num_categories=2, learned=True),
-    "BernoulliPrior": BernoulliPrior,
-    "BernoulliPrior, learned": functools.partial(BernoulliPrior, learned=True),
-}
-ENCODERS = {
-    "CategoricalEncoder": functools.partial(CategoricalEncoder, num_categories=3, network=small_mlp),
-    "BernoulliEncoder": functools.partial(BernoulliEncoder, network=small_mlp),
-}
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", PRIORS)
-def test_priors_keep_the_contract(name, training):
-    assert_is_a_prior(PRIORS[name], 6, training=training)
-
-
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("name", ENCODERS)
-def test_encoders_keep_the_contract(name, training):
-    assert_is_an_encoder(ENCODERS[name], 6, training=training)
-
 
 # Distributions
 
@@ -197,6 +171,7 @@ def test_estimates_are_those_of_the_discrete_model(name):
     result = log_marginal(module.model, module.guide, x, num_samples=5000, chunk_size=7000)
     log_p, elbo = by_sums(module.eval(), x, latent_dim)
     assert ((result.log_prob - log_p).abs() < 5 * result.standard_error).all()
+    assert not result.unreliable.any()  # few different weights are no heavy tail
     rows = x[:1].expand(20_000, 3, 4)
     with torch.no_grad():
         assert_within_standard_errors(score(module.model, module.guide, rows).log_weight, elbo[0].item())

@@ -141,12 +141,13 @@ def pair(request):
     return LinearPair(stirred(ENCODERS[request.param](12, 2), scale=0.1))
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 def test_estimates_of_log_p_are_right(pair):
     x = pair.bias.detach() + torch.randn(3, 12)
     weighted = log_marginal(pair.model, pair.guide, x, num_samples=4000)
     short = {"num_chains": 100, "num_temperatures": 6, "num_leapfrog": 1, "num_warmup_chains": 1}
     annealed = annealed_log_marginal(pair.model, pair.guide, x, **short)
-    for result in (weighted, annealed.estimate):
+    for result in (weighted, annealed):
         assert result.ess.min() > 10
         assert ((result.log_prob - pair.log_prob(x)).abs() < 5 * result.standard_error + 1e-5).all()
 

@@ -1,12 +1,16 @@
 """The contract of a network, over every network of `examples.NETWORKS`."""
 
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from contracts import assert_gradients_reach_everything, assert_survives_a_file
 from examples import NETWORKS, stirred
+from pyro.infer import Trace_ELBO
 from torch import nn
 
 from pyro_vae import MLP, ConvDecoder, ConvEncoder, GatedMLP, ResNetDecoder, ResNetEncoder
+from pyro_vae.compiled import CompiledELBO
 from pyro_vae.networks import as_shape, count_parameters
 from pyro_vae.networks.network import halvings, image_shape
 
@@ -204,3 +208,26 @@ def test_shapes():
     assert as_shape([1, 2]) == (1, 2)
     assert image_shape((2, 3, 8, 6), "in_shape") == (6, 8, 6)
     assert repr(MLP(3, 2, hidden=())).startswith("MLP(")
+
+
+def test_recorded_steps_are_the_plain_ones(example):
+    network, in_shape, out_shape = example
+    recorded, found = CompiledELBO(Trace_ELBO(), backend="eager"), []
+
+    def model(x):
+        pyro.module("network", network)
+        with pyro.plate("data", len(x), dim=-1):
+            px = dist.Normal(network(x), 1.0).to_event(len(out_shape))
+            pyro.sample("y", px, obs=x.new_zeros(len(x), *out_shape))
+
+    def guide(x):
+        """No latents."""
+
+    with pyro.get_param_store().scope():
+        for elbo in (Trace_ELBO(), recorded, recorded, recorded):
+            network.zero_grad()
+            loss = torch.tensor(float(elbo.loss_and_grads(model, guide, torch.ones(3, *in_shape))))
+            found.append([loss, *(parameter.grad.clone() for parameter in network.parameters())])
+    assert recorded.num_graphs == 1
+    for one in found[1:]:
+        torch.testing.assert_close(one, found[0])

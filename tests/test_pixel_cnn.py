@@ -170,6 +170,7 @@ def vae():
     return VAE(StandardNormal(2), encoder, small_mlp(2, px.feature_shape), px)
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")  # 50 samples are few
 def test_a_vae_with_it_trains_and_is_evaluated():
     x, own = patterns(48, (1, 3, 4)), vae()
     few = x[:9]

@@ -115,6 +115,7 @@ def test_compiled_steps_of_a_vae_equal_the_plain_ones(name):
     assert elbo.num_graphs == 1
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")  # untrained
 @pytest.mark.parametrize("name", ["ExemplarPrior", "LARS"])
 def test_estimates_of_priors_that_differ_in_training_repeat(name):
     """They leave training's averages and stored codes alone, and do not depend on chunks."""
@@ -123,8 +124,7 @@ def test_estimates_of_priors_that_differ_in_training_repeat(name):
     one, other = (
         log_marginal(pair.model, pair.guide, pair.x, num_samples=200, chunk_size=size) for size in (200 * 24, 300)
     )
-    assert (one.log_prob - other.log_prob).abs().max() < 10 * one.standard_error.max()
-    assert one.log_prob.isfinite().all()
+    torch.testing.assert_close(one.log_prob, other.log_prob, rtol=1e-5, atol=1e-5)
     for key, value in pair.model.__self__.named_buffers():
         assert torch.equal(value, before[key]), key
 
@@ -171,7 +171,8 @@ def test_settings_build_it_by_name(name):
     images = torch.rand(20, 1, 4, 4)
     vae = settings.build(parts, event_shape=(1, 4, 4), latent_dim=3, mean=images.mean(0), pseudo_inputs=images, seed=0)
     assert repr(vae.prior).startswith(name)
-    assert vae.prior().log_prob(torch.zeros(3)).isfinite()
+    prior = vae.prior()
+    assert prior.log_prob(prior.sample()).isfinite()
 
 
 # Limits, and the slow obvious way

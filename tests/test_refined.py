@@ -54,6 +54,7 @@ def test_reaches_the_best_diagonal_gaussian(linear):
     assert (found.stddev / best).log().abs().max() < 0.1
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 @pytest.mark.parametrize("encoder", [GaussianEncoder, FullRankEncoder, LowRankEncoder])
 def test_raises_the_elbo_and_the_effective_sample_size(encoder):
     px = Bernoulli((3, 4))
@@ -70,6 +71,7 @@ def test_raises_the_elbo_and_the_effective_sample_size(encoder):
     assert after.mean_monte_carlo_error < before.mean_monte_carlo_error
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 def test_estimates_of_log_p_stay_right(linear):
     module, x = linear
     guide = refined(module.model, module.mediocre_guide, num_steps=3)

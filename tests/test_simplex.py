@@ -6,9 +6,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from examples import patterns, small_mlp, stirred
+from examples import LATENT_ENCODERS, LATENT_PRIORS, patterns, small_mlp, stirred
 from goodness_of_fit import assert_sampler_fits_density, assert_within_standard_errors
-from latent_contracts import assert_is_a_prior, assert_is_an_encoder
 from torch.distributions import TransformedDistribution, kl_divergence
 
 from pyro_vae import (
@@ -18,9 +17,9 @@ from pyro_vae import (
     BernoulliPrior,
     CategoricalEncoder,
     CategoricalPrior,
+    CouplingFlow,
     DirichletEncoder,
     DirichletPrior,
-    CouplingFlow,
     GaussianEncoder,
     GaussianMixture,
     LogisticNormalEncoder,
@@ -36,29 +35,9 @@ from pyro_vae import (
     fit,
     log_marginal,
 )
+from pyro_vae.checks import check_latents
 from pyro_vae.distributions import AdditiveLogRatio
-from pyro_vae.pairs import check_latents, evaluating, traces
-
-PRIORS = {
-    "DirichletPrior": DirichletPrior,
-    "DirichletPrior, learned": functools.partial(DirichletPrior, concentration=0.7, learned=True),
-    "LogisticNormalPrior": LogisticNormalPrior,
-}
-ENCODERS = {
-    "DirichletEncoder": functools.partial(DirichletEncoder, network=small_mlp),
-    "LogisticNormalEncoder": functools.partial(LogisticNormalEncoder, network=small_mlp),
-}
-
-
-@pytest.mark.parametrize("name", PRIORS)
-def test_priors_keep_the_contract(name):
-    assert_is_a_prior(PRIORS[name], 4)
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_encoders_keep_the_contract(name):
-    assert_is_an_encoder(ENCODERS[name], 4)
-
+from pyro_vae.pairs import evaluating, traces
 
 # Distributions
 
@@ -86,16 +65,16 @@ def test_two_parts_are_a_gaussian_through_a_sigmoid():
     torch.testing.assert_close(prior().log_prob(torch.stack([z, 1 - z], -1)), twin.log_prob(z))
 
 
-@pytest.mark.parametrize("name", PRIORS)
+@pytest.mark.parametrize("name", ["DirichletPrior", "DirichletPrior, learned", "LogisticNormalPrior"])
 def test_draws_fit_their_density(name):
     """In log ratios, where the density ends nowhere."""
-    pz = stirred(PRIORS[name](3), scale=0.5)().expand([])
+    pz = stirred(LATENT_PRIORS[name][0](3), scale=0.5)().expand([])
     assert_sampler_fits_density(TransformedDistribution(pz, [AdditiveLogRatio().inv]))
 
 
-@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("name", ["DirichletEncoder", "LogisticNormalEncoder"])
 def test_draws_of_encoders_fit_their_density(name):
-    qz = stirred(ENCODERS[name](3, 3), scale=0.5)(torch.randn(3))
+    qz = stirred(LATENT_ENCODERS[name][0](3, 3), scale=0.5)(torch.randn(3))
     assert_sampler_fits_density(TransformedDistribution(qz, [AdditiveLogRatio().inv]))
 
 
@@ -153,6 +132,7 @@ def test_any_prior_goes_with_any_encoder(prior, encoder):
     assert log_marginal(module.model, module.guide, x[:4], num_samples=50, chunk_size=60).log_prob.isfinite().all()
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 @pytest.mark.parametrize(
     ("prior", "encoder", "start"),
     [(DirichletPrior, LogisticNormalEncoder, "guide"), (LogisticNormalPrior, DirichletEncoder, "prior")],
@@ -225,7 +205,7 @@ def test_point_masses_and_narrower_guides_are_left_alone():
     def guide(x):
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", dist.Delta(torch.tensor([0.2, 0.3, 0.5]), event_dim=1))
-            pyro.sample("w", dist.LogNormal(0.0, 1.0))
+            pyro.sample("w", dist.Uniform(x - 1, x + 1))  # bounds of their own for each image
 
     check_latents(*traces(model, guide, torch.zeros(3)))
 

@@ -10,7 +10,6 @@ import scipy.special
 import torch
 from examples import patterns, small_mlp, stirred
 from goodness_of_fit import assert_counts_fit, assert_within_standard_errors
-from latent_contracts import assert_is_a_prior, assert_is_an_encoder
 from pyro import poutine
 from pyro.infer import TraceMeanField_ELBO
 from torch.distributions import kl_divergence
@@ -31,17 +30,6 @@ from pyro_vae import (
 from pyro_vae.distributions import VonMisesFisher, bessel_ratio, log_bessel
 
 encoder = functools.partial(VonMisesFisherEncoder, network=small_mlp)
-
-
-@pytest.mark.parametrize("dim", [2, 5])
-@pytest.mark.parametrize("prior", [UniformSphere, VonMisesFisherPrior])
-def test_priors_keep_the_contract(prior, dim):
-    assert_is_a_prior(prior, dim)
-
-
-@pytest.mark.parametrize("dim", [2, 5])
-def test_the_encoder_keeps_the_contract(dim):
-    assert_is_an_encoder(encoder, dim)
 
 
 # Bessel functions
@@ -209,17 +197,19 @@ def vae(prior, dim=3):
     return VAE(pz, qz, small_mlp(dim, px.feature_shape), px)
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 @pytest.mark.parametrize("prior", [UniformSphere, VonMisesFisherPrior, VampPrior])
 def test_any_prior_on_the_sphere_is_trained_and_evaluated(prior):
     module, x = vae(prior), patterns(40, (3, 4))
     options = {"epochs": 6, "batch_size": 20, "optimizer": adam(0.01), "progress": False}
     result = fit(module.model, module.guide, x, validation=x, **options)
     assert result.history[-1]["loss"] < result.history[0]["loss"]
-    few, many = (log_marginal(module.model, module.guide, x[:4], num_samples=n, chunk_size=900) for n in (2000, 20_000))
+    few, many = (log_marginal(module.model, module.guide, x[:4], num_samples=n, chunk_size=2000) for n in (750, 2000))
     error = torch.hypot(few.standard_error, many.standard_error)
     assert ((few.log_prob - many.log_prob).abs() < 5 * error).all()
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 def test_log_p_is_the_integral_over_the_circle():
     module, x = stirred(vae(VonMisesFisherPrior, dim=2)), patterns(4, (3, 4))
     angle = (torch.arange(2000) + 0.5) * 2 * math.pi / 2000
@@ -227,7 +217,7 @@ def test_log_p_is_the_integral_over_the_circle():
     with torch.no_grad():
         log_joint = module.prior().log_prob(z) + module.likelihood(module.decoder(z)).log_prob(x)
     truth = log_joint.double().logsumexp(0) + math.log(2 * math.pi / 2000)
-    found = log_marginal(module.model, module.guide, x, num_samples=5000)
+    found = log_marginal(module.model, module.guide, x, num_samples=2000)
     assert ((found.log_prob - truth).abs() < 5 * found.standard_error).all()
 
 

@@ -177,14 +177,15 @@ def check_binarization(binarization: str) -> None:
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Offer the known names nearest to a mistyped one, or nothing.
+    """Offer the known name nearest to a mistyped one, or nothing; capitals, "-" and "_" do not count.
 
     Example:
         >>> did_you_mean("Digit", ["digits", "mnist"])
         ' Did you mean digits?'
     """
-    near = difflib.get_close_matches(given.lower().replace("-", "_"), known)
-    return f" Did you mean {' or '.join(near)}?" if near else ""
+    plain = {name.lower().replace("-", "_"): name for name in known}
+    near = difflib.get_close_matches(given.lower().replace("-", "_"), plain, n=1)
+    return f" Did you mean {plain[near[0]]}?" if near else ""
 
 
 def describe_sizes(splits: Splits) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,5 +49,8 @@ class VonMisesFisherEncoder(nn.Module):
     def forward(self, x: Tensor) -> dist.Distribution:
         h = self.network(x)  # (..., B, D + 1)
         direction, raw = h[..., :-1], h[..., -1]
+        # Zero features have no direction; a network without biases yet gives them for a black image. Any will do.
+        pole = functional.pad(torch.ones_like(raw[..., None]), (0, direction.shape[-1] - 1))
+        direction = torch.where(direction.norm(dim=-1, keepdim=True) > 1e-6, direction, pole)
         concentration = direction.shape[-1] * functional.softplus(raw)
         return VonMisesFisher(functional.normalize(direction, dim=-1), concentration)

@@ -12,8 +12,9 @@ from pyro.infer import ELBO
 from torch import Tensor
 from tqdm import tqdm
 
+from ..checks import check_guide, unvalidated
 from ..compiled import where_it_pays
-from ..pairs import Callee, check_guide, evaluating, seeded, traces, unvalidated
+from ..pairs import Callee, evaluating, seeded, traces
 from .importance import OnResult, chosen_images, shared_error, warn_of
 from .keyed import KeyedRandom, image_keys
 from .path import Path, Start, State

@@ -11,7 +11,8 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..pairs import Callee, check_guide, evaluating, sample_sites, score_traces, seeded
+from ..checks import check_guide
+from ..pairs import Callee, evaluating, sample_sites, score_traces, seeded
 from .annealed import Annealing, Chains, Schedule, gather
 from .importance import chosen_images
 from .keyed import KeyedRandom, image_keys

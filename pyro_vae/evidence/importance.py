@@ -15,10 +15,10 @@ from pyro.infer import ELBO
 from torch import Tensor
 from tqdm import tqdm
 
+from ..checks import check_guide
 from ..compiled import where_it_pays
 from ..pairs import (
     Callee,
-    check_guide,
     evaluating,
     in_particle_plate,
     is_bound,

@@ -27,9 +27,9 @@ def pareto_khat(largest: Tensor) -> Tensor:
 
     Returns:
         k-hat (N,), float64. With k < 1/2 the weights have a variance, with k < 1 a mean. 0.7 is the usual limit of
-        trust. nan where M < 5 or a weight is not a number; -inf where all
-        weights of the tail are equal up to rounding; inf where the tail begins
-        at weight zero.
+        trust. nan where M < 5, where a weight is not a number, and where at least a quarter of the tail equals its
+        threshold, so that there is nothing to fit: weights of discrete latents are few different numbers. -inf where
+        all weights of the tail are equal up to rounding; inf where the tail begins at weight zero.
 
     Reference:
         Zhang, Stephens 2009, "A new and efficient estimation method for the generalized Pareto distribution"; Vehtari,
@@ -60,6 +60,7 @@ def pareto_khat(largest: Tensor) -> Tensor:
     best = (b * weight).sum(0) / weight.sum(0)
     khat = torch.log1p(-best * tail).mean(0)
     khat = (count * khat + 10 * 0.5) / (count + 10)
+    khat = torch.where(quartile < EQUAL * torch.minimum(threshold, tail[-1]), math.nan, khat)
     khat = torch.where(tail[-1] < EQUAL, -math.inf, khat)
     khat = torch.where(largest[0].isneginf() & largest[-1].isfinite(), math.inf, khat)
     return torch.where(largest.isnan().any(0) | largest[-1].isinf(), math.nan, khat)

@@ -63,7 +63,13 @@ class Path:
         self.guide = guide if start == "guide" else None
         self.fixed_guide: poutine.Trace | None = None
         if self.guide is None:
-            model_trace, guide_trace = poutine.trace(model).get_trace(self.rows), poutine.Trace()
+            try:
+                model_trace, guide_trace = poutine.trace(model).get_trace(self.rows), poutine.Trace()
+            except NotImplementedError as error:  # a flat prior cannot be drawn from
+                raise ValueError(
+                    f"Expected a prior that can be drawn from; got {error or 'one that cannot'}. Use start='guide'; an "
+                    f"autoencoder's flat prior leaves no log p(x) at all."
+                ) from error
         else:
             model_trace, guide_trace = traces(model, self.guide, self.rows)
             _check_own_density(guide_trace)
@@ -190,7 +196,7 @@ def _coordinates(name: str, prior: Any) -> tuple[Transform, int]:
     except NotImplementedError:
         raise ValueError(
             f"Expected a support with a bijection from unconstrained space; site {name!r} has {prior.support}. "
-            f"Register one with torch.distributions.biject_to, or use log_marginal."
+            f"Use log_marginal."
         ) from None
     event_dim = prior.event_dim - transform.codomain.event_dim + transform.domain.event_dim
     return transform, -1 - event_dim

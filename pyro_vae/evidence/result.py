@@ -34,7 +34,7 @@ class LogMarginal:
         ess: effective sample size of the weights, from 1 (one sample dominates) to num_samples (exact posterior).
         khat: shape of the Pareto distribution fitted to the largest weights. Above 0.7 the error is not to be trusted
             and the estimate is likely too low; above 1 the weights have no mean that such a sample could find. nan with
-            fewer than 25 samples.
+            fewer than 25 samples, and where the largest weights repeat, as they do with few discrete states.
         num_samples: samples (weights) drawn for each image.
         bound: "lower" or "upper", the side of log p(x) on which the mean of log_prob lies.
         log_levels: bounds from the same weights with fewer samples: by K = 1, 10, 100, ... up to the number drawn, the

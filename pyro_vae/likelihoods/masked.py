@@ -50,20 +50,20 @@ def observed(distribution: Any, mask: Tensor) -> Any:
 class Missing(constraints.Constraint):
     """A support in which values may be missing, which nan says."""
 
-    def __init__(self, base: Any, filler: Tensor) -> None:
-        self.base, self.filler = base, filler
+    def __init__(self, base_constraint: Any, filler: Tensor) -> None:
+        self.base_constraint, self.filler = base_constraint, filler
         super().__init__()
 
     @property
     def is_discrete(self) -> bool:  # type: ignore[override]
-        return bool(self.base.is_discrete)
+        return bool(self.base_constraint.is_discrete)
 
     @property
     def event_dim(self) -> int:  # type: ignore[override]
-        return int(self.base.event_dim)
+        return int(self.base_constraint.event_dim)
 
     def check(self, value: Tensor) -> Tensor:
-        return self.base.check(torch.where(value.isnan(), self.filler, value))
+        return self.base_constraint.check(torch.where(value.isnan(), self.filler, value))
 
 
 class ObservedPart(TorchDistribution):

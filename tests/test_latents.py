@@ -1,14 +1,33 @@
-"""What holds of every prior and encoder, whatever its latents are: vectors, codes, directions or proportions."""
+"""What holds of every prior and encoder, whatever its latents are: codes, directions or proportions."""
 
 import copy
 
 import pyro
+import pytest
 import torch
 from contracts import assert_gradients_reach_everything, assert_survives_a_file
-from examples import stirred
+from examples import (
+    ENCODERS,
+    JOINT_LIKELIHOODS,
+    LATENT_ENCODERS,
+    LATENT_PRIORS,
+    LIKELIHOODS,
+    NETWORKS,
+    PRIORS,
+    patterns,
+    small_mlp,
+    stirred,
+)
+from pyro.infer import Trace_ELBO
+
+from pyro_vae import VAE, Bernoulli, settings
+from pyro_vae.compiled import CompiledELBO
+from pyro_vae.pairs import announcing
 
 
-def assert_is_a_prior(make, dim, *, training=True):
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("make", "dim"), LATENT_PRIORS.values(), ids=LATENT_PRIORS)
+def test_a_prior_keeps_the_contract(make, dim, training):
     """Batch () and event (D,), a support for its draws, particles scored one by one, draws of their own in a plate."""
     prior = stirred(make(dim)).train(training)
     pz = prior()
@@ -33,7 +52,9 @@ def assert_is_a_prior(make, dim, *, training=True):
     assert (double.log_prob(z) - pz.log_prob(z.float())).abs().median() < 1e-3
 
 
-def assert_is_an_encoder(make, dim, *, training=True):
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(("make", "dim"), LATENT_ENCODERS.values(), ids=LATENT_ENCODERS)
+def test_an_encoder_keeps_the_contract(make, dim, training):
     """Batch (B,) and event (D,), images encoded one by one, pathwise gradients where draws are continuous."""
     encoder, x = stirred(make((1, 3, 4), dim)).train(training), torch.randn(4, 5, 1, 3, 4)
     qz = encoder(x)
@@ -56,6 +77,8 @@ def assert_is_an_encoder(make, dim, *, training=True):
         assert gradient.isfinite().all()
         assert gradient.abs().sum() > 0
     assert_gradients_reach_everything(encoder, encoder(x[0]).log_prob(z.detach()).sum())
+    fresh = make((1, 3, 4), dim).train(training)(torch.zeros(5, 1, 3, 4))  # features of black images start at zero
+    assert fresh.log_prob(fresh.sample().clone()).isfinite().all()
 
     def log_prob(encoder):
         return encoder(x[0]).log_prob(z.detach())
@@ -65,3 +88,45 @@ def assert_is_an_encoder(make, dim, *, training=True):
 
 def _assert_scores_one_by_one(together, rows):
     torch.testing.assert_close(together, torch.stack([torch.stack(row) for row in rows]), rtol=1e-4, atol=1e-4)
+
+
+TOGETHER = {
+    "CategoricalPrior": "CategoricalEncoder",
+    "BernoulliPrior, learned": "BernoulliEncoder",
+    "DirichletPrior, learned": "LogisticNormalEncoder",
+    "LogisticNormalPrior": "DirichletEncoder",
+    "UniformSphere": "VonMisesFisherEncoder",
+    "VonMisesFisherPrior": "VonMisesFisherEncoder",
+}
+
+
+@pytest.mark.parametrize("name", TOGETHER)
+def test_recorded_steps_are_the_plain_ones(name):
+    (make, dim), px = LATENT_PRIORS[name], Bernoulli((3, 4))
+    encoder = LATENT_ENCODERS[TOGETHER[name]][0]((3, 4), dim)
+    module, x = VAE(make(dim), encoder, small_mlp(dim, px.feature_shape), px), patterns(6, (3, 4))
+    recorded, found = CompiledELBO(Trace_ELBO(), backend="eager"), []
+    announced, learned = announcing(module.model, module.guide), [p for p in module.parameters() if p.requires_grad]
+    with pyro.get_param_store().scope():
+        for elbo in (Trace_ELBO(), recorded, recorded, recorded):
+            module.zero_grad()
+            torch.manual_seed(1)
+            loss = torch.tensor(float(elbo.loss_and_grads(*announced, x)))
+            found.append([loss, *(parameter.grad.clone() for parameter in learned)])
+    assert recorded.num_graphs == 1
+    for one in found[1:]:
+        torch.testing.assert_close(one, found[0], rtol=1e-4, atol=1e-5)
+
+
+LISTS = {
+    "prior": PRIORS | LATENT_PRIORS,
+    "encoder": ENCODERS | LATENT_ENCODERS,
+    "likelihood": LIKELIHOODS | JOINT_LIKELIHOODS | {"PixelCNN": None},  # needs x: test_pixel_cnn.py
+    "network": NETWORKS,
+}
+
+
+@pytest.mark.parametrize("part", LISTS)
+def test_every_part_of_the_library_is_in_the_lists(part):
+    tried = {name.split(",")[0] for name in LISTS[part]}
+    assert set(settings.short_names(part)) <= tried, "Add it to examples.py."

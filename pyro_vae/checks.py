@@ -1,0 +1,162 @@
+"""What must hold of a pair before it is trained or evaluated, said in a sentence where it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import pyro.distributions as dist
+import torch
+from pyro import poutine
+from torch import Tensor
+from torch.distributions import biject_to, constraints
+from torch.distributions.constraints import Constraint, MixtureSameFamilyConstraint
+
+from .pairs import Callee, sample_sites, traces
+
+
+def check_support(model_trace: poutine.Trace) -> None:
+    """Raise a ValueError unless the observed values lie in the support of their distributions.
+
+    Pyro checks it too, and prints the tensor; this says it in a sentence, before the first step.
+    """
+    for name, site in sample_sites(model_trace):
+        if not site["is_observed"] or (support := _support(site["fn"])) is None:
+            continue
+        inside = support.check(site["value"])
+        if not inside.all():
+            support = _of_one_value(support)
+            # An event's support tells which events are wrong, not which of their values: show one between 0 and 1.
+            values = site["value"][~inside].flatten()
+            shown = values[(values != 0) & (values != 1)][:1].tolist() or values[:1].tolist()
+            cure = "Scale, round or shift the data, or take another likelihood."
+            if support is constraints.boolean:
+                cure = (
+                    "Grey pixels under a Bernoulli give a bound on no likelihood: binarize them "
+                    "(binarization='dynamic', --binarization dynamic), or take another likelihood."
+                )
+            raise ValueError(
+                f"Expected data in the support of site {name!r}, {support}; got values such as {shown[0]:.4g}. {cure}"
+            )
+
+
+def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> bool:
+    """Raise a ValueError unless each latent's guide lives on the support of its prior; tell whether one is discrete.
+
+    A draw in the right place is not enough: a density on the simplex or on the sphere is one per area there, not per
+    volume, so that its ratio to a density over all vectors means nothing.
+    """
+    discrete = False
+    for name, site in sample_sites(model_trace):
+        guided = guide_trace.nodes.get(name)
+        if site["is_observed"] or guided is None or is_point_mass(guided["fn"]):
+            continue
+        prior, guide = _support(site["fn"]), _support(guided["fn"])
+        if prior is None or guide is None:
+            continue
+        discrete = discrete or bool(prior.is_discrete)
+        alike = _coordinates(prior, site["fn"].event_shape) == _coordinates(guide, guided["fn"].event_shape)
+        if not (alike and prior.check(site["value"]).all()):
+            raise ValueError(
+                f"Expected the guide of site {name!r} on the support of its prior, {_name(prior)}; got {_name(guide)}. "
+                f"Take an encoder for this prior (simplex: DirichletEncoder, LogisticNormalEncoder; sphere: "
+                f"VonMisesFisherEncoder; one-hot: CategoricalEncoder with as many categories; 0 or 1: "
+                f"BernoulliEncoder, with a temperature in both or in neither; any vector: GaussianEncoder), or another "
+                f"prior."
+            )
+    return discrete
+
+
+def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
+    """Raise a ValueError unless log p(x) can be had by weighting the guide's draws.
+
+    Beyond `check_latents`, a point mass has no density to weight by, and a guide that cannot reach where the prior has
+    mass would make log p(x) too low.
+    """
+    cure = "Give the pair another guide, or use annealed_log_marginal with start='prior', which needs none."
+    with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
+        model_trace, guide_trace = traces(model, guide, x)
+        check_proper(model_trace)
+        prior_trace = poutine.trace(model).get_trace(x)
+        at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(x)
+    latents = [(name, site["fn"]) for name, site in sample_sites(model_trace) if not site["is_observed"]]
+    has_noise = any(
+        site["infer"].get("is_auxiliary") for _, site in sample_sites(guide_trace)
+    )  # which then carries the density
+    for name, prior in latents:
+        if is_point_mass(guide_trace.nodes[name]["fn"]) and not (has_noise or is_point_mass(prior)):
+            raise ValueError(
+                f"Expected a guide that draws each latent from a density; site {name!r} is a point mass, so that there "
+                f"is no log p(x) to be had from it. {cure}"
+            )
+    check_latents(model_trace, guide_trace)
+    for name, prior in latents:
+        guided = _support(at_prior.nodes[name]["fn"])
+        if guided is not None and not guided.check(prior_trace.nodes[name]["value"]).all():
+            raise ValueError(
+                f"Expected the guide of site {name!r} to reach all of the support of its prior, "
+                f"{_name(prior.support)}; draws of the prior lie outside {_name(guided)}. {cure}"
+            )
+
+
+def check_proper(model_trace: poutine.Trace) -> None:
+    """Raise a ValueError where a prior does not integrate to 1."""
+    for name, site in sample_sites(model_trace):
+        if isinstance(site["fn"], dist.ImproperUniform):
+            raise ValueError(
+                f"Expected a prior that integrates to 1; got a flat one at site {name!r}: this model, an autoencoder, "
+                f"has no log p(x). Look at its reconstructions, or train it with a prior and a Gaussian guide."
+            )
+
+
+@contextmanager
+def unvalidated() -> Iterator[None]:
+    """Distributions let every value and parameter pass; as before afterwards, Pyro's switches and torch's own."""
+    validated = torch.distributions.Distribution._validate_args
+    try:
+        with pyro.validation_enabled(False):
+            yield
+    finally:
+        torch.distributions.Distribution.set_default_validate_args(validated)
+
+
+def is_point_mass(fn: Any) -> bool:
+    """Whether a distribution is a Delta, or made of one."""
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return isinstance(fn, dist.Delta)
+
+
+def _support(fn: Any) -> Constraint | None:
+    """The support of a distribution; None for one that does not say, as a user's own may."""
+    try:
+        support = fn.support
+    except NotImplementedError:
+        return None
+    return support.base_constraint if isinstance(support, MixtureSameFamilyConstraint) else support  # torch wraps it
+
+
+def _of_one_value(support: Any) -> Any:
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support
+
+
+def _coordinates(support: Constraint, event_shape: torch.Size) -> Any:
+    """How many free coordinates a support has; its name where they cannot be told."""
+    if support.is_discrete:  # one-hot vectors are among all binary codes, but not their relaxations
+        return "one-hot" if _of_one_value(support) is constraints.one_hot else "discrete"
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    if support.event_dim == 0:  # said apart, for bounds that differ from image to image would count the images too
+        return event_shape.numel()
+    try:
+        return biject_to(support).inverse_shape(event_shape).numel()
+    except NotImplementedError:
+        return repr(support)
+
+
+def _name(support: Any) -> str:
+    return text if len(text := str(support)) < 60 else type(support).__name__.strip("_")
