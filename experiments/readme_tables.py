@@ -166,8 +166,8 @@ def annealed_table() -> str:
     ]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
         f"\n\n{result['num_images']} images; truth by {result['truth']['num_samples']:,} samples, standard error at "
-        f"most {result['truth']['largest_standard_error']:.4f}, {result['truth']['largest_difference_to_grid']:.4f} from a "
-        f"grid at most. {source(result)}"
+        f"most {result['truth']['largest_standard_error']:.4f}; it differs from a grid by at most "
+        f"{result['truth']['largest_difference_to_grid']:.4f} nats. {source(result)}"
     )
 
 
