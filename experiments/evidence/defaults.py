@@ -117,41 +117,36 @@ def curve(rows: list[dict], **wanted: Any) -> tuple[list[float], list[float]]:
 def figure(panels: list[dict]) -> Figure:
     """Error against cost, one panel for each kind of image."""
     drawn = Figure(figsize=(11, 4.8), layout="constrained")
-
+    lines = {  # label: colour, style, rows, which point is labelled and where, in points from it
+        "importance, guide": (INK, "-", {"proposal": "guide"}, 1, (-4, -14), "right"),
+        "widened 1.2": (GREY, "-", {"proposal": "widened 1.2"}, 1, (4, 5), "left"),
+        "widened 1.5": (GREY, ":", {"proposal": "widened 1.5"}, 1, (4, 5), "left"),
+        "defensive 0.1": (GREY, "--", {"proposal": "defensive 0.1"}, -1, (6, -6), "left"),
+        "annealed from guide": (BLUE, "-", {"start": "guide", **DEFAULT}, -1, (4, -14), "right"),
+        "annealed from prior": (ORANGE, "-", {"start": "prior", **DEFAULT}, 0, (4, 5), "left"),
+    }
     for axes, panel in zip(drawn.subplots(1, len(panels), sharex=True, squeeze=False)[0], panels, strict=True):
         rows = panel["rows"]
         for start, colour in (("guide", BLUE), ("prior", ORANGE)):
             axes.plot(*curve(rows, start=start), ".", color=colour, alpha=0.35, markersize=6)
-        lines = {
-            "importance, guide": (INK, "-", {"proposal": "guide"}),
-            "widened 1.2": (GREY, "-", {"proposal": "widened 1.2"}),
-            "widened 1.5": (GREY, ":", {"proposal": "widened 1.5"}),
-            "defensive 0.1": (GREY, "--", {"proposal": "defensive 0.1"}),
-            "annealed from guide": (BLUE, "-", {"start": "guide", **DEFAULT}),
-            "annealed from prior": (ORANGE, "-", {"start": "prior", **DEFAULT}),
-        }
-        for label, (colour, style, wanted) in lines.items():
+        for label, (colour, style, wanted, point, shift, side) in lines.items():
             cost, error = curve(rows, **wanted)
-            axes.plot(cost, error, style, color=colour, linewidth=1.6, label=label)
+            axes.plot(cost, error, style, color=colour, linewidth=1.6)
+            if cost and panel is panels[0]:
+                at = cost[point], error[point]
+                axes.annotate(label, at, shift, textcoords="offset points", color=colour, fontsize=9, ha=side)
         axes.axhline(panel["reference_error"], color=GREY, linewidth=0.8)
-        axes.text(
-            0.01, panel["reference_error"], "error of the reference", color=GREY, fontsize=8, va="bottom",
-            transform=axes.get_yaxis_transform(),
-        )  # fmt: skip
+        axes.annotate("error of the reference", (8, panel["reference_error"] * 1.05), color=GREY, fontsize=8)
         default = curve(rows, start="guide", **DEFAULT, num_temperatures=1000)
         axes.plot(*default, "o", markerfacecolor="white", color=BLUE, markersize=8)
+        if default[0]:
+            shift = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
+            axes.annotate("1,000 temperatures", (default[0][0], default[1][0]), color=BLUE, fontsize=8, **shift)
         axes.set(xscale="log", yscale="log", xlabel="passes through the decoder for each image (a gradient is 3)")
         axes.set_title(panel["images"], color=INK, fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
     drawn.axes[0].set_ylabel("rms error of log p(x), nats")
-    drawn.axes[0].legend(fontsize=8, frameon=False)
-    drawn.text(
-        0.995,
-        -0.02,
-        "dots: other schedules, leapfrog steps, chains; circle: 1,000 temperatures",
-        ha="right",
-        fontsize=8,
-    )
+    drawn.supxlabel("dots: other schedules, leapfrog steps, acceptance, chains", fontsize=8)
     return drawn
 
 
