@@ -118,11 +118,11 @@ def figure(panels: list[dict]) -> Figure:
     """Error against cost, one panel for each kind of image."""
     drawn = Figure(figsize=(11, 4.8), layout="constrained")
     lines = {  # label: colour, style, rows, which point is labelled and where, in points from it
-        "importance, guide": (INK, "-", {"proposal": "guide"}, 1, (-4, -14), "right"),
+        "importance, guide": (INK, "-", {"proposal": "guide"}, 2, (-6, -12), "right"),
         "widened 1.2": (GREY, "-", {"proposal": "widened 1.2"}, 1, (4, 5), "left"),
         "widened 1.5": (GREY, ":", {"proposal": "widened 1.5"}, 1, (4, 5), "left"),
         "defensive 0.1": (GREY, "--", {"proposal": "defensive 0.1"}, -1, (6, -6), "left"),
-        "annealed from guide": (BLUE, "-", {"start": "guide", **DEFAULT}, -1, (4, -14), "right"),
+        "annealed from guide": (BLUE, "-", {"start": "guide", **DEFAULT}, 2, (8, 0), "left"),
         "annealed from prior": (ORANGE, "-", {"start": "prior", **DEFAULT}, 0, (4, 5), "left"),
     }
     for axes, panel in zip(drawn.subplots(1, len(panels), sharex=True, squeeze=False)[0], panels, strict=True):
@@ -140,7 +140,7 @@ def figure(panels: list[dict]) -> Figure:
         default = curve(rows, start="guide", **DEFAULT, num_temperatures=1000)
         axes.plot(*default, "o", markerfacecolor="white", color=BLUE, markersize=8)
         if default[0]:
-            shift = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center"}
+            shift = {"xytext": (-9, -8), "textcoords": "offset points", "ha": "right"}
             axes.annotate("1,000 temperatures", (default[0][0], default[1][0]), color=BLUE, fontsize=8, **shift)
         axes.set(xscale="log", yscale="log", xlabel="passes through the decoder for each image (a gradient is 3)")
         axes.set_title(panel["images"], color=INK, fontsize=11)
