@@ -133,6 +133,7 @@ def figure(panels: list[dict]) -> Figure:
             cost, error = curve(rows, **wanted)
             axes.plot(cost, error, style, color=colour, linewidth=1.6)
             if cost and panel is panels[0]:
+                point = min(point, len(cost) - 1)  # fewer in a smoke run
                 at = cost[point], error[point]
                 axes.annotate(label, at, shift, textcoords="offset points", color=colour, fontsize=9, ha=side)
         axes.axhline(panel["reference_error"], color=GREY, linewidth=0.8)
