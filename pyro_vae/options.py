@@ -210,8 +210,8 @@ def add_evaluation_options(parser: Parser) -> None:
     text = "Largest number of (image, sample) pairs at once, instead of what the budget allows."
     add("--chunk-size", type=int | None, default=None, help=text)
     add = parser.add_argument_group("annealed and bidirectional").add_argument
-    add("--num-chains", type=int, default=16, help="Chains for each image.")
-    add("--num-temperatures", type=int, default=1000, help="Steps from the start to the posterior.")
+    add("--num-chains", type=int, default=32, help="Chains for each image.")
+    add("--num-temperatures", type=int, default=300, help="Steps from the start to the posterior.")
     add("--start", type=Literal["guide", "prior"], default="guide", help="Where chains start.")
     add("--schedule", type=Literal["sigmoid", "adaptive"], default="sigmoid", help="Of the temperatures.")
     add("--num-leapfrog", type=int, default=5, help="Leapfrog steps of a transition.")

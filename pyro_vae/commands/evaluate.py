@@ -85,8 +85,8 @@ def _described(result: LogMarginal | BidirectionalGap) -> str:
     if heavy := int(result.unreliable.sum()):
         lines.append(
             f"       not to be trusted for {heavy:,} of {len(result):,} images (k-hat above 0.7): their log p(x) may\n"
-            f"       be too low by more than the Monte Carlo error says. Try more --num-samples, --widen 1.2,\n"
-            f"       --defensive 0.1, or --estimator annealed"
+            f"       be too low by more than the Monte Carlo error says. Try more --num-samples, --widen 1.1,\n"
+            f"       or --estimator annealed"
         )
     return "\n".join(lines)
 

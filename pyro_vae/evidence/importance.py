@@ -204,8 +204,9 @@ def warn_of(result: LogMarginal, *, stacklevel: int) -> None:
         named = ", ".join(f"{i} with {result.khat[i].item():.2f}" for i in worst)
         warnings.warn(
             f"k-hat is above {HEAVY} for {heavy:,} of {len(result):,} images (the worst: image {named}): their log "
-            f"p(x) is likely too low, by more than its standard error says. Draw more samples, widen the guide "
-            f"(pyro_vae.widened) or mix in the prior (defensive=0.1), or take annealed_log_marginal.",
+            f"p(x) is likely too low, by more than its standard error says. Draw more samples, widen the guide a "
+            f"little (pyro_vae.widened(guide, 1.1)), with few latents mix in the prior (defensive=0.1), or take "
+            f"annealed_log_marginal.",
             HeavyTail,
             stacklevel=stacklevel,
         )

@@ -29,7 +29,7 @@ def widened(guide: Callee, scale: float) -> Callee:
         scale: factor of each scale; 1 changes nothing.
 
     Returns:
-        A guide, for `log_marginal(model, widened(guide, 1.2), x)` and all else that takes one.
+        A guide, for `log_marginal(model, widened(guide, 1.1), x)` and all else that takes one.
 
     Raises:
         ValueError: scale is not positive; when called, a reparameterized latent whose distribution knows no mean.
