@@ -24,7 +24,7 @@ ORDER = """
     whole_step
     steps
     train evidence
-    runs compare diagnostics
+    runs compare diagnostics seeds
     gaps
     plots report portions
     evidence_plots
