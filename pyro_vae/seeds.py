@@ -69,8 +69,8 @@ def fit_seeds(
     As `fit` of each: initial parameters, order of the images and noise of a pair are its own, a step whose loss or
     gradient is not finite changes nothing, and each ends in its own best state. Initial parameters and order belong to
     the seed; the noise is drawn for all seeds together, so that a result also depends on which seeds it ran with, and
-    differs from that of `fit` as one seed's does from another's. Meant for GPUs, which one small pair leaves idle (written
-    without one at hand: not run on one yet); on one CPU core it is slower than `fit` of each.
+    differs from that of `fit` as one seed's does from another's. Meant for GPUs, which one small pair leaves idle
+    (written without one at hand: not run on one yet); on one CPU core it is slower than `fit` of each.
 
     Args:
         make_pair: makes a module with methods ``model`` and ``guide``, all its parts new; called once for each seed,
