@@ -22,6 +22,7 @@ from .networks import *  # noqa: F403
 from .objectives import KLWarmup
 from .optimizer import OneOptimizer, adam
 from .priors import *  # noqa: F403
+from .seeds import fit_seeds
 from .train import Fit, NonFiniteLoss, fit
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "diagnose",
     "encode",
     "fit",
+    "fit_seeds",
     "inference_gaps",
     "interpolate",
     "log_marginal",

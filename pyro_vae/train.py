@@ -163,7 +163,7 @@ def fit(
     check_kl_weight(objective, warmup)
     modules = modules_of(model, guide)
     missing = any(getattr(part, "accepts_missing", False) for module in modules.values() for part in module.modules())
-    _check(data, validation, epochs=epochs, batch_size=batch_size, patience=patience, missing=missing)
+    check_arguments(data, validation, epochs=epochs, batch_size=batch_size, patience=patience, missing=missing)
 
     place = _device(device, data, movable=is_bound(model, guide))
     for module in modules.values():
@@ -192,7 +192,7 @@ def fit(
     with (
         seeded(seed),
         store.scope() as trained,
-        _train_mode(modules),
+        train_mode(modules),
         _products(precision),
         _writer(tensorboard) as write,
         warnings.catch_warnings(),
@@ -201,7 +201,7 @@ def fit(
         # Pyro warns of a loss that is not finite; here it is an error that says more.
         warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
         announced = announcing(model, guide)
-        _require_parameters(*announced, batch_of(torch.arange(full_batch, device=place)))
+        require_parameters(*announced, batch_of(torch.arange(full_batch, device=place)))
         weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
         steps = Steps(*weighted, one, objective, batch_of, full_batch=full_batch)
         best_state = get_state(modules, store)
@@ -228,7 +228,7 @@ def fit(
                 if spent := steps.compile_seconds - compiling:
                     metrics["compile_seconds"] = spent
                 if validation is not None:
-                    metrics |= _validate(*announced, validation, batch_size=max(batch_size, 1000))
+                    metrics |= validate(*announced, validation, batch_size=max(batch_size, 1000))
                 metrics["seconds"] = time.perf_counter() - started
                 history.append(metrics)
                 bar.set_description(f"epoch {epoch}/{epochs}, loss {metrics['loss']:.2f} nats per image")
@@ -252,7 +252,7 @@ def fit(
     return Fit(model, guide, history, best_state, best_epoch, stopped_early=epoch < epochs)
 
 
-def _check(
+def check_arguments(
     data: Tensor, validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None, missing: bool
 ) -> None:
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("number of images", len(data))):
@@ -281,7 +281,7 @@ def _device(device: str | torch.device, data: Tensor, *, movable: bool) -> torch
 
 
 @contextmanager
-def _train_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
+def train_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
     before = {m: m.training for module in modules.values() for m in module.modules()}
     for module in modules.values():
         module.train()
@@ -328,7 +328,7 @@ def _writer(folder: str | Path | None) -> Iterator[Callable[[Metrics], None]]:
         yield write
 
 
-def _require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
+def require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
     """Run the pair once, so that what is wrong with it shows before training, and see that it has parameters."""
     with evaluating(model, guide), poutine.trace(param_only=True) as capture:
         guide_trace = poutine.trace(guide).get_trace(batch)
@@ -336,7 +336,7 @@ def _require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
         check_support(model_trace)
         discrete = check_latents(model_trace, guide_trace)
     if discrete:  # perhaps not while training
-        with seeded(0), evaluating(model, guide), _train_mode(modules_of(model, guide)):
+        with seeded(0), evaluating(model, guide), train_mode(modules_of(model, guide)):
             check_latents(*traces(model, guide, batch))
     if not any(site["type"] == "param" and site["value"].requires_grad for site in capture.trace.nodes.values()):
         raise ValueError(
@@ -354,7 +354,7 @@ def _optimizer_metrics(one: OneOptimizer) -> Metrics:
     return {"learning_rate": one.optimizer.param_groups[0]["lr"], "grad_norm": one.last_grad_norm.item()}
 
 
-def _validate(model: Callee, guide: Callee, images: Tensor, *, batch_size: int) -> Metrics:
+def validate(model: Callee, guide: Callee, images: Tensor, *, batch_size: int) -> Metrics:
     """ELBO, rate and distortion from one draw for each image, the same random numbers every time."""
     rate = distortion = 0.0
     with evaluating(model, guide), seeded(0):

@@ -71,6 +71,15 @@ class WholeStep:
             Loss, norm of the gradient, and a number that is finite if both are: shape (3,). None if no graph can take
             this step.
         """
+        found = self.graph_for(model, guide, chosen)
+        if found is None:
+            return None
+        self.tell_settings()
+        self.taken += 1
+        return self.objective.replay(*found).loss
+
+    def graph_for(self, model: Callee, guide: Callee, chosen: Tensor) -> tuple[Graph, list[Tensor]] | None:
+        """The graph of a step and its inputs, the optimizer's settings last; None if no graph can take this step."""
         found = self.objective.recorded(model, guide, chosen)
         if found is None:
             return None
@@ -81,11 +90,7 @@ class WholeStep:
             started = time.perf_counter()
             self._made_of, self._graph = made_of, self._extended(graph, inputs)
             self.objective.compile_seconds += time.perf_counter() - started
-        if self._graph is None:
-            return None
-        self._tell_settings()
-        self.taken += 1
-        return self.objective.replay(self._graph, inputs + self._further).loss
+        return None if self._graph is None else (self._graph, inputs + self._further)
 
     def _extended(self, graph: Graph, inputs: list[Tensor]) -> Graph | None:
         """The graph with Adam's update of its parameters; None where the optimizer is another."""
@@ -143,7 +148,7 @@ class WholeStep:
             whole.compile()
         return whole
 
-    def _tell_settings(self) -> None:
+    def tell_settings(self) -> None:
         """Hand the optimizer's present settings to the graph: schedulers change them."""
         settings = [
             [float(group["lr"]), *(1 - beta for beta in group["betas"]), group["eps"], group["weight_decay"]]

@@ -26,7 +26,7 @@ ORDER = """
     whole_step
     steps
     train evidence aggregate
-    runs compare diagnostics
+    runs compare diagnostics seeds
     gaps
     plots report portions
     evidence_plots
