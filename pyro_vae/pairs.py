@@ -294,10 +294,10 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
-    """Raise a ValueError unless the guide has a density and the support of the prior, at each latent site.
+    """Raise a ValueError unless the guide has a density and the support of the prior, at each latent site and no other.
 
     A guide that cannot reach where the prior has mass would make log p(x) too low, one that leaves the prior's support
-    wastes draws; a point mass has no density to weight by.
+    wastes draws; a point mass has no density to weight by; nor is p(x, z) / q(z, a|x) a weight for p(x).
     """
     with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
         model_trace, guide_trace = traces(model, guide, x)
@@ -316,13 +316,21 @@ def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
                 f"is no log p(x) to be had from it. Give the pair a guide with a density, or use annealed_log_marginal "
                 f"with start='prior', which needs no guide."
             )
-        draws = guide_trace.nodes[name]["value"], prior_trace.nodes[name]["value"]
+        with unvalidated():  # many draws: supports that differ by little shall be found out, too
+            draws = guide_trace.nodes[name]["fn"].sample((100,)), prior_trace.nodes[name]["fn"].sample((100,))
         if not (prior.support.check(draws[0]).all() and guided.support.check(draws[1]).all()):
             raise ValueError(
                 f"Expected the guide of site {name!r} on the support of its prior, {_name(prior.support)}; draws of "
                 f"the one lie outside the support of the other, {_name(guided.support)}. Give the guide a "
                 f"distribution on the prior's support, or use annealed_log_marginal with start='prior', which needs "
                 f"no guide."
+            )
+    for name, site in sample_sites(guide_trace):
+        if name not in model_trace and not isinstance(site["fn"], pyro.distributions.Delta):
+            raise ValueError(
+                f"Expected a guide that draws each latent from a density of its own; it draws the auxiliary site "
+                f"{name!r} besides, whose density belongs to no part of p(x, z). Give the model that site as well, or "
+                f"use annealed_log_marginal with start='prior', which needs no guide."
             )
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..compiled import where_it_pays
 from ..pairs import Callee, check_guide, evaluating, seeded, traces, unvalidated
 from .importance import OnResult, chosen_images, shared_error, warn_of
-from .keyed import KeyedRandom, image_keys
+from .keyed import KeyedRandom, generators, image_keys, seed_of
 from .path import Path, Start, State
 from .result import LogMarginal
 from .weights import WeightSum
@@ -132,7 +132,7 @@ def annealed_log_marginal(
             if on_result is not None:
                 on_result(some, result)
     result = LogMarginal.join(results)
-    warn_of(result, stacklevel=3)
+    warn_of(result, wanted, stacklevel=3)
     return result
 
 
@@ -212,9 +212,15 @@ class Chains:
 
     def begin(self, x: Tensor, keys: Tensor, num_chains: int, stream: int) -> Path:
         """The path of some images, with draws of q0 to start from."""
-        number = torch.tensor(stream, device=x.device)
+        number, start, before = torch.tensor(stream, device=x.device), self.annealing.start, generators(x.device)
         with KeyedRandom(keys, torch.zeros_like(number), num_chains, number):
-            path = Path(*self.pair, x, num_chains, self.annealing.start)
+            path = Path(*self.pair, x, num_chains, start)
+        if not all(map(torch.equal, before, generators(x.device))):  # draws that cannot be told apart by image
+            starts = []
+            for image, key in zip(x.split(1), keys.tolist(), strict=True):
+                torch.manual_seed(seed_of(key, stream))
+                starts.append(Path(*self.pair, image, num_chains, start).start)
+            path.start = torch.stack(starts, 1).flatten(0, 1)
         self.path = self.path or path
         return path
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -138,8 +139,8 @@ class LogMarginal:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers over all images, ready for JSON."""
-        return {
+        """The numbers over all images, ready for JSON; None for a number that is not finite."""
+        numbers = {
             "log_marginal_nats_per_image": self.mean,
             "standard_error_over_images": self.mean_standard_error,
             "monte_carlo_error": self.mean_monte_carlo_error,
@@ -158,6 +159,7 @@ class LogMarginal:
             ],
             "shared_error": self.shared_error,
         }
+        return {name: _finite(value) for name, value in numbers.items()}
 
     def save(self, path: str | Path) -> None:
         """Save as PATH.json (numbers over all images) and PATH.npz (arrays of each image), whole or not at all."""
@@ -169,8 +171,7 @@ class LogMarginal:
         with npz.with_suffix(".part").open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **{name: array.numpy() for name, array in arrays.items()})
         npz.with_suffix(".part").replace(npz)
-        numbers = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in self.to_json().items()}
-        content = json.dumps(numbers, indent=2, allow_nan=False)
+        content = json.dumps(self.to_json(), indent=2, allow_nan=False)
         text.with_suffix(".part").write_text(content + "\n")
         text.with_suffix(".part").replace(text)
 
@@ -197,7 +198,7 @@ class LogMarginal:
             )
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise ValueError(
                 f"Expected a saved LogMarginal in {path}.json and {path}.npz; got an error: {error}. Make it again."
             ) from error
@@ -217,6 +218,15 @@ def counted(num_samples: Tensor) -> str:
     """How many samples, or from how many to how many."""
     least, most = int(num_samples.min()), int(num_samples.max())
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def _finite(value: Any) -> Any:
+    """The same without numbers that JSON does not know."""
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _one_or_range(num_samples: Tensor) -> int | list[int]:
