@@ -326,6 +326,11 @@ def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
                 f"no guide."
             )
     for name, site in sample_sites(guide_trace):
+        if site["is_observed"]:
+            raise ValueError(
+                f"Expected a guide that draws latents and observes nothing; got site {name!r}. Give it the latents of "
+                f"the model alone."
+            )
         if name not in model_trace and not isinstance(site["fn"], pyro.distributions.Delta):
             raise ValueError(
                 f"Expected a guide that draws each latent from a density of its own; it draws the auxiliary site "

@@ -198,7 +198,16 @@ class LogMarginal:
             )
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+        ) as error:
             raise ValueError(
                 f"Expected a saved LogMarginal in {path}.json and {path}.npz; got an error: {error}. Make it again."
             ) from error
