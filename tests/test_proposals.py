@@ -361,7 +361,8 @@ def test_chunks_stay_within_the_budget(budget, most):
     assert images * (500 + 100 * samples) <= 0.6 * budget
     assert images * samples <= (most or math.inf)
     if budget >= 10**6:
-        assert images * (500 + 100 * samples) > 0.1 * min(0.6 * budget, (most or math.inf) * 100)  # and not idle
+        largest = min(0.6 * budget, (most or math.inf) * 100, 300 * (500 + 100 * 1000))
+        assert images * (500 + 100 * samples) > 0.1 * largest  # and not idle
     with pytest.raises(ValueError, match="Expected a memory budget of at least"):
         chunk_within(900, peaks, 2, 300, 1000, most)
 
@@ -397,4 +398,5 @@ def test_all_tensors_stay_within_a_small_budget(make, budget, settings):
     model, guide, x = make()
     free = peak_bytes(lambda: log_marginal(model, guide, x, num_samples=500, chunk_size=24 * 500, **settings))
     peak = peak_bytes(lambda: log_marginal(model, guide, x, num_samples=500, memory_budget=budget, **settings))
-    assert peak <= budget < free
+    assert peak <= budget
+    assert settings or free > budget  # with a prior that is drawn from image by image, not even that takes more
