@@ -392,8 +392,7 @@ def mlp_pair():
 
 
 @pytest.mark.parametrize("make", [mlp_pair, conv_pair])
-@pytest.mark.parametrize("budget", [400_000, 2_000_000])
-@pytest.mark.parametrize("settings", [{}, {"defensive": 0.2}])
+@pytest.mark.parametrize(("budget", "settings"), [(400_000, {}), (2_000_000, {"defensive": 0.2})])
 def test_all_tensors_stay_within_a_small_budget(make, budget, settings):
     model, guide, x = make()
     free = peak_bytes(lambda: log_marginal(model, guide, x, num_samples=500, chunk_size=24 * 500, **settings))
