@@ -72,8 +72,9 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
 def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
     """Raise a ValueError unless log p(x) can be had by weighting the guide's draws.
 
-    Beyond `check_latents`, a point mass has no density to weight by, and a guide that cannot reach where the prior has
-    mass would make log p(x) too low.
+    Beyond `check_latents`, a point mass has no density to weight by (unless an auxiliary site carries it), an auxiliary
+    site beside latents that have one leaves p(x, z) / q(z, a|x), which is no weight for p(x), and a guide that cannot
+    reach where the prior has mass would make log p(x) too low.
     """
     cure = "Give the pair another guide, or use annealed_log_marginal with start='prior', which needs none."
     with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
@@ -82,19 +83,32 @@ def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
         prior_trace = poutine.trace(model).get_trace(x)
         at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(x)
     latents = [(name, site["fn"]) for name, site in sample_sites(model_trace) if not site["is_observed"]]
-    has_noise = any(
-        site["infer"].get("is_auxiliary") for _, site in sample_sites(guide_trace)
-    )  # which then carries the density
-    for name, prior in latents:
-        if is_point_mass(guide_trace.nodes[name]["fn"]) and not (has_noise or is_point_mass(prior)):
+    points = [name for name, fn in latents if is_point_mass(guide_trace.nodes[name]["fn"]) and not is_point_mass(fn)]
+    noise = []
+    for name, site in sample_sites(guide_trace):
+        if site["is_observed"]:
             raise ValueError(
-                f"Expected a guide that draws each latent from a density; site {name!r} is a point mass, so that there "
-                f"is no log p(x) to be had from it. {cure}"
+                f"Expected a guide that draws latents and observes nothing; got site {name!r}. Give it the latents of "
+                f"the model alone."
             )
+        if name not in model_trace and not is_point_mass(site["fn"]):
+            noise.append(name)
+    if points and not noise:
+        raise ValueError(
+            f"Expected a guide that draws each latent from a density; site {points[0]!r} is a point mass, so that "
+            f"there is no log p(x) to be had from it. {cure}"
+        )
+    if noise and not points:
+        raise ValueError(
+            f"Expected a guide that draws each latent from a density of its own; it draws the auxiliary site "
+            f"{noise[0]!r} besides, whose density belongs to no part of p(x, z). {cure}"
+        )
     check_latents(model_trace, guide_trace)
     for name, prior in latents:
         guided = _support(at_prior.nodes[name]["fn"])
-        if guided is not None and not guided.check(prior_trace.nodes[name]["value"]).all():
+        with unvalidated():  # many draws: supports that differ by little shall be found out, too
+            draws = prior_trace.nodes[name]["fn"].sample((100,))
+        if guided is not None and not guided.check(draws).all():
             raise ValueError(
                 f"Expected the guide of site {name!r} to reach all of the support of its prior, "
                 f"{_name(prior.support)}; draws of the prior lie outside {_name(guided)}. {cure}"

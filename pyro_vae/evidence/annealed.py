@@ -16,7 +16,7 @@ from ..checks import check_guide, unvalidated
 from ..compiled import where_it_pays
 from ..pairs import Callee, evaluating, seeded, traces
 from .importance import OnResult, chosen_images, shared_error, warn_of
-from .keyed import KeyedRandom, image_keys
+from .keyed import KeyedRandom, generators, image_keys, seed_of
 from .path import Path, Start, State
 from .result import LogMarginal
 from .weights import WeightSum
@@ -133,7 +133,7 @@ def annealed_log_marginal(
             if on_result is not None:
                 on_result(some, result)
     result = LogMarginal.join(results)
-    warn_of(result, stacklevel=3)
+    warn_of(result, wanted, stacklevel=3)
     return result
 
 
@@ -206,6 +206,7 @@ class Chains:
     ) -> None:
         self.annealing, self.pair, self.done = annealing, (model, guide), done
         self.path: Path | None = None
+        self.by_key: bool | None = None
         gradients = 2 * num_batches * annealing.num_temperatures * annealing.num_leapfrog
         saves = SAVED_PER_GRADIENT * gradients
         moving = _Moving(self._move)
@@ -213,18 +214,34 @@ class Chains:
 
     def begin(self, x: Tensor, keys: Tensor, num_chains: int, stream: int) -> Path:
         """The path of some images, with draws of q0 to start from."""
-        number = torch.tensor(stream, device=x.device)
+        number, start = torch.tensor(stream, device=x.device), self.annealing.start
         with KeyedRandom(keys, torch.zeros_like(number), num_chains, number):
-            path = Path(*self.pair, x, num_chains, self.annealing.start)
+            path = Path(*self.pair, x, num_chains, start)
+        if self.by_key is None:
+            self.by_key = self._draws_by_key(x[:1], keys[:1])
+        if not self.by_key:  # image by image
+            starts = []
+            for image, key in zip(x.split(1), keys.tolist(), strict=True):
+                torch.manual_seed(seed_of(key, stream))
+                starts.append(Path(*self.pair, image, num_chains, start).start)
+            path.start = torch.stack(starts, 1).flatten(0, 1)
         self.path = self.path or path
         return path
+
+    def _draws_by_key(self, x: Tensor, keys: Tensor) -> bool:
+        """Whether draws of q0 can be told apart by image: torch's own generator stays untouched."""
+        before, zero = generators(x.device), torch.zeros((), dtype=torch.int64, device=x.device)
+        for num_chains in (5, 7):  # by one size alone, something else of it passes for the chains
+            with KeyedRandom(keys, zero, num_chains):
+                Path(*self.pair, x, num_chains, self.annealing.start)
+        return all(map(torch.equal, before, generators(x.device)))
 
     def _move(self, x: Tensor, keys: Tensor, packed: Tensor, b: Tensor, step: Tensor, stream: Tensor) -> Tensor:
         """A transition of all chains, as a function of tensors alone: packed state and acceptance (R, D + 4)."""
         assert self.path is not None
         num_chains = len(packed) // len(x)
+        path = self.path.continued(x, num_chains)  # what the guide draws here is not used
         with KeyedRandom(keys, torch.zeros_like(stream), num_chains, stream):
-            path = self.path.continued(x, num_chains)
             state, acceptance = path.move(State.unpacked(packed), b, step, self.annealing.num_leapfrog)
         return torch.cat([state.packed(), acceptance.repeat(num_chains)[:, None]], 1)
 

@@ -24,7 +24,7 @@ GAMMA_TRIALS = 24  # each accepts at least 95%: all fail once in 10^31
 def image_keys(x: Tensor, seed: int) -> Tensor:
     """A key of 64 bits for each image (N, 2), two halves as int64, from the seed, its content, and how often the same
     image came before it."""
-    rows = x.detach().cpu().contiguous().reshape(len(x), -1).numpy()
+    rows = x.detach().cpu().reshape(len(x), -1).contiguous().view(torch.uint8).numpy()  # NumPy knows no bfloat16
     met: Counter[bytes] = Counter()
     digests = []
     for row in rows:
@@ -34,6 +34,16 @@ def image_keys(x: Tensor, seed: int) -> Tensor:
         digests.append(hashlib.blake2b(content, digest_size=8, key=numbers).digest())
     halves = torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.int32).view(len(x), 2).long() & MASK
     return halves.to(x.device)
+
+
+def generators(device: torch.device) -> list[Tensor]:
+    """States of torch's own generators, which change when one of them is drawn from."""
+    return [torch.random.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def seed_of(key: list[int], *numbers: int) -> int:
+    """A seed for torch's own generator, for one image and what is to be drawn for it."""
+    return hash((*key, *numbers)) & (2**63 - 1)
 
 
 class KeyedRandom(TorchFunctionMode):
@@ -108,25 +118,25 @@ class KeyedRandom(TorchFunctionMode):
         radius, angle = (-2 * radius.log()).sqrt(), 2 * math.pi * angle  # a radius bit that rounds to 1 gives 0
         return torch.cat([radius * angle.cos(), radius * angle.sin()], -1)[..., :count].reshape(shape)
 
-    def gamma(self, concentration: Tensor) -> Tensor | None:
-        """Gamma variables of rate 1, by rejection with a fixed number of trials."""
+    def log_gamma(self, concentration: Tensor) -> Tensor | None:
+        """Logarithms of gamma variables of rate 1, by rejection with a fixed number of trials. Variables of a small
+        concentration are often too small for a float themselves."""
         shape, dtype = concentration.shape, concentration.dtype
         boost = self.uniform(shape, dtype)
         if boost is None:
             return None
         small = concentration < 1
         d = torch.where(small, concentration + 1, concentration) - 1 / 3
-        accepted, result = torch.zeros_like(small), d
+        accepted, result = torch.zeros_like(small), d.log()
         for _ in range(GAMMA_TRIALS):
             z, u = self.normal(shape, dtype), self.uniform(shape, dtype)
             assert z is not None
             assert u is not None
             v = (1 + z / (3 * d.sqrt())) ** 3
             good = (v > 0) & (u.log() < z.square() / 2 + d - d * v + d * v.clamp(min=1e-30).log())
-            result = torch.where(good & ~accepted, d * v, result)
+            result = torch.where(good & ~accepted, d.log() + v.clamp(min=1e-30).log(), result)
             accepted = accepted | good
-        result = torch.where(small, result * (boost.log() / concentration).exp(), result)
-        return result.clamp(min=torch.finfo(dtype).tiny)
+        return torch.where(small, result + boost.log() / concentration, result)
 
 
 def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
@@ -227,12 +237,16 @@ def _multinomial(mode: KeyedRandom, probs: Tensor, num_samples: int, replacement
 
 
 def _gamma(mode: KeyedRandom, concentration: Tensor) -> Tensor | None:
-    return mode.gamma(concentration)
+    drawn = mode.log_gamma(concentration)
+    return None if drawn is None else drawn.exp().clamp(min=torch.finfo(drawn.dtype).tiny)
 
 
 def _dirichlet(mode: KeyedRandom, concentration: Tensor) -> Tensor | None:
-    drawn = mode.gamma(concentration)
-    return None if drawn is None else drawn / drawn.sum(-1, keepdim=True)
+    drawn = mode.log_gamma(concentration)
+    if drawn is None:
+        return None
+    limits = torch.finfo(drawn.dtype)  # as torch's own: never on the edge, where a density can be infinite
+    return drawn.softmax(-1).clamp(limits.tiny, 1 - limits.eps / 2)
 
 
 DRAWS: dict[Any, Callable[..., Tensor | None]] = {

@@ -53,7 +53,7 @@ def pareto_khat(largest: Tensor) -> Tensor:
     j = torch.arange(1, num_candidates + 1, dtype=torch.float64, device=tail.device)[:, None]
     quartile = tail[max(int(count / 4 + 0.5) - 1, 0)].clamp(min=torch.finfo(torch.float64).tiny)
     b = 1 / tail[-1] + (1 - (num_candidates / (j - 0.5)).sqrt()) / (3 * quartile)  # (J, N)
-    k = torch.log1p(-b[:, None] * tail).mean(1)  # (J, N)
+    k = torch.stack([torch.log1p(-row * tail).mean(0) for row in b])  # (J, N); at once, (J, M, N) would be large
     log_likelihood = count * ((-b / k).log() - k - 1)
     weight = (log_likelihood - log_likelihood.logsumexp(0)).exp()
     weight = torch.where(weight >= 10 * torch.finfo(torch.float64).eps, weight, 0.0)

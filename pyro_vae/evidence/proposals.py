@@ -63,10 +63,12 @@ class _Widening(Messenger):
         try:
             mean = fn.mean
         except NotImplementedError:
+            mean = torch.tensor(math.nan)
+        if not mean.isfinite().all():  # that of a Cauchy distribution is nan
             raise ValueError(
                 f"Expected a guide whose latents know their mean, to be widened around; site {msg['name']!r} has "
                 f"{type(fn).__name__}. Use a defensive mixture with the prior instead."
-            ) from None
+            )
         free = biject_to(fn.support)
         centre = free.inv(mean)
         spread = AffineTransform(centre * (1 - self.scale), self.scale, event_dim=free.domain.event_dim)

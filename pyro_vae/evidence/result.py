@@ -6,6 +6,7 @@ import dataclasses
 import json
 import math
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,8 +143,8 @@ class LogMarginal:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers over all images, ready for JSON."""
-        return {
+        """The numbers over all images, ready for JSON; None for a number that is not finite."""
+        numbers = {
             "log_marginal_nats_per_image": self.mean,
             "standard_error_over_images": self.mean_standard_error,
             "monte_carlo_error": self.mean_monte_carlo_error,
@@ -162,6 +163,7 @@ class LogMarginal:
             ],
             "shared_error": self.shared_error,
         }
+        return {name: null_for_nan(value) for name, value in numbers.items()}
 
     def save(self, path: str | Path) -> None:
         """Save as PATH.json (numbers over all images) and PATH.npz (arrays of each image), whole or not at all."""
@@ -200,7 +202,16 @@ class LogMarginal:
             )
         except FileNotFoundError:
             raise
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError) as error:
+        except (
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RuntimeError,
+            zipfile.BadZipFile,
+            zlib.error,
+            EOFError,
+        ) as error:
             raise ValueError(
                 f"Expected a saved LogMarginal in {path}.json and {path}.npz; got an error: {error}. Make it again."
             ) from error
