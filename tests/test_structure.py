@@ -27,6 +27,7 @@ ORDER = """
     plots report
     settings
     options
+    candidates
     loading
     commands
     cli

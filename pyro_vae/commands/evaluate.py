@@ -48,6 +48,19 @@ def run(chosen: Namespace) -> None:
         print(f"saved in {folder / 'evaluation.json'}")
 
 
+def _options(chosen: Namespace) -> dict[str, int | str | None]:
+    return {name: chosen.get(name) for name in ("num_samples", "num_images", "split", "seed")}
+
+
+def finished_evaluation(folder: Path, chosen: Namespace) -> LogMarginal | None:
+    """The estimate that a run has already, if it was made with these options."""
+    try:
+        result, about = runs.load_evaluation(folder)
+    except (FileNotFoundError, ValueError):
+        return None
+    return result if about.get("options") == _options(chosen) else None
+
+
 def evaluate_run(folder: Path, chosen: Namespace, dataset: Data) -> LogMarginal:
     """Estimate log p(x) for one run and save it there."""
     device = choose_device(chosen.device)
@@ -72,6 +85,7 @@ def evaluate_run(folder: Path, chosen: Namespace, dataset: Data) -> LogMarginal:
     config, trained = read_run(folder)
     metrics = runs.read_metrics(folder)
     described = {
+        "options": _options(chosen),
         "estimator": "importance sampling from the guide",
         "protocol": f"{dataset.protocol}; evaluated on {subset} of the {chosen.get('split')} images",
         "likelihood": repr(getattr(module, "likelihood", None) or f"that of {type(module).__name__}").strip("'"),
