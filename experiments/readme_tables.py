@@ -1,10 +1,13 @@
 """Write the tables of README.md anew from the results in experiments/results: python experiments/readme_tables.py"""
 
+import inspect
 import json
 import re
 from pathlib import Path
 
 from tabulate import tabulate
+
+from pyro_vae import encoders, likelihoods, models, networks, priors
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -78,13 +81,33 @@ TABLES = {
 }
 
 
+def gallery() -> str:
+    """Every part of the library and when to take it: the first sentence of its docstring."""
+    tables = []
+    for kind in (models, priors, likelihoods, encoders, networks):
+        public = [getattr(kind, name) for name in sorted(kind.__all__, key=str.lower)]
+        classes = [cls for cls in public if inspect.isclass(cls) and not cls.__subclasses__()]  # no abstract ones
+        rows = [[f"`{cls.__name__}`", first_sentence(cls)] for cls in classes]
+        tables.append(tabulate(rows, [kind.__name__.rpartition(".")[2], "what, and when"], tablefmt="github"))
+    return "\n\n".join(tables)
+
+
+def first_sentence(cls: type) -> str:
+    """The first paragraph of a docstring, in markdown."""
+    text = " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+    return text.replace("``", "`").replace("|", "\\|")
+
+
 def write(readme: str) -> str:
     """The README with each table between its markers replaced by the present content of its file."""
 
     def table(match: re.Match[str]) -> str:
         return f"{match[1]}\n{(ROOT / match[2]).read_text().strip()}\n\n<!-- end of table -->"
 
-    return re.sub(r"(<!-- table: (\S+) -->\n).*?<!-- end of table -->", table, readme, flags=re.DOTALL)
+    readme = re.sub(r"(<!-- table: (\S+) -->\n).*?<!-- end of table -->", table, readme, flags=re.DOTALL)
+    start, end = "<!-- gallery -->\n", "<!-- end of gallery -->"
+    before, _, rest = readme.partition(start)
+    return before + start + f"\n{gallery()}\n\n" + end + rest.partition(end)[2]
 
 
 if __name__ == "__main__":

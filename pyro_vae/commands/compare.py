@@ -147,8 +147,8 @@ def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
         raise ValueError(f"Expected --seeds >= 1; got {chosen.seeds}.")
     given = [option for option in VARIED if chosen[option]]
     part, candidates = _varied(given), chosen[given[0]] if given else PRIORS
-    configs = {
-        (name, s): _config(chosen, name, part, chosen.seed + s) for name in candidates for s in range(chosen.seeds)
+    configs = {  # one seed of each before the next: an interrupted comparison holds all of them
+        (name, s): _config(chosen, name, part, chosen.seed + s) for s in range(chosen.seeds) for name in candidates
     }
     if len(configs) < len(candidates) * chosen.seeds or len(set(map(dump, configs.values()))) < len(configs):
         raise ValueError(f"Expected different candidates; got two that are the same among {', '.join(candidates)}.")
