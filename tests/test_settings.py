@@ -122,7 +122,7 @@ def test_every_short_name_is_a_class(part):
 @pytest.mark.parametrize(
     ("part", "name", "message"),
     [
-        ("prior", "VampPrio", r"Expected --prior to be one of .*VampPrior.* got 'VampPrio'. Did you mean VampPrior\?"),
+        ("prior", "VampPrio", r"Expected --prior to be one of .*VampPrior.* got 'VampPrio'. Did you mean VampPrior"),
         ("network", "mlp", r"Did you mean MLP\?"),
         ("prior", "no_such_module.Prior", "Expected an import path"),
         ("prior", "torch.nn.NoSuchClass", "Expected an import path"),

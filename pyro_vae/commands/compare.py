@@ -272,7 +272,7 @@ def _groups(trained: Sequence[Path]) -> tuple[str, dict[str, list[Path]]]:
         for key in same:
             settings_of = ",".join(f"{s.rpartition('.')[2]}={flats[key].get(s)}" for s in differing)
             labels[key] = f"{label}:{settings_of.replace(' ', '')}"
-    kind = parts[0] if len(parts) == 1 else "model"
+    kind = parts[0] if len(parts) == 1 and parts[0] in VARIED.values() else "model"
     return kind, {labels[key]: members for key, members in groups.items()}
 
 

@@ -36,7 +36,7 @@ def run(chosen: Namespace) -> None:
         print(
             f"log p(x) = {result.mean:.3f} nats per image\n"
             f"       +- {result.mean_standard_error:.3f} standard error over {len(result):,} images\n"
-            f"       +- {result.mean_monte_carlo_error:.3f} Monte Carlo, {result.num_samples:,} samples per image\n"
+            f"       +- {result.mean_monte_carlo_error:.3f} Monte Carlo, {chosen.num_samples:,} samples per image\n"
             f"       effective sample size from {result.ess.min().item():.1f} to {result.ess.max().item():.1f}, "
             f"median {result.ess.median().item():.1f}"
         )
