@@ -113,8 +113,8 @@ def figure(result: dict[str, object]) -> Figure:
         right.barh(place, 100 * row["khat_above_0.7"], color="#9aa3ab")
     left.set_yticks(range(len(rows)), [row["name"] for row in rows])
     left.axvline(0, color="#9aa3ab", linewidth=1, zorder=0)
-    left.set_xlabel(f"log p(x) less that of {result['first']}, nats per image, 95% interval")
-    right.set_xlabel("images with k-hat above 0.7, %")
+    left.set_xlabel(f"nats above {result['first']}, 95% interval")
+    right.set_xlabel("% of images with k-hat above 0.7")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     return page
