@@ -1,11 +1,15 @@
 """Write the tables of both READMEs anew from the results beside them: python experiments/readme_tables.py"""
 
+import functools
+import inspect
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 from tabulate import tabulate
+
+from pyro_vae import encoders, likelihoods, models, networks, priors
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
@@ -300,8 +304,35 @@ def defaults_table() -> str:
     )
 
 
+def parts_table(kind: str) -> str:
+    """Every prior or encoder on the digits, best first."""
+    result = json.loads((RESULTS / f"{kind}_on_digits.json").read_text())
+    rows = []
+    for row in sorted(result["rows"], key=lambda row: -row["log_marginal"]["value"]):
+        gap = row.get("difference")
+        rows.append(
+            [
+                row["name"],
+                f"{row['log_marginal']['value']:.2f} +- {row['log_marginal']['standard_error']:.2f}",
+                f"{gap['value']:+.2f} [{gap['low']:+.2f}, {gap['high']:+.2f}]" if gap else "",
+                f"{row['monte_carlo_error']:.3f}",
+                f"{100 * row['khat_above_0.7']:.0f}%",
+                f"{row['seconds_per_epoch']:.2f}",
+            ]
+        )
+    headers = [kind[:-1], "log p(x), nats", f"less {result['first']}", "Monte Carlo error", "k-hat > 0.7", "s/epoch"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\n{result['rows'][0]['num_seeds']} seed each, {result['num_samples']:,} importance samples for each of "
+        f"{result['num_images']:,} images. Intervals and errors: {result['intervals']}. Seconds: of the quickest "
+        f"epoch, its validation included, on a machine shared with other work. {result['device']}, "
+        f"{result['threads']} thread, {result['date']}. `{result['command']}`. Data: {result['protocol']}."
+    )
+
+
 TABLES = {
     "autoencoders.md": autoencoders_table,
+    "priors_on_digits.md": functools.partial(parts_table, "priors"),
+    "encoders_on_digits.md": functools.partial(parts_table, "encoders"),
     "static_mnist.md": static_mnist_table,
     "step_time.md": step_time_table,
     "evidence_time.md": evidence_time_table,
@@ -313,18 +344,40 @@ TABLES = {
 }
 
 
+def gallery() -> str:
+    """Every part of the library and when to take it: the first sentence of its docstring."""
+    tables = []
+    for kind in (models, priors, likelihoods, encoders, networks):
+        public = [getattr(kind, name) for name in sorted(kind.__all__, key=str.lower)]
+        classes = [cls for cls in public if inspect.isclass(cls) and not cls.__subclasses__()]  # no abstract ones
+        rows = [[f"`{cls.__name__}`", first_sentence(cls)] for cls in classes]
+        tables.append(tabulate(rows, [kind.__name__.rpartition(".")[2], "what, and when"], tablefmt="github"))
+    return "\n\n".join(tables)
+
+
+def first_sentence(cls: type) -> str:
+    """The first paragraph of a docstring, in markdown."""
+    text = " ".join((inspect.getdoc(cls) or "").split("\n\n")[0].split())
+    return text.replace("``", "`").replace("|", "\\|")
+
+
 def write(readme: str) -> str:
     """A README with each table between its markers replaced by the present content of its file."""
 
     def table(match: re.Match[str]) -> str:
         return f"{match[1]}\n{(ROOT / match[2]).read_text().strip()}\n\n<!-- end of table -->"
 
-    return re.sub(r"(<!-- table: (\S+) -->\n).*?<!-- end of table -->", table, readme, flags=re.DOTALL)
+    written = re.sub(r"(<!-- table: (\S+) -->\n).*?<!-- end of table -->", table, readme, flags=re.DOTALL)
+    start, end = "<!-- gallery -->\n", "<!-- end of gallery -->"
+    before, found, rest = written.partition(start)
+    return before + start + f"\n{gallery()}\n\n" + end + rest.partition(end)[2] if found else written
 
+
+READMES = ROOT / "README.md", ROOT / "experiments" / "README.md"
 
 if __name__ == "__main__":
     for name, table in TABLES.items():
         (RESULTS / name).write_text(table() + "\n")
-    for path in (ROOT / "README.md", ROOT / "experiments" / "README.md"):
+    for path in READMES:
         path.write_text(write(path.read_text()))
-    print("tables of both READMEs written")
+        print(f"tables of {path.relative_to(ROOT)} written")

@@ -53,6 +53,7 @@ __all__ = [
     "log_marginal",
     "plots",
     "prior_where_inactive",
+    "priors",
     "reconstruct",
     "sample",
     "widened",

@@ -20,10 +20,19 @@ from .options import read_settings
 
 def load_data(config: Namespace, *, root: str | None = None) -> Data:
     """The data of a run, from another root if given."""
-    binarization: data.Binarization = config.binarization or ("dynamic" if _is_binary(config) else "none")
     return data.load(
-        config.data, root or config.root, binarization=binarization, download=config.download, seed=config.data_seed
+        config.data,
+        root or config.root,
+        binarization=binarization(config),
+        download=config.download,
+        seed=config.data_seed,
     )
+
+
+def binarization(config: Namespace) -> data.Binarization:
+    """How the data of a run are binarized: as it says, else as its likelihood wants them."""
+    given: data.Binarization | None = config.binarization
+    return given or ("dynamic" if _is_binary(config) else "none")
 
 
 def _is_binary(config: Namespace) -> bool:

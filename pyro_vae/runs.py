@@ -81,6 +81,14 @@ def require_run(folder: str | Path) -> Path:
     return folder
 
 
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds a run that was trained to its end."""
+    try:
+        return bool(read_json(require_run(folder) / "run.json")["finished"])
+    except (FileNotFoundError, ValueError, KeyError):
+        return False
+
+
 def save_weights(folder: Path, module: nn.Module) -> None:
     """Parameters and buffers of a module, tensors that are shared inside it stored once."""
     safetensors.torch.save_model(module, str(folder / "weights.safetensors"))

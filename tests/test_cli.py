@@ -218,7 +218,7 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "--prior", "VampPrio"], "got 'VampPrio'. Did you mean VampPrior?"),
+        (["train", "--prior", "VampPrio"], "got 'VampPrio'. Did you mean VampPrior"),
         (["train", "--data", "mnst"], "Did you mean mnist?"),
         (["train", "--epochz", "3"], "unknown option --epochz 3. Did you mean --epochs?"),
         (["train", "--epochs", "many"], "Expected --epochs to be a whole number; got many."),

@@ -8,7 +8,7 @@ import pyro
 import pytest
 import torch
 
-from pyro_vae import LogMarginal
+from pyro_vae import LogMarginal, settings
 from pyro_vae.cli import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -40,14 +40,30 @@ def test_models_are_as_short_as_said(name, lines):
 
 def test_tables_are_those_of_the_results():
     tables = runpy.run_path(str(ROOT / "experiments" / "readme_tables.py"), run_name="tables")
-    for readme in (README, EXPERIMENTS):
-        assert tables["write"](readme) == readme, "run python experiments/readme_tables.py"
+    readmes = [path.read_text() for path in tables["READMES"]]
+    assert [tables["write"](readme) for readme in readmes] == readmes, "run python experiments/readme_tables.py"
     for name, table in tables["TABLES"].items():
         assert (ROOT / "experiments/results" / name).read_text().strip() == table()
-        assert f"<!-- table: experiments/results/{name} -->" in README + EXPERIMENTS
+        assert f"<!-- table: experiments/results/{name} -->" in "".join(readmes)
 
 
 def test_commands_of_the_readme_exist():
     commands = re.findall(r"^pyro-vae (\w+)", README, flags=re.MULTILINE)
     assert commands
     assert set(commands) <= set(COMMANDS)
+
+
+def test_gallery_names_every_part_with_its_first_sentence():
+    tables = runpy.run_path(str(ROOT / "experiments" / "readme_tables.py"), run_name="tables")
+    assert tables["gallery"]() in README, "run python experiments/readme_tables.py"
+    for part in ("model", "prior", "likelihood", "encoder", "network"):
+        for name in settings.short_names(part):
+            sentence = tables["first_sentence"](settings.find_class(part, name))
+            assert f"| `{name}`" in README
+            assert 30 < len(sentence) <= 120, f"{name}: {sentence}"
+
+
+@pytest.mark.parametrize("name", ["GumbelPrior", "AnyBits", "LogisticEncoder", "Linear"])
+def test_own_parts_are_short(name):
+    (source,) = re.findall(rf"^(class {name}.*?)(?:\n\n\S|```)", README, flags=re.DOTALL | re.MULTILINE)
+    assert len(source.splitlines()) < 30

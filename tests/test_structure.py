@@ -32,6 +32,7 @@ ORDER = """
     evidence_plots
     settings
     options
+    candidates
     loading
     commands
     cli
@@ -132,13 +133,50 @@ def test_files_stay_small(path):
 
 def code_lines(path):
     """Lines that hold code: no blank ones, no comments, no docstrings."""
+    return len(code(path, only_own=False))
+
+
+def code(path, *, only_own=True):
+    """Those lines, stripped; only its own are neither imports nor signatures, which the contracts make alike."""
     text = path.read_text()
-    documented = set()
+    left_out = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
-            documented |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+            left_out |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and only_own:
+            left_out |= set(range(node.lineno, node.end_lineno + 1))
+        if isinstance(node, ast.FunctionDef) and only_own:
+            left_out |= set(range(node.lineno, node.body[0].lineno))
     lines = enumerate(text.splitlines(), 1)
-    return sum(n not in documented and bool(line.strip()) and not line.strip().startswith("#") for n, line in lines)
+    return [s for n, line in lines if n not in left_out and (s := line.strip()) and not s.startswith("#")]
+
+
+PARTS = [pyro_vae.priors, pyro_vae.likelihoods, pyro_vae.encoders, pyro_vae.networks, pyro_vae.models]
+
+
+def test_names_are_unique_over_all_parts():
+    """A name says which part it is: `pyro_vae.X` is one thing, and so is X after a plus on the command line."""
+    assert all(len(part.__all__) == len(set(part.__all__)) for part in PARTS)
+    names = [name for part in PARTS for name in part.__all__]
+    assert sorted(names) == sorted(set(names))
+
+
+MEMBERS = [path for path in FILES if part_of(path) in {part.__name__.rpartition(".")[2] for part in PARTS}]
+
+
+@pytest.mark.parametrize("path", MEMBERS, ids=lambda path: str(path.relative_to(LIBRARY)))
+def test_members_of_open_sets_are_short(path):
+    assert len(path.read_text().splitlines()) <= 200
+
+
+def test_no_two_members_share_six_lines():
+    """Six lines of code in a row, imports and signatures aside: what two members need stands in one place."""
+    seen: dict[tuple[str, ...], Path] = {}
+    for path in (member for member in MEMBERS if member.stem != "__init__"):
+        lines = code(path)
+        for start in range(len(lines) - 5):
+            run = tuple(lines[start : start + 6])
+            assert seen.setdefault(run, path) == path, (path.name, seen[run].name, run)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(LIBRARY)))

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from jsonargparse import Namespace
 
 from .. import plots, report, runs, settings
+from ..candidates import VARIED, file_name, parse
+from ..checks import check_latents, check_support
 from ..compare import compare
+from ..data import Data
 from ..evidence import LogMarginal
-from ..generate import reconstruct, sample
-from ..loading import choose_device, command_line, load_data, load_run, random_subset, read_run
-from ..options import Parser, add_evaluation_options, add_training_options, part_names, train_parser
-from .evaluate import evaluate_run
-from .train import train_run
+from ..generate import is_discrete, reconstruct, sample
+from ..loading import binarization, choose_device, command_line, load_data, load_run, random_subset, read_run
+from ..options import (
+    DEFAULT_PARTS,
+    Parser,
+    add_evaluation_options,
+    add_training_options,
+    dump,
+    part_names,
+    train_parser,
+)
+from ..pairs import evaluating, seeded, traces
+from .evaluate import evaluate_run, finished_evaluation
+from .train import build_module, train_run
 
 # Without run folders: small enough for three seeds of four priors in under three minutes on two cores.
 PRIORS = ["StandardNormal", "GaussianMixture", "VampPrior", "CouplingFlow"]
 DEFAULTS = {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": 10}
+HIDDEN = [128, 128]  # of the MLP, if the networks are not what is compared
 
 # Settings that do not make another model.
 IGNORED = {"seed", "root", "device", "out", "overwrite", "download", "config", "tensorboard", "compile"}
@@ -32,28 +44,45 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
     parser.add_argument(
         "runs", metavar="RUN", nargs="*", type=str, help="Evaluated run folders; none to train them now."
     )
-    group = parser.add_argument_group("what to train when no run is given")
-    group.add_argument("--priors", nargs="+", type=str, default=PRIORS, metavar="NAME", help="Priors to compare.")
-    group.add_argument("--seeds", type=int, default=3, help="Runs of each prior, with seeds from --seed on.")
+    add = parser.add_argument_group(
+        "what to train when no run is given: candidates for one of the parts, the others fixed",
+        "A candidate is NAME or import.path.NAME, with arguments as in GaussianMixture:num_components=50,"
+        "covariance=full, else with the defaults of its class. What only works together is joined by a plus: "
+        "UniformSphere+VonMisesFisherEncoder, ConvEncoder+ConvDecoder. An interrupted comparison goes on where it "
+        "stopped when the same command is given again.",
+    ).add_argument
+    for option, part in VARIED.items():
+        default = f"; by default {' '.join(PRIORS)}" if option == "priors" else ""
+        known = ", ".join(settings.short_names(part))
+        add(f"--{option}", nargs="+", type=str, metavar="CANDIDATE", help=f"From {known}{default}.")
+    add("--seeds", type=int, default=3, help="Runs of each candidate, with seeds from --seed on.")
     names = part_names(arguments, network="MLP")
-    add_training_options(parser, names, out="Folder of the results; by default comparison.", skip=["prior"])
+    varied = _varied([option for option in VARIED if any(word.split("=")[0] == f"--{option}" for word in arguments)])
+    add_training_options(parser, names, out="Folder of the results; by default comparison.", skip=[varied])
     add_evaluation_options(parser)
-    parser.set_defaults(DEFAULTS | ({"network.hidden": [128, 128]} if names["network"] == "MLP" else {}))
+    parser.set_defaults(DEFAULTS)
+    if names["network"] == "MLP" and varied != "network":
+        parser.set_defaults({"network.hidden": HIDDEN})
+
+
+def _varied(options: Sequence[str]) -> str:
+    """The part to compare, from the options that were given."""
+    if len(options) > 1:
+        given = " and ".join(f"--{option}" for option in options)
+        raise ValueError(f"Expected candidates for one part; got {given}. Fix the others, as with --encoder IAF.")
+    return VARIED[options[0]] if options else "prior"
 
 
 def run(chosen: Namespace) -> None:
-    """Compare models on the same images; without run folders, train the same VAE under several priors first."""
+    """Compare models on the same images; without run folders, train them first, one part of the VAE varied."""
     started = time.perf_counter()
     if chosen.estimator != "importance":
         raise ValueError(f"Expected --estimator importance for a comparison; got {chosen.estimator}.")
-    folder = runs.new_folder(chosen.out or "comparison", overwrite=chosen.overwrite)
-    try:
-        trained = [runs.require_run(name) for name in chosen.runs] or _train_all(chosen, folder)
-    except KeyboardInterrupt:
-        print(f"\nstopped; what is finished can be compared with: pyro-vae compare {folder}/runs/* --out NEW")
-        raise
-    configs = [read_run(run)[0] for run in trained]
-    kind, groups = _groups(trained, configs)
+    if chosen.runs:
+        folder = runs.new_folder(chosen.out or "comparison", overwrite=chosen.overwrite)
+        kind, groups = _groups([runs.require_run(name) for name in chosen.runs])
+    else:
+        kind, groups, folder = _train_all(chosen)
     evaluations = {label: [runs.load_evaluation(run) for run in members] for label, members in groups.items()}
     abouts = [about for members in evaluations.values() for _, about in members]
     if len({about["images_sha256"] for about in abouts}) > 1:
@@ -61,10 +90,11 @@ def run(chosen: Namespace) -> None:
             "Expected runs evaluated on the same images; got different ones. Evaluate all of them with the same "
             "--data, --binarization, --data-seed, --num-images and --seed."
         )
-    if len({about["measure"] for about in abouts}) > 1:
+    measures = {label: members[0][1]["measure"] for label, members in evaluations.items()}
+    if len(set(measures.values())) > 1:
         raise ValueError(
-            "Expected log p(x) of one kind; got densities (Gaussian) and probabilities (DiscretizedLogistic, Bernoulli)"
-            " of the same images, whose difference means nothing. Compare runs with likelihoods of one kind."
+            f"Expected log p(x) of one kind; got {_by_measure(measures)} of the same images, whose difference means "
+            f"nothing. Compare likelihoods of one kind."
         )
     comparison = compare({label: [result for result, _ in members] for label, members in evaluations.items()})
     likelihoods = sorted({about["likelihood"] for about in abouts})
@@ -91,12 +121,12 @@ def run(chosen: Namespace) -> None:
         folder / "comparison.png", dpi=150
     )
     for label, members in groups.items():
-        _page(members[0], folder / f"{label}.png", title=label, root=chosen.root)
+        _page(members[0], folder / f"{file_name(label)}.png", title=label, root=chosen.root)
     print("\n" + report.comparison_table(comparison, kind=kind, style="simple") + "\n\n" + "\n".join(lines))
-    pages = ", ".join(f"{label}.png" for label in groups)
+    pages = ", ".join(f"{file_name(label)}.png" for label in groups)
     print(f"\nsaved in {folder}: comparison.md, comparison.json, comparison.png")
     print(f"       samples and reconstructions in {pages}")
-    if not chosen.runs:
+    if not chosen.runs and kind == "prior":
         print(
             "next   pyro-vae compare --data mnist --download --network GatedMLP --latent-dim 40 --out mnist\n"
             "       the same on MNIST, some hours on a CPU; one run of it is\n"
@@ -104,67 +134,164 @@ def run(chosen: Namespace) -> None:
         )
 
 
-def _train_all(chosen: Namespace, folder: Path) -> list[Path]:
-    """Train and evaluate every prior with every seed."""
+def _by_measure(measures: Mapping[str, str]) -> str:
+    """Which have a density, which a probability, in words."""
+    kinds = {measure: [name for name in measures if measures[name] == measure] for measure in measures.values()}
+    plural = {"density": "densities", "probability": "probabilities"}
+    return " and ".join(f"{plural[measure]} ({', '.join(kinds[measure])})" for measure in sorted(kinds))
+
+
+def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
+    """Train and evaluate every candidate with every seed; finished runs that are there already are taken as they are.
+
+    Returns:
+        The part that varies, the runs of each candidate, and the folder of the comparison.
+    """
     if chosen.seeds < 1:
         raise ValueError(f"Expected --seeds >= 1; got {chosen.seeds}.")
-    names = {part: chosen[part].name for part in settings.PARTS if part in chosen}
-    configs = []  # all of them before the first is trained, so that what is wrong with the last one shows now
-    for prior, seed in itertools.product(chosen.priors, range(chosen.seed, chosen.seed + chosen.seeds)):
-        parser = train_parser(names | {"prior": prior})
-        given = {key: value for key, value in chosen.as_dict().items() if key in parser.get_defaults() or key in names}
-        configs.append(parser.parse_object(given | {"prior": {"name": prior}, "seed": seed, "out": None}))
-    dataset = load_data(chosen)
+    given = [option for option in VARIED if chosen[option]]
+    part, candidates = _varied(given), chosen[given[0]] if given else PRIORS
+    configs = {  # one seed of each before the next: an interrupted comparison holds all of them
+        (name, s): _config(chosen, name, part, chosen.seed + s) for s in range(chosen.seeds) for name in candidates
+    }
+    if len(configs) < len(candidates) * chosen.seeds or len(set(map(dump, configs.values()))) < len(configs):
+        raise ValueError(f"Expected different candidates; got two that are the same among {', '.join(candidates)}.")
+    dataset = _check(configs)
+    folder = Path(chosen.out or "comparison")
+    if chosen.overwrite or not _is_unfinished(folder):
+        runs.new_folder(folder, overwrite=chosen.overwrite)
+        runs.write_json(folder / "comparison.json", {})  # from now on the folder is known as ours
     print(f"data   {dataset.protocol}")
-    print(f"runs   {len(chosen.priors)} priors x {chosen.seeds} seeds, {chosen.epochs} epochs each\n", flush=True)
-    runs.write_json(folder / "comparison.json", {})  # from now on the folder is known as ours
-    trained = []
-    for config in configs:
-        started = time.perf_counter()
-        prior = config.prior.name.rpartition(".")[2]
-        run = folder / "runs" / f"{prior}-seed{config.seed}"
-        train_run(config, dataset, run, verbose=False)
-        result = evaluate_run(run, chosen, dataset)
-        assert isinstance(result, LogMarginal)
-        trained.append(run)
+    print(f"runs   {len(candidates)} {part}s x {chosen.seeds} seeds, {chosen.epochs} epochs each\n", flush=True)
+    groups: dict[str, list[Path]] = {}
+    width = max(18, *map(len, candidates))
+    try:
+        for count, ((name, _), config) in enumerate(configs.items(), 1):
+            started = time.perf_counter()
+            run = folder / "runs" / f"{file_name(name)}-seed{config.seed}"
+            trained = runs.is_finished(run) and (run / "settings.yaml").read_text() == dump(config)
+            if not trained:
+                train_run(config, dataset, run, verbose=False)
+            result = finished_evaluation(run, chosen) if trained else None
+            spent = "was there" if result else ""
+            result = result or _evaluated(run, chosen, dataset)
+            groups.setdefault(name, []).append(run)
+            print(
+                f"{count:3d}/{len(configs)}  {name:<{width}} seed {config.seed}  log p(x) {result.mean:8.2f}  smallest "
+                f"ESS {result.ess.min().item():6.1f}  {spent or f'{time.perf_counter() - started:5.1f} s'}",
+                flush=True,
+            )
+    except KeyboardInterrupt:
         print(
-            f"{len(trained):3d}/{len(configs)}  {prior:<18} seed {config.seed}  log p(x) {result.mean:8.2f}  "
-            f"smallest ESS {result.ess.min().item():6.1f}  {time.perf_counter() - started:5.1f} s",
-            flush=True,
+            f"\nstopped; the same command goes on from here. What is finished can be compared with: "
+            f"pyro-vae compare {folder}/runs/* --out NEW"
         )
-    return trained
+        raise
+    return part, groups, folder
 
 
-def _groups(trained: Sequence[Path], configs: Sequence[Namespace]) -> tuple[str, dict[str, list[Path]]]:
-    """What the runs differ in ("prior" or "model"), and those that differ by seed alone under one name.
+def _evaluated(run: Path, chosen: Namespace, dataset: Data) -> LogMarginal:
+    result = evaluate_run(run, chosen, dataset)
+    assert isinstance(result, LogMarginal)
+    return result
+
+
+def _config(chosen: Namespace, candidate: str, part: str, seed: int) -> Namespace:
+    """The settings of one run, as ``pyro-vae train`` would have them."""
+    parts = parse(candidate, part)
+    names = {kind: chosen[kind].name for kind in settings.PARTS if kind in chosen}
+    names |= {kind: arguments["name"] for kind, arguments in parts.items()}
+    names = DEFAULT_PARTS | names
+    if missing := [kind for kind in parts if kind not in settings.parts_of(names)]:
+        raise ValueError(f"Expected a --model with a {missing[0]} to vary; {names['model']} takes none.")
+    parser = train_parser(names)
+    known = parser.get_defaults()
+    given = {key: value for key, value in chosen.as_dict().items() if key in known and key not in parts}
+    config: Namespace = parser.parse_object(given | parts | {"seed": seed, "out": None, "overwrite": True})
+    return config
+
+
+def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
+    """Try each candidate on one batch, so that what is wrong with any shows before the first is trained.
+
+    Returns:
+        The data of all of them.
+    """
+    first: dict[str, Namespace] = {}
+    for (name, _), config in configs.items():
+        first.setdefault(name, config)
+    binarized = {name: binarization(config) for name, config in first.items()}
+    if len(set(binarized.values())) > 1:
+        wants = ", ".join(f"{name} {value}" for name, value in binarized.items())
+        raise ValueError(f"Expected candidates for the same data; without --binarization it is {wants}. Give one.")
+    dataset = load_data(next(iter(first.values())))
+    batch = dataset.test[:4]
+    measures = {}
+    for name, config in first.items():
+        try:
+            module = build_module(config, dataset)
+            with seeded(0), evaluating(module.model, module.guide):
+                model_trace, guide_trace = traces(module.model, module.guide, batch)
+                check_support(model_trace)
+                check_latents(model_trace, guide_trace)
+            measures[name] = "probability" if is_discrete(module.model, batch) else "density"
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+    if len(set(measures.values())) > 1:
+        raise ValueError(
+            f"Expected log p(x) of one kind; got {_by_measure(measures)}, whose difference means nothing. Compare "
+            f"likelihoods of one kind."
+        )
+    return dataset
+
+
+def _is_unfinished(folder: Path) -> bool:
+    path = folder / "comparison.json"
+    return path.exists() and not runs.read_json(path)
+
+
+def _groups(trained: Sequence[Path]) -> tuple[str, dict[str, list[Path]]]:
+    """What the runs differ in (such as "prior"), and those that differ by seed alone under one name.
 
     Raises:
         ValueError: the same run twice, under one folder or two: it would be counted as two seeds.
     """
-    seeds: dict[tuple[str, ...], list[Path]] = {}
-    names_of: dict[tuple[str, ...], dict[str, str]] = {}
+    groups: dict[tuple[str, ...], list[Path]] = {}
+    flats: dict[tuple[str, ...], dict[str, str]] = {}
     seen: dict[tuple[str, ...], Path] = {}
-    for run, config in zip(trained, configs, strict=True):
+    for run in trained:
+        config = read_run(run)[0]
         flat = {key: str(value) for key, value in vars(config.as_flat()).items() if key not in IGNORED}
         key = tuple(f"{name}={value}" for name, value in sorted(flat.items()))
         if (other := seen.setdefault((*key, f"seed={config.seed}"), run)) is not run or trained.count(run) > 1:
             raise ValueError(
                 f"Expected different runs; {run} and {other} have the same settings and seed. Give one of them."
             )
-        seeds.setdefault(key, []).append(run)
-        names = {part: flat[f"{part}.name"] for part in settings.PARTS if f"{part}.name" in flat}
-        if names.get("decoder") == "None":
-            names["decoder"] = names["network"]
-        names_of[key] = {part: name.rpartition(".")[2] for part, name in names.items()}
-    shared = [part for part in settings.PARTS if all(part in names for names in names_of.values())]
-    parts = [part for part in shared if len({names[part] for names in names_of.values()}) > 1]
+        groups.setdefault(key, []).append(run)
+        flats[key] = flat
+    names = {key: _class_names(flat) for key, flat in flats.items()}
+    shared = [part for part in settings.PARTS if all(part in name for name in names.values())]
+    parts = [part for part in shared if len({name[part] for name in names.values()}) > 1]
+    if set(parts) == {"network", "decoder"} and all(name["network"] == name["decoder"] for name in names.values()):
+        parts = ["network"]
     parts = parts or ["prior" if "prior" in shared else "model"]
-    groups: dict[str, list[Path]] = {}
-    for key, members in seeds.items():
-        name = "-".join(names_of[key][part] for part in parts)
-        # Two groups of the same classes differ in a number: the folder of the first run tells them apart.
-        groups[f"{name}-{members[0].name}" if name in groups else name] = members
-    return "prior" if parts == ["prior"] else "model", groups
+    labels = {key: "-".join(name[part] for part in parts) for key, name in names.items()}
+    for label in {label for label in labels.values() if [*labels.values()].count(label) > 1}:
+        same = [key for key in labels if labels[key] == label]  # these classes differ in settings: say which
+        differing = [s for s in flats[same[0]] if len({flats[key].get(s) for key in same}) > 1]
+        for key in same:
+            settings_of = ",".join(f"{s.rpartition('.')[2]}={flats[key].get(s)}" for s in differing)
+            labels[key] = f"{label}:{settings_of.replace(' ', '')}"
+    kind = parts[0] if len(parts) == 1 and parts[0] in VARIED.values() else "model"
+    return kind, {labels[key]: members for key, members in groups.items()}
+
+
+def _class_names(flat: Mapping[str, str]) -> dict[str, str]:
+    """The class of each part, without where it is imported from."""
+    names = {part: flat[f"{part}.name"].rpartition(".")[2] for part in settings.PARTS if f"{part}.name" in flat}
+    if names.get("decoder") == "None":
+        names["decoder"] = names["network"]
+    return names
 
 
 def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:

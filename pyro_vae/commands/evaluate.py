@@ -91,6 +91,21 @@ def _described(result: LogMarginal | BidirectionalGap) -> str:
     return "\n".join(lines)
 
 
+def _settings(chosen: Namespace) -> dict[str, Any]:
+    """All options that the numbers depend on."""
+    used = IMPORTANCE if chosen.estimator == "importance" else CHAINS
+    return {option: chosen.get(option) for option in ("estimator", "seed", "split", "num_images", *used)}
+
+
+def finished_evaluation(folder: Path, chosen: Namespace) -> LogMarginal | None:
+    """The estimate that a run has already, if it was made with these options."""
+    try:
+        result, about = runs.load_evaluation(folder)
+    except (FileNotFoundError, ValueError):
+        return None
+    return result if about.get("estimator_settings") == _settings(chosen) else None
+
+
 def evaluate_run(
     folder: Path, chosen: Namespace, dataset: Data, *, rank: int = 0, count: int = 1
 ) -> LogMarginal | BidirectionalGap | None:
@@ -105,9 +120,7 @@ def evaluate_run(
         images = images[random_subset(len(images), chosen.num_images, chosen.seed)]
         subset = f"a random {chosen.num_images:,} (seed {chosen.seed})"
     images = images.to(device)
-    used = IMPORTANCE if chosen.estimator == "importance" else CHAINS
-    settings: dict[str, Any] = {"estimator": chosen.estimator, "seed": chosen.seed}
-    settings |= {option: chosen[option] for option in used}
+    settings = _settings(chosen)
     name = NAMES[chosen.estimator]
     if chosen.estimator == "bidirectional":
         if count > 1:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from jsonargparse import Namespace
@@ -48,9 +49,12 @@ def _label(config: Namespace) -> str:
     return "-".join([Path(config.data).stem, *[config[part].name.rpartition(".")[2] for part in parts]])
 
 
-def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) -> None:
-    """Train the model of the settings and write its run folder; after an interrupt, with its best state so far."""
-    device = choose_device(config.device)
+def build_module(config: Namespace, dataset: Data) -> Any:
+    """The model of the settings, ready to be trained.
+
+    Raises:
+        ValueError: a part refuses its arguments, or the likelihood the data.
+    """
     with seeded(config.seed):
         train = dataset.train if dataset.visit is None else dataset.visit(dataset.train)
     module = settings.build(
@@ -64,6 +68,13 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
     if check := getattr(getattr(module, "likelihood", None), "check", None):
         for images in (train, dataset.validation, dataset.test):
             check(images)
+    return module
+
+
+def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) -> None:
+    """Train the model of the settings and write its run folder; after an interrupt, with its best state so far."""
+    device = choose_device(config.device)
+    module = build_module(config, dataset)
     folder = runs.new_folder(folder, overwrite=config.overwrite)
     if verbose:
         described = ", ".join(config[part].name for part in settings.PARTS if part in config and config[part].name)

@@ -13,7 +13,7 @@ from ..networks import MLP, Shape
 
 
 class BernoulliEncoder(nn.Module):
-    """q(z|x) of independent binary variables, for a BernoulliPrior.
+    """q(z|x) of independent binary variables: for a `BernoulliPrior`.
 
     In training mode a binary Concrete relaxation, in evaluation mode 0 or 1; see `BernoulliPrior` for the bound that is
     trained.

@@ -13,7 +13,7 @@ from ..networks import MLP, Shape
 
 
 class CategoricalEncoder(nn.Module):
-    """q(z|x) of independent categorical variables, one-hot, for a CategoricalPrior of as many categories.
+    """q(z|x) of independent one-hot variables: for a `CategoricalPrior` of as many categories.
 
     In training mode a Concrete (Gumbel-softmax) relaxation, in evaluation mode the one-hot vectors themselves; see
     `CategoricalPrior` for the bound that is trained. A low temperature is closer to the discrete model and has noisier

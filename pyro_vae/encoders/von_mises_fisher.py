@@ -14,7 +14,7 @@ from ..networks import MLP, Shape
 
 
 class VonMisesFisherEncoder(nn.Module):
-    """q(z|x) = vMF(m(x), k(x)) on the unit sphere, for a UniformSphere or any other prior there.
+    """q(z|x) = vMF(m(x), k(x)) on the unit sphere: for a `UniformSphere` or any other prior there.
 
     The concentration is D times a softplus: |E[z]| depends on k / D, so that the network has the same task in any
     dimension. Many dimensions on one sphere learn slowly, since one k serves all of them.

@@ -12,7 +12,9 @@ from .likelihood import Likelihood
 
 
 class Bernoulli(Likelihood):
-    """Independent black-or-white pixels: p(x|z) = prod_d Bernoulli(x_d; sigmoid(h_d + b_d)).
+    """Independent pixels that are 0 or 1: the standard likelihood of binarized images.
+
+    p(x|z) = prod_d Bernoulli(x_d; sigmoid(h_d + b_d)).
 
     Args:
         event_shape: shape of one x.

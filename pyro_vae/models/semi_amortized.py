@@ -12,7 +12,7 @@ from .vae import VAE
 
 
 class SemiAmortizedVAE(nn.Module):
-    """z ~ p(z), x ~ p(x|z); guide q(z|x) refined for each image by a few steps: where the encoder falls short.
+    """A `VAE` whose guide is refined for each image by a few steps: where the encoder falls short.
 
     In training the steps are taken too, and count as constants in the gradient; see `refined`.
 

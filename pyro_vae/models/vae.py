@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class VAE(nn.Module):
-    """z ~ p(z), x ~ p(x|z); guide z ~ q(z|x).
+    """One layer of latents, z ~ p(z), x ~ p(x|z), with guide q(z|x): the model to start with.
 
     Args:
         prior: ``prior()`` is p(z), batch (), event (D,).

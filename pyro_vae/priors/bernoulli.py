@@ -10,7 +10,7 @@ from ..distributions import bernoulli
 
 
 class BernoulliPrior(nn.Module):
-    """p(z) of independent binary variables: codes of bits, each on or off.
+    """Independent binary latents: codes of bits, each on or off.
 
     In training mode a binary Concrete relaxation between 0 and 1, in evaluation mode 0 or 1: what is trained, together
     with `BernoulliEncoder`, is a bound on log p(x) of the relaxed model; validation, `evaluate` and samples are those

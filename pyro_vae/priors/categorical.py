@@ -10,7 +10,7 @@ from ..distributions import one_hot, one_hot_shape
 
 
 class CategoricalPrior(nn.Module):
-    """p(z) of independent categorical variables, one-hot: classes or codes instead of coordinates.
+    """Independent categorical latents, one-hot: classes or codes instead of coordinates.
 
     In training mode a Concrete (Gumbel-softmax) relaxation, in evaluation mode the one-hot vectors themselves: what
     is trained, together with `CategoricalEncoder`, is a bound on log p(x) of the relaxed model; validation, `evaluate`
