@@ -110,7 +110,9 @@ def test_every_pair_has_a_gap_that_repeats(name):
         assert torch.equal(result.upper.log_prob, again.upper.log_prob)
         assert result.x.shape == pair.x[:6].shape
         assert result.gap.isfinite().all()
-        assert ((result.upper.details["acceptance"] > 0) & (result.upper.details["acceptance"] <= 1)).all()
+        acceptance = result.upper.details["acceptance"]
+        assert ((acceptance >= 0) & (acceptance <= 1)).all()
+        assert acceptance.mean() > 0.2
         assert (result.gap_standard_error >= result.lower.standard_error).all()
 
 

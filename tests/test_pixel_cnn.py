@@ -197,5 +197,4 @@ def test_compiled_steps_equal_plain_ones():
         own, elbo = stirred(vae()), wrap(pyro.infer.Trace_ELBO())
         result = fit(own.model, own.guide, x, objective=elbo, epochs=3, batch_size=6, compile=False, seed=0)
         losses.append([epoch["loss"] for epoch in result.history])
-    assert elbo.num_graphs > 0
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
