@@ -53,7 +53,6 @@ __all__ = [
     "log_marginal",
     "plots",
     "prior_where_inactive",
-    "priors",
     "reconstruct",
     "sample",
     "widened",
