@@ -13,7 +13,8 @@ from goodness_of_fit import assert_within_standard_errors
 from pyro import poutine
 from torch import nn
 
-from pyro_vae import annealed_log_marginal, log_marginal
+from pyro_vae import HeavyTail, annealed_log_marginal, log_marginal
+from pyro_vae.evidence import annealed
 from pyro_vae.evidence.annealed import Annealing
 from pyro_vae.evidence.path import Path, flat, unconstrained
 from pyro_vae.objectives import scale_latents
@@ -511,3 +512,12 @@ def test_images_without_a_finite_estimate_are_warned_of(linear, x):
     with pytest.warns(UserWarning, match=r"log p\(x\) is not finite for 2 of 23 images: every weight"):
         result = annealed_log_marginal(model, linear.guide, x, **QUICK)
     assert (~result.log_prob.isfinite()).tolist() == [True] * 2 + [False] * 21
+
+
+def test_images_whose_chains_hardly_moved_are_warned_of_and_flagged(linear, x, monkeypatch):
+    monkeypatch.setattr(annealed, "FIRST_STEP", 1e6)
+    monkeypatch.setattr(annealed, "FIRST_TRANSITIONS", 1)
+    monkeypatch.setattr(annealed, "LEAST_TRANSITIONS", 1)
+    with pytest.warns(HeavyTail, match=r"accepted for 23 of 23 images: their chains have hardly moved"):
+        result = annealed_log_marginal(linear.model, linear.mediocre_guide, x, **QUICK)
+    assert result.unreliable.all()

@@ -31,7 +31,7 @@ from ..pairs import (
 from .keyed import KeyedRandom, generators, image_keys, seed_of
 from .memory import chunk, chunk_within, parse_bytes, peak_bytes
 from .proposals import mixed_traces
-from .result import HEAVY, HeavyTail, LogMarginal
+from .result import HEAVY, STUCK, HeavyTail, LogMarginal
 from .weights import Moments, WeightSum
 
 # Seconds that compiling saves for each image and sample, on one CPU core: 4.0 to 7.6 us plainly, 3.7 us compiled, with
@@ -207,6 +207,14 @@ def warn_of(result: LogMarginal, images: list[int], *, stacklevel: int) -> None:
             f"p(x) is likely too low, by more than its standard error says. Draw more samples, widen the guide a "
             f"little (pyro_vae.widened(guide, 1.1)), with few latents mix in the prior (defensive=0.1), or take "
             f"annealed_log_marginal.",
+            HeavyTail,
+            stacklevel=stacklevel,
+        )
+    stuck = int((result.details.get("acceptance", torch.ones(len(result))) < STUCK).sum())
+    if stuck:
+        warnings.warn(
+            f"Fewer than {STUCK:.0%} of the transitions were accepted for {stuck:,} of {len(result):,} images: their "
+            f"chains have hardly moved, and log p(x) may be far too low. Take more temperatures.",
             HeavyTail,
             stacklevel=stacklevel,
         )

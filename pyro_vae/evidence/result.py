@@ -19,9 +19,12 @@ from torch import Tensor
 HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
 
+STUCK = 0.1  # mean acceptance of an image's transitions, below which its chains have hardly moved
+
 
 class HeavyTail(UserWarning):
-    """The weights of some images have so heavy a tail that neither their estimate nor its error can be trusted."""
+    """Images whose weights have so heavy a tail, or whose chains moved so little, that neither their estimate nor its
+    error can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,12 @@ class LogMarginal:
 
     @property
     def unreliable(self) -> Tensor:
-        """Whether an image's number is not to be trusted: k-hat above 0.7, or not finite. (N,), bool."""
-        return (self.khat > HEAVY) | ~self.log_prob.isfinite()
+        """Whether an image's number is not to be trusted: k-hat above 0.7, chains that hardly moved, or not finite.
+
+        (N,), bool.
+        """
+        stuck = self.details.get("acceptance", torch.full_like(self.log_prob, math.nan)) < STUCK
+        return (self.khat > HEAVY) | stuck | ~self.log_prob.isfinite()
 
     def convergence(self) -> list[tuple[int, float, float]]:
         """How the mean over images grows with K: (K, mean in nats per image, its Monte Carlo standard error)."""
