@@ -345,6 +345,7 @@ def _intervals(axes: Axes, names: Sequence[str], estimates: Sequence[Estimate]) 
 
 
 def tidy(axes: Axes) -> None:
+    """Remove the upper and right frame, and make the labels of the ticks small."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.tick_params(labelsize=9)

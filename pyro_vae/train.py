@@ -255,6 +255,8 @@ def fit(
 def check_arguments(
     data: Tensor, validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None, missing: bool
 ) -> None:
+    """Raise a ValueError for counts below 1, patience without validation images, and values that are not finite (NaN is
+    let pass where values may be missing)."""
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("number of images", len(data))):
         if value < 1:
             raise ValueError(f"Expected {name} >= 1; got {value}.")
@@ -282,6 +284,7 @@ def _device(device: str | torch.device, data: Tensor, *, movable: bool) -> torch
 
 @contextmanager
 def train_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
+    """Training mode; each module's own mode is as before afterwards."""
     before = {m: m.training for module in modules.values() for m in module.modules()}
     for module in modules.values():
         module.train()
