@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 
 from pyro_vae import LogMarginal, compare
 
-SEEDS = 1
-NUM_SAMPLES = 500
+SEEDS = 3
+NUM_SAMPLES = 1000
 # The first of each is what the others are compared with. A plus joins what only works together.
 CANDIDATES = {
     "priors": [
@@ -54,7 +54,7 @@ CANDIDATES = {
         "DirichletEncoder+DirichletPrior",
         "LogisticNormalEncoder+LogisticNormalPrior",
         "BernoulliEncoder+BernoulliPrior",
-        "CategoricalEncoder+CategoricalPrior",
+        "CategoricalEncoder:num_categories=4+CategoricalPrior:num_categories=4",
     ],
 }
 HEAVY = 0.7  # k-hat above which an estimate is not to be trusted
@@ -104,17 +104,17 @@ def collect(kind: str, folder: Path) -> dict[str, object]:
 def figure(result: dict[str, object]) -> Figure:
     """Differences to the first with their intervals, and the share of images with a heavy tail of weights."""
     rows = sorted(result["rows"], key=lambda row: row["log_marginal"]["value"])
-    page = Figure(figsize=(10, 1.2 + 0.3 * len(rows)), layout="constrained")
+    page = Figure(figsize=(10, 1.4 + 0.4 * len(rows)), layout="constrained")
     left, right = page.subplots(1, 2, sharey=True, width_ratios=[3, 2])
     for place, row in enumerate(rows):
         gap = row.get("difference", {"value": 0.0, "low": 0.0, "high": 0.0})
         error = [[gap["value"] - gap["low"]], [gap["high"] - gap["value"]]]
         left.errorbar([gap["value"]], [place], xerr=error, fmt="o", color="#2f6fb0", capsize=3)
         right.barh(place, 100 * row["khat_above_0.7"], color="#9aa3ab")
-    left.set_yticks(range(len(rows)), [row["name"] for row in rows])
+    left.set_yticks(range(len(rows)), [row["name"].replace("+", "\n+ ") for row in rows])
     left.axvline(0, color="#9aa3ab", linewidth=1, zorder=0)
-    left.set_xlabel(f"nats above {result['first']}, 95% interval")
-    right.set_xlabel("% of images with k-hat above 0.7")
+    left.set_xlabel(f"nats above {result['first']},\n95% interval")
+    right.set_xlabel("% of images with\nk-hat above 0.7")
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     return page

@@ -32,7 +32,7 @@ from .train import build_module, train_run
 
 # Without run folders: small enough for three seeds of four priors in under three minutes on two cores.
 PRIORS = ["StandardNormal", "GaussianMixture", "VampPrior", "CouplingFlow"]
-DEFAULTS = {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": 10}
+DEFAULTS = {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": 30}
 HIDDEN = [128, 128]  # of the MLP, if the networks are not what is compared
 
 # Settings that do not make another model.
