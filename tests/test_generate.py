@@ -15,22 +15,18 @@ def test_samples_and_reconstructions_of_every_pair(name):
     pair = PAIRS[name]()
     with pyro.get_param_store().scope():
         pair.guide(pair.x), pair.model(pair.x)
-        check(pair)
-
-
-def check(pair):
-    state = torch.get_rng_state()
-    draws, means = sample(pair.model, pair.x, seed=1)
-    again, _ = sample(pair.model, torch.zeros_like(pair.x), seed=1)
-    assert torch.equal(draws, again)  # of the model alone: the images given do not matter
-    shape = pair.x.mT.shape if len(draws) != len(pair.x) else pair.x.shape  # images of an inner plate lie across
-    assert draws.shape == means.shape == shape
-    assert not torch.equal(draws, sample(pair.model, pair.x, seed=2)[0])
-    first = reconstruct(pair.model, pair.guide, pair.x, seed=1)
-    assert first.shape == shape
-    assert torch.equal(first, reconstruct(pair.model, pair.guide, pair.x, seed=1))
-    assert not first.requires_grad
-    assert torch.equal(torch.get_rng_state(), state)
+        state = torch.get_rng_state()
+        draws, means = sample(pair.model, pair.x, seed=1)
+        again, _ = sample(pair.model, torch.zeros_like(pair.x), seed=1)
+        assert torch.equal(draws, again)  # of the model alone: the images given do not matter
+        shape = pair.x.mT.shape if len(draws) != len(pair.x) else pair.x.shape  # images of an inner plate lie across
+        assert draws.shape == means.shape == shape
+        assert not torch.equal(draws, sample(pair.model, pair.x, seed=2)[0])
+        first = reconstruct(pair.model, pair.guide, pair.x, seed=1)
+        assert first.shape == shape
+        assert torch.equal(first, reconstruct(pair.model, pair.guide, pair.x, seed=1))
+        assert not first.requires_grad
+        assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_samples_have_the_moments_of_p_x():

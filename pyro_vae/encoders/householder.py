@@ -39,11 +39,7 @@ class HouseholderFlow(nn.Module):
     """
 
     def __init__(
-        self,
-        event_shape: Shape,
-        latent_dim: int,
-        network: MakeNetwork = MLP,
-        num_transforms: int = 4,
+        self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP, num_transforms: int = 4
     ) -> None:
         super().__init__()
         if latent_dim < 2:

@@ -42,9 +42,9 @@ class IAF(nn.Module):
         autoregressive flow"; masks: Germain, Gregor, Murray, Larochelle 2015, "MADE".
 
     Example:
-        >>> qz = IAF((1, 8, 8), 20)(torch.zeros(5, 1, 8, 8))
-        >>> qz.log_prob(qz.rsample((7,))).shape
-        torch.Size([7, 5])
+        >>> encoder = IAF((1, 8, 8), 20, num_transforms=4)
+        >>> encoder(torch.zeros(5, 1, 8, 8)).rsample((7,)).shape
+        torch.Size([7, 5, 20])
     """
 
     def __init__(

@@ -36,11 +36,7 @@ class MixtureEncoder(nn.Module):
     """
 
     def __init__(
-        self,
-        event_shape: Shape,
-        latent_dim: int,
-        network: MakeNetwork = MLP,
-        num_components: int = 4,
+        self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP, num_components: int = 4
     ) -> None:
         super().__init__()
         if latent_dim < 1 or num_components < 1:

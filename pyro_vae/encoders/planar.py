@@ -43,11 +43,7 @@ class PlanarFlow(nn.Module):
     """
 
     def __init__(
-        self,
-        event_shape: Shape,
-        latent_dim: int,
-        network: MakeNetwork = MLP,
-        num_transforms: int = 8,
+        self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP, num_transforms: int = 8
     ) -> None:
         super().__init__()
         if latent_dim < 1 or num_transforms < 0:
@@ -60,8 +56,8 @@ class PlanarFlow(nn.Module):
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, *rest = self.network(x).split(self.sizes, -1)
-        steps = [Plane.of(*rest[3 * t : 3 * t + 3]) for t in range(self.num_transforms)]
-        return Flow(dist.Normal(loc, scale(raw)).to_event(1), steps)
+        planes = [Plane.of(*rest[3 * t : 3 * t + 3]) for t in range(self.num_transforms)]
+        return Flow(dist.Normal(loc, scale(raw)).to_event(1), planes)
 
     def extra_repr(self) -> str:
         return f"num_transforms={self.num_transforms}"
