@@ -7,7 +7,7 @@ become options, checked against their type hints.
 ===============================  ==========================================================
 ``event_shape``                  shape of one x
 ``latent_dim``, ``dim``          number of latent dimensions
-``mean``                         mean of the training data (binarized likelihoods)
+``mean``                         mean of the training data, where likelihoods start
 ``pseudo_inputs``                the training data
 ``encoder``, ``prior``, ...      the other parts of the same run
 ``network``                      makes the encoder's network from its input and output shape

@@ -20,6 +20,7 @@ from pyro_vae import (
     GaussianEncoder,
     PixelCNN,
     StandardNormal,
+    VonMises,
     fit,
     log_marginal,
     reconstruct,
@@ -133,7 +134,7 @@ def test_starts_as_the_likelihood_of_its_pixels():
     h, x = torch.randn(5, 1, 3, 4), (torch.rand(5, 1, 3, 4) < 0.5).float()
     expected = Bernoulli((1, 3, 4), mean=mean)(h).log_prob(x)
     torch.testing.assert_close(PixelCNN((1, 3, 4), mean=mean)(h).log_prob(x), expected)
-    PixelCNN((1, 3, 4), Gaussian, mean=mean)  # has no use for it
+    PixelCNN((1, 3, 4), VonMises, mean=mean)  # has no use for it
 
 
 def test_gradients_reach_every_parameter_and_feature(likelihood):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 from torch import Tensor, nn
 from torch.distributions.constraints import Constraint
 
@@ -23,6 +26,7 @@ class Likelihood(nn.Module):
     support: Constraint
     accepts: str  # the support in words
     cure: str  # what to do with other data
+    bias: Tensor  # (*feature_shape), where `start_at` is called; added to the features
 
     def __init__(self, event_shape: Shape, features_per_value: int = 1) -> None:
         super().__init__()
@@ -32,6 +36,26 @@ class Likelihood(nn.Module):
     def split(self, features: Tensor) -> tuple[Tensor, ...]:
         """The ``features_per_value`` tensors of shape (..., B, *event_shape) inside features."""
         return features.unbind(-len(self.feature_shape))
+
+    def start_at(self, mean: Tensor | None, features: Callable[[Tensor], Tensor]) -> None:
+        """Set ``bias``, to be added to the features, so that zero features give a distribution with this mean.
+
+        The decoder, which starts near zero, then starts at the data's mean; its own bias is trained on top.
+
+        Args:
+            mean: (*event_shape), such as the mean of the training data; None for a bias of zeros.
+            features: from a mean to all features, or to those of the first of ``features_per_value`` alone.
+
+        Raises:
+            ValueError: the mean has another shape.
+        """
+        bias = torch.zeros(self.feature_shape, device=None if mean is None else mean.device)
+        if mean is not None:
+            if tuple(mean.shape) != self.event_shape:
+                raise ValueError(f"Expected mean of shape {self.event_shape}; got {tuple(mean.shape)}.")
+            start = features(mean)
+            (bias if start.shape == bias.shape else bias[0]).copy_(start)
+        self.register_buffer("bias", bias)
 
     def check(self, x: Tensor) -> None:
         """Raise a ValueError unless every value of x (N, *event_shape) lies in the support."""
