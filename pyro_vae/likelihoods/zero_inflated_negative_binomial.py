@@ -112,8 +112,8 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
 
     Args:
         event_shape: shape of one x; (D + 1,) with exposure.
-        mean: mean of the training data, of shape event_shape: where that of the distribution starts (at least 0.001), at
-            the mean exposure; without it, m starts at 1, for the exposure 1.
+        mean: mean of the training data, of shape event_shape: where the mean starts (at least 0.001), at the mean
+            exposure. Without it, m starts at 1, for an exposure of 1.
         dispersion: "shared" for a learned r for each count, the same for all observations; "per-pixel" for an r that
             the decoder gives, as one feature more for each count.
         exposure: whether the last value of each x is its exposure.
