@@ -118,7 +118,7 @@ def test_masks_that_cannot_be_are_errors():
 
 def test_values_that_are_there_are_still_checked():
     likelihood = Masked(Bernoulli(3))
-    with pytest.raises(ValueError, match=r"or nan where missing, for Masked; got 1 other values, such as 0\.5"):
+    with pytest.raises(ValueError, match=r"or nan where missing, for Masked; got 1 other value, such as 0\.5"):
         likelihood.check(torch.tensor([[1.0, math.nan, 0.5]]))
     with pytest.raises(ValueError, match="within the support"):
         likelihood(torch.zeros(3)).log_prob(torch.tensor([1.0, math.nan, 0.5]))

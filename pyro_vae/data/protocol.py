@@ -21,6 +21,9 @@ class Splits(NamedTuple):
     validation: Tensor
     test: Tensor
 
+    def __repr__(self) -> str:
+        return f"Splits({', '.join(f'{part}: {tuple(x.shape)}' for part, x in self._asdict().items())})"
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Data:

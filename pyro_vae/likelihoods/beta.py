@@ -52,7 +52,9 @@ class Beta(Likelihood):
 
     support = OpenUnitInterval()
     accepts = "values strictly between 0 and 1"
-    cure = "Dequantize 8-bit pixels (`dequantize`), move exact 0 and 1 inside, or take ContinuousBernoulli."
+    cure = (
+        "Dequantize 8-bit pixels (`dequantized`, --dequantize), move exact 0 and 1 inside, or take ContinuousBernoulli."
+    )
 
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
         super().__init__(event_shape, features_per_value=2)

@@ -173,4 +173,5 @@ class DiscretizedLogisticMixture(Likelihood):
         return ColourMixture(logits, channels, torch.tanh(coupling))
 
     def extra_repr(self) -> str:
-        return f"event_shape={self.event_shape}, components={self.components}, levels={self.levels}"
+        of_values = f"components={self.components}, levels={self.levels}, min_scale={self.min_scale}"
+        return f"event_shape={self.event_shape}, {of_values}"

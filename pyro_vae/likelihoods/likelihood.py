@@ -10,6 +10,11 @@ from torch.distributions.constraints import Constraint
 
 from ..networks import Shape, as_shape
 
+NOT_FINITE = (
+    "Repair or remove what is not finite; where NaN marks what is missing, take Masked(likelihood) and "
+    "ZeroImputed(encoder) (--missing)."
+)
+
 
 class Likelihood(nn.Module):
     """A module that turns features h (..., B, *feature_shape) into p(x|z), batch (..., B), event event_shape.
@@ -59,18 +64,26 @@ class Likelihood(nn.Module):
 
     def check(self, x: Tensor) -> None:
         """Raise a ValueError unless every value of x (N, *event_shape) lies in the support."""
+        name = type(self).__name__
+        if not x.is_floating_point():
+            raise ValueError(
+                f"Expected floating-point data for {name}; got {x.dtype}. Convert with `.float()`, and divide 8-bit "
+                f"images by 255."
+            )
         if tuple(x.shape[1:]) != self.event_shape:
             raise ValueError(
-                f"Expected data of shape (N, {', '.join(map(str, self.event_shape))}) for "
-                f"{type(self).__name__}; got {tuple(x.shape)}."
+                f"Expected data of shape (N, {', '.join(map(str, self.event_shape))}) for {name}; got "
+                f"{tuple(x.shape)}. Give the likelihood the shape of one x as event_shape, or reshape the data."
             )
         valid = self.support.check(x)
-        if not valid.all():
-            bad = x[~valid]
-            raise ValueError(
-                f"Expected {self.accepts} for {type(self).__name__}; got {bad.numel():,} other values, such "
-                f"as {bad.flatten()[0].item():.4g}. {self.cure}"
-            )
+        if valid.all():
+            return
+        bad = x[~valid]
+        shown, cure = bad.flatten()[0], self.cure
+        if not bad.isfinite().all():
+            shown, cure = bad[~bad.isfinite()][0], NOT_FINITE
+        others = f"{bad.numel():,} other value{'s' if bad.numel() > 1 else ''}"
+        raise ValueError(f"Expected {self.accepts} for {name}; got {others}, such as {shown.item():.4g}. {cure}")
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}"

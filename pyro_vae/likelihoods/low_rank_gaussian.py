@@ -14,7 +14,7 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from ..networks import Shape
-from .likelihood import Likelihood
+from .likelihood import NOT_FINITE, Likelihood
 from .scale import Finite, positive
 
 
@@ -109,7 +109,7 @@ class LowRankGaussian(Likelihood):
 
     support = Finite()
     accepts = "finite real values"
-    cure = "Remove or replace the values that are not finite."
+    cure = NOT_FINITE
 
     def __init__(self, event_shape: Shape, rank: int = 5, min_scale: float = 0.01, mean: Tensor | None = None) -> None:
         if rank < 1:

@@ -137,8 +137,8 @@ class Masked(Likelihood):
     def forward(self, features: Tensor) -> dist.Distribution:
         return ObservedPart(self.likelihood(features), self.filler)
 
-    def extra_repr(self) -> str:
-        return ""
+    def __repr__(self) -> str:
+        return f"Masked({self.likelihood!r})"
 
 
 def _any_value(likelihood: Likelihood) -> Tensor:

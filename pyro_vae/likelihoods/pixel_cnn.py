@@ -118,8 +118,12 @@ class PixelCNN(Likelihood):
                 f"{base.feature_shape}. Take one with the same number of features for each value, such as Bernoulli."
             )
         self.pixels = base
+        self.shown = f"channels={channels}, num_layers={num_layers}, kernel_size={kernel_size}"
         self.network = GatedPixelCNN(self.event_shape, features_per_value, channels, num_layers, kernel_size)
         self.support, self.accepts, self.cure = base.support, base.accepts, base.cure
 
     def forward(self, features: Tensor) -> PixelCNNDistribution:
         return PixelCNNDistribution(self.pixels, self.network, features)
+
+    def __repr__(self) -> str:
+        return f"PixelCNN({self.event_shape}, pixels={self.pixels!r}, {self.shown})"

@@ -159,4 +159,4 @@ class RoundedLikelihood(Likelihood):
         return self._rounded(*self.split(features + self.bias)).to_event(len(self.event_shape))
 
     def extra_repr(self) -> str:
-        return f"event_shape={self.event_shape}, levels={self.levels}"
+        return f"event_shape={self.event_shape}, levels={self.levels}, min_scale={self.min_scale}"

@@ -10,7 +10,7 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from ..networks import Shape
-from .likelihood import Likelihood
+from .likelihood import NOT_FINITE, Likelihood
 
 
 def positive(value: float, *, name: str) -> float:
@@ -42,7 +42,7 @@ class LocationScale(Likelihood):
 
     support = Finite()
     accepts = "finite real values"
-    cure = "Remove or replace the values that are not finite."
+    cure = NOT_FINITE
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class GatedMLP(Network):
 
     def __init__(self, in_shape: Shape, out_shape: Shape, hidden: Sequence[int] = (300, 300)) -> None:
         super().__init__(in_shape, out_shape)
+        self.hidden = tuple(hidden)
         widths = [math.prod(self.in_shape), *positive(hidden)]
         gated = [GatedLinear(before, after) for before, after in itertools.pairwise(widths)]
         head = nn.Linear(widths[-1], math.prod(self.out_shape))
@@ -69,3 +70,6 @@ class GatedMLP(Network):
             for layer in gated:
                 layer.linear.weight.chunk(2)[1].mul_(factor)
         self.layers = nn.Sequential(nn.Flatten(), *gated, head)
+
+    def extra_repr(self) -> str:
+        return f"hidden={self.hidden}"
