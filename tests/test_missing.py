@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from pyro_vae import GaussianEncoder, Masked, VampPrior, ZeroImputed, bits_per_dim, settings
@@ -87,6 +88,8 @@ def test_a_run_on_images_with_holes(holes, tmp_path, capsys):
     folder = tmp_path / "run"
     prior = ["--prior", "VampPrior", "--prior.num_components", 5]
     assert "values missing" in run(capsys, "train", "--data", holes, "--missing", *prior, *SMALL, "--out", folder)
+    weights = safetensors.torch.load_file(folder / "weights.safetensors")
+    assert all(tensor.isfinite().all() for tensor in weights.values())  # pseudo-inputs start without holes
     out = run(capsys, "evaluate", folder, "--num-samples", 20, "--num-images", 10)
     log_prob, bits = (float(out.split(before)[1].split()[0]) for before in ("log p(x) = ", "bits   "))
     assert 0.5 < bits * 64 * math.log(2) * 0.75 / -log_prob < 2  # of the 3/4 that are observed
