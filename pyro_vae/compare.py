@@ -128,6 +128,6 @@ def _estimate(table: Tensor, minus: Tensor | None = None) -> Estimate:
     if variance == 0:
         return Estimate(by_image.mean().item(), 0.0, by_image.mean().item(), by_image.mean().item())
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
-    half = scipy.stats.t.ppf(0.975, freedom) * math.sqrt(variance)
+    half = float(scipy.stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
     mean = by_image.mean().item()
     return Estimate(mean, math.sqrt(variance), mean - half, mean + half)

@@ -26,6 +26,8 @@ def load_data(config: Namespace, *, root: str | None = None) -> Data:
         binarization=binarization(config),
         download=config.download,
         seed=config.data_seed,
+        dequantize=config.dequantize,
+        missing=config.missing,
     )
 
 
@@ -101,6 +103,7 @@ def load_run(folder: Path, device: torch.device) -> tuple[Any, dict[str, Any]]:
         mean=torch.full(shape, 0.5),
         pseudo_inputs=torch.zeros(about["num_train"], *shape),
         seed=config.seed,
+        missing=config.missing,
     )
     runs.load_weights(folder, module)
     return module.to(device), about

@@ -125,7 +125,11 @@ def add_training_options(parser: Parser, names: Mapping[str, str], *, out: str =
         default=None,
         help="By default dynamic for Bernoulli; none for other likelihoods and for a --model of your own.",
     )
-    add("--data-seed", type=int, default=0, help="Seed of random splits and of the binarization.")
+    text = "Add uniform noise within grey levels, for likelihoods of real values; bits per dimension are then known."
+    add("--dequantize", type=bool, nargs="?", const=True, default=False, help=text)
+    text = "NaN in an array file marks missing values: log p(x) is that of the others; the encoder sees zeros."
+    add("--missing", type=bool, nargs="?", const=True, default=False, help=text)
+    add("--data-seed", type=int, default=0, help="Seed of random splits, of the binarization or dequantization.")
     add = parser.add_argument_group(
         "model, each part a class of this library or the import path of another"
     ).add_argument

@@ -7,7 +7,7 @@ become options, checked against their type hints.
 ===============================  ==========================================================
 ``event_shape``                  shape of one x
 ``latent_dim``, ``dim``          number of latent dimensions
-``mean``                         mean of the training data (binarized likelihoods)
+``mean``                         mean of the training data, where likelihoods start
 ``pseudo_inputs``                the training data
 ``encoder``, ``prior``, ...      the other parts of the same run
 ``network``                      makes the encoder's network from its input and output shape
@@ -47,6 +47,10 @@ OBJECTIVE_OPTIONS = {
     "num_particles": "Samples of the latents for each image and step.",
     "alpha": "Order of the Renyi divergence; 0 is the importance-weighted bound (IWAE).",
     "vectorize_particles": "Draw them all at once.",
+}
+FOR_MISSING: dict[str, Callable[[Any], nn.Module]] = {
+    "likelihood": likelihoods.Masked,
+    "encoder": encoders.ZeroImputed,
 }
 FILLED = {"event_shape", "latent_dim", "dim", "mean", "pseudo_inputs", "in_shape", "out_shape", *PARTS}
 
@@ -146,8 +150,11 @@ def build(
     mean: Tensor,
     pseudo_inputs: Tensor,
     seed: int,
+    missing: bool = False,
 ) -> Any:
     """Build the model of a run from the settings of its parts, ``{part: {"name": class, argument: value, ...}}``.
+
+    Where values may be missing, the likelihood is built into `Masked` and the encoder into `ZeroImputed`.
 
     Raises:
         ValueError: a part refuses its arguments; names the part.
@@ -183,7 +190,8 @@ def build(
         taken = set(list(parameters)[: len(positional)]) | set(given)
         filled = {name: supply(name) for name in parameters if name in FILLED and name not in taken}
         try:
-            return cls(*positional, **given, **filled, **arguments)
+            made = cls(*positional, **given, **filled, **arguments)
+            return FOR_MISSING[part](made) if missing and part in FOR_MISSING else made
         except Exception as error:  # whatever the user's class raises
             text = str(error) if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: {error}"
             if part == "network" and given:

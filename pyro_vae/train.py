@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,7 +50,7 @@ READ_EVERY = 50
 SAVED_PER_STEP, SAVED_PER_PARAMETER_AND_IMAGE = 1e-3, 4e-12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fit:
     """What happened in `fit`.
 
@@ -71,9 +71,15 @@ class Fit:
     model: Callee
     guide: Callee
     history: list[Metrics]
-    state: dict[str, Tensor] = field(repr=False)
+    state: dict[str, Tensor]
     best_epoch: int
     stopped_early: bool
+
+    def __repr__(self) -> str:
+        best, early = self.history[self.best_epoch - 1], ", stopped early" if self.stopped_early else ""
+        elbo = f", validation ELBO {best['validation_elbo']:.2f}" if "validation_elbo" in best else ""
+        of = f"best epoch {self.best_epoch} of {len(self.history)}{early}"
+        return f"Fit({of}: loss {best['loss']:.2f}{elbo} nats per image)"
 
 
 def fit(

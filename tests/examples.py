@@ -53,6 +53,7 @@ from pyro_vae import (
     Masked,
     MixtureEncoder,
     NegativeBinomial,
+    PixelCNN,
     PlanarFlow,
     Poisson,
     ResNetDecoder,
@@ -137,6 +138,7 @@ JOINT_LIKELIHOODS: dict[str, tuple[Callable[[Any], nn.Module], tuple[int, ...]]]
     "Categorical, one-hot": (functools.partial(Categorical, data="one-hot"), (2, 4)),
     "DiscretizedLogisticMixture, colour": (functools.partial(DiscretizedLogisticMixture, components=2), (3, 2, 2)),
     "ZeroInflatedNegativeBinomial, exposure": (functools.partial(ZeroInflatedNegativeBinomial, exposure=True), (4,)),
+    "PixelCNN": (functools.partial(PixelCNN, channels=4, num_layers=2, kernel_size=3), (1, 2, 3)),
     "Masked": (lambda event_shape: Masked(Gaussian(event_shape)), (2, 3)),
 }
 

@@ -35,6 +35,7 @@ def test_digits_are_the_sources_images_split_without_loss():
     assert data.event_shape == (1, 8, 8)
     assert data.train.dtype == torch.float32
     assert data.visit is None
+    assert repr(data.splits) == "Splits(train: (1197, 1, 8, 8), validation: (300, 1, 8, 8), test: (300, 1, 8, 8))"
 
     pixels, targets = load_digits(return_X_y=True)
     rows = torch.cat([torch.cat(data.splits).flatten(1) * 16, torch.cat(data.labels)[:, None]], dim=1)

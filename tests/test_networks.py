@@ -9,6 +9,7 @@ from examples import NETWORKS, stirred
 from pyro.infer import Trace_ELBO
 from torch import nn
 
+import pyro_vae
 from pyro_vae import MLP, ConvDecoder, ConvEncoder, GatedMLP, ResNetDecoder, ResNetEncoder
 from pyro_vae.compiled import CompiledELBO
 from pyro_vae.networks import as_shape, count_parameters
@@ -125,6 +126,14 @@ def test_signals_keep_their_scale_at_any_depth(make, depth):
 
 
 @torch.no_grad()
+def test_deep_gates_do_not_drift():
+    """Gates of unit scale blow a signal up by 10^3 over 30 layers, 10^9 over 60."""
+    for _ in range(4):
+        network = GatedMLP(100, 3, hidden=(100,) * 40)
+        assert 0.03 < middle(network.layers)(torch.randn(20, 100)).square().mean() < 2
+
+
+@torch.no_grad()
 def test_convolutions_start_at_the_scale_of_their_inputs():
     """Strides of transposed convolutions count: an output meets a quarter of the kernel."""
     x, z = torch.randn(50, 8, 32, 32), torch.randn(50, 100)
@@ -207,7 +216,22 @@ def test_shapes():
     assert as_shape(40) == (40,)
     assert as_shape([1, 2]) == (1, 2)
     assert image_shape((2, 3, 8, 6), "in_shape") == (6, 8, 6)
-    assert repr(MLP(3, 2, hidden=())).startswith("MLP(")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_repr_builds_it_again(name):
+    make, in_shape, out_shape = NETWORKS[name]
+    network = make(in_shape, out_shape)
+    again = eval(repr(network), vars(pyro_vae).copy())
+    assert [*map(repr, again.layers.modules())] == [*map(repr, network.layers.modules())]
+
+
+def test_repr():
+    assert repr(MLP(3, (2, 1), hidden=())) == "MLP((3,), (2, 1), hidden=())"
+    assert repr(MLP(3, 2, activation=nn.Tanh)) == "MLP((3,), (2,), hidden=(300, 300), activation=Tanh)"
+    assert repr(GatedMLP(3, 2, hidden=[4])) == "GatedMLP((3,), (2,), hidden=(4,))"
+    assert repr(ConvEncoder((1, 8, 8), 2)) == "ConvEncoder((1, 8, 8), (2,), channels=(32, 64))"
+    assert repr(ResNetDecoder(2, (8, 8))) == "ResNetDecoder((2,), (8, 8), channels=(64, 32), num_blocks=1)"
 
 
 def test_recorded_steps_are_the_plain_ones(example):

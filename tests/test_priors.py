@@ -136,7 +136,10 @@ def test_estimates_of_priors_that_differ_in_training_repeat(name):
         (DiagonalNormal(3), "DiagonalNormal(dim=3)"),
         (LaplacePrior(3), "LaplacePrior(dim=3)"),
         (StudentTPrior(3), "StudentTPrior(dim=3)"),
-        (StudentTPrior(3, learn_degrees_of_freedom=False), "StudentTPrior(dim=3, learn_degrees_of_freedom=False)"),
+        (
+            StudentTPrior(3, learn_degrees_of_freedom=False),
+            "StudentTPrior(dim=3, degrees_of_freedom=5, learn_degrees_of_freedom=False)",
+        ),
         (GaussianMixture(3, 4), "GaussianMixture(dim=3, num_components=4)"),
         (GaussianMixture(3, 4, "full"), "GaussianMixture(dim=3, num_components=4, covariance='full')"),
     ],

@@ -230,7 +230,7 @@ def test_errors_say_what_was_expected(build, text):
 
 
 def test_repr_shows_the_configuration():
-    assert repr(DirichletPrior(3)) == "DirichletPrior(dim=3)"
+    assert repr(DirichletPrior(3)) == "DirichletPrior(dim=3, concentration=1)"
     assert repr(LogisticNormalPrior(3)) == "LogisticNormalPrior(dim=3)"
 
 

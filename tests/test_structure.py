@@ -30,7 +30,7 @@ ORDER = """
     gaps
     plots report portions
     evidence_plots
-    settings
+    settings bits
     options
     candidates
     loading

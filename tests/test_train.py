@@ -2,6 +2,7 @@
 
 import functools
 import math
+import re
 import warnings
 
 import numpy as np
@@ -322,6 +323,9 @@ def test_early_stopping_counts_from_the_end_of_the_warm_up(ppca):
     # Nothing moves: the first epoch stays the best.
     plain = train(model.model, model.guide, x[:40], **arguments)
     assert (len(plain.history), plain.best_epoch, plain.stopped_early) == (4, 1, True)
+    assert re.fullmatch(
+        r"Fit\(best epoch 1 of 4, stopped early: loss [\d.]+, validation ELBO -[\d.]+ nats per image\)", repr(plain)
+    )
     warm = train(model.model, model.guide, x[:40], kl_weight=KLWarmup(epochs=10), **arguments)
     assert (len(warm.history), warm.best_epoch, warm.stopped_early) == (12, 1, True)  # epochs 10, 11 and 12
 

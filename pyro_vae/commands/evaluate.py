@@ -13,6 +13,7 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from .. import evidence_plots, plots, runs
+from ..bits import bits_of, said_in_bits
 from ..data import Data
 from ..diagnostics import diagnose
 from ..evidence import (
@@ -56,6 +57,7 @@ def run(chosen: Namespace) -> None:
             result = evaluate_run(folder, chosen, dataset, rank=rank, count=count)
             if result is not None:
                 print(_described(result))
+                print(said_in_bits(runs.read_json(folder / f"{NAMES[chosen.estimator]}.json")), end="")
                 print(f"saved in {folder / NAMES[chosen.estimator]}.json, .npz and .png")
 
 
@@ -174,6 +176,7 @@ def evaluate_run(
     about = _about(
         module, folder, dataset, chosen, settings, f"evaluated on {subset} of the {chosen.get('split')} images", images
     )
+    about |= bits_of(result.log_prob, images, dataset, measure=about["measure"])
     runs.save_evaluation(folder, result, name=name, images=images, about=about | runs.environment(device))
     portions.remove()
     _draw(module, result, images, folder, name)

@@ -61,9 +61,10 @@ def build_module(config: Namespace, dataset: Data) -> Any:
         part_settings(config),
         event_shape=dataset.event_shape,
         latent_dim=config.latent_dim,
-        mean=dataset.train.mean(0),
-        pseudo_inputs=train,
+        mean=dataset.mean,
+        pseudo_inputs=train.where(~train.isnan(), dataset.mean),
         seed=config.seed,
+        missing=config.missing,
     )
     if check := getattr(getattr(module, "likelihood", None), "check", None):
         for images in (train, dataset.validation, dataset.test):

@@ -1,6 +1,7 @@
 """Data sets as tensors, each with its protocol in words."""
 
 from pyro_vae.data.arrays import array_file
+from pyro_vae.data.dequantization import dequantize, dequantized
 from pyro_vae.data.digits import digits
 from pyro_vae.data.folder import image_folder
 from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, did_you_mean, random_split
@@ -15,6 +16,8 @@ __all__ = [
     "Splits",
     "array_file",
     "binarize",
+    "dequantize",
+    "dequantized",
     "did_you_mean",
     "digits",
     "fashion_mnist",

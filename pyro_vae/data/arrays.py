@@ -9,9 +9,10 @@ from torch import Tensor
 from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
 
 CHANNELS = (1, 3, 4)
+SCALED = "uint8 / 255"
 
 
-def array_file(path: str | Path, *, binarization: Binarization = "none", seed: int = 0) -> Data:
+def array_file(path: str | Path, *, binarization: Binarization = "none", seed: int = 0, missing: bool = False) -> Data:
     """An .npy or .npz file: one array, or arrays train, validation (or valid) and test.
 
     - One array is split 80/10/10 at random.
@@ -23,11 +24,13 @@ def array_file(path: str | Path, *, binarization: Binarization = "none", seed: i
         path: the file.
         binarization: see `pyro_vae.data.binarize`.
         seed: of the split and of the binarization.
+        missing: NaN marks values that are missing; without, it is an error. An encoder and a likelihood that take it
+            are ``ZeroImputed(encoder)`` and ``Masked(likelihood)``.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is truncated or holds Python objects; the arrays' names, types or shapes do not
-            fit; values are NaN or infinite, or outside [0, 1] where they are to be binarized.
+            fit; values are infinite, NaN without ``missing``, or outside [0, 1] where they are to be binarized.
 
     Example:
         >>> import tempfile
@@ -52,10 +55,16 @@ def array_file(path: str | Path, *, binarization: Binarization = "none", seed: i
         parts, how = random_split(values[0], seed=seed), f"random split with seed {seed}"
     else:
         parts, how = Splits(*values), "as given"
+    described = f"{path.name}, {scaling}; {describe_sizes(parts)}, {how}"
+    if missing:
+        count, total = sum(int(x.isnan().sum()) for x in parts), sum(x.numel() for x in parts)
+        described += f"; {count:,} of {total:,} values missing, log p is that of the others"
     data = Data(
         name=path.stem,
         **parts._asdict(),
-        protocol=f"{path.name}, {scaling}; {describe_sizes(parts)}, {how}",
+        protocol=described,
+        levels=256 if scaling == SCALED else None,
+        missing=missing,
     )
     return binarize(data, binarization, seed=seed)
 
@@ -91,7 +100,7 @@ def _to_float(arrays: list[np.ndarray], path: Path) -> tuple[list[Tensor], str]:
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and `Data` refuses it
         values = [_channels_first(torch.from_numpy(array.astype(np.float32)), path) for array in arrays]
     if kind == np.uint8 and max(int(array.max(initial=0)) for array in arrays) > 1:
-        return [x.div_(255) for x in values], "uint8 / 255"
+        return [x.div_(255) for x in values], SCALED
     return values, f"{kind.name} values as stored"
 
 

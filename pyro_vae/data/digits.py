@@ -31,6 +31,7 @@ def digits(*, binarization: Binarization = "none", seed: int = 0) -> Data:
         name="digits",
         **parts._asdict(),
         protocol=(f"scikit-learn digits, intensity / 16; {describe_sizes(parts)}, random split with seed {seed}"),
+        levels=17,
         labels=Splits(*random_split(torch.from_numpy(targets).long(), split, seed=seed)),
     )
     return binarize(data, binarization, seed=seed)

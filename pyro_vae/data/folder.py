@@ -57,6 +57,7 @@ def image_folder(path: str | Path, *, binarization: Binarization = "none", seed:
         name=path.resolve().name,
         **parts._asdict(),
         protocol=f"images of folder {path.resolve().name}, level / 255; {describe_sizes(parts)}, {how}",
+        levels=256,
     )
     return binarize(data, binarization, seed=seed)
 

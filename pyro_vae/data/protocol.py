@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, get_args
@@ -20,6 +21,9 @@ class Splits(NamedTuple):
     validation: Tensor
     test: Tensor
 
+    def __repr__(self) -> str:
+        return f"Splits({', '.join(f'{part}: {tuple(x.shape)}' for part, x in self._asdict().items())})"
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Data:
@@ -30,8 +34,11 @@ class Data:
         train, validation, test: float32, (N, C, H, W) for images or (N, D) for flat arrays.
         protocol: one line: source, split sizes and how they were made, binarization and its seed.
         labels: integer labels of the three splits, each (N,), where the source has them.
-        visit: what a training batch goes through each time it is visited, on the batch's own device;
+        visit: what a training batch goes through each time it is visited, on the batch's own device, such as
             `torch.bernoulli` where binarization is dynamic, else None. `train` is grey in that case.
+        levels: number of grey levels k / (levels - 1) that the values are; None where they are not known to be levels.
+        is_dequantized: whether noise was added within the levels, see `pyro_vae.data.dequantized`.
+        missing: whether NaN marks a value that is missing; without, NaN is an error.
 
     Raises:
         ValueError: a split is empty, not float32, not finite, or its items differ in shape from the others'.
@@ -49,6 +56,9 @@ class Data:
     protocol: str
     labels: Splits | None = field(default=None, repr=False)
     visit: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
+    levels: int | None = field(default=None, repr=False)
+    is_dequantized: bool = field(default=False, repr=False)
+    missing: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         for part, x in self.splits._asdict().items():
@@ -60,11 +70,13 @@ class Data:
                 raise ValueError(
                     f"Expected {part} items of shape {self.event_shape}, as in train; got {tuple(x.shape[1:])}."
                 )
-            bad = x.numel() - int(x.isfinite().sum())
+            bad = x.numel() - int(x.isfinite().sum()) - (int(x.isnan().sum()) if self.missing else 0)
             if bad:
+                cure = "" if self.missing else ", or, where NaN marks what is missing, add missing=True (--missing)"
                 raise ValueError(
-                    f"Expected finite values in the {part} split of {self.name}; got {bad:,} NaN or infinite "
-                    f"among {x.numel():,}. Repair or drop those items."
+                    f"Expected finite values in the {part} split of {self.name}; got {bad:,} "
+                    f"{'infinite' if self.missing else 'NaN or infinite'} among {x.numel():,}. Repair or drop those "
+                    f"items{cure}."
                 )
             labels = None if self.labels is None else getattr(self.labels, part)
             if labels is not None and labels.shape != x.shape[:1]:
@@ -79,6 +91,18 @@ class Data:
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one x."""
         return tuple(self.train.shape[1:])
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of the training data as they are visited, of the shape of one x: where likelihoods may start.
+
+        Missing values do not count; one that is missing in all images has the mean of all others.
+        """
+        mean = self.train.nanmean(0) if self.missing else self.train.mean(0)
+        mean = mean.where(~mean.isnan(), self.train.nanmean())
+        if self.is_dequantized and self.levels:  # training images are still on their levels: the middle of each bin
+            mean = (mean * (self.levels - 1) + 0.5) / self.levels
+        return mean
 
 
 def random_split(x: Tensor, sizes: tuple[int, int, int] | None = None, *, seed: int = 0) -> Splits:
@@ -135,9 +159,10 @@ def binarize(data: Data, binarization: Binarization, *, seed: int = 0) -> Data:
         'one grey; binarization threshold: 1 where the pixel is above 0.5'
     """
     check_binarization(binarization)
-    if all(bool(((x == 0) | (x == 1)).all()) for x in data.splits):
-        return replace(data, protocol=f"{data.protocol}; pixels are 0 or 1 as stored, not binarized again")
-    low, high = min(float(x.min()) for x in data.splits), max(float(x.max()) for x in data.splits)
+    if all(bool(((x == 0) | (x == 1) | x.isnan()).all()) for x in data.splits):
+        return replace(data, levels=None, protocol=f"{data.protocol}; pixels are 0 or 1 as stored, not binarized again")
+    low = min(float(x.nan_to_num(math.inf).min()) for x in data.splits)
+    high = max(float(x.nan_to_num(-math.inf).max()) for x in data.splits)
     in_range = low >= 0 and high <= 1
     if binarization == "none":
         values = "grey levels in [0, 1]" if in_range else f"values in [{low:g}, {high:g}]"
@@ -147,23 +172,30 @@ def binarize(data: Data, binarization: Binarization, *, seed: int = 0) -> Data:
             f"Expected pixels in [0, 1] to binarize {data.name}; got values in [{low:g}, {high:g}]. "
             "Rescale them, or use binarization='none' and a likelihood for such values."
         )
+    data = replace(data, levels=None)
     if binarization == "threshold":
-        train, validation, test = ((x > 0.5).float() for x in data.splits)
+        train, validation, test = ((x > 0.5).float().where(~x.isnan(), x) for x in data.splits)
         protocol = f"{data.protocol}; binarization threshold: 1 where the pixel is above 0.5"
         return replace(data, train=train, validation=validation, test=test, protocol=protocol)
     generator = torch.Generator().manual_seed(seed)
     # Training last, so that static and dynamic runs are evaluated on the very same pixels.
-    test = torch.bernoulli(data.test, generator=generator)
-    validation = torch.bernoulli(data.validation, generator=generator)
+    draw = bernoulli_where_known if data.missing else torch.bernoulli
+    test = draw(data.test, generator=generator)
+    validation = draw(data.validation, generator=generator)
     if binarization == "static":
-        train = torch.bernoulli(data.train, generator=generator)
+        train = draw(data.train, generator=generator)
         protocol = f"{data.protocol}; binarization static: every split drawn once with seed {seed}"
         return replace(data, train=train, validation=validation, test=test, protocol=protocol)
     protocol = (
         f"{data.protocol}; binarization dynamic: training redrawn at each visit, "
         f"validation and test drawn once with seed {seed}"
     )
-    return replace(data, validation=validation, test=test, protocol=protocol, visit=torch.bernoulli)
+    return replace(data, validation=validation, test=test, protocol=protocol, visit=draw)
+
+
+def bernoulli_where_known(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
+    """`torch.bernoulli`, but NaN stays NaN."""
+    return torch.bernoulli(x.nan_to_num(0.0), generator=generator).where(~x.isnan(), x)
 
 
 def check_binarization(binarization: str) -> None:

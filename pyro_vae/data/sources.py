@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pyro_vae.data.arrays import array_file
+from pyro_vae.data.dequantization import dequantized
 from pyro_vae.data.digits import digits
 from pyro_vae.data.folder import image_folder
 from pyro_vae.data.protocol import Binarization, Data, check_binarization, did_you_mean
@@ -19,6 +20,8 @@ def load(
     binarization: Binarization = "none",
     download: bool = False,
     seed: int = 0,
+    dequantize: bool = False,
+    missing: bool = False,
 ) -> Data:
     """Load a data set by its name, or a user's own by its path.
 
@@ -29,10 +32,13 @@ def load(
             directory; for paths, what a relative one starts from, by default the working directory.
         binarization: see `pyro_vae.data.binarize`; `static_mnist` is binary already and stays as it is.
         download: fetch the missing files of a named set into `root`.
-        seed: of random splits and of the binarization.
+        seed: of random splits, and of the binarization or dequantization.
+        dequantize: add uniform noise within grey levels, see `pyro_vae.data.dequantized`.
+        missing: NaN in an .npy or .npz file marks values that are missing.
 
     Raises:
-        ValueError: an unknown name or binarization, or files that do not hold what they should.
+        ValueError: an unknown name or binarization, ``dequantize`` or ``missing`` where the data do not allow it, or
+            files that do not hold what they should.
         FileNotFoundError: files are missing and `download` is False.
         ImportError: torchvision does not fit the installed torch.
         ConnectionError: the download failed.
@@ -43,6 +49,16 @@ def load(
         random split with seed 0; binarization static: every split drawn once with seed 0
     """
     check_binarization(binarization)
+    if missing and Path(name).suffix.lower() not in (".npy", ".npz"):
+        raise ValueError(f"Expected an .npy or .npz file, where NaN can mark missing values; got {str(name)!r}.")
+    if dequantize:
+        if binarization != "none":
+            raise ValueError(
+                f"Expected binarization 'none' to dequantize; got {binarization!r}. Take a likelihood of real values, "
+                f"such as Gaussian, ContinuousBernoulli or Beta, or no dequantization."
+            )
+        grey = load(name, root, download=download, seed=seed, missing=missing)
+        return dequantized(grey, seed=seed)
     folder = Path("data" if root is None else root).expanduser()
     match name:
         case "digits":
@@ -57,7 +73,7 @@ def load(
     if path.is_dir():
         return image_folder(path, binarization=binarization, seed=seed)
     if path.suffix.lower() in (".npy", ".npz"):
-        return array_file(path, binarization=binarization, seed=seed)
+        return array_file(path, binarization=binarization, seed=seed, missing=missing)
     raise ValueError(
         f"Expected one of {', '.join(NAMES)}, or the path of an .npy or .npz file or of a folder of images; "
         f"got {str(name)!r}, which is neither.{did_you_mean(str(name), NAMES)}"

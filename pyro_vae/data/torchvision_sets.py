@@ -96,6 +96,7 @@ def _read(name: str, title: str, root: Path, pixels_sha256: tuple[str, str], dow
         protocol=(
             f"{title}, grey level / 255; {describe_sizes(images)}, validation is the last 10,000 training images"
         ),
+        levels=256,
         labels=Splits(train.targets[:50_000], train.targets[50_000:], test.targets),
     )
 

@@ -1,11 +1,12 @@
 """Likelihoods p(x|z): modules that turn decoder features into a distribution over x."""
 
+from ..data import dequantize
 from .bernoulli import Bernoulli
 from .beta import Beta
 from .binomial import Binomial
+from .bits import bits_per_dim
 from .categorical import Categorical
 from .continuous_bernoulli import ContinuousBernoulli
-from .dequantization import bits_per_dim, dequantize
 from .discretized_gaussian import DiscretizedGaussian
 from .discretized_logistic import DiscretizedLogistic
 from .discretized_logistic_mixture import DiscretizedLogisticMixture

@@ -9,6 +9,7 @@ from torch.distributions import constraints
 
 from ..networks import Shape
 from .likelihood import Likelihood
+from .start import inner
 
 
 class Bernoulli(Likelihood):
@@ -41,11 +42,7 @@ class Bernoulli(Likelihood):
 
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
         super().__init__(event_shape)
-        start = torch.zeros(self.event_shape) if mean is None else torch.logit(mean.clamp(1e-3, 1 - 1e-3))
-        if tuple(start.shape) != self.event_shape:
-            raise ValueError(f"Expected mean of shape {self.event_shape}; got {tuple(start.shape)}.")
-        self.bias: Tensor
-        self.register_buffer("bias", start)
+        self.start_at(mean, lambda mean: torch.logit(inner(mean)))
 
     def forward(self, features: Tensor) -> dist.Distribution:
         return dist.Bernoulli(logits=features + self.bias).to_event(len(self.event_shape))

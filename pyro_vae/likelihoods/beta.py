@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 import pyro.distributions as dist
+import torch
 from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
 from ..networks import Shape
 from .likelihood import Likelihood
+from .start import inner
 
 AT_ONE = math.log(math.e - 1)  # softplus of it is 1
 SMALLEST = 1e-3
@@ -40,20 +42,33 @@ class Beta(Likelihood):
 
     Args:
         event_shape: shape of one x; features are (2, *event_shape).
+        mean: mean of the training data, of shape event_shape (between 0.001 and 0.999): where the mean starts instead
+            of at 1/2, the smaller concentration being 1.
 
     Example:
-        >>> import torch
         >>> Beta(3)(torch.zeros(2, 3)).mean
         tensor([0.5000, 0.5000, 0.5000])
     """
 
     support = OpenUnitInterval()
     accepts = "values strictly between 0 and 1"
-    cure = "Dequantize 8-bit pixels (`dequantize`), move exact 0 and 1 inside, or take ContinuousBernoulli."
+    cure = (
+        "Dequantize 8-bit pixels (`dequantized`, --dequantize), move exact 0 and 1 inside, or take ContinuousBernoulli."
+    )
 
-    def __init__(self, event_shape: Shape) -> None:
+    def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
         super().__init__(event_shape, features_per_value=2)
+        self.start_at(mean, _monotone)
 
     def forward(self, features: Tensor) -> dist.Distribution:
-        a, b = (SMALLEST + (1 - SMALLEST) * functional.softplus(raw + AT_ONE) for raw in self.split(features))
+        a, b = (
+            SMALLEST + (1 - SMALLEST) * functional.softplus(raw + AT_ONE) for raw in self.split(features + self.bias)
+        )
         return InteriorBeta(a, b).to_event(len(self.event_shape))
+
+
+def _monotone(mean: Tensor) -> Tensor:
+    """Features (2, ...) of the concentrations with this mean, the smaller of which is 1: a density without a peak."""
+    odds = inner(mean) / (1 - inner(mean))
+    concentrations = (torch.stack([odds, 1 / odds]).clamp(min=1) - SMALLEST) / (1 - SMALLEST)
+    return concentrations + torch.log(-torch.expm1(-concentrations)) - AT_ONE

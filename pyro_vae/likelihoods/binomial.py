@@ -13,6 +13,7 @@ from torch.nn import functional
 from ..networks import Shape
 from .levels import Levels, OnLevels
 from .likelihood import Likelihood
+from .start import inner
 
 
 class ExactBinomial(dist.Binomial):
@@ -36,6 +37,8 @@ class Binomial(Likelihood):
         event_shape: shape of one x.
         total_count: n.
         data: "levels" for x = k / n in [0, 1], like k / 255 of 8-bit images; "counts" for x = k.
+        mean: mean of the training data, of shape event_shape: where the mean starts (between 0.001 n and 0.999 n)
+            instead of at n / 2.
 
     Example:
         >>> import torch
@@ -44,7 +47,11 @@ class Binomial(Likelihood):
     """
 
     def __init__(
-        self, event_shape: Shape, total_count: int = 255, data: Literal["levels", "counts"] = "levels"
+        self,
+        event_shape: Shape,
+        total_count: int = 255,
+        data: Literal["levels", "counts"] = "levels",
+        mean: Tensor | None = None,
     ) -> None:
         if total_count < 1:
             raise ValueError(f"Expected total_count >= 1; got {total_count}.")
@@ -54,10 +61,14 @@ class Binomial(Likelihood):
         self.total_count, self.data = total_count, data
         self.support = Levels(total_count + 1) if data == "levels" else constraints.integer_interval(0, total_count)
         self.accepts = f"values that are {self.support}" if data == "levels" else f"counts from 0 to {total_count}"
-        self.cure = "Set total_count to the largest count there can be, and data to 'levels' for k / total_count."
+        largest = 1 if data == "levels" else total_count
+        self.start_at(mean, lambda mean: torch.logit(inner(mean / largest)))
+        self.cure = (
+            "Set total_count to the largest k there can be, and data to 'levels' for k / total_count, 'counts' for k."
+        )
 
     def forward(self, features: Tensor) -> dist.Distribution:
-        counts = ExactBinomial(features.new_tensor(self.total_count), logits=features)
+        counts = ExactBinomial(features.new_tensor(self.total_count), logits=features + self.bias)
         values = counts if self.data == "counts" else OnLevels(counts, self.total_count + 1)
         return values.to_event(len(self.event_shape))
 

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from ..networks import Shape
 from .levels import LEVELS_CURE, Levels, OnLevels
 from .likelihood import Likelihood
+from .start import inner, invert
 
 
 class Ordered(dist.Categorical):
@@ -33,6 +34,9 @@ class Categorical(Likelihood):
         event_shape: shape of one x. Features are (levels, *event_shape), or for one-hot data event_shape itself.
         levels: number of grey levels; not used for one-hot data.
         data: "levels", or "one-hot" where the last dimension of an x says the category.
+        mean: mean of the training data, of shape event_shape, where the mean starts (at least 0.001 from its bounds).
+            One-hot data start at these frequencies; grey levels, whose frequencies a mean does not tell, at the
+            flattest distribution that has it, P(k) proportional to exp(t k).
 
     Reference:
         van den Oord, Kalchbrenner, Kavukcuoglu 2016, "Pixel recurrent neural networks" (256-way softmax).
@@ -46,7 +50,13 @@ class Categorical(Likelihood):
         torch.Size([5, 3])
     """
 
-    def __init__(self, event_shape: Shape, levels: int = 256, data: Literal["levels", "one-hot"] = "levels") -> None:
+    def __init__(
+        self,
+        event_shape: Shape,
+        levels: int = 256,
+        data: Literal["levels", "one-hot"] = "levels",
+        mean: Tensor | None = None,
+    ) -> None:
         if data not in ("levels", "one-hot"):
             raise ValueError(f"Expected data to be 'levels' or 'one-hot'; got {data!r}.")
         super().__init__(event_shape, features_per_value=levels if data == "levels" else 1)
@@ -54,8 +64,16 @@ class Categorical(Likelihood):
         self.support = Levels(levels) if data == "levels" else constraints.one_hot
         self.accepts = f"values that are {self.support}" if data == "levels" else "one-hot vectors, last dimension,"
         self.cure = LEVELS_CURE if data == "levels" else "Encode them with torch.nn.functional.one_hot(k).float()."
+        self.start_at(mean, self._flattest if data == "levels" else lambda mean: inner(mean).log())
+
+    def _flattest(self, mean: Tensor) -> Tensor:
+        """t k / (levels - 1), (levels, *event_shape), whose softmax has this mean."""
+        values = torch.linspace(0, 1, self.levels, dtype=torch.float64)
+        tilts = invert(lambda s: (s.sinh()[:, None] * values).softmax(-1) @ values, inner(mean), bound=8.0).sinh()
+        return tilts * values.to(tilts).reshape(-1, *[1] * mean.dim())
 
     def forward(self, features: Tensor) -> dist.Distribution:
+        features = features + self.bias
         if self.data == "one-hot":
             return dist.OneHotCategorical(logits=features).to_event(len(self.event_shape) - 1)
         grey = OnLevels(Ordered(logits=features.movedim(-len(self.feature_shape), -1)), self.levels)

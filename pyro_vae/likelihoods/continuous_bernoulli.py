@@ -10,7 +10,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..networks import Shape
 from .likelihood import Likelihood
+from .start import inner, invert
 
 NEAR = 0.3  # below, series in u = |logit| / 2 replace formulas that would cancel; their next terms are below 2e-11
 
@@ -71,6 +73,8 @@ class ContinuousBernoulli(Likelihood):
 
     Args:
         event_shape: shape of one x.
+        mean: mean of the training data, of shape event_shape (between 0.001 and 0.999): where the mean starts instead
+            of at 1/2.
 
     Reference:
         Loaiza-Ganem, Cunningham 2019, "The continuous Bernoulli: fixing a pervasive error in variational autoencoders".
@@ -84,5 +88,10 @@ class ContinuousBernoulli(Likelihood):
     accepts = "values in [0, 1]"
     cure = "Scale 8-bit images by 1/255, other data by their range, or take Gaussian."
 
+    def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
+        super().__init__(event_shape)
+        # Means near 0 and 1 take large logits: their hyperbolic arcsine, which is evenly spaced, grows slowly.
+        self.start_at(mean, lambda mean: invert(lambda s: TiltedUniform(s.sinh()).mean, inner(mean), bound=8.0).sinh())
+
     def forward(self, features: Tensor) -> dist.Distribution:
-        return TiltedUniform(features).to_event(len(self.event_shape))
+        return TiltedUniform(features + self.bias).to_event(len(self.event_shape))

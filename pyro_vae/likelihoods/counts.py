@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..networks import Shape
 from .likelihood import Likelihood
 
 
 class CountLikelihood(Likelihood):
-    """Counts with rates exp(feature + log mean). Abstract: a subclass gives ``forward``.
-
-    Args:
-        event_shape: shape of one x.
-        mean: mean of the training data, of shape event_shape: the rates start at it (at 0.001 where it is below)
-            instead of at 1; the decoder's own bias is trained on top.
-        features_per_value: numbers the decoder gives for each value of x.
-    """
+    """Counts with rates exp(feature). Abstract: a subclass gives ``forward`` and starts at `log_mean` of the data."""
 
     support: constraints.Constraint = constraints.nonnegative_integer
     accepts = "counts 0, 1, 2, ..."
@@ -27,13 +18,10 @@ class CountLikelihood(Likelihood):
         "`.astype('float32')`), or take Gaussian for other values."
     )
 
-    def __init__(self, event_shape: Shape, mean: Tensor | None = None, features_per_value: int = 1) -> None:
-        super().__init__(event_shape, features_per_value=features_per_value)
-        start = torch.zeros(self.event_shape) if mean is None else mean.clamp(min=1e-3).log()
-        if tuple(start.shape) != self.event_shape:
-            raise ValueError(f"Expected mean of shape {self.event_shape}; got {tuple(start.shape)}.")
-        self.log_mean: Tensor
-        self.register_buffer("log_mean", start)
+
+def log_mean(mean: Tensor) -> Tensor:
+    """Of mean counts, at least 0.001."""
+    return mean.clamp(min=1e-3).log()
 
 
 def bounded_exp(log_value: Tensor, *, bound: float = 15.0) -> Tensor:

@@ -16,6 +16,8 @@ class DiscretizedGaussian(RoundedLikelihood):
         event_shape: shape of one x; features are (2, *event_shape), location and scale before their bounds.
         levels: number of grey levels.
         min_scale: lower bound of the scale, in units of one level.
+        mean: mean of the training data, of shape event_shape (between 0.001 and 0.999): where the mean starts instead
+            of at middle grey.
 
     Reference:
         Ho, Jain, Abbeel 2020, "Denoising diffusion probabilistic models" (its decoder).

@@ -16,6 +16,8 @@ class DiscretizedLogistic(RoundedLikelihood):
         event_shape: shape of one x; features are (2, *event_shape).
         levels: number of grey levels.
         min_scale: lower bound of the logistic's scale, in units of one level.
+        mean: mean of the training data, of shape event_shape (between 0.001 and 0.999): where the mean starts instead
+            of at middle grey.
 
     Reference:
         Kingma, Salimans, Jozefowicz, Chen, Sutskever, Welling 2016, "Improved variational inference with

@@ -16,6 +16,7 @@ from .levels import LEVELS_CURE, Levels
 from .likelihood import Likelihood
 from .rounded import LOGISTIC, Rounded, around_middle_grey
 from .scale import positive
+from .start import inner, invert
 
 
 class ColourMixture(TorchDistribution):
@@ -104,6 +105,8 @@ class DiscretizedLogisticMixture(Likelihood):
         components: number of components K.
         levels: number of grey levels.
         min_scale: lower bound of the logistics' scale, in units of one level.
+        mean: mean of the training data, of shape event_shape (between 0.001 and 0.999): where the mean starts instead
+            of at middle grey.
 
     Reference:
         Salimans, Karpathy, Chen, Kingma 2017, "PixelCNN++: Improving the PixelCNN with discretized logistic mixture
@@ -118,7 +121,14 @@ class DiscretizedLogisticMixture(Likelihood):
 
     cure = LEVELS_CURE
 
-    def __init__(self, event_shape: Shape, components: int = 5, levels: int = 256, min_scale: float = 0.1) -> None:
+    def __init__(
+        self,
+        event_shape: Shape,
+        components: int = 5,
+        levels: int = 256,
+        min_scale: float = 0.1,
+        mean: Tensor | None = None,
+    ) -> None:
         if components < 1:
             raise ValueError(f"Expected components >= 1; got {components}.")
         super().__init__(event_shape, features_per_value=3 * components)
@@ -128,25 +138,40 @@ class DiscretizedLogisticMixture(Likelihood):
         self.is_colour = len(self.event_shape) == 3 and self.event_shape[0] == 3
         if self.is_colour:
             self.feature_shape = (10 * components, *self.event_shape[1:])
-        self.start: Tensor
-        self.register_buffer("start", (torch.arange(components) + 0.5) / components - 0.5, persistent=False)
+        self.spread: Tensor
+        self.register_buffer("spread", (torch.arange(components) + 0.5) / components - 0.5, persistent=False)
+        self.start_at(mean, self._shifted)
+
+    def _shifted(self, mean: Tensor) -> Tensor:
+        """All features, locations moved alike by so much that the mixture has this mean."""
+        loc = invert(lambda h: self._values(h[:, None] + self.spread, torch.zeros(())).mean.mean(-1), inner(mean), 3.0)
+        features = loc.new_zeros(self.feature_shape).unflatten(0, (-1, self.components))
+        if self.is_colour:
+            features[1:4] = loc.unsqueeze(1)  # red, green and blue
+        else:
+            features[1] = loc
+        return features.flatten(0, 1)
+
+    def _values(self, loc: Tensor, raw: Tensor) -> Rounded:
+        return around_middle_grey(loc, raw, self.min_scale, self.levels, LOGISTIC)
 
     def forward(self, features: Tensor) -> dist.Distribution:
+        features = features + self.bias
         return self._colour(features) if self.is_colour else self._grey(features)
 
     def _grey(self, features: Tensor) -> dist.Distribution:
         planes = features.unflatten(-len(self.feature_shape), (3, self.components))
         logits, loc, raw = planes.movedim(-len(self.event_shape) - 1, -1).unbind(-len(self.event_shape) - 2)
-        values = around_middle_grey(loc + self.start, raw, self.min_scale, self.levels, LOGISTIC)
+        values = self._values(loc + self.spread, raw)
         return dist.MixtureSameFamily(dist.Categorical(logits=logits), values).to_event(len(self.event_shape))
 
     def _colour(self, features: Tensor) -> dist.Distribution:
         planes = features.unflatten(-3, (10, self.components))
         logits, rest = planes[..., 0, :, :, :], planes[..., 1:, :, :, :]
         loc, raw, coupling = rest.unflatten(-4, (3, 3)).transpose(-4, -3).unbind(-5)  # each (..., K, 3, H, W)
-        loc = loc + self.start[:, None, None, None]
-        channels = around_middle_grey(loc, raw, self.min_scale, self.levels, LOGISTIC)
+        channels = self._values(loc + self.spread[:, None, None, None], raw)
         return ColourMixture(logits, channels, torch.tanh(coupling))
 
     def extra_repr(self) -> str:
-        return f"event_shape={self.event_shape}, components={self.components}, levels={self.levels}"
+        of_values = f"components={self.components}, levels={self.levels}, min_scale={self.min_scale}"
+        return f"event_shape={self.event_shape}, {of_values}"

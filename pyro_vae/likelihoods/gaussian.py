@@ -22,6 +22,7 @@ class Gaussian(LocationScale):
         scale: a number for a fixed scale; "shared" for one learned scale; "per-pixel" for a scale that the
             decoder gives for each value (``feature_shape`` is then (2, *event_shape)).
         min_scale: lower bound of a learned scale.
+        mean: mean of the training data, of shape event_shape: where the locations start instead of at 0.
 
     Example:
         >>> Gaussian((1, 8, 8), scale="per-pixel").feature_shape

@@ -18,6 +18,7 @@ class Laplace(LocationScale):
         scale: a number for a fixed b; "shared" for one learned b; "per-pixel" for one that the decoder gives for
             each value (features are then (2, *event_shape)).
         min_scale: lower bound of a learned b.
+        mean: mean of the training data, of shape event_shape: where the locations start instead of at 0.
 
     Example:
         >>> import torch

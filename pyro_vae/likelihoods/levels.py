@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 LEVELS_CURE = (
-    "Scale 8-bit images by 1/255 and keep them grey (binarization 'none'), set levels to the number of grey "
-    "levels of your data, or take Gaussian for real values."
+    "Scale 8-bit images by 1/255 and keep their levels (binarization 'none', no dequantization), set levels to the "
+    "number of grey levels of your data, or take Gaussian for real values."
 )
 
 

@@ -14,7 +14,7 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from ..networks import Shape
-from .likelihood import Likelihood
+from .likelihood import NOT_FINITE, Likelihood
 from .scale import Finite, positive
 
 
@@ -95,6 +95,7 @@ class LowRankGaussian(Likelihood):
         event_shape: shape of one x; features are (rank + 2, *event_shape).
         rank: number of columns of W.
         min_scale: lower bound of s.
+        mean: mean of the training data, of shape event_shape: where m starts instead of at 0.
 
     Reference:
         Dorta, Vicente, Agapito, Campbell, Simpson 2018, "Structured uncertainty prediction networks" (decoders with a
@@ -108,16 +109,17 @@ class LowRankGaussian(Likelihood):
 
     support = Finite()
     accepts = "finite real values"
-    cure = "Remove or replace the values that are not finite."
+    cure = NOT_FINITE
 
-    def __init__(self, event_shape: Shape, rank: int = 5, min_scale: float = 0.01) -> None:
+    def __init__(self, event_shape: Shape, rank: int = 5, min_scale: float = 0.01, mean: Tensor | None = None) -> None:
         if rank < 1:
             raise ValueError(f"Expected rank >= 1; got {rank}. Without correlations, take Gaussian.")
         super().__init__(event_shape, features_per_value=rank + 2)
         self.rank, self.min_scale = rank, positive(min_scale, name="min_scale")
+        self.start_at(mean, lambda mean: mean)
 
     def forward(self, features: Tensor) -> dist.Distribution:
-        flat = features.flatten(-len(self.event_shape))  # (..., rank + 2, D)
+        flat = (features + self.bias).flatten(-len(self.event_shape))  # (..., rank + 2, D)
         loc, raw, factor = flat[..., 0, :], flat[..., 1, :], flat[..., 2:, :].mT
         diagonal = (self.min_scale + functional.softplus(raw)).square()
         return LowRankNormal(loc, factor, diagonal, self.event_shape)

@@ -39,7 +39,7 @@ def observed(distribution: Any, mask: Tensor) -> Any:
     if not isinstance(distribution, dist.Independent):
         raise TypeError(
             f"Expected independent values, or a distribution with a method observed(mask); got "
-            f"{type(distribution).__name__}. Give it that method, which returns the marginal."
+            f"{type(distribution).__name__}. Take another likelihood, or give this one that method, for the marginal."
         )
     base = distribution.base_dist
     if base.event_dim:  # one-hot vectors: one value each
@@ -106,6 +106,9 @@ class Masked(Likelihood):
     Args:
         likelihood: for complete data; its features are those of this one.
 
+    Raises:
+        TypeError: the marginal of some of its values is not known (`PixelCNN`).
+
     Reference:
         Nazabal, Olmos, Ghahramani, Valera 2020, "Handling incomplete heterogeneous data using VAEs".
 
@@ -120,6 +123,7 @@ class Masked(Likelihood):
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__(likelihood.event_shape)
+        observed(likelihood(torch.zeros(likelihood.feature_shape)), torch.ones(self.event_shape))  # or it cannot be
         self.likelihood = likelihood
         self.feature_shape = likelihood.feature_shape
         self.filler: Tensor
@@ -133,8 +137,8 @@ class Masked(Likelihood):
     def forward(self, features: Tensor) -> dist.Distribution:
         return ObservedPart(self.likelihood(features), self.filler)
 
-    def extra_repr(self) -> str:
-        return ""
+    def __repr__(self) -> str:
+        return f"Masked({self.likelihood!r})"
 
 
 def _any_value(likelihood: Likelihood) -> Tensor:

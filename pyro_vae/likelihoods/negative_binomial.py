@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..networks import Shape
-from .counts import CountLikelihood, bounded_exp
+from .counts import CountLikelihood, bounded_exp, log_mean
 from .gamma_ratio import log_gamma_ratio
 
 Dispersion = Literal["shared", "per-pixel"]
@@ -61,13 +61,15 @@ class NegativeBinomial(CountLikelihood):
     """
 
     def __init__(self, event_shape: Shape, mean: Tensor | None = None, dispersion: Dispersion = "shared") -> None:
-        super().__init__(event_shape, mean, features_per_value=1 if dispersion == "shared" else 2)
+        super().__init__(event_shape, features_per_value=1 if dispersion == "shared" else 2)
         self.dispersion = dispersion
+        self.start_at(mean, log_mean)
         self.raw_dispersion = dispersion_of(dispersion, self.event_shape)
 
     def forward(self, features: Tensor) -> dist.Distribution:
+        features = features + self.bias
         h, raw = (features, self.raw_dispersion) if self.raw_dispersion is not None else self.split(features)
-        return with_mean(bounded_exp(h + self.log_mean), raw).to_event(len(self.event_shape))
+        return with_mean(bounded_exp(h), raw).to_event(len(self.event_shape))
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}, dispersion={self.dispersion!r}"

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
+from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
 from ..networks import Shape
@@ -28,19 +29,20 @@ class PixelCNNDistribution(TorchDistribution):
     def __init__(self, pixels: Likelihood, network: GatedPixelCNN, features: Tensor) -> None:
         self.pixels, self.network, self.features = pixels, network, features
         batch_shape = features.shape[: features.dim() - len(pixels.feature_shape)]
-        super().__init__(batch_shape, torch.Size(pixels.event_shape), validate_args=False)
+        super().__init__(batch_shape, torch.Size(pixels.event_shape))
 
-    @property
+    @constraints.dependent_property
     def support(self) -> Constraint:
         """That of the likelihood of the pixels."""
-        support: Constraint = self.pixels(self.features).support
-        return support
+        return constraints.independent(self.pixels.support, len(self.event_shape))
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> PixelCNNDistribution:
         shape = (*batch_shape, *self.pixels.feature_shape)
         return PixelCNNDistribution(self.pixels, self.network, self.features.expand(shape))
 
     def log_prob(self, value: Tensor) -> Tensor:
+        if self._validate_args:
+            self._validate_sample(value)
         leading = torch.broadcast_shapes(self.batch_shape, value.shape[: value.dim() - len(self.event_shape)])
         x = value.expand(*leading, *self.event_shape).reshape(*leading, 1, *self.event_shape)
         h = self.features.expand(*leading, *self.pixels.feature_shape)
@@ -52,23 +54,19 @@ class PixelCNNDistribution(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        """Draws, by one pass over the pixel's surroundings for each value of x."""
+        """Draws, value by value: about as much work in all as scoring once, in many small steps."""
         shape = self._extended_shape(torch.Size(sample_shape))
         leading = shape[: len(shape) - len(self.event_shape)]
         height, width = self.event_shape[-2:]
-        h = self.features.expand(*leading, *self.pixels.feature_shape)
-        colours = self.event_shape.numel() // (height * width)
         values = torch.Size(self.pixels.feature_shape).numel() // (height * width)
-        known = h.reshape(leading.numel(), values, height, width).clone()  # (N, F C, H, W)
-        x = known.new_zeros(leading.numel(), colours, height, width)
-        both = torch.cat([x, known], 1)
-        x = both[:, :colours]  # the same memory
-        for row in range(height):
-            for column in range(width):
-                for colour in range(colours):
-                    known[:, :, row, column] = self.network.at(both, row, column)
-                    draw = self.pixels(known.reshape(len(x), *self.pixels.feature_shape)).sample()
-                    x[:, colour, row, column] = draw.reshape(x.shape)[:, colour, row, column]
+        h = self.features.expand(*leading, *self.pixels.feature_shape)
+        h = h.reshape(leading.numel(), values, height, width)
+        known = h.clone()  # (N, F C, H, W)
+        x = h.new_zeros(leading.numel(), self.network.layers.colours, height, width)
+        for row, column, colour, features in self.network.layers.by_value(x, h):
+            known[:, :, row, column] = features
+            draw = self.pixels(known.reshape(len(x), *self.pixels.feature_shape)).sample()
+            x[:, colour, row, column] = draw.reshape(x.shape)[:, colour, row, column]
         return x.reshape(shape)
 
 
@@ -78,9 +76,9 @@ class PixelCNN(Likelihood):
     p(x|z) = prod_d p(x_d; f_d(x_1, ..., x_(d-1), h))
 
     The features h of the decoder are those of ``pixels``, the likelihood of a single pixel; masked convolutions add to
-    them what the pixels before tell, nothing at the start. Draws take one pass for each pixel. Since p(x|z) is flexible
-    without z, the latents may be left unused: look at the rate, and warm the KL term up. There is no closed mean:
-    reconstructions show a draw.
+    them what the pixels before tell, nothing at the start. Draws go pixel by pixel: seconds for a few images of
+    28 x 28. Since p(x|z) is flexible without z, the latents may be left unused: look at the rate, and warm the KL term
+    up. There is no closed mean: reconstructions show a draw.
 
     Args:
         event_shape: shape of one x, (..., height, width).
@@ -120,8 +118,12 @@ class PixelCNN(Likelihood):
                 f"{base.feature_shape}. Take one with the same number of features for each value, such as Bernoulli."
             )
         self.pixels = base
+        self.shown = f"channels={channels}, num_layers={num_layers}, kernel_size={kernel_size}"
         self.network = GatedPixelCNN(self.event_shape, features_per_value, channels, num_layers, kernel_size)
         self.support, self.accepts, self.cure = base.support, base.accepts, base.cure
 
     def forward(self, features: Tensor) -> PixelCNNDistribution:
         return PixelCNNDistribution(self.pixels, self.network, features)
+
+    def __repr__(self) -> str:
+        return f"PixelCNN({self.event_shape}, pixels={self.pixels!r}, {self.shown})"

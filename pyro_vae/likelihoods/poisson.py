@@ -6,7 +6,7 @@ import pyro.distributions as dist
 from torch import Tensor
 
 from ..networks import Shape
-from .counts import CountLikelihood, bounded_exp
+from .counts import CountLikelihood, bounded_exp, log_mean
 
 
 class Poisson(CountLikelihood):
@@ -17,8 +17,7 @@ class Poisson(CountLikelihood):
 
     Args:
         event_shape: shape of one x.
-        mean: mean of the training data, of shape event_shape: the rates at zero features (at least 0.001) instead
-            of 1; the decoder's own bias is trained on top.
+        mean: mean of the training data, of shape event_shape: where the rates start (at least 0.001) instead of at 1.
 
     Example:
         >>> import torch
@@ -27,7 +26,8 @@ class Poisson(CountLikelihood):
     """
 
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
-        super().__init__(event_shape, mean)
+        super().__init__(event_shape)
+        self.start_at(mean, log_mean)
 
     def forward(self, features: Tensor) -> dist.Distribution:
-        return dist.Poisson(bounded_exp(features + self.log_mean)).to_event(len(self.event_shape))
+        return dist.Poisson(bounded_exp(features + self.bias)).to_event(len(self.event_shape))

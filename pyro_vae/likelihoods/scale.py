@@ -10,7 +10,7 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from ..networks import Shape
-from .likelihood import Likelihood
+from .likelihood import NOT_FINITE, Likelihood
 
 
 def positive(value: float, *, name: str) -> float:
@@ -37,17 +37,19 @@ class LocationScale(Likelihood):
         scale: a number for a fixed scale; "shared" for one learned scale; "per-pixel" for a scale that the
             decoder gives for each value (``feature_shape`` is then (2, *event_shape)).
         min_scale: lower bound of a learned scale.
+        mean: mean of the training data, of shape event_shape: where the locations start instead of at 0.
     """
 
     support = Finite()
     accepts = "finite real values"
-    cure = "Remove or replace the values that are not finite."
+    cure = NOT_FINITE
 
     def __init__(
         self,
         event_shape: Shape,
         scale: float | Literal["shared", "per-pixel"] = "shared",
         min_scale: float = 0.01,
+        mean: Tensor | None = None,
     ) -> None:
         if isinstance(scale, str) and scale not in ("shared", "per-pixel"):
             raise ValueError(f"Expected scale to be a number, 'shared' or 'per-pixel'; got {scale!r}.")
@@ -56,9 +58,11 @@ class LocationScale(Likelihood):
         self.min_scale = positive(min_scale, name="min_scale")
         if scale == "shared":
             self.raw_scale = nn.Parameter(torch.zeros(()))
+        self.start_at(mean, lambda mean: mean)
 
     def loc_and_scale(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Both (..., B, *event_shape), or a scale (); a learned scale is min_scale + softplus."""
+        features = features + self.bias
         if self.scale == "per-pixel":
             loc, raw = self.split(features)
             return loc, self.min_scale + functional.softplus(raw)

@@ -44,6 +44,7 @@ class StudentT(LocationScale):
             gives for each value (features are then (2, *event_shape)).
         min_scale: lower bound of a learned scale.
         df: degrees of freedom, or "learned" for one learned number above 1, from about 5 on.
+        mean: mean of the training data, of shape event_shape: where the locations start instead of at 0.
 
     Example:
         >>> import torch
@@ -57,10 +58,11 @@ class StudentT(LocationScale):
         scale: float | Literal["shared", "per-pixel"] = "shared",
         min_scale: float = 0.01,
         df: float | Literal["learned"] = "learned",
+        mean: Tensor | None = None,
     ) -> None:
         if isinstance(df, str) and df != "learned":
             raise ValueError(f"Expected df to be a number or 'learned'; got {df!r}.")
-        super().__init__(event_shape, scale, min_scale)
+        super().__init__(event_shape, scale, min_scale, mean)
         self.df = df if isinstance(df, str) else positive(df, name="df")
         if df == "learned":
             self.raw_df = nn.Parameter(torch.tensor(4.0))

@@ -33,7 +33,8 @@ class VonMises(Likelihood):
 
     p(x|z) = prod_d exp(a_d cos x_d + b_d sin x_d) / (2 pi I_0(k_d)), k_d = |(a_d, b_d)|: the features are the two
     natural parameters, an arrow whose direction is the location and whose length is the concentration, so that nothing
-    jumps where the circle closes. At zero features it is uniform. Data from the command line: floats in radians.
+    jumps where the circle closes. At zero features it is uniform: it takes no mean of the training data to start from,
+    for the mean of angles as numbers says nothing of their direction. Data from the command line: floats in radians.
 
     Args:
         event_shape: shape of one x; features are (2, *event_shape).

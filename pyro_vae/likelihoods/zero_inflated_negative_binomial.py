@@ -10,10 +10,13 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
+from torch.nn import functional
 
 from ..networks import Shape
-from .counts import CountLikelihood, bounded_exp
+from .counts import CountLikelihood, bounded_exp, log_mean
 from .negative_binomial import Dispersion, dispersion_of, with_mean
+
+GATE_START = 2.0  # the share of added zeros starts at sigmoid(-2)
 
 
 class ZeroInflated(dist.ZeroInflatedDistribution):
@@ -97,19 +100,20 @@ class GivenExposure(TorchDistribution):
 class ZeroInflatedNegativeBinomial(CountLikelihood):
     """Counts with more zeros than a negative binomial has: single-cell reads, rare purchases; takes an exposure.
 
-    p(x|z) = prod_d [g_d 1(x_d = 0) + (1 - g_d) NB(x_d; mean m_d, variance m_d + m_d^2 / r_d)], m = exp(h + log mean),
+    p(x|z) = prod_d [g_d 1(x_d = 0) + (1 - g_d) NB(x_d; mean m_d, variance m_d + m_d^2 / r_d)], m = exp(h + start),
     g = sigmoid of a feature - 2 (0.12 at zero features).
 
     Library size. Observations that were counted for longer, or sequenced deeper, have larger counts. Without more
     data, the decoder has to say it by z. With ``exposure=True`` each x carries its exposure l > 0 as its last value,
-    (D counts, l); the rates become l exp(h + log(mean_d / mean_l)), and log p(x|z) is that of the counts given l: l is
-    a covariate, like the number of reads over all genes, for which no probability is claimed. If l is the sum of these
-    very counts, given l they could not be independent: log p(x|z) is then an approximation, usual in single-cell work,
-    not to be compared with models that do not see l. The encoder sees l too. Draws have the mean exposure.
+    (D counts, l); the rates become l exp(h + start), and log p(x|z) is that of the counts given l: l is a covariate,
+    like the number of reads over all genes, for which no probability is claimed. If l is the sum of these very counts,
+    given l they could not be independent: log p(x|z) is then an approximation, usual in single-cell work, not to be
+    compared with models that do not see l. The encoder sees l too. Draws have the mean exposure.
 
     Args:
         event_shape: shape of one x; (D + 1,) with exposure.
-        mean: mean of the training data, of shape event_shape: where m starts (at least 0.001) instead of at 1.
+        mean: mean of the training data, of shape event_shape: where the mean starts (at least 0.001), at the mean
+            exposure. Without it, m starts at 1, for an exposure of 1.
         dispersion: "shared" for a learned r for each count, the same for all observations; "per-pixel" for an r that
             the decoder gives, as one feature more for each count.
         exposure: whether the last value of each x is its exposure.
@@ -132,7 +136,7 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
         dispersion: Dispersion = "shared",
         exposure: bool = False,
     ) -> None:
-        super().__init__(event_shape, mean, features_per_value=2 if dispersion == "shared" else 3)
+        super().__init__(event_shape, features_per_value=2 if dispersion == "shared" else 3)
         self.dispersion, self.exposure = dispersion, exposure
         shape = self.event_shape
         if exposure:
@@ -143,14 +147,21 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
             self.accepts = "counts 0, 1, 2, ... and a positive exposure as the last value"
             self.feature_shape = (self.feature_shape[0], *shape)
         self.raw_dispersion = dispersion_of(dispersion, shape)
+        self.start_at(mean, self._log_rate)
+        self.reference: Tensor  # exposure of draws
+        self.register_buffer("reference", torch.ones(()) if mean is None or not exposure else mean[..., -1].clone())
+
+    def _log_rate(self, mean: Tensor) -> Tensor:
+        """Of the negative binomial (at exposure 1), such that with the zeros put in the counts have this mean."""
+        log_rate = log_mean(mean) - functional.logsigmoid(torch.tensor(GATE_START))
+        return log_rate[:-1] - mean[-1].log() if self.exposure else log_rate
 
     def forward(self, features: Tensor) -> dist.Distribution:
-        h, gate, *given = self.split(features)
+        h, gate, *given = self.split(features + self.bias)
         raw = given[0] if self.raw_dispersion is None else self.raw_dispersion
         if self.exposure:
-            log_exposure = self.log_mean[-1]
-            return GivenExposure(h + self.log_mean[:-1] - log_exposure, raw, gate - 2, log_exposure.exp())
-        counts = ZeroInflated(with_mean(bounded_exp(h + self.log_mean), raw), gate_logits=gate - 2)
+            return GivenExposure(h, raw, gate - GATE_START, self.reference)
+        counts = ZeroInflated(with_mean(bounded_exp(h), raw), gate_logits=gate - GATE_START)
         return counts.to_event(len(self.event_shape))
 
     def extra_repr(self) -> str:

@@ -56,12 +56,16 @@ class ConvEncoder(Network):
 
     def __init__(self, in_shape: Shape, out_shape: Shape, channels: Sequence[int] = (32, 64)) -> None:
         super().__init__(in_shape, out_shape)
+        self.channels = tuple(channels)
         image = image_shape(self.in_shape, "in_shape")
         convolutions, left = downsampling(image, channels)
         head = nn.Linear(left, math.prod(self.out_shape))
         preserve_scale([*convolutions, head], nn.ReLU())
         activated = [layer for convolution in convolutions for layer in (convolution, nn.ReLU())]
         self.layers = nn.Sequential(nn.Flatten(), nn.Unflatten(1, image), *activated, nn.Flatten(), head)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}"
 
 
 class ConvDecoder(Network):
@@ -83,8 +87,12 @@ class ConvDecoder(Network):
 
     def __init__(self, in_shape: Shape, out_shape: Shape, channels: Sequence[int] = (64, 32)) -> None:
         super().__init__(in_shape, out_shape)
+        self.channels = tuple(channels)
         start, convolutions = upsampling(image_shape(self.out_shape, "out_shape"), channels)
         first = nn.Linear(math.prod(self.in_shape), math.prod(start))
         preserve_scale([first, *convolutions], nn.ReLU())
         activated = [layer for convolution in convolutions for layer in (nn.ReLU(), convolution)]
         self.layers = nn.Sequential(nn.Flatten(), first, nn.Unflatten(1, start), *activated)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}"

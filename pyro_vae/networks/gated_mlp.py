@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -24,8 +25,23 @@ class GatedLinear(nn.Module):
         return functional.glu(self.linear(x), dim=-1)
 
 
+class QuietGLU(nn.GLU):
+    """`nn.GLU` of gates that are smaller by a factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        values, gates = x.chunk(2, -1)
+        return values * torch.sigmoid(self.factor * gates)
+
+
 class GatedMLP(Network):
     """Gated dense layers, then one linear layer: the network of the VampPrior paper.
+
+    A gate opens wider for a larger signal, so that in deep networks what is too large grows from layer to layer, and
+    what is too small shrinks. From three gated layers on, gates therefore start smaller by a factor of 2 / depth.
 
     Args:
         in_shape: shape of one input; an int for a vector.
@@ -44,8 +60,16 @@ class GatedMLP(Network):
 
     def __init__(self, in_shape: Shape, out_shape: Shape, hidden: Sequence[int] = (300, 300)) -> None:
         super().__init__(in_shape, out_shape)
+        self.hidden = tuple(hidden)
         widths = [math.prod(self.in_shape), *positive(hidden)]
         gated = [GatedLinear(before, after) for before, after in itertools.pairwise(widths)]
         head = nn.Linear(widths[-1], math.prod(self.out_shape))
-        preserve_scale([*(layer.linear for layer in gated), head], nn.GLU())
+        factor = min(1.0, 2 / max(1, len(gated)))
+        preserve_scale([*(layer.linear for layer in gated), head], QuietGLU(factor))
+        with torch.no_grad():
+            for layer in gated:
+                layer.linear.weight.chunk(2)[1].mul_(factor)
         self.layers = nn.Sequential(nn.Flatten(), *gated, head)
+
+    def extra_repr(self) -> str:
+        return f"hidden={self.hidden}"

@@ -35,8 +35,12 @@ class MLP(Network):
         activation: Callable[[], nn.Module] = nn.ReLU,
     ) -> None:
         super().__init__(in_shape, out_shape)
+        self.hidden, self.activation = tuple(hidden), type(activation()).__name__
         widths = [math.prod(self.in_shape), *positive(hidden)]
         linear = [nn.Linear(a, b) for a, b in itertools.pairwise([*widths, math.prod(self.out_shape)])]
         preserve_scale(linear, activation())
         hidden_layers = [layer for hidden_layer in linear[:-1] for layer in (hidden_layer, activation())]
         self.layers = nn.Sequential(nn.Flatten(), *hidden_layers, linear[-1])
+
+    def extra_repr(self) -> str:
+        return f"hidden={self.hidden}" + (f", activation={self.activation}" if self.activation != "ReLU" else "")

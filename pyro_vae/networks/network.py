@@ -48,6 +48,11 @@ class Network(nn.Module):
         self.in_shape = as_shape(in_shape)
         self.out_shape = as_shape(out_shape)
 
+    def __repr__(self) -> str:
+        """As it was built, on one line; ``print(network.layers)`` shows what it is made of."""
+        given = [str(self.in_shape), str(self.out_shape), *filter(None, [self.extra_repr()])]
+        return f"{type(self).__name__}({', '.join(given)})"
+
     def forward(self, x: Tensor) -> Tensor:
         """Map x of shape (..., *in_shape) to (..., *out_shape)."""
         split = x.dim() - len(self.in_shape)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -66,11 +69,20 @@ class GatedLayer(nn.Module):
                 nn.init.constant_(layer.get_parameter("bias"), 0.0)
 
     def forward(self, vertical: Tensor, horizontal: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        vertical, guide = self.down(vertical, features)
+        return vertical, self.along(horizontal, guide)
+
+    def down(self, vertical: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+        """The vertical stack, and what it and the features tell the horizontal one."""
         for_vertical, for_horizontal = self.condition(features).chunk(2, 1)
         vertical = gate(self.vertical(functional.pad(vertical, (self.reach, self.reach, self.reach, 0))) + for_vertical)
         above = functional.pad(vertical, (0, 0, 1, 0))[:, :, :-1]  # this far the vertical stack saw its own row
-        gated = gate(self.horizontal(horizontal) + self.link(above) + for_horizontal)
-        return vertical, self.mix(gated) if self.first else horizontal + self.mix(gated)
+        return vertical, self.link(above) + for_horizontal
+
+    def along(self, horizontal: Tensor, guide: Tensor) -> Tensor:
+        """The horizontal stack."""
+        mixed: Tensor = self.mix(gate(self.horizontal(horizontal) + guide))
+        return mixed if self.first else horizontal + mixed
 
 
 class Stacks(nn.Module):
@@ -78,6 +90,7 @@ class Stacks(nn.Module):
 
     def __init__(self, colours: int, features_per_value: int, channels: int, num_layers: int, reach: int) -> None:
         super().__init__()
+        self.reach = reach
         values, hidden = torch.arange(colours), torch.arange(channels) * colours // channels
         features = values.repeat(features_per_value)
         self.colours = colours
@@ -97,6 +110,33 @@ class Stacks(nn.Module):
         for layer in self.gated:
             vertical, horizontal = layer(vertical, horizontal, h)
         return h + self.head(horizontal)
+
+    def by_value(self, x: Tensor, h: Tensor) -> Iterator[tuple[int, int, int, Tensor]]:
+        """Row, column and colour of one value after the other, with its features (N, F C) from the values before it.
+
+        All layers of a pixel are worked out once for each colour, from what they gave at the pixels to the left, and
+        the rows above once for each row.
+
+        Args:
+            x: (N, C, H, W), into which each value is put before the next one is asked for.
+            h: (N, F C, H, W).
+        """
+        reach, (_, _, height, width) = self.reach, x.shape
+        gated = cast(list[GatedLayer], list(self.gated))
+        for row in range(height):
+            top = max(0, row - 1 - len(gated) * reach)  # no higher row is seen
+            vertical, above, guides = x[:, :, top : row + 1], h[:, :, top : row + 1], []
+            for layer in gated:
+                vertical, guide = layer.down(vertical, above)
+                guides.append(guide[:, :, -1:])
+            sizes = [self.colours, *(layer.mix.out_channels for layer in gated)]
+            lines = [x.new_zeros(len(x), size, 1, reach + width) for size in sizes]  # what each layer takes, padded
+            for column, colour in itertools.product(range(width), range(self.colours)):
+                lines[0][:, :, 0, reach : reach + column + 1] = x[:, :, row, : column + 1]
+                window, here = slice(column, column + reach + 1), slice(reach + column, reach + column + 1)
+                for layer, line, after, guide in zip(gated, lines, lines[1:], guides, strict=False):
+                    after[..., here] = layer.along(line[..., window], guide[..., column : column + 1])[..., -1:]
+                yield row, column, colour, h[:, :, row, column] + self.head(lines[-1][..., here]).flatten(1)
 
 
 class GatedPixelCNN(Network):
@@ -145,11 +185,3 @@ class GatedPixelCNN(Network):
             raise ValueError(f"Expected an odd kernel_size of at least 3; got {kernel_size}.")
         super().__init__((1 + features_per_value, *event), (features_per_value, *event))
         self.layers = Stacks(colours, features_per_value, channels, num_layers, kernel_size // 2)
-        self.reach = num_layers * (kernel_size // 2) + 1  # rows above, and one column more than is seen
-
-    def at(self, both: Tensor, row: int, column: int) -> Tensor:
-        """Features of one pixel, (N, F C), of x and h (N, (1 + F) C, H, W), from what that pixel can see alone."""
-        top, left = max(0, row - self.reach), max(0, column - self.reach)
-        window = both[:, :, top : row + 1, left : column + self.reach + 1]
-        features: Tensor = self.layers(window)[:, :, row - top, column - left]
-        return features

@@ -69,6 +69,7 @@ class ResNetEncoder(Network):
         self, in_shape: Shape, out_shape: Shape, channels: Sequence[int] = (32, 64), num_blocks: int = 1
     ) -> None:
         super().__init__(in_shape, out_shape)
+        self.channels, self.num_blocks = tuple(channels), num_blocks
         image = image_shape(self.in_shape, "in_shape")
         convolutions, left = downsampling(image, channels)
         head = nn.Linear(left, math.prod(self.out_shape))
@@ -81,6 +82,9 @@ class ResNetEncoder(Network):
                 nn.ReLU(),
             ]
         self.layers = nn.Sequential(*layers, nn.Flatten(), head)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, num_blocks={self.num_blocks}"
 
 
 class ResNetDecoder(Network):
@@ -104,6 +108,7 @@ class ResNetDecoder(Network):
         self, in_shape: Shape, out_shape: Shape, channels: Sequence[int] = (64, 32), num_blocks: int = 1
     ) -> None:
         super().__init__(in_shape, out_shape)
+        self.channels, self.num_blocks = tuple(channels), num_blocks
         start, convolutions = upsampling(image_shape(self.out_shape, "out_shape"), channels)
         first = nn.Linear(math.prod(self.in_shape), math.prod(start))
         preserve_scale([first, *convolutions], nn.ReLU())
@@ -111,3 +116,6 @@ class ResNetDecoder(Network):
         for convolution in convolutions:
             layers += [*blocks(convolution.in_channels, num_blocks, num_blocks * len(channels)), nn.ReLU(), convolution]
         self.layers = nn.Sequential(*layers)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, num_blocks={self.num_blocks}"

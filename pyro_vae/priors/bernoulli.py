@@ -48,4 +48,5 @@ class BernoulliPrior(nn.Module):
         return bernoulli(self.logits, self.temperature if self.training else None)
 
     def extra_repr(self) -> str:
-        return f"dim={len(self.logits)}, temperature={self.temperature}"
+        learned = ", learned=True" if isinstance(self.logits, nn.Parameter) else ""
+        return f"dim={len(self.logits)}, temperature={self.temperature}{learned}"

@@ -57,4 +57,7 @@ class CategoricalPrior(nn.Module):
         return one_hot(self.logits, self.temperature if self.training else None)
 
     def extra_repr(self) -> str:
-        return f"dim={self.logits.numel()}, num_categories={self.logits.shape[1]}, temperature={self.temperature}"
+        learned = ", learned=True" if isinstance(self.logits, nn.Parameter) else ""
+        return (
+            f"dim={self.logits.numel()}, num_categories={self.logits.shape[1]}, temperature={self.temperature}{learned}"
+        )

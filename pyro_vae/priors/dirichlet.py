@@ -42,4 +42,5 @@ class DirichletPrior(nn.Module):
         return dist.Dirichlet(self.log_concentration.exp())
 
     def extra_repr(self) -> str:
-        return f"dim={len(self.log_concentration)}"
+        fixed = f"concentration={self.log_concentration[0].exp():g}"
+        return f"dim={len(self.log_concentration)}, {'learned=True' if self.log_concentration.requires_grad else fixed}"

@@ -57,4 +57,5 @@ class StudentTPrior(nn.Module):
 
     def extra_repr(self) -> str:
         learned = isinstance(self.log_degrees_of_freedom, nn.Parameter)
-        return f"dim={len(self.loc)}{'' if learned else ', learn_degrees_of_freedom=False'}"
+        fixed = f", degrees_of_freedom={self.log_degrees_of_freedom[0].exp():g}, learn_degrees_of_freedom=False"
+        return f"dim={len(self.loc)}{'' if learned else fixed}"

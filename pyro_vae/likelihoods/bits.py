@@ -1,37 +1,12 @@
-"""Densities and probabilities of the same grey levels on one scale: dequantization, and bits per dimension."""
+"""Densities and probabilities of the same grey levels on one scale: bits per dimension."""
 
 from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
 
 from ..networks import Shape, as_shape
-
-
-def dequantize(x: Tensor, levels: int = 256) -> Tensor:
-    """Spread each grey level k / (levels - 1) uniformly over a bin of its own in (0, 1), anew at each call.
-
-    y = (k + u) / levels, u ~ Uniform(0, 1). A density p(y) makes P(k) = levels^-1 E_u[p(y)] a probability of the level,
-    for which E_u[log p(y)] - log(levels) is a lower bound (for each value). Give it to `fit` as
-    ``visit=dequantize``, and dequantize validation and test images once, with a stated seed.
-
-    Args:
-        x: grey levels of any shape.
-        levels: their number.
-
-    Reference:
-        Theis, van den Oord, Bethge 2016, "A note on the evaluation of generative models".
-
-    Example:
-        >>> y = dequantize(torch.tensor([0.0, 1.0]), levels=2)
-        >>> y[0] < 0.5 < y[1]
-        tensor(True)
-    """
-    k = (x * (levels - 1)).round()
-    y = (k + torch.rand_like(x)) / levels
-    return y.clamp(torch.finfo(y.dtype).tiny, 1 - torch.finfo(y.dtype).eps / 2)  # rounding may reach 0 and 1
 
 
 def bits_per_dim(log_prob: Tensor, event_shape: Shape | Tensor, *, dequantized_levels: int | None = None) -> Tensor:
@@ -46,6 +21,7 @@ def bits_per_dim(log_prob: Tensor, event_shape: Shape | Tensor, *, dequantized_l
         dequantized_levels: the levels, if log_prob is a density of dequantized data; None for a probability.
 
     Example:
+        >>> import torch
         >>> bits_per_dim(torch.tensor(-2 * 784 * math.log(2)), (1, 28, 28))  # a probability of 1/4 for each pixel
         tensor(2.)
         >>> bits_per_dim(torch.tensor(0.0), (1, 28, 28), dequantized_levels=256)  # the uniform density on [0, 1]
