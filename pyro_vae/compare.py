@@ -64,9 +64,9 @@ def compare(evaluations: Mapping[str, Sequence[LogMarginal]]) -> Comparison:
     twice, which makes intervals a little too wide rather than too narrow. Intervals are Student's t with the degrees of
     freedom of Welch and Satterthwaite. Two seeds are too few for those where runs differ more than images tell: of
     1,500 simulated means with standard errors 0.7 from two seeds and 0.3 from 100 images 89% were covered, of
-    differences 98%; with three seeds 94% of means. With a single seed the interval is over images alone and says nothing about
-    another training run; the ``shared_error`` of its result, which no spread over images shows, is added. Several
-    seeds show theirs in their spread.
+    differences 98%; with three seeds 94% of means. With a single seed the interval is over images alone and says
+    nothing about another training run; the ``shared_error`` of its result, which no spread over images shows, is added.
+    Several seeds show theirs in their spread.
 
     Args:
         evaluations: by name of the model, the results of its seeds, all on the same images in the same order.
