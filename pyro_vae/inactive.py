@@ -31,7 +31,8 @@ def prior_where_inactive(model: Callee, guide: Callee, active: Tensor) -> Callee
         ValueError: when called, if guide or prior do not factorize, or there are several latent sites.
 
     Example:
-        >>> from pyro_vae import MLP, Bernoulli, GaussianEncoder, StandardNormal, VAE, log_marginal
+        >>> import torch
+        >>> from pyro_vae import MLP, VAE, Bernoulli, GaussianEncoder, StandardNormal, diagnose, log_marginal
         >>> px = Bernoulli((1, 8, 8))
         >>> vae = VAE(StandardNormal(5), GaussianEncoder((1, 8, 8), 5), MLP(5, px.feature_shape), px)
         >>> x = torch.rand(20, 1, 8, 8).round()
