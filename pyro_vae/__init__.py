@@ -3,7 +3,7 @@
 from . import data, encoders, likelihoods, models, networks, plots, priors
 from .compare import Comparison, compare
 from .compiled import CompiledELBO
-from .diagnostics import Diagnostics, Measured, diagnose, prior_where_inactive
+from .diagnostics import Diagnostics, Measured, diagnose
 from .encoders import *  # noqa: F403 (the open sets say themselves what is theirs)
 from .evidence import (
     BidirectionalGap,
@@ -16,6 +16,7 @@ from .evidence import (
 )
 from .gaps import InferenceGaps, inference_gaps
 from .generate import decode, encode, interpolate, reconstruct, sample
+from .inactive import prior_where_inactive
 from .likelihoods import *  # noqa: F403
 from .models import *  # noqa: F403
 from .networks import *  # noqa: F403

@@ -148,6 +148,12 @@ def factors(fn: Any) -> Any:
     return fn if fn.event_dim == 0 else None
 
 
+def factorizes(guide: Callee, x: Tensor) -> bool:
+    """Whether a guide has one site, of independent dimensions that all count."""
+    sites = list(latents_of(poutine.trace(guide).get_trace(x)).values())
+    return len(sites) == 1 and factors(sites[0]["fn"]) is not None and sites[0]["mask"] is None
+
+
 def latents_of(trace: poutine.Trace) -> dict[str, Any]:
     """The latent sites of a trace, by name."""
     return {n: s for n, s in sample_sites(trace) if not s["is_observed"] and not s["infer"].get("is_auxiliary")}

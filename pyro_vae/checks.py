@@ -43,7 +43,8 @@ def check_support(model_trace: poutine.Trace) -> None:
 
 
 def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> bool:
-    """Raise a ValueError unless each latent's guide lives on the support of its prior; tell whether one is discrete.
+    """Raise a ValueError unless each latent's guide lives on the support of its prior, and both count it for the same
+    images; tell whether one is discrete.
 
     A draw in the right place is not enough: a density on the simplex or on the sphere is one per area there, not per
     volume, so that its ratio to a density over all vectors means nothing.
@@ -53,6 +54,11 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
         guided = guide_trace.nodes.get(name)
         if site["is_observed"] or guided is None or is_point_mass(guided["fn"]):
             continue
+        if not _same_mask(site["mask"], guided["mask"]):
+            raise ValueError(
+                f"Expected site {name!r} under the same mask in model and guide; it is not: where only one of the two "
+                f"counts a latent, log p(x, z) - log q(z|x) is no weight. Put poutine.mask around the site in both."
+            )
         prior, guide = _support(site["fn"]), _support(guided["fn"])
         if prior is None or guide is None:
             continue
@@ -67,6 +73,15 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
                 f"prior."
             )
     return discrete
+
+
+def check_own_density(guide_trace: poutine.Trace, cure: str) -> None:
+    """Raise a ValueError where a guide draws auxiliary sites: then its density at given latents is not known."""
+    for name, site in sample_sites(guide_trace):
+        if site["infer"].get("is_auxiliary"):
+            raise ValueError(
+                f"Expected a guide that draws each latent from a density; its site {name!r} is auxiliary. {cure}"
+            )
 
 
 def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
@@ -141,6 +156,13 @@ def is_point_mass(fn: Any) -> bool:
     while hasattr(fn, "base_dist"):
         fn = fn.base_dist
     return isinstance(fn, dist.Delta)
+
+
+def _same_mask(first: Any, second: Any) -> bool:
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return torch.equal(*torch.broadcast_tensors(first, second))
+    plain = [mask is None or mask is True for mask in (first, second)]
+    return all(plain) or (first is second)
 
 
 def _support(fn: Any) -> Constraint | None:

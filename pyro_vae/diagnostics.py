@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
-from pyro.poutine.messenger import Messenger
-from pyro.poutine.runtime import NonlocalExit
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from .aggregate import aggregate, check_scorable, factors, latents_of, rows
+from .aggregate import aggregate, check_scorable, factorizes, factors, latents_of, rows
 from .checks import check_latents
 from .pairs import Callee, evaluating, score_traces, seeded, traces
 
@@ -198,7 +193,9 @@ def diagnose(
         )
     with seeded(seed), evaluating(model, guide):
         pool = x[torch.randperm(len(x))[:num_pool].to(x.device)]
-        check_latents(*traces(model, guide, x[:2]))
+        few = traces(model, guide, x[:2])
+        score_traces(*few, shape=(2,))  # for its errors; a plate of another meaning may have the size of a batch
+        check_latents(*few)
         if num_pool:
             check_scorable(guide, pool[:2])
         batches = [_Batch.of(model, guide, batch, num_samples) for batch in x.split(batch_size)]
@@ -206,7 +203,7 @@ def diagnose(
         several = len(latents_of(poutine.trace(guide).get_trace(x[:2]))) > 1
         convention = "mean of log q - log p by dimension" if several else "KL(q(z_d|x) || p(z_d))"
         draws = torch.cat(by_dimension) if by_dimension else None
-        each = draws is None and _factorizes(guide, x[:2])
+        each = draws is None and factorizes(guide, x[:2])
         bounds = aggregate(model, guide, pool, num_samples, batch_size, each=each) if num_pool else None
         if draws is None and bounds is not None and bounds.information is not None:
             convention, draws = "I(x;z_d), at least", bounds.information
@@ -238,11 +235,6 @@ def diagnose(
 
 def _error(by_image: Tensor) -> Tensor:
     return (by_image.std(0) / math.sqrt(len(by_image))).cpu()
-
-
-def _factorizes(guide: Callee, x: Tensor) -> bool:
-    sites = list(latents_of(poutine.trace(guide).get_trace(x)).values())
-    return len(sites) == 1 and factors(sites[0]["fn"]) is not None and sites[0]["mask"] is None
 
 
 @dataclass(frozen=True)
@@ -306,79 +298,3 @@ def _exact_mean(site: Any) -> Tensor | None:
         return None
     images = site["value"].shape[-1 - site["fn"].event_dim]
     return rows(mean, site["fn"].event_dim, (images,)) if mean.isfinite().all() else None
-
-
-# Inactive dimensions
-
-
-def prior_where_inactive(model: Callee, guide: Callee, active: Tensor) -> Callee:
-    """The guide, with its inactive dimensions drawn from the prior instead, so that they add no noise to weights.
-
-    E[p(x, z) / q(z|x)] stays p(x): the support stays, and the density is that of what is drawn. Give the result to
-    `log_marginal` as the guide.
-
-    Args:
-        model: p(x, z) with a single latent site, whose prior factorizes over dimensions.
-        guide: q(z|x), which factorizes too.
-        active: (D,) bool, such as ``diagnose(...).active_by_variance``.
-
-    Raises:
-        ValueError: when called, if guide or prior do not factorize, or there are several latent sites.
-
-    Example:
-        >>> from pyro_vae import MLP, Bernoulli, GaussianEncoder, StandardNormal, VAE, log_marginal
-        >>> px = Bernoulli((1, 8, 8))
-        >>> vae = VAE(StandardNormal(5), GaussianEncoder((1, 8, 8), 5), MLP(5, px.feature_shape), px)
-        >>> x = torch.rand(20, 1, 8, 8).round()
-        >>> guide = prior_where_inactive(vae.model, vae.guide, diagnose(vae.model, vae.guide, x).active_by_variance)
-        >>> len(log_marginal(vae.model, guide, x, num_samples=10))
-        20
-    """
-
-    @functools.wraps(guide)
-    def mixed(x: Tensor) -> Any:
-        with _PriorWhereInactive(_prior(model, x), x, active):
-            return guide(x)
-
-    return mixed
-
-
-class _PriorWhereInactive(Messenger):
-    def __init__(self, prior: Any, x: Tensor, active: Tensor) -> None:
-        super().__init__()
-        self.prior, self.x, self.active, self.seen = prior, x, active, ""
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["is_observed"] or msg["infer"].get("_deterministic") or site_is_subsample(msg):
-            return
-        if self.seen:
-            raise ValueError(f"Expected a single latent site; got {self.seen!r} and {msg['name']!r}. Keep the guide.")
-        self.seen = msg["name"]
-        q, p = factors(msg["fn"]), factors(self.prior)
-        if q is None or p is None:
-            which = "guide" if q is None else "prior"
-            raise ValueError(
-                f"Expected a guide and a prior that factorize over dimensions at site {msg['name']!r}; the {which} "
-                f"does not. Keep the guide as it is."
-            )
-        if self.active.shape != msg["fn"].event_shape:
-            raise ValueError(
-                f"Expected active of shape {tuple(msg['fn'].event_shape)}; got {tuple(self.active.shape)}."
-            )
-        mask = self.active.to(self.x.device).expand(q.batch_shape)
-        msg["fn"] = dist.MaskedMixture(mask, p.expand(q.batch_shape), q).to_event(msg["fn"].event_dim)
-
-
-def _prior(model: Callee, x: Tensor) -> Any:
-    """p(z) of the model's first latent site; the model is left there, before its decoder."""
-
-    def latent(site: Any) -> bool:
-        return site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
-
-    try:
-        with poutine.block():
-            poutine.escape(model, escape_fn=latent)(x)
-    except NonlocalExit as found:
-        found.reset_stack()
-        return found.site["fn"]
-    raise ValueError("Expected a model with a latent site; it has none.")

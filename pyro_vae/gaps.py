@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class InferenceGaps:
         best_elbo_error: of elbo + amortization.
         log_prob, log_prob_error: log p(x), as given; errors nan if none were given.
         num_samples: draws for each image behind the ELBOs.
+        shared_error: standard error of log p(x) that all images share; part of the errors of means alone.
     """
 
     elbo: Tensor
@@ -41,6 +43,7 @@ class InferenceGaps:
     log_prob: Tensor
     log_prob_error: Tensor
     num_samples: int
+    shared_error: float = 0.0
 
     @property
     def best_elbo(self) -> Tensor:
@@ -72,7 +75,8 @@ class InferenceGaps:
         values, errors = getattr(self, name), getattr(self, f"{name}_error")
         noise = errors.square().sum().sqrt().item() / len(errors)
         spread = measured(values[None])
-        return Measured(spread.value, spread.standard_error, noise)
+        shared = self.shared_error if name in ("inference", "approximation") else 0.0
+        return Measured(spread.value, math.hypot(spread.standard_error, shared), math.hypot(noise, shared))
 
     def to_json(self) -> dict[str, Any]:
         """Means over images with their errors, numbers alone."""
@@ -177,6 +181,7 @@ def inference_gaps(
         log_prob=known.detach().double().cpu(),
         log_prob_error=errors.double().cpu(),
         num_samples=num_samples,
+        shared_error=0.0 if isinstance(log_prob, Tensor) else log_prob.shared_error,
     )
 
 

@@ -15,8 +15,8 @@ from torch import nn
 
 from pyro_vae import HeavyTail, annealed_log_marginal, log_marginal
 from pyro_vae.evidence import annealed
-from pyro_vae.evidence.annealed import Annealing
 from pyro_vae.evidence.path import Path, flat, unconstrained
+from pyro_vae.evidence.schedule import Annealing
 from pyro_vae.objectives import scale_latents
 from pyro_vae.pairs import evaluating, score_traces
 

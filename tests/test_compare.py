@@ -122,3 +122,17 @@ def test_every_pair_of_models_is_compared_once():
 def test_errors_say_what_was_expected(evaluations, text):
     with pytest.raises(ValueError, match=text):
         compare(evaluations)
+
+
+def test_an_error_that_all_images_share_widens_a_single_seed():
+    generator = torch.Generator().manual_seed(4)
+    runs = draw(generator, seeds={"a": 1, "b": 2})
+    plain = compare(runs)
+    shared = compare({"a": [runs["a"][0].with_shared_error(0.5)], "b": [r.with_shared_error(9.0) for r in runs["b"]]})
+    for before, after in (
+        (plain.log_marginal["a"], shared.log_marginal["a"]),
+        (plain.differences["a", "b"], shared.differences["a", "b"]),
+    ):
+        assert after.value == before.value
+        assert after.standard_error == pytest.approx(math.hypot(before.standard_error, 0.5))
+    assert shared.log_marginal["b"] == plain.log_marginal["b"]  # two seeds show theirs in their spread

@@ -27,7 +27,7 @@ ORDER = """
     steps
     train evidence aggregate
     runs compare diagnostics seeds
-    gaps
+    gaps inactive
     plots report portions
     evidence_plots
     settings bits

@@ -13,11 +13,12 @@ from torch import Tensor
 
 from ..checks import check_guide
 from ..pairs import Callee, evaluating, sample_sites, score_traces, seeded
-from .annealed import Annealing, Chains, Schedule, gather
+from .annealed import Chains, gather
 from .importance import chosen_images
 from .keyed import KeyedRandom, image_keys
 from .path import Start, flat, unconstrained
 from .result import LogMarginal, counted
+from .schedule import Annealing, Schedule
 
 SIMULATION = 3 * 2**30  # random stream of the simulated images
 

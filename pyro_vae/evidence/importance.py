@@ -4,34 +4,24 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import ELBO
 from torch import Tensor
 from tqdm import tqdm
 
 from ..checks import check_guide
 from ..compiled import where_it_pays
-from ..pairs import (
-    Callee,
-    evaluating,
-    in_particle_plate,
-    is_bound,
-    modules_of,
-    sample_sites,
-    score_traces,
-    seeded,
-    traces,
-)
-from .keyed import KeyedRandom, generators, image_keys, seed_of
+from ..pairs import Callee, evaluating, is_bound, modules_of, seeded, traces
+from .drawing import draws_by_key, keyed, particle_log_weights, unkeyed
+from .keyed import image_keys
 from .memory import chunk, chunk_within, parse_bytes, peak_bytes
-from .proposals import mixed_traces
-from .result import HEAVY, STUCK, HeavyTail, LogMarginal
+from .result import LogMarginal, warn_of
 from .weights import Moments, WeightSum
 
 # Seconds that compiling saves for each image and sample, on one CPU core: 4.0 to 7.6 us plainly, 3.7 us compiled, with
@@ -71,8 +61,8 @@ def log_marginal(
     error too small: a warning names the images whose ``khat`` is above 0.7.
 
     Every draw belongs to an image and a sample: the same seed gives the same numbers, to float rounding, whatever the
-    chunks and the order of the images. Where a pair draws in a way that torch does not
-    let us see by image, each image is drawn by itself, which is slower.
+    chunks and the order of the images. Where a pair draws in a way that torch does not let us see by image, or weights
+    an image by the company it is in (a mean over the batch), each image is drawn by itself, which is slower.
 
     With ``target_standard_error`` an image gets as many samples as it needs. Stopping as soon as the error looks small
     would favour draws that missed the large weights, so a pilot decides how many samples that takes, doubling from
@@ -114,8 +104,8 @@ def log_marginal(
 
     Raises:
         ValueError: a count below 1, no images, a site outside the plate over images, model and guide that do not fit
-            together or have other supports, a guide that is a point mass, bf16 without compiling, or a budget too small
-            for one image.
+            together or have other supports or masks, a guide that is a point mass, auxiliary sites with a defensive
+            mixture, an image twice in ``only``, bf16 without compiling, or a budget too small for one image.
 
     Reference:
         Burda, Grosse, Salakhutdinov 2016, "Importance weighted autoencoders"; Owen 2013, "Monte Carlo theory, methods
@@ -185,39 +175,15 @@ def log_marginal(
 
 def chosen_images(num_images: int, only: Sequence[int] | None) -> list[int]:
     """The numbers of the images to estimate."""
-    wanted = list(range(num_images) if only is None else only)
+    wanted = list(range(num_images) if only is None else map(operator.index, only))
     if not wanted or not all(0 <= i < num_images for i in wanted):
         raise ValueError(f"Expected numbers of images from 0 to {num_images - 1:,}, at least one; got {wanted[:5]}.")
+    if len(set(wanted)) < len(wanted):
+        raise ValueError(
+            f"Expected each image once, for one that comes again would bring the same draws; got {wanted[:5]}... "
+            f"Give numbers of images, not a mask."
+        )
     return wanted
-
-
-def warn_of(result: LogMarginal, images: list[int], *, stacklevel: int) -> None:
-    """Warn of images, given by their numbers, without a finite result, and of those whose is not to be trusted."""
-    if bad := int((~result.log_prob.isfinite()).sum()):
-        warnings.warn(
-            f"log p(x) is not finite for {bad:,} of {len(result):,} images: every weight was zero, or one was not a "
-            f"number. Find them with result.log_prob.isfinite().",
-            stacklevel=stacklevel,
-        )
-    if heavy := int((result.khat > HEAVY).sum()):
-        worst = result.khat.nan_to_num(-math.inf).argsort(descending=True)[: min(heavy, 5)].tolist()
-        named = ", ".join(f"{images[i]} with {result.khat[i].item():.2f}" for i in worst)
-        warnings.warn(
-            f"k-hat is above {HEAVY} for {heavy:,} of {len(result):,} images (the worst: image {named}): their log "
-            f"p(x) is likely too low, by more than its standard error says. Draw more samples, widen the guide a "
-            f"little (pyro_vae.widened(guide, 1.1)), with few latents mix in the prior (defensive=0.1), or take "
-            f"annealed_log_marginal.",
-            HeavyTail,
-            stacklevel=stacklevel,
-        )
-    stuck = int((result.details.get("acceptance", torch.ones(len(result))) < STUCK).sum())
-    if stuck:
-        warnings.warn(
-            f"Fewer than {STUCK:.0%} of the transitions were accepted for {stuck:,} of {len(result):,} images: their "
-            f"chains have hardly moved, and log p(x) may be far too low. Take more temperatures.",
-            HeavyTail,
-            stacklevel=stacklevel,
-        )
 
 
 def shared_error(model: Callee, guide: Callee) -> float:
@@ -245,8 +211,8 @@ class _Sampler:
     ) -> None:
         self.pair, self.x, self.keys = (model, guide), x, keys
         plain = particle_log_weights(model, guide, x, defensive=defensive)
-        self.keyed = _draws_by_key(plain, x[:3], keys[:3])
-        self.draw = functools.partial(_keyed, plain) if self.keyed else _unkeyed(plain)
+        self.keyed = draws_by_key(plain, x[:3], keys[:3])
+        self.draw = functools.partial(keyed, plain) if self.keyed else unkeyed(plain)
         if self.keyed:
             if chunk_size is None:
                 some = torch.arange(min(2, len(x)))
@@ -328,77 +294,3 @@ class _Scoring(ELBO):
 
     def _get_trace(self, model: Callee, guide: Callee, args: Any, kwargs: Any) -> Any:
         return traces(model, guide, *args)
-
-
-LogWeights = Callable[[Tensor, int], Tensor]
-
-
-def _keyed(plain: LogWeights, x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, count: int) -> Tensor:
-    with KeyedRandom(keys, first, count, stream):
-        return plain(x, count)
-
-
-def _unkeyed(plain: LogWeights) -> Callable[..., Tensor]:
-    """One image at a time, from torch's generator, seeded anew for each block of samples."""
-
-    def draw(x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, count: int) -> Tensor:
-        columns = []
-        for image, key in zip(x.split(1), keys.tolist(), strict=True):
-            torch.manual_seed(seed_of(key, int(first), int(stream)))
-            columns.append(plain(image, count))
-        return torch.cat(columns, 1)
-
-    return draw
-
-
-def _draws_by_key(plain: LogWeights, x: Tensor, keys: Tensor) -> bool:
-    """Whether all random numbers of a pair can be told apart by image: torch's own generator stays untouched."""
-    before = generators(x.device)
-    zero = torch.zeros((), dtype=torch.int64, device=x.device)
-    for images, count in ((3, 2), (1, 3)):  # by one size alone, an inner plate of it passes for images and samples
-        _keyed(plain, x[:images], keys[:images], zero, zero, count)
-    return all(map(torch.equal, before, generators(x.device)))
-
-
-def particle_log_weights(model: Callee, guide: Callee, x: Tensor, *, defensive: float = 0.0) -> LogWeights:
-    """The fastest sound way to get log weights (K, B) of a pair: all particles in one plate, or images repeated.
-
-    A plate at dim -2 encodes each image once, but needs a pair that broadcasts over an extra leading dimension. Whether
-    it does is tried on a few images: the same latents must have the same log weights, one image and particle at a time.
-    If they do not, images are repeated, which every pair supports.
-    """
-
-    def weights(p: Callee, q: Callee, batch: Tensor, shape: tuple[int, ...]) -> Tensor:
-        if not defensive:
-            return score_traces(*traces(p, q, batch), shape=shape).log_weight
-        scores = score_traces(*mixed_traces(p, q, batch, defensive, shape), shape=shape)
-        log_mixture = torch.logaddexp(math.log1p(-defensive) + scores.log_guide, math.log(defensive) + scores.log_prior)
-        return scores.log_likelihood + scores.log_prior - log_mixture
-
-    def plated(batch: Tensor, count: int) -> Tensor:
-        p, q = in_particle_plate(model, count), in_particle_plate(guide, count)
-        return weights(p, q, batch, (count, len(batch)))
-
-    def repeated(batch: Tensor, count: int) -> Tensor:
-        rows = batch.repeat(count, *[1] * (batch.dim() - 1))  # (K B, ...)
-        return weights(model, guide, rows, (len(rows),)).view(count, len(batch))
-
-    return plated if _broadcasts(model, guide, x[:3]) else repeated
-
-
-def _broadcasts(model: Callee, guide: Callee, x: Tensor) -> bool:
-    particles, images = 2, len(x)
-    rows = x.repeat(particles, *[1] * (x.dim() - 1))  # (K B, ...)
-    # Outside the try: a pair that fails on plain images has a fault of its own to report.
-    _, plain_guide = traces(model, guide, rows)
-    try:
-        plated = traces(in_particle_plate(model, particles), in_particle_plate(guide, particles), x)
-        plated_weight = score_traces(*plated, shape=(particles, images)).log_weight
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        return False
-    plated_sites = dict(sample_sites(plated[1]))
-    for name, site in sample_sites(plain_guide):
-        site["value"] = plated_sites[name]["value"].flatten(0, 1)
-    same_latents = traces(model, poutine.replay(guide, trace=plain_guide), rows)
-    plain_weight = score_traces(*same_latents, shape=(particles * images,)).log_weight
-    return torch.allclose(plated_weight.flatten(), plain_weight, rtol=1e-4, atol=1e-3)

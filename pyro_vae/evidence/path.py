@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.distributions import Transform, biject_to
 from torch.distributions.constraints import MixtureSameFamilyConstraint
 
+from ..checks import check_own_density, unvalidated
 from ..pairs import Callee, sample_sites, score_traces, traces
 
 JITTER = 0.2  # of step sizes, relative, so that no trajectory closes on itself
@@ -72,7 +73,7 @@ class Path:
                 ) from error
         else:
             model_trace, guide_trace = traces(model, self.guide, self.rows)
-            _check_own_density(guide_trace)
+            check_own_density(guide_trace, "Use start='prior'.")
             if len(list(sample_sites(guide_trace))) == 1:  # then its distribution depends on x alone: encode x once
                 self.fixed_guide = guide_trace
         score_traces(model_trace, guide_trace, shape=(len(self.rows),))  # for its errors, while validation is on
@@ -107,6 +108,19 @@ class Path:
         terms = score_traces(model_trace, guide_trace, shape=(len(self.rows),))
         log_joint = terms.log_likelihood + terms.log_prior
         return State(u, terms.log_prior if self.guide is None else terms.log_guide, log_joint, placing.log_jacobian)
+
+    def check_company(self) -> None:
+        """Raise a ValueError unless the first image has the same densities without the images beside it."""
+        first = self.start.view(self.num_chains, -1, self.start.shape[1])[:, 0]
+        with unvalidated():
+            together, alone = self.at(self.start), self.continued(self.rows[:1], self.num_chains).at(first)
+        for name in ("log_start", "log_joint"):
+            inside, outside = (getattr(state, name).view(self.num_chains, -1)[:, 0] for state in (together, alone))
+            if not torch.allclose(inside, outside, rtol=1e-4, atol=1e-3, equal_nan=True):
+                raise ValueError(
+                    "Expected a pair that scores each image by itself; got other densities of an image without those "
+                    "beside it. Take out what looks at the batch, such as its mean, or give chunk_size=1."
+                )
 
     def gradient(self, u: Tensor, b: float | Tensor) -> Tensor:
         """Of the log density in u (R, D)."""
@@ -200,13 +214,3 @@ def _coordinates(name: str, prior: Any) -> tuple[Transform, int]:
         ) from None
     event_dim = prior.event_dim - transform.codomain.event_dim + transform.domain.event_dim
     return transform, -1 - event_dim
-
-
-def _check_own_density(guide_trace: poutine.Trace) -> None:
-    """Raise a ValueError unless each latent of the guide has a density of its own."""
-    for name, site in sample_sites(guide_trace):
-        if site["infer"].get("is_auxiliary"):
-            raise ValueError(
-                f"Expected a guide that draws each latent from a density; its site {name!r} is auxiliary. Use "
-                f"start='prior'."
-            )

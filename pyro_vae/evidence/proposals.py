@@ -14,6 +14,7 @@ from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import AffineTransform, biject_to
 
+from ..checks import check_own_density
 from ..pairs import Callee, traces
 
 
@@ -96,6 +97,7 @@ def mixed_traces(
 ) -> tuple[poutine.Trace, poutine.Trace]:
     """As `traces`, with that share of the draws (of the given shape) from the prior; the guide is scored there, too."""
     _, guide_trace = traces(model, guide, x)
+    check_own_density(guide_trace, "Give defensive=0.")
     chosen = torch.rand(shape, device=x.device) < share
     with _FromPrior(guide_trace, chosen):
         model_trace = poutine.trace(model).get_trace(x)

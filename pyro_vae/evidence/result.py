@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -156,10 +157,10 @@ class LogMarginal:
             "standard_error_over_images": self.mean_standard_error,
             "monte_carlo_error": self.mean_monte_carlo_error,
             "bound": self.bound,
-            "smallest_ess": self.ess.min().item(),
-            "median_ess": self.ess.median().item(),
+            "smallest_ess": -_largest(-self.ess),
+            "median_ess": self.ess.nanmedian().item(),
             "images_with_ess_below_10": int((self.ess < 10).sum()),
-            "largest_khat": self.khat.max().item(),
+            "largest_khat": _largest(self.khat),
             "images_with_khat_above_0.7": int((self.khat > HEAVY).sum()),
             "images_not_finite": int((~self.log_prob.isfinite()).sum()),
             "num_images": len(self),
@@ -228,9 +229,38 @@ class LogMarginal:
         return (
             f"LogMarginal(mean {self.mean:.3f} nats per image, +- {self.mean_standard_error:.3f} over {len(self):,} "
             f"images, +- {self.mean_monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples per image, "
-            f"ESS from {self.ess.min().item():.1f} to {self.ess.max().item():.1f}, "
-            f"k-hat up to {self.khat.max().item():.2f}{f', {flagged:,} images unreliable' if flagged else ''}; "
+            f"ESS from {-_largest(-self.ess):.1f} to {_largest(self.ess):.1f}, "
+            f"k-hat up to {_largest(self.khat):.2f}{f', {flagged:,} images unreliable' if flagged else ''}; "
             f"{self.bound} bound)"
+        )
+
+
+def warn_of(result: LogMarginal, images: list[int], *, stacklevel: int) -> None:
+    """Warn of images, given by their numbers, without a finite result, and of those whose is not to be trusted."""
+    if bad := int((~result.log_prob.isfinite()).sum()):
+        warnings.warn(
+            f"log p(x) is not finite for {bad:,} of {len(result):,} images: every weight was zero, or one was not a "
+            f"number. Find them with result.log_prob.isfinite().",
+            stacklevel=stacklevel,
+        )
+    if heavy := int((result.khat > HEAVY).sum()):
+        worst = result.khat.nan_to_num(-math.inf).argsort(descending=True)[: min(heavy, 5)].tolist()
+        named = ", ".join(f"{images[i]} with {result.khat[i].item():.2f}" for i in worst)
+        warnings.warn(
+            f"k-hat is above {HEAVY} for {heavy:,} of {len(result):,} images (the worst: image {named}): their log "
+            f"p(x) is likely too low, by more than its standard error says. Draw more samples, widen the guide a "
+            f"little (pyro_vae.widened(guide, 1.1)), with few latents mix in the prior (defensive=0.1), or take "
+            f"annealed_log_marginal.",
+            HeavyTail,
+            stacklevel=stacklevel,
+        )
+    stuck = int((result.details.get("acceptance", torch.ones(len(result))) < STUCK).sum())
+    if stuck:
+        warnings.warn(
+            f"Fewer than {STUCK:.0%} of the transitions were accepted for {stuck:,} of {len(result):,} images: their "
+            f"chains have hardly moved, and log p(x) may be far too low. Take more temperatures.",
+            HeavyTail,
+            stacklevel=stacklevel,
         )
 
 
@@ -250,6 +280,12 @@ def null_for_nan(value: Any) -> Any:
         case float() if not math.isfinite(value):
             return None
     return value
+
+
+def _largest(values: Tensor) -> float:
+    """Of those that are numbers; nan for none: an image without one does not hide the others'."""
+    known = values[~values.isnan()]
+    return known.max().item() if len(known) else math.nan
 
 
 def _one_or_range(num_samples: Tensor) -> int | list[int]:
