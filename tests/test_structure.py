@@ -30,6 +30,7 @@ ORDER = """
     gaps
     plots report portions
     evidence_plots
+    estimators
     settings
     options
     candidates
