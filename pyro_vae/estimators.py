@@ -18,24 +18,27 @@ POOL = 1000  # images that the figure of the latent dimensions is made from, at 
 
 def say_estimate(result: LogMarginal) -> str:
     """Estimates of log p(x) in words."""
-    counts = f"{result.num_samples.double().mean().item():,.0f}"
+    annealed = "acceptance" in result.details
+    counts = f"{result.num_samples.double().mean().item():,.0f} {'chains' if annealed else 'samples'}"
     lines = [
         f"log p(x) = {result.mean:.3f} nats per image",
         f"       +- {result.mean_standard_error:.3f} standard error over {len(result):,} images",
-        f"       +- {result.mean_monte_carlo_error:.3f} Monte Carlo, {counts} samples per image",
+        f"       +- {result.mean_monte_carlo_error:.3f} Monte Carlo, {counts} per image",
         f"       effective sample size from {result.ess.min().item():.1f} to {result.ess.max().item():.1f}, "
         f"median {result.ess.median().item():.1f}",
     ]
-    if "acceptance" in result.details:
+    if annealed:
         acceptance = result.details["acceptance"]
         lines.append(
             f"       acceptance of the transitions from {acceptance.min().item():.2f} to {acceptance.max().item():.2f}"
         )
     if heavy := int(result.unreliable.sum()):
+        why = "k-hat above 0.7, or chains that hardly moved" if annealed else "k-hat above 0.7"
+        more = "--num-samples, --widen 1.1,\n       or --estimator annealed"
+        cure = "--num-temperatures or --num-chains" if annealed else more
         lines.append(
-            f"       not to be trusted for {heavy:,} of {len(result):,} images (k-hat above 0.7): their log p(x) may\n"
-            f"       be too low by more than the Monte Carlo error says. Try more --num-samples, --widen 1.1,\n"
-            f"       or --estimator annealed"
+            f"       not to be trusted for {heavy:,} of {len(result):,} images ({why}): their log p(x)\n"
+            f"       may be too low by more than the Monte Carlo error says. Try more {cure}"
         )
     return "\n".join(lines)
 
@@ -46,8 +49,8 @@ def say_gap(gap: BidirectionalGap) -> str:
         f"on {len(gap):,} images simulated from the model, log p(x) lies on average\n"
         f"       above {gap.lower.mean:.3f} nats per image (forward chains) and\n"
         f"       below {gap.upper.mean:.3f} (reverse chains)\n"
-        f"gap    {gap.mean_gap:.4f} +- {gap.mean_gap_standard_error:.4f} nats: annealed estimates with these "
-        f"settings are\n       at most so much too low on average, on images like the model's"
+        f"gap    {gap.mean_gap:.4f} +- {gap.mean_gap_standard_error:.4f} nats per image: in expectation, annealed "
+        f"estimates with\n       these settings are too low by at most that, on images like the model's"
     )
 
 

@@ -48,7 +48,7 @@ def run(chosen: Namespace) -> None:
             if result is not None:
                 estimator = ESTIMATORS[chosen.estimator]
                 print(estimator.say(result))
-                print(f"saved in {folder / estimator.name}.json, .npz and .png")
+                print(f"saved in {folder / estimator.name}.json, .npz and figures, {estimator.name}*.png")
 
 
 def _settings(chosen: Namespace) -> dict[str, Any]:
