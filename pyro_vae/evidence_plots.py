@@ -26,10 +26,10 @@ def convergence_figure(result: LogMarginal, *, title: str = "") -> Figure:
     right.set_xticks(range(1, len(rows)), [f"{a:,} to {b:,}" for a, b in itertools.pairwise(counts)], rotation=20)
     right.set_ylabel("rise, nats")
     left.set_xscale("log")
-    left.set_xlabel("samples K")
+    left.set_xlabel("samples K; bars of two Monte Carlo standard errors")
     for axes in (left, right):
         tidy(axes)
-    figure.suptitle(title or "Bars: two Monte Carlo standard errors", fontsize=11, color=INK)
+    figure.suptitle(title, fontsize=11, color=INK)
     return figure
 
 

@@ -203,6 +203,8 @@ def add_evaluation_options(parser: Parser) -> None:
     )
     add("--num-images", type=int | None, default=None, help="A seeded random subset of so many images.")
     add("--split", type=Literal["test", "validation"], default="test", help="Which images.")
+    text = "Most (image, sample or chain) pairs at once; by default what --memory-budget allows, or 4,096 chains."
+    add("--chunk-size", type=int | None, default=None, help=text)
     add = parser.add_argument_group("importance sampling").add_argument
     add("--num-samples", type=int, default=1000, help="Importance samples for each image.")
     text = "Nats: draw as many samples as each image needs for this error, with --num-samples to begin with."
@@ -211,14 +213,14 @@ def add_evaluation_options(parser: Parser) -> None:
     add("--widen", type=float, default=1.0, help="Factor of the scales of the guide's latents.")
     add("--defensive", type=float, default=0.0, help="Share of the samples from the prior.")
     add("--memory-budget", type=str, default="1GiB", help="Bytes for tensors, such as 500MB.")
-    text = "Largest number of (image, sample) pairs at once, instead of what the budget allows."
-    add("--chunk-size", type=int | None, default=None, help=text)
     add = parser.add_argument_group("annealed and bidirectional").add_argument
     add("--num-chains", type=int, default=32, help="Chains for each image.")
     add("--num-temperatures", type=int, default=300, help="Steps from the start to the posterior.")
     add("--start", type=Literal["guide", "prior"], default="guide", help="Where chains start.")
     add("--schedule", type=Literal["sigmoid", "adaptive"], default="sigmoid", help="Of the temperatures.")
     add("--num-leapfrog", type=int, default=5, help="Leapfrog steps of a transition.")
+    add("--num-warmup-chains", type=int, default=4, help="Chains for each image that step sizes are adapted on.")
+    add("--target-acceptance", type=float, default=0.9, help="Share of transitions to accept, for the step sizes.")
 
 
 def add_picture_options(parser: Parser, count: str, text: str, *, default: int = 64) -> None:

@@ -27,7 +27,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from .evidence import LogMarginal
+from .evidence import BidirectionalGap, LogMarginal
 from .evidence.result import null_for_nan
 
 # What marks a folder as this library's, so that nothing else is ever removed by overwriting.
@@ -141,7 +141,12 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
 
 
 def save_evaluation(
-    folder: Path, result: LogMarginal, *, images: Tensor, about: dict[str, Any], name: str = "evaluation"
+    folder: Path,
+    result: LogMarginal | BidirectionalGap,
+    *,
+    images: Tensor,
+    about: dict[str, Any],
+    name: str = "evaluation",
 ) -> None:
     """Save log p(x) of the images, with what it is about (protocol, command, ...)."""
     result.save(folder / name)

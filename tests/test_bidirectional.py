@@ -1,5 +1,7 @@
 """log p(x) from both sides on simulated data, against the closed form."""
 
+import json
+
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -8,7 +10,7 @@ from examples import NOT_ANNEALED, PAIRS, LinearGaussian, Own, patterns
 from goodness_of_fit import assert_within_standard_errors
 
 from pyro_vae import annealed_log_marginal, bidirectional
-from pyro_vae.evidence.bidirectional import simulate
+from pyro_vae.evidence.bidirectional import BidirectionalGap, simulate
 from pyro_vae.pairs import evaluating
 
 QUICK = {"num_chains": 4, "num_temperatures": 5, "num_leapfrog": 2}
@@ -139,6 +141,27 @@ def test_the_result_shows_itself(linear):
     assert len(result) == 7
     assert repr(result).startswith(f"BidirectionalGap({result.mean_gap:.3f} +- ")
     assert repr(result).endswith("4 chains, 5 temperatures)")
+
+
+def test_a_saved_result_is_loaded_again(linear, tmp_path):
+    result = bidirectional(linear.model, linear.mediocre_guide, torch.zeros(7, 5), **QUICK)
+    result.save(tmp_path / "gap")
+    again = BidirectionalGap.load(tmp_path / "gap")
+    assert repr(again) == repr(result)
+    assert torch.equal(again.x, result.x)
+    assert json.loads((tmp_path / "gap.json").read_text())["mean_gap"] == result.mean_gap
+    (tmp_path / "gap.npz").write_bytes(b"no archive")
+    with pytest.raises(ValueError, match=r"Expected the images of a saved BidirectionalGap in .*Make it again"):
+        BidirectionalGap.load(tmp_path / "gap")
+
+
+def test_chains_of_the_upper_bound_start_apart(linear):
+    """With all chains at the one sample that x was drawn with, its errors would be seven times too small here."""
+    result = bidirectional(
+        linear.model, linear.mediocre_guide, torch.zeros(200, 5), num_chains=32, num_temperatures=4, num_leapfrog=3
+    )
+    deviation = (result.upper.log_prob - linear.log_prob(result.x)) / result.upper.standard_error
+    assert deviation.square().mean().sqrt() < 2.5
 
 
 # Errors

@@ -1,6 +1,7 @@
 """`pyro-vae evaluate`: every estimator, interrupted and gone on with, and shared out over processes."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,10 +10,12 @@ import pytest
 import torch
 
 from pyro_vae.cli import main
-from pyro_vae.commands import evaluate
+from pyro_vae.estimators import ESTIMATORS
 from pyro_vae.evidence import LogMarginal
 from pyro_vae.portions import Portions
 
+QUICK = ("--num-chains", 4, "--num-temperatures", 4, "--num-leapfrog", 1, "--chunk-size", 16)
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 
 
@@ -79,14 +82,38 @@ def test_annealed_and_bidirectional(folder, capsys):
     assert (folder / "evaluation.npz").read_bytes() == before  # what compare reads is left alone
 
 
-def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch):
-    options = (folder, "--num-samples", 20, "--num-images", 30, "--chunk-size", 100)
+SMALL = {  # estimator: options, files with the arrays
+    "importance": (("--num-samples", 20, "--chunk-size", 40), ["evaluation"]),
+    "annealed": (QUICK, ["evaluation_annealed"]),
+    "bidirectional": (
+        QUICK,
+        [f"evaluation_bidirectional{side}" for side in ("", "_lower", "_upper")],
+    ),
+}
+
+
+def all_arrays(folder, names):
+    return {f"{name} {key}": value for name in names for key, value in arrays(folder, name).items()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+@pytest.mark.parametrize("estimator", SMALL)
+def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimator):
+    for name in ("FIRST_TRANSITIONS", "LEAST_TRANSITIONS"):  # of the warm-up, to save time
+        monkeypatch.setattr(f"pyro_vae.evidence.annealed.{name}", 3)
+    options, names = SMALL[estimator]
+    options = (folder, "--estimator", estimator, "--num-images", 12, *options)
     run(capsys, *options)
-    whole = arrays(folder)
+    whole = all_arrays(folder, names)
 
     def add_and_stop(self, numbers, result):
         plain_add(self, numbers, result)
-        if max(numbers) >= 10:
+        if max(numbers) >= 5:
             raise KeyboardInterrupt
 
     plain_add, sampled = Portions.add, []
@@ -94,25 +121,24 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         run(capsys, *options)
     assert stopped.value.code == 130
-    assert "15 of 30 images are kept: the same command goes on" in capsys.readouterr().out
-    assert (folder / "evaluation.json").exists()  # the earlier one
+    kept = re.search(r"stopped; (\d+) of 12 images are kept: the same command goes on", capsys.readouterr().out)
+    count = int(kept[1])
+    assert 6 <= count < 12
+    assert (folder / f"{names[0]}.json").exists()  # the earlier one
 
     def add_and_count(self, numbers, result):
         plain_add(self, numbers, result)
         sampled.extend(numbers)
 
     monkeypatch.setattr(Portions, "add", add_and_count)
-    assert "15 of 30 images are finished already" in run(capsys, *options)
-    assert sampled == list(range(15, 30))
-    again = arrays(folder)
-    assert whole.keys() == again.keys()
-    for name, values in whole.items():
-        np.testing.assert_allclose(again[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
+    assert f"{count} of 12 images are finished already" in run(capsys, *options)
+    assert sampled == list(range(count, 12))
+    assert_same(all_arrays(folder, names), whole)
 
 
 def test_other_settings_start_anew(folder, capsys, monkeypatch):
     def stop(self, numbers, result):
-        self.waiting.append(result.with_details(number=torch.tensor(numbers)))
+        self.waiting.append((numbers, result))
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -124,37 +150,36 @@ def test_other_settings_start_anew(folder, capsys, monkeypatch):
     assert (arrays(folder)["num_samples"] == 21).all()
 
 
-def test_two_processes_give_the_same_numbers_as_one(folder, capsys):
-    options = ["--num-samples", "20", "--num-images", "31"]
-    run(capsys, folder, *options)
-    alone = arrays(folder)
-    (folder / "evaluation.npz").unlink()
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, "-m", "pyro_vae", "evaluate", str(folder), *options], capture_output=True, text=True, timeout=300
-    )
+@pytest.mark.parametrize("estimator", ["importance", "bidirectional"])
+def test_two_processes_give_the_same_numbers_as_one(folder, capsys, estimator):
+    options, names = SMALL[estimator]
+    arguments = [str(word) for word in (folder, "--estimator", estimator, "--num-images", 5, *options)]
+    run(capsys, *arguments)
+    alone = all_arrays(folder, names)
+    for name in names:
+        (folder / f"{name}.npz").unlink()
+    command = [*TORCHRUN, "-m", "pyro_vae", "evaluate", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("log p(x) = ") == 1  # one of them speaks
-    together = arrays(folder)
-    for name, values in alone.items():
-        np.testing.assert_allclose(together[name], values, rtol=1e-5, atol=1e-6, err_msg=name)
+    assert done.stdout.count("saved in ") == 1  # one of them speaks
+    assert_same(all_arrays(folder, names), alone)
 
 
 def test_portions_are_put_in_order_and_belong_to_their_settings(tmp_path):
-    portions = [Portions(tmp_path / "some", {"samples": 9}, rank=rank) for rank in range(2)]
+    portions = [Portions(tmp_path / "some", LogMarginal, {"samples": 9}, rank=rank) for rank in range(2)]
     portions[0].clear_others()
     portions[1].add([3, 1], results([3.0, 1.0]))
     portions[0].add([2, 0], results([2.0, 0.0]))
     for each in portions:
         each.flush()
     found = portions[0].finished()
-    assert found.details["number"].tolist() == [0, 1, 2, 3]
+    assert sorted(portions[0].numbers()) == [0, 1, 2, 3]
     assert found.log_prob.tolist() == [0, -1, -2, -3]
     portions[0].clear_others()
-    assert len(portions[0].finished()) == 4
-    other = Portions(tmp_path / "some", {"samples": 10})
+    assert len(portions[0].finished()) == 4  # the same settings: kept
+    other = Portions(tmp_path / "some", LogMarginal, {"samples": 10})
     other.clear_others()
-    assert other.finished() is None
+    assert other.numbers() == []
 
 
 @pytest.mark.parametrize(
@@ -167,6 +192,9 @@ def test_portions_are_put_in_order_and_belong_to_their_settings(tmp_path):
         (["--target-standard-error", "0"], "Expected target_standard_error > 0"),
         (["--estimator", "harmonic"], "Expected --estimator to be importance or annealed or bidirectional"),
         (["--estimator", "annealed", "--num-chains", "0"], "Expected num_chains >= 1; got 0"),
+        (["--estimator", "annealed", "--target-acceptance", "1"], "Expected target_acceptance between 0 and 1"),
+        (["--estimator", "bidirectional", "--num-warmup-chains", "0"], "Expected num_warmup_chains >= 1; got 0"),
+        (["--estimator", "annealed", "--precision", "bf16"], "Expected --precision fp32 with --estimator annealed"),
     ],
 )
 def test_wrong_options_are_said_in_a_line(folder, capsys, options, text):
@@ -176,5 +204,17 @@ def test_wrong_options_are_said_in_a_line(folder, capsys, options, text):
     assert text in capsys.readouterr().err
 
 
-def test_names_of_evaluations_are_those_of_the_estimators():
-    assert list(evaluate.NAMES) == ["importance", "annealed", "bidirectional"]
+def test_half_precision_is_recorded_and_starts_anew(folder, capsys):
+    options = (folder, "--num-samples", 64, "--num-images", 6, "--chunk-size", 64)
+    run(capsys, *options)
+    plain = arrays(folder)["log_prob"]
+    run(capsys, *options, "--precision", "bf16")
+    assert json.loads((folder / "evaluation.json").read_text())["estimator_settings"]["precision"] == "bf16"
+    difference = np.abs(arrays(folder)["log_prob"] - plain)
+    assert 0 < difference.max() < 0.5
+
+
+def test_names_of_estimators_are_those_of_the_option(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    assert "{" + ",".join(ESTIMATORS) + "}" in capsys.readouterr().out

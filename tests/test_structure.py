@@ -30,6 +30,7 @@ ORDER = """
     gaps inactive
     plots report portions
     evidence_plots
+    estimators
     settings bits
     options
     candidates

@@ -163,6 +163,8 @@ def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
         runs.write_json(folder / "comparison.json", {})  # from now on the folder is known as ours
     print(f"data   {dataset.protocol}")
     print(f"runs   {len(candidates)} {part}s x {chosen.seeds} seeds, {chosen.epochs} epochs each\n", flush=True)
+    evaluation = chosen.clone()
+    evaluation.precision = "fp32"  # what was given is that of the training
     groups: dict[str, list[Path]] = {}
     width = max(18, *map(len, candidates))
     try:
@@ -172,9 +174,9 @@ def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
             trained = runs.is_finished(run) and (run / "settings.yaml").read_text() == dump(config)
             if not trained:
                 train_run(config, dataset, run, verbose=False)
-            result = finished_evaluation(run, chosen) if trained else None
+            result = finished_evaluation(run, evaluation) if trained else None
             spent = "was there" if result else ""
-            result = result or _evaluated(run, chosen, dataset)
+            result = result or _evaluated(run, evaluation, dataset)
             groups.setdefault(name, []).append(run)
             print(
                 f"{count:3d}/{len(configs)}  {name:<{width}} seed {config.seed}  log p(x) {result.mean:8.2f}  smallest "

@@ -123,10 +123,6 @@ class LogMarginal:
         """The same with further arrays of each image."""
         return dataclasses.replace(self, details={**self.details, **arrays})
 
-    def without_details(self, *names: str) -> LogMarginal:
-        """The same without some of the further arrays."""
-        return dataclasses.replace(self, details={n: array for n, array in self.details.items() if n not in names})
-
     def _map(self, change: Any) -> LogMarginal:
         arrays = {name: change(getattr(self, name)) for name in ARRAYS}
         levels = {k: (change(value), change(error)) for k, (value, error) in self.log_levels.items()}
