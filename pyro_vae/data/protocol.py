@@ -64,7 +64,8 @@ class Data:
             if bad:
                 raise ValueError(
                     f"Expected finite values in the {part} split of {self.name}; got {bad:,} NaN or infinite "
-                    f"among {x.numel():,}. Repair or drop those items."
+                    f"among {x.numel():,}. Repair or drop those items, or, from Python, "
+                    f"`fit` tensors of them with the likelihood `Masked` and the encoder `ZeroImputed`."
                 )
             labels = None if self.labels is None else getattr(self.labels, part)
             if labels is not None and labels.shape != x.shape[:1]:
@@ -184,7 +185,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         ' Did you mean digits?'
     """
     plain = {name.lower().replace("-", "_"): name for name in known}
-    near = difflib.get_close_matches(given.lower().replace("-", "_"), plain, n=1)
+    near = difflib.get_close_matches(given.lower().replace("-", "_"), plain, n=1, cutoff=0.7)
     return f" Did you mean {plain[near[0]]}?" if near else ""
 
 
