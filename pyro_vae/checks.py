@@ -195,4 +195,5 @@ def _coordinates(support: Constraint, event_shape: torch.Size) -> Any:
 
 
 def _name(support: Any) -> str:
+    support = _of_one_value(support)
     return text if len(text := str(support)) < 60 else type(support).__name__.strip("_")

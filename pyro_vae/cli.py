@@ -7,7 +7,7 @@ import ctypes
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .commands import (
     compare,
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             subcommands.add_subcommand(name, subparser, help=command.run.__doc__)
         chosen = parser.parse_args(arguments)
         with warnings.catch_warnings():
-            warnings.showwarning = _show_warning
+            warnings.showwarning = _shown_once()
             COMMANDS[chosen.command].run(chosen[chosen.command])
     except (ValueError, OSError, ImportError, NonFiniteLoss) as error:
         fail(_one_line(error))
@@ -86,5 +86,13 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split("Trace Shapes")[0].split())
 
 
-def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"pyro-vae: warning: {message}", file=sys.stderr)
+def _shown_once() -> Callable[..., None]:
+    """Warnings on one line, each text once: a comparison would say the same for every run."""
+    seen: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in seen:
+            print(f"pyro-vae: warning: {message}", file=sys.stderr)
+        seen.add(str(message))
+
+    return show

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import scipy.stats
+import scipy.special
 import torch
 from torch import Tensor
 
@@ -125,6 +125,22 @@ def compare(evaluations: Mapping[str, Sequence[LogMarginal]]) -> Comparison:
     )
 
 
+def require_one_kind(measures: Mapping[str, str]) -> None:
+    """Refuse a comparison of densities with probabilities, given which each model has by its name.
+
+    Raises:
+        ValueError: both kinds are among them; names them.
+    """
+    kinds = {measure: [name for name in measures if measures[name] == measure] for measure in measures.values()}
+    plural = {"density": "densities", "probability": "probabilities"}
+    if len(kinds) > 1:
+        both = " and ".join(f"{plural[measure]} ({', '.join(kinds[measure])})" for measure in sorted(kinds))
+        raise ValueError(
+            f"Expected log p(x) of one kind; got {both} of the same images, whose difference means nothing. Compare "
+            f"likelihoods of one kind."
+        )
+
+
 def _estimate(table: Tensor, minus: Tensor | None = None, *, shared: float) -> Estimate:
     """Mean over seeds and images of a table (S, N), or of its difference to another, with the interval over both and
     over an error that all images share."""
@@ -137,6 +153,6 @@ def _estimate(table: Tensor, minus: Tensor | None = None, *, shared: float) -> E
     if variance == 0:
         return Estimate(by_image.mean().item(), 0.0, by_image.mean().item(), by_image.mean().item())
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
-    half = float(scipy.stats.t.ppf(0.975, freedom)) * math.sqrt(variance)
+    half = scipy.special.stdtrit(freedom, 0.975) * math.sqrt(variance)
     mean = by_image.mean().item()
     return Estimate(mean, math.sqrt(variance), mean - half, mean + half)

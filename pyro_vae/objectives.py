@@ -90,7 +90,7 @@ class KLWarmup:
         if length > total_steps:
             warnings.warn(
                 f"The KL warm-up takes {length:,} steps but the run ends after {total_steps:,}: the KL weight never "
-                f"reaches {self.weight:g}. Shorten the warm-up or train longer.",
+                f"reaches {self.weight:g}. Shorten the warm-up (--kl-warmup) or train longer (--epochs).",
                 stacklevel=3,
             )
         return lambda step: self.weight * min(1.0, step / length) if length else self.weight

@@ -41,8 +41,9 @@ class Parser(ArgumentParser):
     """Shows ``--prior NAME`` for what is kept as ``prior.name``, and says errors on one line."""
 
     def format_help(self, *formatter: Any) -> str:
-        """The help text, parts by their short option."""
-        return super().format_help(*formatter).replace(".name NAME", " NAME     ")
+        """The help text, parts by their short option; the columns stay where they are."""
+        text = super().format_help(*formatter).replace(".name NAME", " NAME     ")
+        return re.sub(r" +(?=\]|$)", "", text, flags=re.MULTILINE)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Say what is wrong on one line and exit with code 2."""
@@ -65,9 +66,13 @@ def readable(message: str, known: Sequence[str]) -> str:
     """
     text = " ".join(message.split())
     if unknown := re.fullmatch(r"unrecognized arguments: (.*)", text):
-        option = unknown[1].split()[0]
+        option = unknown[1].split()[0].partition("=")[0]
+        part, dot, _ = option.partition(".")
         near = did_you_mean(option, known)
-        return f"unknown option {unknown[1]}.{near}".replace(".name", "").removesuffix(".") + ("" if near else ".")
+        if dot:  # an option of a part: its own ones alone are meant
+            takes = [k for k in known if k.startswith(f"{part}.") and not k.endswith((".name", "+"))]
+            near = f" The class chosen by {part} takes {', '.join(takes) or 'no options'}."
+        return f"unknown option {unknown[1]}.{near}".replace(".name", "")
     if missing := re.fullmatch(r"the following arguments are required: (.*)", text):
         names = (name.removeprefix("train.").removeprefix("compare.") for name in missing[1].split(", "))
         return f"Expected {', '.join(name if name.isupper() else '--' + name for name in names)}; got nothing for it."

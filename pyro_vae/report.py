@@ -9,8 +9,13 @@ from tabulate import tabulate
 from .compare import Comparison
 
 
-def comparison_table(comparison: Comparison, *, kind: str = "prior", style: str = "github") -> str:
-    """Two tables, log p(x) by kind (best first) and differences by pair, in a style of `tabulate`."""
+def comparison_table(
+    comparison: Comparison, *, kind: str = "prior", style: str = "github", most_pairs: int | None = None
+) -> str:
+    """Two tables, log p(x) by kind (best first) and differences by pair, in a style of `tabulate`.
+
+    Of more than `most_pairs` pairs, those with the best alone.
+    """
     names = sorted(comparison.log_marginal, key=lambda name: -comparison.log_marginal[name].value)
     models = [
         [
@@ -24,7 +29,10 @@ def comparison_table(comparison: Comparison, *, kind: str = "prior", style: str 
         for name in names
     ]
     pairs = []
-    for (a, b), difference in comparison.differences.items():
+    shown = comparison.differences
+    if most_pairs is not None and len(shown) > most_pairs:
+        shown = {pair: difference for pair, difference in shown.items() if names[0] in pair}
+    for (a, b), difference in shown.items():
         sign = 1 if names.index(a) < names.index(b) else -1  # the better one first
         better, worse = (a, b) if sign > 0 else (b, a)
         low, high = sorted((sign * difference.low, sign * difference.high))

@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import re
 import typing
 from collections.abc import Callable, Mapping
 from types import ModuleType
@@ -61,14 +62,14 @@ def short_names(part: str) -> list[str]:
     if module is pyro.infer:
         return ["Trace_ELBO", "TraceMeanField_ELBO", "RenyiELBO", "TraceGraph_ELBO", "TraceEnum_ELBO"]
     is_part = {"network": nn.Module, "decoder": nn.Module}.get(part, object)
-    return [
-        name
-        for name in module.__all__
-        if inspect.isclass(cls := getattr(module, name)) and issubclass(cls, is_part) and name not in _ABSTRACT
+    found = [
+        name for name in module.__all__ if inspect.isclass(cls := getattr(module, name)) and issubclass(cls, is_part)
     ]
+    return sorted({*found} - _ABSTRACT - _WRAPPERS, key=str.lower)
 
 
-_ABSTRACT = {"Likelihood", "Masked", "Network", "ZeroImputed"}  # abstract, or wrapped around another of their kind
+_ABSTRACT = {"Likelihood", "Network"}
+_WRAPPERS = {"Masked", "ZeroImputed"}  # around another of their kind
 
 
 def find_class(part: str, name: str) -> type:
@@ -81,6 +82,16 @@ def find_class(part: str, name: str) -> type:
     if name in names:
         found: type = getattr(PARTS[part][0], name)
         return found
+    if name in _WRAPPERS:
+        raise ValueError(
+            f"Expected --{part} to be a class that stands alone; {name} takes another {part}, which the command line "
+            f"cannot give. Use it from Python, or wrap it in a class of your own and give the import path of that."
+        )
+    if re.search(r"[:+]", name):
+        raise ValueError(
+            f"Expected --{part} to be one class; got {name!r}, as candidates of compare are written. Give each class "
+            f"and each argument as an option, such as --prior GaussianMixture --prior.num_components 50."
+        )
     if "." not in name:
         raise ValueError(
             f"Expected --{part} to be one of {', '.join(names)}, or the import path of a class; got {name!r}."
@@ -103,7 +114,8 @@ def import_object(path: str) -> Any:
         return getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever the user's module raises
         raise ValueError(
-            f"Expected an import path such as package.module.Name; {path!r} gave {type(error).__name__}: {error}"
+            f"Expected an import path such as package.module.Name; {path!r} gave {type(error).__name__}: {error}. "
+            f"Modules are found in the working directory and among what is installed."
         ) from error
 
 
@@ -173,7 +185,7 @@ def build(
             return functools.partial(make, "network", {})
         if name not in context:  # each part is built once: prior and model share the encoder
             if name == "decoder":
-                shapes = {"in_shape": latent_dim, "out_shape": likelihood_shape()}
+                shapes = {"in_shape": (latent_dim,), "out_shape": likelihood_shape()}
                 context[name] = make("decoder" if "decoder" in settings else "network", shapes)
             else:
                 context[name] = make(name, {})
@@ -194,8 +206,12 @@ def build(
             return FOR_MISSING[part](made) if missing and part in FOR_MISSING else made
         except Exception as error:  # whatever the user's class raises
             text = str(error) if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: {error}"
+            text = text.rstrip(".") + "."
             if part == "network" and given:
                 text += " It is used for the decoder too: give another with --decoder, such as ConvDecoder."
+            elif part == "network" and cls in (networks.ConvDecoder, networks.ResNetDecoder):
+                encoder = cls.__name__.replace("Decoder", "Encoder")
+                text += f" Take the pair --network {encoder} --decoder {cls.__name__}."
             raise ValueError(
                 text if text.startswith("In the ") else f"In the {part}, {cls.__name__}: {text}"
             ) from error

@@ -242,6 +242,12 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
         (["train", "--network.hidden", "[0]"], "Expected hidden widths of at least 1; got [0]"),
         (["train", "--epoch", "3"], "unknown option --epoch 3. Did you mean --epochs"),
         (["train", "--objective.num_particles", "0", "--epochs", "1"], "got no gradient for any of them"),
+        (["train", "--prior.dim", "3"], "unknown option --prior.dim 3. The class chosen by --prior takes no options."),
+        (["train", "--prior", "VampPrior:num_components=3"], "Expected --prior to be one class; got"),
+        (["train", "--likelihood", "Masked"], "Masked takes another likelihood"),
+        (["train", "--network", "ConvDecoder"], "Take the pair --network ConvEncoder --decoder ConvDecoder."),
+        (["compare", "--encoders", "PointEncoder"], "PointEncoder: Expected a guide that draws each latent"),
+        (["compare", "--priors", "UniformSphere", "VonMisesFisherPrior"], "Refused as well: VonMisesFisherPrior."),
         (["trian"], "invalid choice: 'trian'"),
     ],
 )
@@ -325,3 +331,15 @@ def test_messages_of_the_parser_become_one_line():
     )
     assert readable(long, []) == "Expected --prior.width to be a whole number; got x."
     assert readable("two\n  lines", []) == "two lines"
+
+
+def test_a_warning_is_said_once(monkeypatch, capsys):
+    def run(_):
+        for text in ("one", "two", "one"):
+            warnings.warn(text, stacklevel=1)
+
+    monkeypatch.setattr("pyro_vae.commands.sample.run", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        main(["sample", "anything"])
+    assert capsys.readouterr().err.splitlines() == ["pyro-vae: warning: one", "pyro-vae: warning: two"]

@@ -2,6 +2,8 @@
 
 import re
 import runpy
+import shlex
+import sys
 from pathlib import Path
 
 import pyro
@@ -9,7 +11,7 @@ import pytest
 import torch
 
 from pyro_vae import LogMarginal, settings
-from pyro_vae.cli import COMMANDS
+from pyro_vae.cli import COMMANDS, main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -61,6 +63,24 @@ def test_gallery_names_every_part_with_its_first_sentence():
             sentence = tables["first_sentence"](settings.find_class(part, name))
             assert f"| `{name}`" in README
             assert 30 < len(sentence) <= 120, f"{name}: {sentence}"
+
+
+@pytest.mark.parametrize("module", ["my_models", "my_parts"])
+def test_own_parts_run_from_the_command_line_as_printed(module, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    (source,) = (
+        block for block in blocks if {"my_models": "class MyVAE", "my_parts": "class GumbelPrior"}[module] in block
+    )
+    Path(f"{module}.py").write_text(source)
+    commands = re.findall(rf"^pyro-vae (.* {module}\..*)", README, flags=re.MULTILINE)
+    assert commands
+    for number, command in enumerate(commands):
+        quick = ["--epochs", "1", "--kl-warmup", "0", "--out", str(number)]
+        quick += ["--seeds", "1", "--num-samples", "5", "--num-images", "10"] if "compare" in command else []
+        main([*shlex.split(command), *quick])
+        assert (Path(str(number)) / ("comparison.md" if "compare" in command else "settings.yaml")).exists()
+    monkeypatch.delitem(sys.modules, module)
 
 
 @pytest.mark.parametrize("name", ["GumbelPrior", "AnyBits", "LogisticEncoder", "Linear"])

@@ -35,6 +35,12 @@ def test_models_stand_best_first_with_interval_error_ess_and_seeds(comparison):
     assert body[2][4] in ("3.2", "3.3")
 
 
+def test_of_many_pairs_those_with_the_best_are_shown(comparison):
+    differences = rows(comparison_table(comparison, most_pairs=2).split("\n\n")[1])[2:]
+    assert [row[0] for row in differences] == ["best - worse", "best - near"]
+    assert comparison_table(comparison, most_pairs=3) == comparison_table(comparison)
+
+
 def test_differences_are_those_of_the_better_minus_the_worse(comparison):
     header, _, *body = rows(comparison_table(comparison).split("\n\n")[1])
     assert header == ["paired difference", "nats", "95% interval", "above 0"]

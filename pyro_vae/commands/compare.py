@@ -11,8 +11,8 @@ from jsonargparse import Namespace
 
 from .. import plots, report, runs, settings
 from ..candidates import VARIED, file_name, parse
-from ..checks import check_latents, check_support
-from ..compare import compare
+from ..checks import check_guide, check_support
+from ..compare import compare, require_one_kind
 from ..data import Data
 from ..evidence import LogMarginal
 from ..generate import is_discrete, reconstruct, sample
@@ -34,6 +34,7 @@ from .train import build_module, train_run
 PRIORS = ["StandardNormal", "GaussianMixture", "VampPrior", "CouplingFlow"]
 DEFAULTS = {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": 30}
 HIDDEN = [128, 128]  # of the MLP, if the networks are not what is compared
+MOST_PAIRS = 10  # on the terminal: of more, the differences to the best
 
 # Settings that do not make another model.
 IGNORED = {"seed", "root", "device", "out", "overwrite", "download", "config", "tensorboard", "compile"}
@@ -91,11 +92,7 @@ def run(chosen: Namespace) -> None:
             "--data, --binarization, --data-seed, --num-images and --seed."
         )
     measures = {label: members[0][1]["measure"] for label, members in evaluations.items()}
-    if len(set(measures.values())) > 1:
-        raise ValueError(
-            f"Expected log p(x) of one kind; got {_by_measure(measures)} of the same images, whose difference means "
-            f"nothing. Compare likelihoods of one kind."
-        )
+    require_one_kind(measures)
     comparison = compare({label: [result for result, _ in members] for label, members in evaluations.items()})
     likelihoods = sorted({about["likelihood"] for about in abouts})
     lines = report.protocol_lines(comparison, protocol=abouts[0]["protocol"], likelihood=" / ".join(likelihoods))
@@ -122,9 +119,12 @@ def run(chosen: Namespace) -> None:
     )
     for label, members in groups.items():
         _page(members[0], folder / f"{file_name(label)}.png", title=label, root=chosen.root)
-    print("\n" + report.comparison_table(comparison, kind=kind, style="simple") + "\n\n" + "\n".join(lines))
+    table = report.comparison_table(comparison, kind=kind, style="simple", most_pairs=MOST_PAIRS)
+    print("\n" + table + "\n\n" + "\n".join(lines))
     pages = ", ".join(f"{file_name(label)}.png" for label in groups)
-    print(f"\nsaved in {folder}: comparison.md, comparison.json, comparison.png")
+    count = len(comparison.differences)
+    pairs = f" (all {count} paired differences)" if count > MOST_PAIRS else ""
+    print(f"\nsaved in {folder}: comparison.md{pairs}, comparison.json, comparison.png")
     print(f"       samples and reconstructions in {pages}")
     if not chosen.runs and kind == "prior":
         print(
@@ -132,13 +132,6 @@ def run(chosen: Namespace) -> None:
             "       the same on MNIST, some hours on a CPU; one run of it is\n"
             "       pyro-vae train --data mnist --download --prior VampPrior"
         )
-
-
-def _by_measure(measures: Mapping[str, str]) -> str:
-    """Which have a density, which a probability, in words."""
-    kinds = {measure: [name for name in measures if measures[name] == measure] for measure in measures.values()}
-    plural = {"density": "densities", "probability": "probabilities"}
-    return " and ".join(f"{plural[measure]} ({', '.join(kinds[measure])})" for measure in sorted(kinds))
 
 
 def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
@@ -162,7 +155,8 @@ def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
         runs.new_folder(folder, overwrite=chosen.overwrite)
         runs.write_json(folder / "comparison.json", {})  # from now on the folder is known as ours
     print(f"data   {dataset.protocol}")
-    print(f"runs   {len(candidates)} {part}s x {chosen.seeds} seeds, {chosen.epochs} epochs each\n", flush=True)
+    counts = [f"{n} {what}{'s' * (n != 1)}" for n, what in ((chosen.seeds, "seed"), (chosen.epochs, "epoch"))]
+    print(f"runs   {len(candidates)} {part}s x {counts[0]}, {counts[1]} each\n", flush=True)
     evaluation = chosen.clone()
     evaluation.precision = "fp32"  # what was given is that of the training
     groups: dict[str, list[Path]] = {}
@@ -225,25 +219,29 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
     binarized = {name: binarization(config) for name, config in first.items()}
     if len(set(binarized.values())) > 1:
         wants = ", ".join(f"{name} {value}" for name, value in binarized.items())
-        raise ValueError(f"Expected candidates for the same data; without --binarization it is {wants}. Give one.")
+        raise ValueError(
+            f"Expected candidates for the same data; without --binarization it is {wants}. Give one for all, such as "
+            f"--binarization dynamic."
+        )
     dataset = load_data(next(iter(first.values())))
     batch = dataset.test[:4]
-    measures = {}
+    measures, refused = {}, {}
     for name, config in first.items():
         try:
             module = build_module(config, dataset)
             with seeded(0), evaluating(module.model, module.guide):
-                model_trace, guide_trace = traces(module.model, module.guide, batch)
-                check_support(model_trace)
-                check_latents(model_trace, guide_trace)
+                check_support(traces(module.model, module.guide, batch)[0])
+                check_guide(module.model, module.guide, batch)
             measures[name] = "probability" if is_discrete(module.model, batch) else "density"
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
-    if len(set(measures.values())) > 1:
-        raise ValueError(
-            f"Expected log p(x) of one kind; got {_by_measure(measures)}, whose difference means nothing. Compare "
-            f"likelihoods of one kind."
-        )
+            refused[name] = error
+    if refused:
+        name, reason = next(iter(refused.items()))
+        plus = " What only works together is joined by a plus: UniformSphere+VonMisesFisherEncoder, "
+        plus = "" if "+" in name else plus + "ConvEncoder+ConvDecoder."
+        others = f" Refused as well: {', '.join([*refused][1:])}." if len(refused) > 1 else ""
+        raise ValueError(f"{name}: {reason}{plus}{others}") from reason
+    require_one_kind(measures)
     return dataset
 
 

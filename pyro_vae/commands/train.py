@@ -36,7 +36,8 @@ def run(chosen: Namespace) -> None:
     dataset = load_data(chosen)
     print(f"data   {dataset.protocol}")
     train_run(chosen, dataset, folder, verbose=True)
-    print(f"\nsaved in {folder}\nnext   pyro-vae evaluate {folder}")
+    is_autoencoder = "encoder" in chosen and chosen.encoder.name == "PointEncoder"  # without log p(x) to evaluate
+    print(f"\nsaved in {folder}\nnext   pyro-vae {'reconstruct' if is_autoencoder else 'evaluate'} {folder}")
 
 
 def _label(config: Namespace) -> str:

@@ -1,7 +1,6 @@
 """Scikit-learn's digits: 1,797 images of 8 x 8 pixels that come with a dependency."""
 
 import torch
-from sklearn.datasets import load_digits
 
 from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
 
@@ -23,6 +22,8 @@ def digits(*, binarization: Binarization = "none", seed: int = 0) -> Data:
         >>> tuple(data.train.shape), data.event_shape
         ((1197, 1, 8, 8), (1, 8, 8))
     """
+    from sklearn.datasets import load_digits  # a second of import that other data need not wait for
+
     pixels, targets = load_digits(return_X_y=True)
     split = (1197, 300, 300)
     images = torch.from_numpy(pixels).float().div(16).reshape(-1, 1, 8, 8)

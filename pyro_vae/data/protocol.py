@@ -216,7 +216,7 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
         ' Did you mean digits?'
     """
     plain = {name.lower().replace("-", "_"): name for name in known}
-    near = difflib.get_close_matches(given.lower().replace("-", "_"), plain, n=1)
+    near = difflib.get_close_matches(given.lower().replace("-", "_"), plain, n=1, cutoff=0.7)
     return f" Did you mean {plain[near[0]]}?" if near else ""
 
 

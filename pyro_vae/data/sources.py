@@ -76,5 +76,5 @@ def load(
         return array_file(path, binarization=binarization, seed=seed, missing=missing)
     raise ValueError(
         f"Expected one of {', '.join(NAMES)}, or the path of an .npy or .npz file or of a folder of images; "
-        f"got {str(name)!r}, which is neither.{did_you_mean(str(name), NAMES)}"
+        f"got {str(name)!r}, which is none of them.{did_you_mean(str(name), NAMES)}"
     )

@@ -40,7 +40,7 @@ class FullRankEncoder(nn.Module):
         self.below: Tensor  # rows and columns of N
         self.register_buffer("below", torch.tril_indices(latent_dim, latent_dim, -1), persistent=False)
         self.sizes = [latent_dim, latent_dim, self.below.shape[1]]
-        self.network = network(event_shape, sum(self.sizes))
+        self.network = network(event_shape, (sum(self.sizes),))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, below = self.network(x).split(self.sizes, -1)

@@ -76,7 +76,7 @@ class IAF(nn.Module):
             for t in range(num_transforms)
         )
         self.sizes = [latent_dim, latent_dim] + ([num_features] if num_transforms else [])
-        self.network = network(event_shape, sum(self.sizes))
+        self.network = network(event_shape, (sum(self.sizes),))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, *features = self.network(x).split(self.sizes, -1)

@@ -52,7 +52,7 @@ class PlanarFlow(nn.Module):
             )
         self.num_transforms = num_transforms
         self.sizes = [latent_dim, latent_dim] + num_transforms * [latent_dim, latent_dim, 1]
-        self.network = network(event_shape, sum(self.sizes))
+        self.network = network(event_shape, (sum(self.sizes),))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, *rest = self.network(x).split(self.sizes, -1)

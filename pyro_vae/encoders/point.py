@@ -34,7 +34,7 @@ class PointEncoder(nn.Module):
 
     def __init__(self, event_shape: Shape, latent_dim: int, network: Callable[[Shape, Shape], nn.Module] = MLP) -> None:
         super().__init__()
-        self.network = network(event_shape, latent_dim)
+        self.network = network(event_shape, (latent_dim,))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         return dist.Delta(self.network(x), event_dim=1)  # (..., B, D)

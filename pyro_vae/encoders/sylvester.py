@@ -63,7 +63,7 @@ class SylvesterFlow(nn.Module):
         self.latent_dim, self.num_transforms, self.num_units = latent_dim, num_transforms, units
         layer = [units * latent_dim, units * units, units, units]
         self.sizes = [latent_dim, latent_dim, *(num_transforms * layer)]
-        self.network = network(event_shape, sum(self.sizes))
+        self.network = network(event_shape, (sum(self.sizes),))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, *rest = self.network(x).split(self.sizes, -1)
