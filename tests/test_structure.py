@@ -35,6 +35,7 @@ ORDER = """
     options
     candidates
     loading
+    groups
     commands
     cli
     __main__

@@ -16,6 +16,7 @@ from ..compare import compare, require_one_kind
 from ..data import Data
 from ..evidence import LogMarginal
 from ..generate import is_discrete, reconstruct, sample
+from ..groups import grouped
 from ..loading import binarization, choose_device, command_line, load_data, load_run, random_subset, read_run
 from ..options import (
     DEFAULT_PARTS,
@@ -35,9 +36,6 @@ PRIORS = ["StandardNormal", "GaussianMixture", "VampPrior", "CouplingFlow"]
 DEFAULTS = {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": 30}
 HIDDEN = [128, 128]  # of the MLP, if the networks are not what is compared
 MOST_PAIRS = 10  # on the terminal: of more, the differences to the best
-
-# Settings that do not make another model.
-IGNORED = {"seed", "root", "device", "out", "overwrite", "download", "config", "tensorboard", "compile"}
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:
@@ -81,7 +79,7 @@ def run(chosen: Namespace) -> None:
         raise ValueError(f"Expected --estimator importance for a comparison; got {chosen.estimator}.")
     if chosen.runs:
         folder = runs.new_folder(chosen.out or "comparison", overwrite=chosen.overwrite)
-        kind, groups = _groups([runs.require_run(name) for name in chosen.runs])
+        kind, groups = grouped([runs.require_run(name) for name in chosen.runs])
     else:
         kind, groups, folder = _train_all(chosen)
     evaluations = {label: [runs.load_evaluation(run) for run in members] for label, members in groups.items()}
@@ -248,50 +246,6 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
 def _is_unfinished(folder: Path) -> bool:
     path = folder / "comparison.json"
     return path.exists() and not runs.read_json(path)
-
-
-def _groups(trained: Sequence[Path]) -> tuple[str, dict[str, list[Path]]]:
-    """What the runs differ in (such as "prior"), and those that differ by seed alone under one name.
-
-    Raises:
-        ValueError: the same run twice, under one folder or two: it would be counted as two seeds.
-    """
-    groups: dict[tuple[str, ...], list[Path]] = {}
-    flats: dict[tuple[str, ...], dict[str, str]] = {}
-    seen: dict[tuple[str, ...], Path] = {}
-    for run in trained:
-        config = read_run(run)[0]
-        flat = {key: str(value) for key, value in vars(config.as_flat()).items() if key not in IGNORED}
-        key = tuple(f"{name}={value}" for name, value in sorted(flat.items()))
-        if (other := seen.setdefault((*key, f"seed={config.seed}"), run)) is not run or trained.count(run) > 1:
-            raise ValueError(
-                f"Expected different runs; {run} and {other} have the same settings and seed. Give one of them."
-            )
-        groups.setdefault(key, []).append(run)
-        flats[key] = flat
-    names = {key: _class_names(flat) for key, flat in flats.items()}
-    shared = [part for part in settings.PARTS if all(part in name for name in names.values())]
-    parts = [part for part in shared if len({name[part] for name in names.values()}) > 1]
-    if set(parts) == {"network", "decoder"} and all(name["network"] == name["decoder"] for name in names.values()):
-        parts = ["network"]
-    parts = parts or ["prior" if "prior" in shared else "model"]
-    labels = {key: "-".join(name[part] for part in parts) for key, name in names.items()}
-    for label in {label for label in labels.values() if [*labels.values()].count(label) > 1}:
-        same = [key for key in labels if labels[key] == label]  # these classes differ in settings: say which
-        differing = [s for s in flats[same[0]] if len({flats[key].get(s) for key in same}) > 1]
-        for key in same:
-            settings_of = ",".join(f"{s.rpartition('.')[2]}={flats[key].get(s)}" for s in differing)
-            labels[key] = f"{label}:{settings_of.replace(' ', '')}"
-    kind = parts[0] if len(parts) == 1 and parts[0] in VARIED.values() else "model"
-    return kind, {labels[key]: members for key, members in groups.items()}
-
-
-def _class_names(flat: Mapping[str, str]) -> dict[str, str]:
-    """The class of each part, without where it is imported from."""
-    names = {part: flat[f"{part}.name"].rpartition(".")[2] for part in settings.PARTS if f"{part}.name" in flat}
-    if names.get("decoder") == "None":
-        names["decoder"] = names["network"]
-    return names
 
 
 def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
