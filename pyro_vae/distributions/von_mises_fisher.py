@@ -121,17 +121,27 @@ def _draw_angle(concentration: Tensor, dim: int) -> Tensor:
     """Angles between z and loc; Wood's algorithm, with tan(angle / 2) instead of a cosine that rounds to 1."""
     k, m = concentration[..., None], dim - 1
     b = m / (2 * k + (4 * k.square() + m**2).sqrt())
-    # The proposal has a Beta((D - 1)/2, (D - 1)/2) share; as a ratio of Gamma variables, both of its ends are exact.
-    alpha = torch.full((*concentration.shape, PROPOSALS), m / 2, dtype=k.dtype, device=k.device)
-    tiny = torch.finfo(k.dtype).tiny
-    first, second = torch._standard_gamma(alpha).clamp(min=tiny), torch._standard_gamma(alpha).clamp(min=tiny)
-    tangent = (b * first / second).sqrt()
+    tangent = (b * _symmetric_beta_odds(m / 2, k.expand(*k.shape[:-1], PROPOSALS))).sqrt()
     cosine = (1 - tangent.square()) / (1 + tangent.square())
     mode = (1 - b) / (1 + b)
     log_ratio = k * (cosine - mode) + m * ((1 - mode * cosine) / (1 - mode.square())).log()
     accepted = torch.rand_like(log_ratio).log() <= log_ratio
     chosen = torch.where(accepted.any(-1), accepted.long().argmax(-1), PROPOSALS - 1)
     return 2 * tangent.gather(-1, chosen[..., None])[..., 0].atan()
+
+
+def _symmetric_beta_odds(a: float, like: Tensor) -> Tensor:
+    """X / (1 - X) for X ~ Beta(a, a), a >= 1/2, exact at both ends; shaped like another tensor.
+
+    X = (1 + s) / 2,  s = sqrt(1 - U^(2 / (2 a - 1))) cos(2 pi V), from two uniform numbers (Ulrich 1984; Devroye 1986,
+    "Non-uniform random variate generation", section IX.3.3): far cheaper than two Gamma variables.
+    """
+    power = torch.rand_like(like) ** (2 / (2 * a - 1)) if a > 1 / 2 else torch.zeros_like(like)
+    turn = 2 * math.pi * torch.rand_like(like)
+    s = (1 - power).sqrt() * turn.cos()
+    inner = (turn.sin().square() + power * turn.cos().square()).clamp(min=torch.finfo(like.dtype).tiny)  # 1 - s^2
+    far = (1 + s.abs()).square() / inner
+    return torch.where(s > 0, far, 1 / far)
 
 
 def _slope(angle: Tensor, concentration: Tensor, mean_length: Tensor, dim: int) -> Tensor:
