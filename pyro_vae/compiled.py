@@ -17,6 +17,7 @@ from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
+from .cross_entropy import cross_entropies_by_products
 from .pairs import modules_of
 from .products import products_by_onednn, products_in_bf16
 from .recording import Graph, Outcome, first_line, kind, reason, record, undone_on_failure
@@ -187,6 +188,7 @@ class CompiledELBO(ELBO):
             elif self.backend == "inductor":
                 products_by_onednn(graph.module)
             if self.backend == "inductor":
+                cross_entropies_by_products(graph.module)
                 graph.compile()
             self._graphs[key] = graph
         self.compile_seconds += time.perf_counter() - started

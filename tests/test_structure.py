@@ -20,7 +20,7 @@ ORDER = """
     pairs
     checks
     objectives optimizer
-    products generate
+    products cross_entropy generate
     recording
     compiled
     whole_step
