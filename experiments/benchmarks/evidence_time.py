@@ -21,6 +21,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ SIDE, LATENT_DIM, HIDDEN = 28, 20, (400,)
 EPOCHS = 30  # of training, before
 NUM_IMAGES, NUM_SAMPLES, CHUNK_SIZE = 256, 2000, 4096
 REPETITIONS = 5
+PEERS = ("pythae",)
 PYTHAE_BATCH_SIZE = 100  # samples in a pass, pythae's default
 
 # Images, number of samples, what to call once with the number of images done, half of them or a few more -> log p(x) of
@@ -317,6 +319,7 @@ def main() -> None:
         "product_rate_flops": rate,
     }
     content = about | environment(device) | {"smoke": settings.smoke, "rows": rows}
+    content["versions"] |= {name: version(name) for name in PEERS if importlib.util.find_spec(name)}
     settings.out.write_text(json.dumps(content, indent=2) + "\n")
 
 

@@ -22,7 +22,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ EVENT_SHAPE, LATENT_DIM, HIDDEN = (1, 28, 28), 20, (400,)
 NETWORKS, PRIORS, BATCH_SIZES = ("mlp", "conv"), ("standard", "vamp500"), (128, 1024)
 STEPS, WARM_UP, REPETITIONS = 50, 10, 7  # as many batches as steps are kept ready on the device
 LEARNING_RATE = 1e-3
+PEERS = ("numpyro", "jax", "pythae")
 
 Run = Callable[[int], float | None]  # trains so many steps; returns the seconds where it measures them itself
 
@@ -281,7 +283,7 @@ def pythae_trainer(vae: VAE, batches: list[Tensor]) -> Run | str:
         return made
 
     def run(steps: int) -> None:
-        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):  # its progress bar
+        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):  # its progress bar
             trainer(steps).train_step(epoch=1)
 
     return run
@@ -431,6 +433,7 @@ def main() -> None:
         settings.steps, settings.warm_up, settings.repetitions = 2, 4, 2
     device = torch.device(settings.device)
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+    warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
     size, repetitions = (64, 2) if settings.smoke else (2048, 10)
     rates = {
         name: product_rate(device, dtype, size=size, repetitions=repetitions)
@@ -445,6 +448,7 @@ def main() -> None:
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     about = {"command": f"python experiments/benchmarks/step_time.py {' '.join(sys.argv[1:])}".strip()}
     content = about | environment(device) | {"smoke": settings.smoke, "product_rate": rates, "rows": rows}
+    content["versions"] |= {name: version(name) for name in PEERS if importlib.util.find_spec(name)}
     settings.out.write_text(json.dumps(content, indent=2) + "\n")
     if settings.figure:
         figure(rows, settings.figure)
