@@ -22,9 +22,10 @@ ORDER = """
     objectives optimizer
     products cross_entropy generate
     recording
+    calls
     compiled
     whole_step
-    steps
+    steps batched_step
     train evidence aggregate
     runs compare diagnostics seeds
     gaps

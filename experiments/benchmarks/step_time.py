@@ -400,15 +400,21 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
     """Time per step by method, one panel for each case, as an image for the README."""
     groups = itertools.groupby(rows, key=lambda row: (row["network"], row["prior"], row["batch_size"]))
     cases = {case: [row for row in members if "missing" not in row] for case, members in groups}
-    fig, axes = plt.subplots(1, len(cases), figsize=(5 * len(cases), 3.8), squeeze=False, layout="constrained")
-    for axis, (case, members) in zip(axes[0], cases.items(), strict=True):
+    rows_of_panels = math.ceil(len(cases) / 2)
+    size = 11, 3.8 * rows_of_panels
+    fig, axes = plt.subplots(rows_of_panels, min(len(cases), 2), figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat[len(cases) :]:
+        axis.remove()
+    for axis, (case, members) in zip(axes.flat, cases.items(), strict=False):
         members = sorted(members, key=lambda row: -row["milliseconds"])
         colours = ["tab:orange" if row["method"].startswith("pyro_vae") else "tab:gray" for row in members]
         bars = axis.barh([row["method"] for row in members], [row["milliseconds"] for row in members], color=colours)
         axis.bar_label(bars, fmt="%.1f", padding=2)
-        axis.set_title("{}, {} prior, batch {}".format(*case))
+        axis.set_title("{}, {} prior, batch {}".format(*case), fontsize=10)
         axis.set_xlabel("ms a step")
-        axis.margins(x=0.15)
+        axis.margins(x=0.2)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(axis="y", labelsize=8)
     fig.savefig(path, dpi=150)
     plt.close(fig)
 
