@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from pyro.infer import SVI
@@ -43,6 +44,7 @@ class BatchedStep:
         weight: of the KL term, shape ().
         shared: tensors that are the same for all pairs.
         size: of a batch.
+        precision: of matrix products and convolutions.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class BatchedStep:
         *,
         shared: Sequence[Tensor],
         size: int,
+        precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:
         self.pairs, self.one, self.shared = pairs, one, shared
-        self.compiled = CompiledELBO(objective, backend="eager")
+        self.compiled = CompiledELBO(objective, backend="eager", precision=precision)
         announced = announcing(pattern.model, pattern.guide)  # type: ignore[arg-type]
         self.pair = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
         self.device = weight.device

@@ -19,6 +19,7 @@ from .data import Data
 from .objectives import KLWarmup, check_kl_weight
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, adam
 from .pairs import announcing, get_state, modules_of, seeded, set_state, train_mode
+from .products import products_in_tf32
 from .steps import NonFiniteLoss
 from .train import (
     READ_EVERY,
@@ -46,6 +47,7 @@ def fit_seeds(
     batch_size: int = 128,
     kl_weight: float | KLWarmup = 1.0,
     compile: bool | Literal["auto"] = "auto",
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32",
     device: str | torch.device = "auto",
 ) -> list[Fit]:
     """Train one pair for each seed, all in one batched program; choose it to compare over seeds at once.
@@ -54,15 +56,16 @@ def fit_seeds(
     gradient is not finite changes nothing, and each ends in its own best state. Initial parameters and order belong to
     the seed; the noise is drawn for all seeds together, so that a result also depends on which seeds it ran with, and
     differs from that of `fit` as one seed's does from another's. Meant for GPUs, which one small pair leaves idle
-    (written without one at hand: not run on one yet); on one CPU core it is slower than `fit` of each.
+    (written without one at hand: not run on one yet); on one CPU core it is slower than `fit` of each. All pairs take
+    the same steps: there is no patience to stop one early, and nothing is told after each step; `fit` has both.
 
     Args:
         make_pair: makes a module with methods ``model`` and ``guide``, all its parts new; called once for each seed,
             under that seed, and once more to record a step.
         seeds: different seeds.
         optimizer: torch's Adam or AdamW, as `adam` makes it; other optimizers are for `fit`.
-        data, validation, visit, objective, scheduler, clip_norm, epochs, batch_size, kl_weight, compile, device: as in
-            `fit`.
+        data, validation, visit, objective, scheduler, clip_norm, epochs, batch_size, kl_weight, compile, precision,
+            device: as in `fit`.
 
     Returns:
         One `Fit` for each seed, in their order; ``seconds`` in its history are those of all seeds together.
@@ -115,7 +118,8 @@ def fit_seeds(
     weight = torch.ones((), device=place)
     work = sum(p.numel() for pair in pairs for p in pair.parameters()) * full_batch
     saves = total_steps * (SAVED_PER_STEP * len(seeds) + SAVED_PER_PARAMETER_AND_IMAGE * work)
-    where = where_it_pays(objective, compile=compile, precision="fp32", saves=saves, device=place)
+    of_graph: Literal["fp32", "bf16"] = "fp32" if precision == "tf32" else precision
+    where = where_it_pays(objective, compile=compile, precision=of_graph, saves=saves, device=place)
     compiles = isinstance(where, CompiledELBO) and where.backend == "inductor"
     objective = where.elbo if isinstance(where, CompiledELBO) else where
     read_every = 1 if place.type == "cpu" else READ_EVERY
@@ -126,7 +130,7 @@ def fit_seeds(
 
     modules = {str(i): pair for i, pair in enumerate([*pairs, pattern])}
     store = pyro.get_param_store()
-    with seeded(seeds[0]), store.scope(), train_mode(modules):
+    with seeded(seeds[0]), store.scope(), train_mode(modules), products_in_tf32(precision == "tf32"):
         started = time.perf_counter()
         for seed, pair in zip([*seeds, seeds[0]], [*pairs, pattern], strict=True):
             with seeded(seed):
@@ -135,7 +139,14 @@ def fit_seeds(
                 )
         sizes = {len(chosen) for chosen in torch.arange(len(data)).split(batch_size)}
         step = BatchedStep(
-            pairs, pattern, Selecting(objective, batch_of), one, weight, shared=[data, weight], size=full_batch
+            pairs,
+            pattern,
+            Selecting(objective, batch_of),
+            one,
+            weight,
+            shared=[data, weight],
+            size=full_batch,
+            precision=of_graph,
         )
         for size in sorted(sizes):
             step.record(size, compiles=compiles and size == full_batch)
