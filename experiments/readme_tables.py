@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import itertools
 import json
 import re
 from pathlib import Path
@@ -83,6 +84,43 @@ def evidence_time_table() -> str:
         f"\n\n{result['num_images']} images, {result['num_samples']:,} samples each; {result['device']}, "
         f"{result['threads']} threads, {result['date']}. `{result['command']}`"
     )
+
+
+def growth_table() -> str:
+    """Milliseconds by what is doubled, and how much each doubling costs."""
+    if not (path := RESULTS / "growth.json").exists():
+        return "How cost grows: not run yet."
+    result = json.loads(path.read_text())
+    groups = itertools.groupby(result["rows"], key=lambda row: row["method"])
+    rows = []
+    for method, members in groups:
+        counts, seconds = zip(*((row["count"], min(row["seconds"])) for row in members), strict=True)
+        factors = " ".join(f"{after / before:.2f}" for before, after in itertools.pairwise(seconds))
+        milliseconds = [f"{1e3 * value:,.1f}" for value in (seconds[0], seconds[-1])]
+        rows.append([method, f"{counts[0]:,} to {counts[-1]:,}", " to ".join(milliseconds), factors])
+    headers = ["what is doubled, what is timed", "count", "ms", "each doubling costs, times the one before"]
+    about = f"Best of {len(result['rows'][0]['seconds'])} repetitions. {_made_on(result)}"
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{about}"
+
+
+def whole_run_table() -> str:
+    """Seconds of a whole run by method."""
+    if not (path := RESULTS / "whole_run.json").exists():
+        return "Whole training runs: not run yet."
+    result = json.loads(path.read_text())
+    rows = []
+    for row in result["rows"]:
+        seconds = [f"{value:.1f}" for value in sorted(row["seconds"])] if "missing" not in row else []
+        median = seconds[len(seconds) // 2] if seconds else row["missing"]
+        rows.append([row["method"], median, f"{seconds[0]} to {seconds[-1]}" if seconds else ""])
+    headers = ["method", f"seconds for {result['epochs']} epochs of {result['data']}, median", "from, to"]
+    about = f"Imports, reading and compiling included. {_made_on(result)}"
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{about}"
+
+
+def _made_on(result: dict[str, Any]) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
+    return f"{result['device']}, {result['threads']} threads; {versions}; {result['date']}. `{result['command']}`"
 
 
 AUTOENCODERS = (  # in the order of a textbook
@@ -347,6 +385,8 @@ TABLES = {
     "static_mnist.md": static_mnist_table,
     "step_time.md": step_time_table,
     "evidence_time.md": evidence_time_table,
+    "whole_run.md": whole_run_table,
+    "growth.md": growth_table,
     "evidence_agreement.md": agreement_table,
     "evidence_coverage.md": coverage_table,
     "evidence_annealed.md": annealed_table,

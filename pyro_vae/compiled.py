@@ -7,19 +7,19 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from pyro.infer import ELBO
 from pyro.poutine.runtime import _PYRO_STACK
-from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
 
+from .calls import aliased, describe, noting_calls, only_captures_params, surroundings
+from .cross_entropy import cross_entropies_by_products
 from .pairs import modules_of
 from .products import products_by_onednn, products_in_bf16
-from .recording import Graph, Outcome, first_line, kind, reason, record, undone_on_failure
+from .recording import Graph, Outcome, first_line, reason, record, undone_on_failure
 
 # With more kinds of arguments than this, a pair is passed a number that always changes: leave it plain.
 MAX_GRAPHS = 64
@@ -143,13 +143,13 @@ class CompiledELBO(ELBO):
             modules = self._modules[pair] = dict.fromkeys(owned)
 
         def run_plainly() -> Any:
-            with _noting_calls(modules):
+            with noting_calls(modules):
                 return getattr(self.elbo, plain)(model, guide, *args, **kwargs)
 
-        if pair in self._plain or not all(map(_only_captures_params, _PYRO_STACK)):
+        if pair in self._plain or not all(map(only_captures_params, _PYRO_STACK)):
             return run_plainly()
         arguments: list[Tensor] = []
-        key = (method, pair, _describe((args, kwargs), arguments), *_surroundings(modules))
+        key = (method, pair, describe((args, kwargs), arguments), *surroundings(modules))
         try:
             graph = self._graphs.get(key)
         except TypeError:
@@ -173,7 +173,7 @@ class CompiledELBO(ELBO):
 
         started = time.perf_counter()
         aliases: list[Tensor] = []  # new objects, to tell an argument from the same tensor held elsewhere
-        args_, kwargs_ = _aliased((args, kwargs), aliases)
+        args_, kwargs_ = aliased((args, kwargs), aliases)
         try:
             with undone_on_failure(modules):
                 outcome, graph = record(lambda: getattr(self.elbo, method)(model, guide, *args_, **kwargs_), aliases)
@@ -187,6 +187,7 @@ class CompiledELBO(ELBO):
             elif self.backend == "inductor":
                 products_by_onednn(graph.module)
             if self.backend == "inductor":
+                cross_entropies_by_products(graph.module)
                 graph.compile()
             self._graphs[key] = graph
         self.compile_seconds += time.perf_counter() - started
@@ -195,10 +196,10 @@ class CompiledELBO(ELBO):
     def recorded(self, model: Callable, guide: Callable, *args: Any) -> tuple[Graph, list[Tensor]] | None:
         """The graph that `loss_and_grads` would run for these arguments, and its inputs; None where there is none."""
         pair = (model, guide)
-        if pair not in self._modules or pair in self._plain or not all(map(_only_captures_params, _PYRO_STACK)):
+        if pair not in self._modules or pair in self._plain or not all(map(only_captures_params, _PYRO_STACK)):
             return None
         arguments: list[Tensor] = []
-        key = ("loss_and_grads", pair, _describe((args, {}), arguments), *_surroundings(self._modules[pair]))
+        key = ("loss_and_grads", pair, describe((args, {}), arguments), *surroundings(self._modules[pair]))
         graph = self._graphs.get(key)
         inputs = None if graph is None else graph.gather(arguments)
         return None if graph is None or inputs is None else (graph, inputs)
@@ -280,51 +281,3 @@ class _KnownGradients(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> Any:
         return None, None, *(outer[0] * gradient for gradient in ctx.gradients)
-
-
-def _describe(value: Any, tensors: list[Tensor]) -> Any:
-    """What makes two calls alike: the kinds of tensors, and all else by value. Collects the tensors."""
-    if isinstance(value, Tensor):
-        tensors.append(value)
-        return kind(value)
-    if type(value) in (list, tuple):
-        return (type(value), *(_describe(item, tensors) for item in value))
-    if type(value) is dict:
-        return (dict, *((key, _describe(item, tensors)) for key, item in value.items()))
-    return type(value), value  # True, 1 and 1.0 are equal
-
-
-def _aliased(value: Any, tensors: list[Tensor]) -> Any:
-    """The same arguments with new tensor objects, in the order of `_describe`. Collects them."""
-    if isinstance(value, Tensor):
-        tensors.append(value if value.requires_grad else value.detach())
-        return tensors[-1]
-    if type(value) in (list, tuple):
-        return type(value)([_aliased(item, tensors) for item in value])
-    if type(value) is dict:
-        return {key: _aliased(item, tensors) for key, item in value.items()}
-    return value
-
-
-def _surroundings(modules: dict[nn.Module, None]) -> tuple:
-    """What else decides which operations a call runs."""
-    return (
-        tuple([module.training for module in modules]),
-        torch.is_grad_enabled(),
-        torch.get_default_dtype(),
-        *(torch.is_autocast_enabled(on) and torch.get_autocast_dtype(on) for on in ("cpu", "cuda")),
-    )
-
-
-def _only_captures_params(handler: Any) -> bool:
-    return isinstance(handler, TraceMessenger) and handler.param_only
-
-
-@contextmanager
-def _noting_calls(modules: dict[nn.Module, None]) -> Iterator[None]:
-    """Note which modules are called: their training flags belong to what a graph is good for."""
-    hook = nn.modules.module.register_module_forward_pre_hook(lambda module, _: modules.setdefault(module))
-    try:
-        yield
-    finally:
-        hook.remove()

@@ -269,3 +269,16 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
     if log_prob.dim() > len(shape):  # inner plates of the model, left of the images
         log_prob = log_prob.sum(tuple(range(log_prob.dim() - len(shape))))
     return log_prob.expand(shape)
+
+
+@contextmanager
+def train_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
+    """Training mode; each module's own mode is as before afterwards."""
+    before = {m: m.training for module in modules.values() for m in module.modules()}
+    for module in modules.values():
+        module.train()
+    try:
+        yield
+    finally:
+        for m, training in before.items():
+            m.training = training

@@ -1,7 +1,9 @@
-"""How a recorded graph takes its matrix products: in bfloat16, or by the faster of a CPU's two libraries."""
+"""How matrix products are taken: in bfloat16 or TensorFloat-32, or by the faster of a CPU's two libraries."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -59,6 +61,22 @@ def products_by_onednn(module: GraphModule) -> None:
         node.replace_all_uses_with(product)
         graph.erase_node(node)
     module.recompile()
+
+
+@contextmanager
+def products_in_tf32(on: bool) -> Iterator[None]:
+    """Take matrix products and convolutions on NVIDIA GPUs in TensorFloat-32, if on."""
+    switches: list[Any] = []
+    if on:
+        switches = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
+    before = [switch.fp32_precision for switch in switches]
+    for switch in switches:
+        switch.fp32_precision = "tf32"
+    try:
+        yield
+    finally:
+        for switch, kept in zip(switches, before, strict=True):
+            switch.fp32_precision = kept
 
 
 def _separate_biases(graph: Any) -> None:

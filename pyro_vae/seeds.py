@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import pyro
 import torch
-from pyro.infer import ELBO, SVI, Trace_ELBO
+from pyro.infer import ELBO, Trace_ELBO
 from torch import Tensor, nn
-from torch.func import vmap
-from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 
+from .batched_step import BatchedStep
+from .checks import check_arguments, require_parameters
 from .compiled import CompiledELBO, where_it_pays
 from .data import Data
-from .objectives import KLWarmup, check_kl_weight, scale_latents
+from .objectives import KLWarmup, check_kl_weight
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, adam
-from .pairs import announcing, get_state, modules_of, seeded, set_state
-from .recording import Graph, first_line
+from .pairs import announcing, get_state, modules_of, seeded, set_state, train_mode
+from .products import products_in_tf32
 from .steps import NonFiniteLoss
 from .train import (
     READ_EVERY,
@@ -30,21 +27,9 @@ from .train import (
     SAVED_PER_STEP,
     Fit,
     Metrics,
-    check_arguments,
-    require_parameters,
-    train_mode,
     validate,
 )
-from .whole_step import MOMENTS, Captured, Selecting, WholeStep
-
-aten = torch.ops.aten
-
-# Tensors made without looking at another one are the same for all seeds; what draws into them needs one for each.
-MAKERS = {
-    aten.empty.memory_format: aten.new_empty.default,
-    aten.zeros.default: aten.new_zeros.default,
-    aten.ones.default: aten.new_ones.default,
-}
+from .whole_step import Selecting
 
 
 def fit_seeds(
@@ -62,6 +47,7 @@ def fit_seeds(
     batch_size: int = 128,
     kl_weight: float | KLWarmup = 1.0,
     compile: bool | Literal["auto"] = "auto",
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32",
     device: str | torch.device = "auto",
 ) -> list[Fit]:
     """Train one pair for each seed, all in one batched program; choose it to compare over seeds at once.
@@ -70,15 +56,16 @@ def fit_seeds(
     gradient is not finite changes nothing, and each ends in its own best state. Initial parameters and order belong to
     the seed; the noise is drawn for all seeds together, so that a result also depends on which seeds it ran with, and
     differs from that of `fit` as one seed's does from another's. Meant for GPUs, which one small pair leaves idle
-    (written without one at hand: not run on one yet); on one CPU core it is slower than `fit` of each.
+    (written without one at hand: not run on one yet); on one CPU core it is slower than `fit` of each. All pairs take
+    the same steps: there is no patience to stop one early, and nothing is told after each step; `fit` has both.
 
     Args:
         make_pair: makes a module with methods ``model`` and ``guide``, all its parts new; called once for each seed,
             under that seed, and once more to record a step.
         seeds: different seeds.
         optimizer: torch's Adam or AdamW, as `adam` makes it; other optimizers are for `fit`.
-        data, validation, visit, objective, scheduler, clip_norm, epochs, batch_size, kl_weight, compile, device: as in
-            `fit`.
+        data, validation, visit, objective, scheduler, clip_norm, epochs, batch_size, kl_weight, compile, precision,
+            device: as in `fit`.
 
     Returns:
         One `Fit` for each seed, in their order; ``seconds`` in its history are those of all seeds together.
@@ -131,7 +118,8 @@ def fit_seeds(
     weight = torch.ones((), device=place)
     work = sum(p.numel() for pair in pairs for p in pair.parameters()) * full_batch
     saves = total_steps * (SAVED_PER_STEP * len(seeds) + SAVED_PER_PARAMETER_AND_IMAGE * work)
-    where = where_it_pays(objective, compile=compile, precision="fp32", saves=saves, device=place)
+    of_graph: Literal["fp32", "bf16"] = "fp32" if precision == "tf32" else precision
+    where = where_it_pays(objective, compile=compile, precision=of_graph, saves=saves, device=place)
     compiles = isinstance(where, CompiledELBO) and where.backend == "inductor"
     objective = where.elbo if isinstance(where, CompiledELBO) else where
     read_every = 1 if place.type == "cpu" else READ_EVERY
@@ -142,7 +130,7 @@ def fit_seeds(
 
     modules = {str(i): pair for i, pair in enumerate([*pairs, pattern])}
     store = pyro.get_param_store()
-    with seeded(seeds[0]), store.scope(), train_mode(modules):
+    with seeded(seeds[0]), store.scope(), train_mode(modules), products_in_tf32(precision == "tf32"):
         started = time.perf_counter()
         for seed, pair in zip([*seeds, seeds[0]], [*pairs, pattern], strict=True):
             with seeded(seed):
@@ -151,7 +139,14 @@ def fit_seeds(
                 )
         sizes = {len(chosen) for chosen in torch.arange(len(data)).split(batch_size)}
         step = BatchedStep(
-            pairs, pattern, Selecting(objective, batch_of), one, weight, shared=[data, weight], size=full_batch
+            pairs,
+            pattern,
+            Selecting(objective, batch_of),
+            one,
+            weight,
+            shared=[data, weight],
+            size=full_batch,
+            precision=of_graph,
         )
         for size in sorted(sizes):
             step.record(size, compiles=compiles and size == full_batch)
@@ -198,125 +193,6 @@ def fit_seeds(
     ]
 
 
-class BatchedStep:
-    """Steps of several pairs of one kind as one program: the graph of a step, vmapped.
-
-    Parameters, buffers and Adam's moments of all pairs are stacked, with the pairs in front, and changed in place.
-
-    Args:
-        pairs: modules with ``model`` and ``guide``.
-        pattern: one more, whose step is recorded.
-        objective: takes the indices of images.
-        one: the settings of its optimizer, its scheduler and its clipping hold for all pairs.
-        weight: of the KL term, shape ().
-        shared: tensors that are the same for all pairs.
-        size: of a batch.
-    """
-
-    def __init__(
-        self,
-        pairs: Sequence[nn.Module],
-        pattern: nn.Module,
-        objective: Selecting,
-        one: OneOptimizer,
-        weight: Tensor,
-        *,
-        shared: Sequence[Tensor],
-        size: int,
-    ) -> None:
-        self.pairs, self.one, self.shared = pairs, one, shared
-        self.compiled = CompiledELBO(objective, backend="eager")
-        announced = announcing(pattern.model, pattern.guide)  # type: ignore[arg-type]
-        self.pair = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
-        self.device = weight.device
-        self.names = {id(tensor): name for name, tensor in _tensors(pattern).items()}
-        held = [_tensors(pair) for pair in pairs]
-        self.stacks = {name: torch.stack([tensors[name].detach() for tensors in held]) for name in held[0]}
-        self.graphs: dict[int, tuple[WholeStep, Callable[..., list[Tensor]], list[Tensor], int]] = {}
-
-        SVI(*self.pair, one, self.compiled).step(torch.arange(size, device=self.device))  # makes the optimizer's state
-        state = {} if one.optimizer is None else one.optimizer.state
-        for name, tensor in _tensors(pattern).items():
-            for moment, own in state.get(tensor, {}).items():
-                if moment in MOMENTS:
-                    self.names[id(own)] = f"{moment} of {name}"
-                    self.stacks[f"{moment} of {name}"] = own.new_zeros(len(pairs), *own.shape)
-        self.fresh = False
-
-    def record(self, size: int, *, compiles: bool) -> None:
-        """Record the step for batches of this size; all sizes come before the first step."""
-        chosen = torch.arange(size, device=self.device)
-        whole = WholeStep(self.compiled, self.one)
-        cure = "Train each seed with fit."
-        try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("error", message="CompiledELBO", category=RuntimeWarning)
-                for _ in range(2):
-                    self.compiled.loss_and_grads(*self.pair, chosen)
-                found = whole.graph_for(*self.pair, chosen)
-        except RuntimeWarning as warning:
-            raise ValueError(f"Expected a step that can be recorded; got: {warning} {cure}") from warning
-        if found is None:
-            raise ValueError(
-                f"Expected torch's Adam or AdamW, without amsgrad and with decoupled weight decay, over all "
-                f"parameters, whose data type is one; got {self.one.optimizer}. {cure}"
-            )
-        graph, inputs = found
-        settings = inputs[-1]
-        common = {id(tensor) for tensor in (*self.shared, settings)}
-        strange = [t for t in inputs if id(t) not in common and id(t) not in self.names and t is not chosen]
-        if strange:
-            raise ValueError(
-                f"Expected all tensors of a pair to be its parameters or buffers; got others, of shapes "
-                f"{[tuple(tensor.shape) for tensor in strange]}. Register them as buffers. Or: {cure}"
-            )
-        batched = torch.stack([chosen] * len(self.pairs))
-        stacked = [batched if t is chosen else t if id(t) in common else self.stacks[self.names[id(t)]] for t in inputs]
-        dims = tuple(None if id(tensor) in common else 0 for tensor in inputs)
-        place = next(i for i, tensor in enumerate(inputs) if tensor is chosen)
-        module = _drawing_for_each(graph.module, place)
-        try:
-            with torch.no_grad(), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="There is a performance drop")
-                run_all = vmap(module, in_dims=dims, randomness="different")
-                recorded = make_fx(lambda *tensors: run_all(*tensors), tracing_mode="fake")(*stacked)
-        except (RuntimeError, NotImplementedError, ValueError) as error:
-            raise ValueError(f"Expected operations that torch.vmap knows; got {first_line(error)}. {cure}") from error
-        self.graphs[size] = whole, _runnable(graph, recorded, stacked, place, compiles=compiles), stacked, place
-
-    def take(self, chosen: Tensor) -> Tensor:
-        """One step for the images chosen, indices (S, B).
-
-        Returns:
-            Loss, norm of the gradient, and a number that is finite if both are, of each pair: shape (S, 3).
-        """
-        if not self.fresh:  # the steps that were recorded moved the scheduler
-            self.one.set_state({"parameters": {}, "groups": None, "scheduler": None})
-            self.one.optimizer.zero_grad()  # type: ignore[union-attr]
-            self.one.optimizer.step()  # type: ignore[union-attr]  # of nothing: schedulers want to see one
-            self.fresh = True
-        whole, run, stacked, place = self.graphs[chosen.shape[1]]
-        whole.tell_settings()
-        inputs = [*stacked[:place], chosen, *stacked[place + 1 :]]
-        with torch.no_grad():
-            result = run(*inputs)[0].clone()
-        if self.one.scheduler is not None:
-            self.one.scheduler.step()
-        return result
-
-    @property
-    def learning_rate(self) -> float:
-        """Of the next step."""
-        return self.one.optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
-
-    @torch.no_grad()
-    def hand_back(self) -> None:
-        """Copy the present parameters and buffers into the pairs."""
-        for i, pair in enumerate(self.pairs):
-            for name, tensor in _tensors(pair).items():
-                tensor.copy_(self.stacks[name][i])
-
-
 def _made(make_pair: Callable[[], nn.Module], seed: int, place: torch.device) -> Any:
     with seeded(seed):
         pair = make_pair()
@@ -332,39 +208,6 @@ def _state(owned: dict[str, nn.Module]) -> dict[str, Tensor]:
     store = pyro.get_param_store()
     with store.scope():  # it holds what was recorded
         return get_state(owned, store)
-
-
-def _tensors(pair: nn.Module) -> dict[str, Tensor]:
-    return {**dict(pair.named_parameters()), **dict(pair.named_buffers())}
-
-
-def _drawing_for_each(module: GraphModule, place: int) -> GraphModule:
-    """The graph with each tensor that is changed in place made for each pair: like the input at `place`, not alone."""
-    anchor = list(module.graph.find_nodes(op="placeholder"))[place]
-    for node in module.graph.nodes:
-        changed = (
-            node.op == "call_function" and getattr(node.target, "_schema", None) and node.target._schema.is_mutable
-        )
-        made = node.args[0] if changed else None
-        if isinstance(made, Node) and made.op == "call_function" and made.target in MAKERS:
-            made.target, made.args = MAKERS[made.target], (anchor, *made.args)
-            made.kwargs = {
-                "dtype": made.kwargs.get("dtype") or made.meta["val"].dtype,
-                "device": made.kwargs.get("device") or made.meta["val"].device,
-            }
-    module.recompile()
-    return module
-
-
-def _runnable(
-    graph: Graph, module: GraphModule, stacked: list[Tensor], place: int, *, compiles: bool
-) -> Callable[..., list[Tensor]]:
-    whole = dataclasses.replace(graph, module=module, run=module)
-    on_gpu = stacked[place].is_cuda
-    if compiles:
-        whole.compile(**({"triton.cudagraphs": False} if on_gpu else {}))
-    run: Callable[..., list[Tensor]] = lambda *tensors: whole.run(*tensors)  # noqa: E731 (compiling replaces it)
-    return Captured(run, changing=[place]) if on_gpu else run
 
 
 def _check_finite(looked_at: Tensor, seeds: Sequence[int], told: int) -> None:

@@ -9,16 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import ELBO, Trace_ELBO
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
-from .checks import check_latents, check_support
+from .checks import check_arguments, require_parameters
 from .compiled import where_it_pays
 from .data import Data
 from .objectives import KLWarmup, check_kl_weight, scale_latents
@@ -33,9 +32,10 @@ from .pairs import (
     score,
     seeded,
     set_state,
-    traces,
+    train_mode,
     with_store,
 )
+from .products import products_in_tf32
 from .steps import NonFiniteLoss, Steps
 
 __all__ = ["Fit", "Metrics", "NonFiniteLoss", "fit"]
@@ -199,7 +199,7 @@ def fit(
         seeded(seed),
         store.scope() as trained,
         train_mode(modules),
-        _products(precision),
+        products_in_tf32(precision == "tf32"),
         _writer(tensorboard) as write,
         warnings.catch_warnings(),
         bar,
@@ -258,63 +258,10 @@ def fit(
     return Fit(model, guide, history, best_state, best_epoch, stopped_early=epoch < epochs)
 
 
-def check_arguments(
-    data: Tensor, validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None, missing: bool
-) -> None:
-    """Raise a ValueError for counts below 1, patience without validation images, and values that are not finite (NaN is
-    let pass where values may be missing)."""
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("number of images", len(data))):
-        if value < 1:
-            raise ValueError(f"Expected {name} >= 1; got {value}.")
-    if patience is not None and (patience < 1 or validation is None):
-        raise ValueError(
-            f"Expected patience >= 1 together with validation images; got patience={patience} "
-            f"{'without them' if validation is None else ''}. Give validation=..., or leave patience out."
-        )
-    for name, images in (("data", data), ("validation", validation)):
-        if images is None or not images.is_floating_point():
-            continue
-        wrong = images.isinf() if missing else ~images.isfinite()
-        if wrong.any():
-            raise ValueError(
-                f"Expected finite values in {name}; got {int(wrong.sum()):,} NaN or infinite ones. Remove or replace "
-                f"them; for values that are missing, mark them with NaN and take Masked(likelihood)."
-            )
-
-
 def _device(device: str | torch.device, data: Tensor, *, movable: bool) -> torch.device:
     if device != "auto":
         return torch.device(device)
     return torch.device("cuda") if torch.cuda.is_available() and movable else data.device
-
-
-@contextmanager
-def train_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
-    """Training mode; each module's own mode is as before afterwards."""
-    before = {m: m.training for module in modules.values() for m in module.modules()}
-    for module in modules.values():
-        module.train()
-    try:
-        yield
-    finally:
-        for m, training in before.items():
-            m.training = training
-
-
-@contextmanager
-def _products(precision: str) -> Iterator[None]:
-    """Matrix products and convolutions on NVIDIA GPUs in TensorFloat-32, if that is the precision."""
-    switches: list[Any] = []
-    if precision == "tf32":
-        switches = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
-    before = [switch.fp32_precision for switch in switches]
-    for switch in switches:
-        switch.fp32_precision = "tf32"
-    try:
-        yield
-    finally:
-        for switch, kept in zip(switches, before, strict=True):
-            switch.fp32_precision = kept
 
 
 @contextmanager
@@ -337,23 +284,6 @@ def _writer(folder: str | Path | None) -> Iterator[Callable[[Metrics], None]]:
         yield write
 
 
-def require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
-    """Run the pair once, so that what is wrong with it shows before training, and see that it has parameters."""
-    with evaluating(model, guide), poutine.trace(param_only=True) as capture:
-        guide_trace = poutine.trace(guide).get_trace(batch)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
-        check_support(model_trace)
-        discrete = check_latents(model_trace, guide_trace)
-    if discrete:  # perhaps not while training
-        with seeded(0), evaluating(model, guide), train_mode(modules_of(model, guide)):
-            check_latents(*traces(model, guide, batch))
-    if not any(site["type"] == "param" and site["value"].requires_grad for site in capture.trace.nodes.values()):
-        raise ValueError(
-            "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "
-            "an nn.Module or PyroModule that has parameters, or functions that call pyro.module or pyro.param."
-        )
-
-
 def _optimizer_metrics(one: OneOptimizer) -> Metrics:
     if one.optimizer is None or one.last_grad_norm is None:
         raise ValueError(
@@ -372,8 +302,4 @@ def validate(model: Callee, guide: Callee, images: Tensor, *, batch_size: int) -
             rate += scores.rate.sum().item()
             distortion += scores.distortion.sum().item()
     rate, distortion = rate / len(images), distortion / len(images)
-    return {
-        "validation_elbo": -(rate + distortion),
-        "validation_rate": rate,
-        "validation_distortion": distortion,
-    }
+    return {"validation_elbo": -(rate + distortion), "validation_rate": rate, "validation_distortion": distortion}

@@ -50,6 +50,16 @@ def test_each_seed_is_trained_as_fit_trains_it():
             assert [mine[k] for k in shared] == pytest.approx([other[k] for k in shared], rel=1e-5)
 
 
+def test_bf16_is_near_and_not_the_same():
+    x = patterns(24, (12,))
+    losses = [
+        fit_seeds(Own, x, seeds=[3, 5], precision=precision, epochs=1, batch_size=12)[1].history[0]["loss"]
+        for precision in ("fp32", "bf16")
+    ]
+    assert losses[0] != losses[1]
+    assert losses[1] == pytest.approx(losses[0], rel=0.02)
+
+
 def test_the_compiled_program_does_the_same():
     """The noise is torch's own, so that even it is the same."""
     x = patterns(24, (12,))

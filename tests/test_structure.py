@@ -20,11 +20,12 @@ ORDER = """
     pairs
     checks
     objectives optimizer
-    products generate
+    products cross_entropy generate
     recording
+    calls
     compiled
     whole_step
-    steps
+    steps batched_step
     train evidence aggregate
     runs compare diagnostics seeds
     gaps inactive

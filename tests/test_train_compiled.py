@@ -36,7 +36,7 @@ def fresh(make):
     return make()
 
 
-def same_run(found, expected, *, rel=1e-4):
+def assert_same_run(found, expected, *, rel=1e-4):
     for mine, theirs in zip(found.history, expected.history, strict=True):
         for name in theirs.keys() - {"seconds"}:
             assert mine[name] == pytest.approx(theirs[name], rel=rel, abs=1e-4), name
@@ -53,7 +53,7 @@ def test_every_pair_is_trained_to_the_same_parameters(name):
     for objective in (Trace_ELBO(), eager()):
         pair = fresh(PAIRS[name])
         runs.append(train(pair.model, pair.guide, pair.x[:21], epochs=3, objective=objective))
-    same_run(runs[1], runs[0])
+    assert_same_run(runs[1], runs[0])
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_the_same_for_other_objectives(objective):
     for chosen in (objective(), eager(objective())):
         pair = fresh(lambda: bound(Own()))
         runs.append(train(pair.model, pair.guide, pair.x, epochs=3, objective=chosen, clip_norm=5.0))
-    same_run(runs[1], runs[0])
+    assert_same_run(runs[1], runs[0])
 
 
 def test_the_same_with_binarization_warm_up_dropout_and_batch_norm():
@@ -81,7 +81,7 @@ def test_the_same_with_binarization_warm_up_dropout_and_batch_norm():
         pair = fresh(stirred)
         arguments = {"visit": torch.bernoulli, "kl_weight": KLWarmup(epochs=2), "validation": pair.x.round()}
         runs.append(train(pair.model, pair.guide, pair.x, epochs=4, objective=objective, **arguments))
-    same_run(runs[1], runs[0])
+    assert_same_run(runs[1], runs[0])
 
 
 def test_compiled_by_inductor_it_is_the_same_and_says_what_it_cost():
@@ -90,7 +90,7 @@ def test_compiled_by_inductor_it_is_the_same_and_says_what_it_cost():
         pair = fresh(lambda: bound(Own()))
         runs.append(train(pair.model, pair.guide, pair.x, epochs=4, compile=compile))
     plain, compiled = runs
-    same_run(compiled, plain)
+    assert_same_run(compiled, plain)
     assert 0 < compiled.history[0]["compile_seconds"] < compiled.history[0]["seconds"]
     assert not any("compile_seconds" in entry for entry in compiled.history[1:] + plain.history)
 
@@ -133,7 +133,7 @@ def test_a_pair_that_cannot_be_recorded_keeps_training_with_one_warning():
     with pytest.warns(RuntimeWarning, match=r"leaves Deciding.model and Own.guide uncompiled") as caught:
         found = train(*methods(module), x, epochs=3, compile=True)
     assert len(caught) == 1
-    same_run(found, train(*methods(fresh(Deciding)), x, epochs=3))
+    assert_same_run(found, train(*methods(fresh(Deciding)), x, epochs=3))
 
 
 def test_a_weight_on_the_kl_is_refused_inside_the_wrapper_too():
@@ -288,7 +288,7 @@ def estimate(pair, **arguments):
     return log_marginal(pair.model, pair.guide, pair.x[:7], **{"num_samples": 200, "chunk_size": 128} | arguments)
 
 
-def same_estimate(found, expected):
+def assert_same_estimate(found, expected):
     for name in ("log_prob", "standard_error", "ess"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-3, atol=1e-4)
 
@@ -311,7 +311,7 @@ SLOW = {"VAE, sphere", "VAE, simplex"}
 
 
 @pytest.mark.parametrize("name", [name for name in PAIRS if name not in SLOW])
-def test_every_pair_gets_the_same_estimate(name, recorded):
+def test_every_pair_gets_the_assert_same_estimate(name, recorded):
     pair = PAIRS[name]()
     with pyro.get_param_store().scope():
         pair.guide(pair.x), pair.model(pair.x)
@@ -319,7 +319,7 @@ def test_every_pair_gets_the_same_estimate(name, recorded):
         assert recorded[0].num_graphs == 1
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(importance, "where_it_pays", lambda elbo, **_: elbo)
-            same_estimate(found, estimate(pair))
+            assert_same_estimate(found, estimate(pair))
 
 
 def test_functions_that_fit_returned_are_recorded_once(recorded):
@@ -332,7 +332,7 @@ def test_functions_that_fit_returned_are_recorded_once(recorded):
 
 def test_compiled_by_inductor_the_estimate_is_the_same():
     pair = bound(Own())
-    same_estimate(estimate(pair, compile=True), estimate(pair))
+    assert_same_estimate(estimate(pair, compile=True), estimate(pair))
 
 
 def test_bf16_has_a_bias_that_the_same_seed_shows():

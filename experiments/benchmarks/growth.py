@@ -1,7 +1,7 @@
 """How cost grows with what is asked for: python experiments/benchmarks/growth.py
 
 Images, samples, latent size and pseudo-inputs are doubled five times, each from a small start with the others fixed. A
-row has the seconds of log p(x) for all images, or the milliseconds of a training step, after compiling.
+row has the seconds of log p(x) for all images, uncompiled, or those of a training step, after compiling.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def build(latent_dim: int, pseudo_inputs: int | None, device: torch.device) -> V
 
 
 def evidence_seconds(images: int, samples: int, device: torch.device, repetitions: int) -> list[float]:
-    """log p(x) of so many images with so many samples; compiled for long estimates, as `log_marginal` chooses."""
+    """log p(x) of so many images with so many samples, uncompiled: compiling takes as long whatever the count."""
     vae, seconds = build(LATENT_DIM, None, device), []
     x = torch.rand(images, *EVENT_SHAPE, device=device).round()
     for _ in range(repetitions):

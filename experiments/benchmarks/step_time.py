@@ -22,7 +22,8 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ EVENT_SHAPE, LATENT_DIM, HIDDEN = (1, 28, 28), 20, (400,)
 NETWORKS, PRIORS, BATCH_SIZES = ("mlp", "conv"), ("standard", "vamp500"), (128, 1024)
 STEPS, WARM_UP, REPETITIONS = 50, 10, 7  # as many batches as steps are kept ready on the device
 LEARNING_RATE = 1e-3
+PEERS = ("numpyro", "jax", "pythae")
 
 Run = Callable[[int], float | None]  # trains so many steps; returns the seconds where it measures them itself
 
@@ -281,7 +283,7 @@ def pythae_trainer(vae: VAE, batches: list[Tensor]) -> Run | str:
         return made
 
     def run(steps: int) -> None:
-        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):  # its progress bar
+        with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere), redirect_stdout(nowhere):  # its progress bar
             trainer(steps).train_step(epoch=1)
 
     return run
@@ -398,15 +400,21 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
     """Time per step by method, one panel for each case, as an image for the README."""
     groups = itertools.groupby(rows, key=lambda row: (row["network"], row["prior"], row["batch_size"]))
     cases = {case: [row for row in members if "missing" not in row] for case, members in groups}
-    fig, axes = plt.subplots(1, len(cases), figsize=(5 * len(cases), 3.8), squeeze=False, layout="constrained")
-    for axis, (case, members) in zip(axes[0], cases.items(), strict=True):
+    rows_of_panels = math.ceil(len(cases) / 2)
+    size = 11, 3.8 * rows_of_panels
+    fig, axes = plt.subplots(rows_of_panels, min(len(cases), 2), figsize=size, squeeze=False, layout="constrained")
+    for axis in axes.flat[len(cases) :]:
+        axis.remove()
+    for axis, (case, members) in zip(axes.flat, cases.items(), strict=False):
         members = sorted(members, key=lambda row: -row["milliseconds"])
         colours = ["tab:orange" if row["method"].startswith("pyro_vae") else "tab:gray" for row in members]
         bars = axis.barh([row["method"] for row in members], [row["milliseconds"] for row in members], color=colours)
         axis.bar_label(bars, fmt="%.1f", padding=2)
-        axis.set_title("{}, {} prior, batch {}".format(*case))
+        axis.set_title("{}, {} prior, batch {}".format(*case), fontsize=10)
         axis.set_xlabel("ms a step")
-        axis.margins(x=0.15)
+        axis.margins(x=0.2)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(axis="y", labelsize=8)
     fig.savefig(path, dpi=150)
     plt.close(fig)
 
@@ -431,6 +439,7 @@ def main() -> None:
         settings.steps, settings.warm_up, settings.repetitions = 2, 4, 2
     device = torch.device(settings.device)
     warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+    warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
     size, repetitions = (64, 2) if settings.smoke else (2048, 10)
     rates = {
         name: product_rate(device, dtype, size=size, repetitions=repetitions)
@@ -445,6 +454,7 @@ def main() -> None:
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     about = {"command": f"python experiments/benchmarks/step_time.py {' '.join(sys.argv[1:])}".strip()}
     content = about | environment(device) | {"smoke": settings.smoke, "product_rate": rates, "rows": rows}
+    content["versions"] |= {name: version(name) for name in PEERS if importlib.util.find_spec(name)}
     settings.out.write_text(json.dumps(content, indent=2) + "\n")
     if settings.figure:
         figure(rows, settings.figure)

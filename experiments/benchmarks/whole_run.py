@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tabulate import tabulate
 
 BATCH_SIZE, LEARNING_RATE, LATENT_DIM, HIDDEN = 128, 1e-3, 20, 400
 EPOCHS, REPETITIONS = 20, 3
+PEERS = ("numpyro", "jax")
 OURS = {"pyro_vae, compiled": ["--compile", "auto"], "pyro_vae, plain": ["--compile", "false"]}
 
 
@@ -171,6 +173,7 @@ def main() -> None:
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     content = about | environment(torch.device(settings.device)) | {"smoke": settings.smoke}
     content |= {"data": settings.data, "epochs": settings.epochs, "rows": rows}
+    content["versions"] |= {name: version(name) for name in PEERS if importlib.util.find_spec(name)}
     settings.out.write_text(json.dumps(content, indent=2) + "\n")
 
 
