@@ -48,6 +48,7 @@ def surroundings(modules: dict[nn.Module, None]) -> tuple:
 
 
 def only_captures_params(handler: Any) -> bool:
+    """Whether a handler is one of Pyro's that collect parameters and change nothing."""
     return isinstance(handler, TraceMessenger) and handler.param_only
 
 

@@ -155,6 +155,19 @@ class OneOptimizer(PyroOptim):
             "not changed by it. Try a lower learning rate or clip_norm, or look at the data of this step."
         )
 
+    def metrics(self) -> dict[str, float]:
+        """Learning rate (of the first group) and norm of the gradient at the last step.
+
+        Raises:
+            ValueError: there was no gradient for any parameter.
+        """
+        if self.optimizer is None or self.last_grad_norm is None:
+            raise ValueError(
+                "Expected a loss that depends on the parameters; got no gradient for any of them. Look at the objective "
+                "(num_particles at least 1) and at what the model and guide do with their parameters."
+            )
+        return {"learning_rate": self.optimizer.param_groups[0]["lr"], "grad_norm": self.last_grad_norm.item()}
+
     def get_state(self) -> dict[str, Any]:
         """A copy of the state, by names in the param store; with the parameters it resumes a run exactly."""
         state = copy.deepcopy(self._state)

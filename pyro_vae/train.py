@@ -230,7 +230,7 @@ def fit(
                             on_step(step, {"loss": loss / full_batch})
                 metrics: Metrics = {"epoch": epoch, "step": step, "loss": epoch_loss / len(data)}
                 metrics["kl_weight"] = weight.item()
-                metrics |= _optimizer_metrics(one)
+                metrics |= one.metrics()
                 if spent := steps.compile_seconds - compiling:
                     metrics["compile_seconds"] = spent
                 if validation is not None:
@@ -282,15 +282,6 @@ def _writer(folder: str | Path | None) -> Iterator[Callable[[Metrics], None]]:
                 writer.add_scalar(name, value, int(metrics["step"]))
 
         yield write
-
-
-def _optimizer_metrics(one: OneOptimizer) -> Metrics:
-    if one.optimizer is None or one.last_grad_norm is None:
-        raise ValueError(
-            "Expected a loss that depends on the parameters; got no gradient for any of them. Look at the objective "
-            "(num_particles at least 1) and at what the model and guide do with their parameters."
-        )
-    return {"learning_rate": one.optimizer.param_groups[0]["lr"], "grad_norm": one.last_grad_norm.item()}
 
 
 def validate(model: Callee, guide: Callee, images: Tensor, *, batch_size: int) -> Metrics:
