@@ -163,8 +163,8 @@ class OneOptimizer(PyroOptim):
         """
         if self.optimizer is None or self.last_grad_norm is None:
             raise ValueError(
-                "Expected a loss that depends on the parameters; got no gradient for any of them. Look at the objective "
-                "(num_particles at least 1) and at what the model and guide do with their parameters."
+                "Expected a loss that depends on the parameters; got no gradient for any of them. Look at the "
+                "objective (num_particles at least 1) and at what the model and guide do with their parameters."
             )
         return {"learning_rate": self.optimizer.param_groups[0]["lr"], "grad_norm": self.last_grad_norm.item()}
 
