@@ -4,7 +4,7 @@ from ground import Ground, run, vae
 
 from pyro_vae import Bernoulli, plots
 
-BETAS, EPOCHS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0), 4
+BETAS, EPOCHS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0), 12
 
 
 def experiment(ground: Ground) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from pyro_vae import plots
 
 NOISE = 0.4  # standard deviation, on pixels in [0, 1]
-EPOCHS = 10
+EPOCHS = 20
 
 
 class Noisy(nn.Module):

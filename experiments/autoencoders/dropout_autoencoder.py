@@ -6,7 +6,7 @@ from torch import nn
 from pyro_vae import plots
 
 RATES = (0.0, 0.2, 0.5)
-EPOCHS = 7
+EPOCHS = 40
 
 
 def experiment(ground: Ground) -> None:

@@ -4,7 +4,7 @@ from ground import Ground, run, vae
 
 from pyro_vae import Bernoulli, KLWarmup, plots
 
-FIRST, THEN = 2, 5  # epochs
+FIRST, THEN = 5, 15  # epochs
 
 
 def experiment(ground: Ground) -> None:
