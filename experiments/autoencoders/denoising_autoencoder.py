@@ -1,7 +1,8 @@
 """Does an autoencoder trained on noisy input and clean target remove noise that a plain one passes on?"""
 
 import torch
-from ground import CrossEntropy, Ground, autoencoder, rebuild, run
+from family import CrossEntropy, autoencoder
+from ground import Ground, rebuild, run
 from torch import Tensor, nn
 
 from pyro_vae import plots
