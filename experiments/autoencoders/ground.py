@@ -76,6 +76,12 @@ class Ground:
         self.data = dataclasses.replace(binary, validation=few, labels=None, protocol=protocol)
         self.protocols[binarization], self.binarization = protocol, binarization
 
+    def keep(self, count: int) -> None:
+        """Let the pairs be trained on the first images alone from here on."""
+        protocol = f"{self.protocols[self.binarization]}; trained on the first {count:,} images"
+        self.data = dataclasses.replace(self.data, train=self.data.train[:count], protocol=protocol)
+        self.protocols[f"{count:,} images"] = protocol
+
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of one image."""
