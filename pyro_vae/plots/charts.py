@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
@@ -20,19 +22,36 @@ INK, BLUE, GREY = "#222222", "#2f6fb0", "#9aa3ab"
 def latent_scatter(
     codes: Tensor, labels: Tensor | None = None, *, dims: tuple[int, int] = (0, 1), title: str = ""
 ) -> Figure:
-    """Codes (N, D) of images over two latent dimensions, coloured by class where labels (N,) are given."""
+    """Codes over two latent dimensions, coloured by class.
+
+    Args:
+        codes: (N, D), in random order: later points lie on top of earlier ones.
+        labels: classes (N,); one colour for all if None.
+        dims: dimensions of the horizontal and of the vertical axis.
+        title: of the figure.
+
+    Raises:
+        ValueError: codes that are no vectors, a dimension out of range, or not as many labels as codes.
+    """
+    if codes.dim() != 2:
+        raise ValueError(f"Expected codes of shape (N, D); got {tuple(codes.shape)}.")
     last = codes.shape[1] - 1
-    if codes.dim() != 2 or not all(0 <= dim <= last for dim in dims):
+    if len(dims) != 2 or not all(0 <= dim <= last for dim in dims):
         raise ValueError(f"Expected two latent dimensions from 0 to {last}; got {list(dims)}.")
+    if labels is not None and labels.shape != codes.shape[:1]:
+        raise ValueError(f"Expected a label for each of {len(codes):,} codes; got shape {tuple(labels.shape)}.")
     figure = Figure(figsize=(6.4, 5.4), layout="constrained")
     axes = figure.subplots()
     horizontal, vertical = codes.detach().cpu()[:, list(dims)].unbind(1)
-    for i, label in enumerate([None] if labels is None else labels.unique().tolist()):
-        chosen = slice(None) if label is None else labels.cpu() == label  # type: ignore[union-attr]
-        colour = BLUE if label is None else colormaps["tab10"](i % 10)
-        axes.scatter(horizontal[chosen], vertical[chosen], s=3, color=colour, linewidths=0, alpha=0.6, label=label)
+    look: dict[str, Any] = {"color": BLUE}
     if labels is not None:
-        axes.legend(frameon=False, markerscale=4, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
+        classes, places = labels.cpu().unique(return_inverse=True)
+        palette = colormaps["tab10" if len(classes) <= 10 else "tab20"]
+        look = {"c": palette(places.numpy() % palette.N)}
+        dots = [Line2D([], [], marker="o", linestyle="", color=palette(i % palette.N)) for i in range(len(classes))]
+        names = [str(label) for label in classes.tolist()]
+        axes.legend(dots, names, frameon=False, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.scatter(horizontal, vertical, s=3, linewidths=0, alpha=0.6, **look)
     axes.set_xlabel(f"z[{dims[0]}]")
     axes.set_ylabel(f"z[{dims[1]}]")
     axes.set_title(title, fontsize=11, color=INK)
@@ -44,7 +63,17 @@ def latent_scatter(
 def curves(
     series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, x_label: str, y_label: str, title: str = ""
 ) -> Figure:
-    """A line through points (x, y) for each name."""
+    """A line through points for each name.
+
+    Args:
+        series: x and y of the points, by name.
+        x_label, y_label: of the axes, with their units.
+        title: of the figure.
+
+    Example:
+        >>> figure = curves({"loss": ([1, 2, 3], [9.0, 4.0, 3.5])}, x_label="epoch", y_label="nats per image")
+        >>> figure.savefig("loss.png")  # doctest: +SKIP
+    """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.subplots()
     for i, (name, (x, y)) in enumerate(series.items()):

@@ -142,10 +142,11 @@ def picture(page: np.ndarray, *, title: str = "", left: float = PAD, bottom: flo
     ratio = page.shape[1] / page.shape[0]
     width = min(max(min(10.0, max(4.0, 5.6 * ratio)), page.shape[1] / PIXELS), LONGEST, LONGEST * ratio)
     height, above = width / ratio, 0.34 if title else PAD
-    room = max(0.0, text_width(title, size=TITLE_SIZE) - width - left)  # a title may be wider than its picture
-    whole, tall = left + width + room + PAD, bottom + height + above
+    over = max(0.0, (text_width(title, size=TITLE_SIZE) - width) / 2)  # a title may be wider than its picture
+    left = max(left, over + PAD)
+    whole, tall = left + width + over + PAD, bottom + height + above
     figure = Figure(figsize=(whole, tall))
-    axes = figure.add_axes(((left + room / 2) / whole, bottom / tall, width / whole, height / tall))
+    axes = figure.add_axes((left / whole, bottom / tall, width / whole, height / tall))
     show(axes, page, title=title)
     return figure
 
