@@ -81,7 +81,10 @@ def curves(
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.set_title(title, fontsize=11, color=INK)
-    axes.legend(frameon=False)
+    if len(series) > 4:  # no room among many lines
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    else:
+        axes.legend(frameon=False)
     if all(float(value).is_integer() for x, _ in series.values() for value in x):  # epochs: no 2.5 among them
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     tidy(axes)
