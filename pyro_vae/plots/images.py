@@ -147,13 +147,14 @@ def picture(page: np.ndarray, *, title: str = "", left: float = PAD, bottom: flo
     whole, tall = left + width + over + PAD, bottom + height + above
     figure = Figure(figsize=(whole, tall))
     axes = figure.add_axes((left / whole, bottom / tall, width / whole, height / tall))
-    show(axes, page, title=title)
+    large = 72 * width >= 2 * page.shape[1]  # at any usual resolution: pixels stay sharp, none is left out
+    show(axes, page, title=title, interpolation="nearest" if large else "auto")
     return figure
 
 
-def show(axes: Axes, page: np.ndarray, *, title: str = "") -> None:
+def show(axes: Axes, page: np.ndarray, *, title: str = "", interpolation: str = "auto") -> None:
     """A picture (H, W, 1 or 3) of values in [0, 1] on axes without ticks."""
-    axes.imshow(page, cmap="gray", vmin=0, vmax=1)
+    axes.imshow(page, cmap="gray", vmin=0, vmax=1, interpolation=interpolation)
     axes.set_title(title, color=INK, fontsize=TITLE_SIZE)
     axes.set_axis_off()
 
