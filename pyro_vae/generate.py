@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
+from torch.nn import functional
 
 from .pairs import Callee, evaluating, sample_sites, seeded, traces
 
@@ -47,10 +49,7 @@ def encode(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> 
     Returns:
         Means (N, D) of the latent sites, in the model's order; a draw where q has no mean in closed form.
     """
-    with seeded(seed), evaluating(model, guide):
-        model_trace, guide_trace = traces(model, guide, x)
-    order = [name for name, site in sample_sites(model_trace) if not site["is_observed"]]
-    return {name: _mean(guide_trace.nodes[name]) for name in order}
+    return {name: code for name, (code, _) in _codes(model, guide, x, seed=seed).items()}
 
 
 def decode(model: Callee, latents: Mapping[str, Tensor], like: Tensor, *, seed: int = 0) -> Tensor:
@@ -93,7 +92,8 @@ def decode(model: Callee, latents: Mapping[str, Tensor], like: Tensor, *, seed: 
 def traverse(model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], values: Tensor) -> Tensor:
     """What one latent after the other does to an image: its code with one dimension set to each of the values.
 
-    In a hierarchy it is the top level that moves; the levels below are drawn from the model.
+    In a hierarchy it is the top level that moves; the levels below are drawn from the model. On a sphere the others
+    make room: the code with its new value is brought back to length 1.
 
     Args:
         model, guide: the pair.
@@ -105,14 +105,30 @@ def traverse(model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], va
         Images (len(dims), S, ...).
 
     Raises:
-        ValueError: a latent dimension out of range, or latents that are no vectors.
+        ValueError: a latent dimension out of range, latents that are no vectors, or such that cannot be moved one by
+            one: discrete ones, or proportions.
     """
-    name, code = _top(encode(model, guide, x[:1]))
+    name, code, support = _top(model, guide, x[:1])
     _check_dims(dims, code)
     moved = code.repeat(len(dims) * len(values), 1).view(len(dims), len(values), -1)
     for row, dim in enumerate(dims):
         moved[row, :, dim] = values.to(code)
-    return decode(model, {name: moved.flatten(0, 1)}, x).unflatten(0, moved.shape[:2])
+    return decode(model, {name: _kept_in(support, moved.flatten(0, 1))}, x).unflatten(0, moved.shape[:2])
+
+
+def most_varied(model: Callee, guide: Callee, x: Tensor, *, count: int) -> list[int]:
+    """The latent dimensions whose codes differ most between images x (N, ...), by their variance, largest first.
+
+    Args:
+        model, guide: the pair.
+        x: images, two or more.
+        count: dimensions, at most.
+
+    Raises:
+        ValueError: latents that are no vectors.
+    """
+    _, codes, _ = _top(model, guide, x)
+    return codes.var(0, correction=0).argsort(descending=True, stable=True)[:count].tolist()
 
 
 def between(
@@ -127,11 +143,12 @@ def between(
         path: "linear" or "sphere".
 
     Returns:
-        Images (N, steps, ...).
+        Images (N, steps, ...). Codes on a sphere stay there, whichever the path.
     """
-    (name, first), (_, last) = _top(encode(model, guide, start)), _top(encode(model, guide, end))
+    (name, first, support), (_, last, _) = _top(model, guide, start), _top(model, guide, end)
     codes = interpolate(first, last, steps=steps, path=path)  # (N, steps, D)
-    return decode(model, {name: codes.flatten(0, 1)}, start).unflatten(0, codes.shape[:2])
+    way = functional.normalize(codes, dim=-1) if _is_sphere(support) else codes
+    return decode(model, {name: way.flatten(0, 1)}, start).unflatten(0, codes.shape[:2])
 
 
 def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Path = "linear") -> Tensor:
@@ -167,7 +184,7 @@ def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Path = "li
     line = torch.lerp(start, end, t)
     if path == "linear":
         return line
-    cosine = torch.nn.functional.cosine_similarity(start, end, dim=-1)[..., None]
+    cosine = functional.cosine_similarity(start, end, dim=-1)[..., None]
     angle = cosine.clamp(-1, 1).acos()
     if (cosine < -1 + 1e-6).any():
         raise ValueError(
@@ -191,26 +208,51 @@ def manifold(model: Callee, guide: Callee, x: Tensor, *, coordinates: Tensor, di
         Images (S * S, ...), row by row as on paper: the horizontal coordinate grows to the right, the vertical upwards.
 
     Raises:
-        ValueError: a latent dimension out of range, the same one twice, or latents that are no vectors.
+        ValueError: a latent dimension out of range, the same one twice, latents that are no vectors, or such that
+            cannot be moved one by one: discrete ones, or proportions.
     """
-    name, codes = _top(encode(model, guide, x))
+    name, codes, support = _top(model, guide, x)
     _check_dims(dims, codes)
-    if len(set(dims)) != 2:
+    if len(dims) != 2 or dims[0] == dims[1]:
         raise ValueError(f"Expected two different latent dimensions; got {list(dims)}.")
     grid = codes.mean(0).repeat(len(coordinates) ** 2, 1)  # (S * S, D)
     vertical, horizontal = torch.meshgrid(coordinates.flip(0), coordinates, indexing="ij")
     grid[:, dims[0]], grid[:, dims[1]] = horizontal.flatten().to(grid), vertical.flatten().to(grid)
-    return decode(model, {name: grid}, x)
+    return decode(model, {name: _kept_in(support, grid)}, x)
 
 
-def _top(codes: dict[str, Tensor]) -> tuple[str, Tensor]:
-    """The first latent site, if it is a vector for each image."""
-    name, code = next(iter(codes.items()))
+def _codes(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> dict[str, tuple[Tensor, Any]]:
+    """Mean of q and support of p(z) at each latent site, in the model's order."""
+    with seeded(seed), evaluating(model, guide):
+        model_trace, guide_trace = traces(model, guide, x)
+    latent = {name: site for name, site in sample_sites(model_trace) if not site["is_observed"]}
+    return {name: (_mean(guide_trace.nodes[name]), site["fn"].support) for name, site in latent.items()}
+
+
+def _top(model: Callee, guide: Callee, x: Tensor) -> tuple[str, Tensor, Any]:
+    """Name, code (N, D) and support of the first latent site, if it is a vector for each image."""
+    name, (code, support) = next(iter(_codes(model, guide, x).items()))
     if code.dim() != 2:
         raise ValueError(
             f"Expected a vector of latents for each image at site {name!r}; got shape {tuple(code.shape)}."
         )
-    return name, code
+    return name, code, support
+
+
+def _is_sphere(support: Any) -> bool:
+    return isinstance(support, type(dist.constraints.sphere))
+
+
+def _kept_in(support: Any, codes: Tensor) -> Tensor:
+    """Codes (N, D) of which some dimensions were moved, back on the sphere if that is where they live."""
+    if _is_sphere(support):
+        return functional.normalize(codes, dim=-1)
+    if not support.check(codes).all():
+        raise ValueError(
+            f"Expected latents that can be moved one by one, real ones or on a sphere; got those of support {support}, "
+            f"which they would leave. Interpolate between images instead."
+        )
+    return codes
 
 
 def _check_dims(dims: Sequence[int], codes: Tensor) -> None:

@@ -109,19 +109,21 @@ def load_run(folder: Path, device: torch.device) -> tuple[Any, dict[str, Any]]:
     return module.to(device), about
 
 
-def load_pictured(chosen: Namespace, count: int, *, option: str | None = None) -> tuple[Path, Any, Tensor]:
-    """For a command that draws: the run's folder, its model, and so many random test images, on the chosen device.
+def load_pictured(
+    chosen: Namespace, count: int, *, option: str | None = None, each: int = 1
+) -> tuple[Path, Any, Tensor]:
+    """For a command that draws: the run's folder, its model, and count x each random test images, on its device.
 
     Raises:
         ValueError: more images asked for by the option than there are; without an option, all there are will do.
     """
     folder = runs.require_run(chosen.run)
     test = load_data(read_run(folder)[0], root=chosen.root).test
-    if option is not None and not 1 <= count <= len(test):
-        raise ValueError(f"Expected {option} from 1 to {len(test):,}; got {count}.")
+    if option is not None and not 1 <= count <= len(test) // each:
+        raise ValueError(f"Expected {option} from 1 to {len(test) // each:,}, all test images; got {count}.")
     device = choose_device(chosen.device)
     module, _ = load_run(folder, device)
-    return folder, module, test[random_subset(len(test), count, chosen.seed)].to(device)
+    return folder, module, test[random_subset(len(test), count * each, chosen.seed)].to(device)
 
 
 def command_line() -> str:

@@ -34,6 +34,7 @@ KINDS = {
     "bool": "true or false",
     "NoneType": "null",
     "collections.abc.Sequence": "a list such as [300,300]",
+    "list": "a list such as [0,3]",
 }
 
 
@@ -74,7 +75,8 @@ def readable(message: str, known: Sequence[str]) -> str:
             near = f" The class chosen by {part} takes {', '.join(takes) or 'no options'}."
         return f"unknown option {unknown[1]}.{near}".replace(".name", "")
     if missing := re.fullmatch(r"the following arguments are required: (.*)", text):
-        names = (name.removeprefix("train.").removeprefix("compare.") for name in missing[1].split(", "))
+        asked = (re.sub(r"^\w+\.run$", "RUN", name) for name in missing[1].split(", "))
+        names = (name.removeprefix("train.").removeprefix("compare.") for name in asked)
         return f"Expected {', '.join(name if name.isupper() else '--' + name for name in names)}; got nothing for it."
     key, given = re.search(r'[Kk]ey "([\w.]+)"', text), re.search(r"(?:Given value|Got value|got value): (.*)$", text)
     kinds = re.findall(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])", text)
@@ -247,6 +249,7 @@ def save_picture(figure: Figure, default: Path, *, out: str | None, overwrite: b
         raise ValueError(f"Expected --out to be a .png file; got {path}.")
     if out and path.exists() and not overwrite:
         raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
     print(f"saved in {path}")
 

@@ -8,6 +8,8 @@ from examples import PAIRS, LinearGaussian
 from goodness_of_fit import assert_within_standard_errors
 
 from pyro_vae import decode, encode, interpolate, reconstruct, sample
+from pyro_vae.distributions import VonMisesFisher
+from pyro_vae.generate import between, manifold, most_varied, traverse
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -146,3 +148,60 @@ def test_a_way_along_the_sphere_between_parallel_points_is_straight():
 def test_ways_that_do_not_exist(options, text):
     with pytest.raises(ValueError, match=text):
         interpolate(torch.zeros(1, 2), torch.ones(1, 2), **options)
+
+
+class OnSphere:
+    """x is z itself, on the unit sphere."""
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", VonMisesFisher(torch.tensor([1.0, 0.0, 0.0]), torch.tensor(1.0)))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", VonMisesFisher(torch.nn.functional.normalize(x, dim=-1), torch.tensor(20.0)))
+
+
+def test_codes_on_a_sphere_stay_there():
+    pair, x = OnSphere(), torch.nn.functional.normalize(torch.randn(4, 3), dim=-1)
+    values = torch.tensor([-2.0, 0.0, 0.5])
+    moved = traverse(pair.model, pair.guide, x[:1], dims=[1], values=values)[0]
+    code = encode(pair.model, pair.guide, x[:1])["z"][0]  # the mean of q lies inside the sphere
+    expected = torch.stack([torch.stack([code[0], value, code[2]]) for value in values])
+    torch.testing.assert_close(moved, expected / expected.norm(dim=-1, keepdim=True))
+    for path in ("linear", "sphere"):
+        way = between(pair.model, pair.guide, x[:2], x[2:], steps=5, path=path)
+        torch.testing.assert_close(way.norm(dim=-1), torch.ones(2, 5))
+        torch.testing.assert_close(way[:, 0], x[:2])
+    grid = manifold(pair.model, pair.guide, x, coordinates=torch.tensor([-1.0, 1.0]))
+    torch.testing.assert_close(grid.norm(dim=-1), torch.ones(4))
+
+
+def test_latents_that_cannot_be_moved_one_by_one():
+    class Switches:
+        def model(self, x):
+            with pyro.plate("data", len(x), dim=-1):
+                z = pyro.sample("z", dist.Bernoulli(torch.full((3,), 0.5)).to_event(1))
+                pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+        def guide(self, x):
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("z", dist.Bernoulli(logits=x).to_event(1))
+
+    pair, x = Switches(), torch.randn(4, 3)
+    axis = torch.tensor([-1.0, 1.0])
+    with pytest.raises(ValueError, match=r"moved one by one, .*Boolean.* Interpolate between"):
+        traverse(pair.model, pair.guide, x[:1], dims=[1], values=axis)
+    with pytest.raises(ValueError, match="moved one by one"):
+        manifold(pair.model, pair.guide, x, coordinates=axis)
+    way = between(pair.model, pair.guide, x[:2], x[2:], steps=3)  # of probabilities
+    torch.testing.assert_close(way, interpolate(x[:2].sigmoid(), x[2:].sigmoid(), steps=3))
+
+
+def test_dimensions_that_vary_most_come_first():
+    linear = LinearGaussian()
+    x = sample(linear.model, torch.zeros(200, 5))[0]
+    variances = linear.posterior(x).mean.var(0)
+    assert most_varied(linear.model, linear.guide, x, count=2) == variances.argsort(descending=True).tolist()
+    assert most_varied(linear.model, linear.guide, x, count=1) == [variances.argmax().item()]

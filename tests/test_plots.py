@@ -75,7 +75,13 @@ def test_colours_keep_their_order():
         (lambda: plots.image_rows({"a": shades(5), "b": shades(4)}), "Expected rows of the same number and shape"),
         (lambda: plots.samples(Ramp().model, torch.zeros(4, 64)), "Flat data have no picture"),
         (lambda: plots.latent_scatter(torch.zeros(4, 2), dims=(0, 2)), r"dimensions from 0 to 1; got \[0, 2\]"),
+        (lambda: plots.latent_scatter(torch.zeros(4)), r"Expected codes of shape \(N, D\); got \(4,\)"),
+        (
+            lambda: plots.latent_scatter(torch.zeros(4, 2), torch.zeros(3)),
+            r"label for each of 4 codes; got shape \(3,\)",
+        ),
         (lambda: plots.save_gif([], "none.gif"), "Expected at least one figure"),
+        (lambda: plots.traversals(Ramp().model, Ramp().guide, shades(1), dims=[0], limit=-1.0), "limit above 0, .* -1"),
         (lambda: plots.manifold_figure(Ramp().model, Ramp().guide, shades(5, 1, 2, 2), side=1), "at least 2 images"),
     ],
 )
@@ -146,12 +152,52 @@ def test_interpolations_end_at_the_two_images(path):
 
 
 def test_a_scatter_colours_each_class():
-    figure = plots.latent_scatter(torch.randn(50, 3), torch.arange(50) % 4, dims=(2, 0))
-    (axes,) = figure.axes
-    assert len(axes.collections) == 4
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list("0123")
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("z[2]", "z[0]")
-    assert len(plots.latent_scatter(torch.randn(50, 2)).axes[0].collections) == 1
+    codes, labels = torch.randn(50, 3), torch.arange(50) % 4
+    (axes,) = plots.latent_scatter(codes, labels, dims=(2, 0), title="codes").axes
+    (points,) = axes.collections  # in one: no class lies under all others
+    np.testing.assert_allclose(points.get_offsets(), codes[:, [2, 0]], rtol=1e-6)
+    legend = axes.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list("0123")
+    for i in range(50):
+        assert points.get_facecolors()[i, :3].tolist() == list(legend.legend_handles[i % 4].get_color()[:3])
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("z[2]", "z[0]", "codes")
+    assert plots.latent_scatter(torch.randn(50, 2)).axes[0].get_legend() is None
+
+
+def test_curves_over_epochs_have_whole_ticks():
+    (axes,) = plots.curves({"a": (range(1, 21), [0.0] * 20)}, x_label="epoch", y_label="y").axes
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+    (axes,) = plots.curves({"a": ([0.5, 1.0], [0.0, 1.0])}, x_label="rate", y_label="y").axes
+    assert any(tick != round(tick) for tick in axes.get_xticks())
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 30])
+@pytest.mark.parametrize("title", ["", "a title that is longer than the picture of a single image can be"])
+def test_a_figure_fits_its_picture(count, title):
+    """No label is cut off, and nothing is left over but a little room around."""
+    rows = {"original": shades(count, 1, 14, 14), "of a long name": shades(count, 1, 14, 14)}
+    for figure in (plots.image_rows(rows, title=title), plots.image_grid(shades(count, 1, 14, 14), title=title)):
+        figure.draw_without_rendering()
+        drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert 0 <= drawn.x0 < 0.25
+        assert 0 <= drawn.y0 < 0.25
+        assert 0 <= width - drawn.x1 < 0.25
+        assert 0 <= height - drawn.y1 < 0.25
+        (axes,) = figure.axes
+        box = axes.get_window_extent()
+        page = page_of(figure)
+        assert box.width / box.height == pytest.approx(page.shape[1] / page.shape[0])
+
+
+def test_few_images_leave_no_empty_places():
+    ramp, x = Ramp(), torch.rand(3, 1, 2, 2).round()
+    assert page_of(plots.samples(ramp.model, x)).shape == (2, 3 * 2 + 2, 1)
+    assert page_of(plots.reconstructions(ramp.model, ramp.guide, x)).shape == (2 * 2 + 1, 3 * 2 + 2, 1)
+
+
+def test_many_images_stand_in_a_square():
+    page = page_of(plots.samples(Ramp().model, torch.zeros(400, 1, 2, 2)))
+    assert page.shape == (20 * 3 - 1, 20 * 3 - 1, 1)
 
 
 def test_curves_hold_their_points():
@@ -200,6 +246,7 @@ def _same_path(monkeypatch):
         (["traverse"], "traversals.png"),
         (["interpolate", "--num-rows", "2", "--path", "sphere"], "interpolations_sphere.png"),
         (["manifold", "--side", "4", "--dims", "[0,2]"], "manifold.png"),
+        (["manifold", "--side", "4"], "manifold.png"),
     ],
 )
 def test_commands_draw_a_run(run, command, file, capsys):
@@ -217,11 +264,23 @@ def test_commands_draw_a_run(run, command, file, capsys):
         (["traverse", "images", "--dims", "[0,3]"], "Expected latent dimensions from 0 to 2; got 3."),
         (["traverse", "images", "--steps", "1"], "Expected --steps >= 2; got 1."),
         (["manifold", "images", "--dims", "[0,7]"], "Expected latent dimensions from 0 to 2; got 7."),
+        (["manifold", "images", "--dims", "[1]"], "Expected two different latent dimensions; got [1]."),
+        (
+            ["manifold", "images", "--limit", "-2"],
+            "Expected a limit above 0, the axis goes from minus it to it; got -2.",
+        ),
+        (["traverse", "images", "--dims", "3"], "Expected --dims to be a list such as [0,3] or null; got 3."),
         (["manifold", "images", "--dims", "[1,1]"], "Expected two different latent dimensions; got [1, 1]."),
-        (["interpolate", "images", "--num-rows", "151"], "Expected twice --num-rows from 1 to 300; got 302."),
+        (
+            ["interpolate", "images", "--num-rows", "151"],
+            "Expected --num-rows from 1 to 150, all test images; got 151.",
+        ),
         (["interpolate", "images", "--steps", "1"], "Expected at least 2 steps, both ends; got 1."),
         (["interpolate", "images", "--path", "round"], "Expected --path to be linear or sphere"),
-        (["reconstruct", "images", "--num-images", "301"], "Expected --num-images from 1 to 300; got 301."),
+        (
+            ["reconstruct", "images", "--num-images", "301"],
+            "Expected --num-images from 1 to 300, all test images; got 301.",
+        ),
         *[([command, "flat"], "Flat data have no picture") for command in ("traverse", "manifold", "sample")],
         (["reconstruct", "flat", "--num-images", "2"], "Flat data have no picture"),
         (["interpolate", "flat", "--num-rows", "1"], "Flat data have no picture"),

@@ -136,19 +136,19 @@ def test_files_stay_small(path):
 
 def code_lines(path):
     """Lines that hold code: no blank ones, no comments, no docstrings."""
-    return len(code(path, only_own=False))
+    return len(code(path, imports=True, signatures=True))
 
 
-def code(path, *, only_own=True):
-    """Those lines, stripped; only its own are neither imports nor signatures, which the contracts make alike."""
+def code(path, *, imports=False, signatures=False):
+    """Those lines, stripped; imports and signatures if wanted, which the contracts of the parts make alike."""
     text = path.read_text()
     left_out = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)) and ast.get_docstring(node):
             left_out |= set(range(node.body[0].lineno, node.body[0].end_lineno + 1))
-        if isinstance(node, (ast.Import, ast.ImportFrom)) and only_own:
+        if isinstance(node, (ast.Import, ast.ImportFrom)) and not imports:
             left_out |= set(range(node.lineno, node.end_lineno + 1))
-        if isinstance(node, ast.FunctionDef) and only_own:
+        if isinstance(node, ast.FunctionDef) and not signatures:
             left_out |= set(range(node.lineno, node.body[0].lineno))
     lines = enumerate(text.splitlines(), 1)
     return [s for n, line in lines if n not in left_out and (s := line.strip()) and not s.startswith("#")]
@@ -172,11 +172,16 @@ def test_members_of_open_sets_are_short(path):
     assert len(path.read_text().splitlines()) <= 200
 
 
-def test_no_two_members_share_six_lines():
-    """Six lines of code in a row, imports and signatures aside: what two members need stands in one place."""
+@pytest.mark.parametrize(
+    ("paths", "signatures"),
+    [(MEMBERS, False), (sorted(EXPERIMENTS.rglob("*.py")), True)],
+    ids=["members", "experiments"],
+)
+def test_no_two_files_share_six_lines(paths, signatures):
+    """Six lines of code in a row, imports aside: what two files need stands in one place."""
     seen: dict[tuple[str, ...], Path] = {}
-    for path in (member for member in MEMBERS if member.stem != "__init__"):
-        lines = code(path)
+    for path in (path for path in paths if path.stem != "__init__"):
+        lines = code(path, signatures=signatures)
         for start in range(len(lines) - 5):
             run = tuple(lines[start : start + 6])
             assert seen.setdefault(run, path) == path, (path.name, seen[run].name, run)

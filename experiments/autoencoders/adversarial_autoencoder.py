@@ -3,7 +3,8 @@
 import math
 
 import torch
-from ground import CrossEntropy, Ground, pair_of, run
+from family import CrossEntropy, pair_of
+from ground import Ground, run
 from pyro import poutine
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from pyro_vae import MLP, GaussianMixture, PointEncoder, StandardNormal, encode,
 HIDDEN, LATENT_DIM, EPOCHS = (400, 400), 2, 15
 WEIGHT = 20.0  # of the adversarial loss, per image, beside reconstruction losses of about 130 nats
 RADIUS, WIDTH = 3.0, 0.3  # of the ring, of each Gaussian on it
+EDGE = 4.5  # of the figures of codes, so that they can be compared
 
 
 class Adversarial(Trace_ELBO):
@@ -65,8 +67,11 @@ def experiment(ground: Ground) -> None:
         objective = Adversarial(pair.prior)
         ground.fit(name, pair, epochs=EPOCHS, objective=objective, kl_weight=0.0, compile=False, pictures=[EPOCHS])
         codes = encode(pair.model, pair.guide, ground.grey)["z"]
-        ground.figure(f"{name}, codes", plots.latent_scatter(codes, ground.labels))
-        ground.figure(f"{name}, prior", plots.latent_scatter(pair.prior().sample((len(codes),))))
+        draws = pair.prior().sample((len(codes),))
+        for what, z, labels in (("codes", codes, ground.labels), ("prior", draws, None)):
+            figure = plots.latent_scatter(z, labels, title=f"{name}, {what}")
+            figure.axes[0].set(xlim=(-EDGE, EDGE), ylim=(-EDGE, EDGE))
+            ground.figure(f"{name}, {what}", figure)
         ground.figure(f"{name}, manifold", plots.manifold_figure(pair.model, pair.guide, ground.grey, limit=limit))
 
         per_epoch = torch.tensor(objective.losses).chunk(len(ground.histories[name]))

@@ -3,7 +3,8 @@
 784-256-128-20-128-256-784, ReLU; test images beside their reconstructions after epochs 1, 10 and 100.
 """
 
-from ground import CrossEntropy, Ground, SquaredError, autoencoder, run
+from family import CrossEntropy, SquaredError, autoencoder
+from ground import Ground, run
 
 HIDDEN, LATENT_DIM = (256, 128), 20
 PICTURES = (1, 10, 100)

@@ -1,10 +1,11 @@
 """Which rates and distortions does the weight beta of the KL term buy? MNIST, 784-400-20."""
 
-from ground import Ground, run, vae
+from family import vae
+from ground import Ground, run
 
 from pyro_vae import Bernoulli, plots
 
-BETAS, EPOCHS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0), 4
+BETAS, EPOCHS = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0), 12
 
 
 def experiment(ground: Ground) -> None:
@@ -19,9 +20,14 @@ def experiment(ground: Ground) -> None:
         rates.append(best["validation_rate"])
         distortions.append(best["validation_distortion"])
     ground.numbers |= {"betas": BETAS, "rates": rates, "distortions": distortions}
-    figure = plots.curves({"trained with beta": (rates, distortions)}, x_label="rate, nats", y_label="distortion, nats")
+    figure = plots.curves(
+        {"trained with beta": (rates, distortions)},
+        x_label="rate, nats per image",
+        y_label="distortion, nats per image",
+    )
     for beta, rate, distortion in zip(BETAS, rates, distortions, strict=True):
         figure.axes[0].annotate(f"  {beta:g}", (rate, distortion), va="bottom")
+    figure.axes[0].margins(0.1)
     ground.figure("rate and distortion", figure)
 
 

@@ -1,13 +1,14 @@
 """Does an autoencoder trained on noisy input and clean target remove noise that a plain one passes on?"""
 
 import torch
-from ground import CrossEntropy, Ground, autoencoder, rebuild, run
+from family import CrossEntropy, autoencoder
+from ground import Ground, rebuild, run
 from torch import Tensor, nn
 
 from pyro_vae import plots
 
 NOISE = 0.4  # standard deviation, on pixels in [0, 1]
-EPOCHS = 10
+EPOCHS = 20
 
 
 class Noisy(nn.Module):

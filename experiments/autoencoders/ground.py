@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import io
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,24 +15,18 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import pyro.distributions as dist
 import torch
+from frechet import classifier, classify, frechet_distance
 from matplotlib.figure import Figure
 from PIL import Image
 from pyro.infer import Trace_ELBO
 from torch import Tensor, nn
-from torch.distributions import constraints
 from torch.nn import functional
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from pyro_vae import (
-    MLP,
     VAE,
-    ConvEncoder,
     FlatPrior,
-    GaussianEncoder,
-    PointEncoder,
-    StandardNormal,
     data,
     decode,
     encode,
@@ -48,7 +41,7 @@ BATCH_SIZE = 256
 NUM_VALIDATION = 2000  # images that choose the best epoch
 NUM_IMAGES, NUM_SAMPLES = 1000, 500  # of log p(x)
 COLUMNS = 10  # images in a row of a figure
-CLASSIFIER_FEATURES, CLASSIFIER_EPOCHS = 64, 3
+CLASSIFIER_EPOCHS = 3
 
 
 class Ground:
@@ -82,6 +75,12 @@ class Ground:
         protocol = f"{binary.protocol}; the best epoch is that of the first {len(few):,} validation images"
         self.data = dataclasses.replace(binary, validation=few, labels=None, protocol=protocol)
         self.protocols[binarization], self.binarization = protocol, binarization
+
+    def keep(self, count: int) -> None:
+        """Let the pairs be trained on the first images alone from here on."""
+        protocol = f"{self.protocols[self.binarization]}; trained on the first {count:,} images"
+        self.data = dataclasses.replace(self.data, train=self.data.train[:count], protocol=protocol)
+        self.protocols[f"{count:,} images"] = protocol
 
     @property
     def event_shape(self) -> tuple[int, ...]:
@@ -210,20 +209,14 @@ class Ground:
         return -sum(losses) / len(self.data.test)
 
     def frechet(self, images: Tensor) -> float:
-        """Frechet distance of images (N, 1, 28, 28) to the grey test images in the classifier's feature space.
-
-        |m - m'|^2 + tr(C + C' - 2 (C C')^(1/2)), as in the FID, but of a small classifier trained here: not the FID.
-        """
-        (m, c), (n, d) = (moments(self.classifier[0], x) for x in (images, self.grey))
-        root = torch.linalg.eigvals(c @ d).real.clamp(min=0).sqrt().sum()
-        return ((m - n).square().sum() + c.trace() + d.trace() - 2 * root).item()
+        """Frechet distance of images (N, 1, 28, 28) to the grey test images in the classifier's feature space."""
+        return frechet_distance(self.classifier[0], images, self.grey)
 
     @functools.cached_property
     def classifier(self) -> nn.Sequential:
         """Features of grey images, and classes from them; trained once and kept beside the results, not committed."""
         path = self.folder.parent / f"classifier_{self.data.name}.pt"
-        features = nn.Sequential(ConvEncoder(self.event_shape, CLASSIFIER_FEATURES, channels=(16, 32)), nn.ReLU())
-        network = nn.Sequential(features, nn.Linear(CLASSIFIER_FEATURES, 10))
+        network = classifier(self.event_shape)
         if path.exists():
             network.load_state_dict(torch.load(path))
         else:
@@ -242,7 +235,7 @@ class Ground:
         rows |= {"reconstruction": rebuild(pair, seen)}
         if not isinstance(pair.prior, FlatPrior):
             drawn = sample(pair.model, seen.repeat(2, 1, 1, 1))[1]
-            rows |= dict(zip(("sample", "sample "), drawn.chunk(2), strict=True))
+            rows |= dict(zip(("samples", ""), drawn.chunk(2), strict=True))
         self.figure(name, plots.image_rows(rows, title=name))
 
     def figure(self, name: str, figure: Figure) -> None:
@@ -302,87 +295,6 @@ def digits(*, binarization: data.Binarization) -> data.Data:
     return dataclasses.replace(small, **large, protocol=f"{small.protocol}; enlarged to 28 x 28")
 
 
-def classify(network: nn.Module, images: data.Data, *, epochs: int) -> None:
-    """Train a classifier, the same way each time."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.reset_parameters()
-        optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
-        for _ in range(epochs):
-            for chosen in torch.randperm(len(images.train)).split(128):
-                loss = functional.cross_entropy(network(images.train[chosen]), images.labels.train[chosen])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-
-
 def rebuild(pair: VAE, inputs: Tensor) -> Tensor:
     """Means of p(x|z) at the mean codes of the inputs."""
     return torch.cat([decode(pair.model, encode(pair.model, pair.guide, x), x) for x in inputs.split(1000)])
-
-
-@torch.no_grad()
-def moments(features: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of the features of images, in float64."""
-    values = torch.cat([features(x) for x in images.split(1000)]).double()
-    return values.mean(0), values.T.cov()
-
-
-def pair_of(
-    encoder: type[nn.Module],
-    prior: Callable[[int], nn.Module],
-    likelihood: nn.Module,
-    *,
-    hidden: Sequence[int],
-    latent_dim: int,
-    activation: Callable[[], nn.Module] = nn.ReLU,
-) -> VAE:
-    """A pair of mirrored MLPs; ``hidden`` and ``activation`` are the encoder's, the decoder has plain ReLUs."""
-    torch.manual_seed(0)
-    shape = likelihood.event_shape
-    network = functools.partial(MLP, hidden=hidden, activation=activation)
-    decoder = MLP(latent_dim, likelihood.feature_shape, hidden=hidden[::-1])
-    return VAE(prior(latent_dim), encoder(shape, latent_dim, network=network), decoder, likelihood)
-
-
-autoencoder = functools.partial(pair_of, PointEncoder, FlatPrior)
-vae = functools.partial(pair_of, GaussianEncoder, StandardNormal)
-
-
-class GreyBernoulli(dist.Bernoulli):
-    """Takes grey values, whose log_prob is then minus their cross-entropy."""
-
-    support = constraints.unit_interval
-
-
-class ReconstructionLoss(nn.Module):
-    """A loss in the place of a likelihood, for pairs that have no p(x) anyway: minus log p(x|z) is the loss.
-
-    Args:
-        name: of the loss.
-        distribution: made from the decoder's output; its mean, in [0, 1], is the reconstruction.
-        event_shape: shape of one image.
-    """
-
-    def __init__(
-        self, name: str, distribution: Callable[[Tensor], dist.Distribution], event_shape: Sequence[int]
-    ) -> None:
-        super().__init__()
-        self.name, self.distribution = name, distribution
-        self.event_shape = self.feature_shape = tuple(event_shape)
-
-    def forward(self, features: Tensor) -> dist.Distribution:
-        return self.distribution(features).to_event(len(self.event_shape))
-
-    def extra_repr(self) -> str:
-        return self.name
-
-
-# The cross-entropy of grey pixels is no likelihood: its exponential does not integrate to 1. For the squared error it
-# does, up to a constant; the sigmoid is that of the cross-entropy's mean, without it black pixels come out as noise.
-CrossEntropy = functools.partial(ReconstructionLoss, "cross-entropy", lambda h: GreyBernoulli(logits=h))
-SquaredError = functools.partial(
-    ReconstructionLoss, "squared error", lambda h: dist.Normal(h.sigmoid(), math.sqrt(0.5))
-)

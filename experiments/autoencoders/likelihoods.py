@@ -4,7 +4,8 @@ The Gaussians see grey levels and the Bernoulli black or white pixels: their log
 a probability), their reconstructions of the same images can.
 """
 
-from ground import Ground, rebuild, run, vae
+from family import vae
+from ground import Ground, rebuild, run
 
 from pyro_vae import Bernoulli, Gaussian, plots
 
@@ -22,7 +23,7 @@ def experiment(ground: Ground) -> None:
         ground.binarize("dynamic" if name == "Bernoulli" else "none")
         pair = ground.fit(f"VAE 20, {name}", vae(likelihood, hidden=(400,), latent_dim=20), epochs=EPOCHS)
         rows[name] = rebuild(pair, ground.data.test[ground.shown])
-        ground.picture(f"samples, {name}", pair)
+        ground.picture(f"VAE 20, {name}", pair)
     ground.figure("reconstructions", plots.image_rows(rows))
 
 

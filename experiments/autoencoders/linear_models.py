@@ -5,7 +5,8 @@ cross-entropy (Schein, Saul, Ungar 2003; Landgraf, Lee 2020). PCA is scikit-lear
 """
 
 import torch
-from ground import CrossEntropy, Ground, autoencoder, rebuild, run
+from family import CrossEntropy, autoencoder
+from ground import Ground, rebuild, run
 from sklearn.decomposition import PCA
 
 from pyro_vae import plots

@@ -1,6 +1,7 @@
 """Does a shallower autoencoder with a wider code, 784-256-64-256-784, do better on Fashion-MNIST?"""
 
-from ground import CrossEntropy, Ground, autoencoder, run
+from family import CrossEntropy, autoencoder
+from ground import Ground, run
 
 PICTURES = (1, 10)
 

@@ -25,7 +25,9 @@ def experiment(ground: Ground) -> None:
     def each_epoch(epoch: int) -> None:
         elbos.append(ground.test_elbo(pair))
         images = decode(pair.model, {"z": fixed}, ground.grey)
-        frames.append(plots.image_grid(images, columns=4, title=f"epoch {epoch:2d}, test ELBO {elbos[-1]:.1f}"))
+        frame = plots.image_grid(images, columns=4, title=f"epoch {epoch:2d}, test ELBO {elbos[-1]:.1f}")
+        frame.axes[0].title.set_size(18)  # legible in a small animation
+        frames.append(frame)
 
     ground.fit("convolutional VAE 2", pair, epochs=EPOCHS, each_epoch=each_epoch, pictures=[EPOCHS])
     plots.save_gif(frames, ground.path("samples by epoch.gif"), dpi=40)

@@ -1,6 +1,7 @@
 """How do reconstructions and prior samples of a 784-128-20 VAE on Fashion-MNIST change from epoch 1 to 100?"""
 
-from ground import Ground, run, vae
+from family import vae
+from ground import Ground, run
 
 from pyro_vae import Bernoulli
 

@@ -1,6 +1,7 @@
 """How many of its 100 latents does a 784-400-200-100 VAE on MNIST use?"""
 
-from ground import Ground, run, vae
+from family import vae
+from ground import Ground, run
 
 from pyro_vae import Bernoulli, encode, plots
 

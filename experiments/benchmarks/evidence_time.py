@@ -26,8 +26,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pythae_twin import pythae_twin
 from tabulate import tabulate
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pyro_vae import (
@@ -128,30 +129,22 @@ def pythae_nll(vae: VAE) -> Method | str:
     """get_nll of pythae's VAE around the same networks."""
     if importlib.util.find_spec("pythae") is None:
         return "not installed"
-    from pythae.models import VAE as PythaeVAE
-    from pythae.models import VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
 
-    class Encoder(BaseEncoder):
+    class Means(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.network = vae.encoder.network
+            self.decoder, self.likelihood = vae.decoder, vae.likelihood
 
-        def forward(self, x: Tensor) -> Any:
-            loc, raw = self.network(x).unbind(-2)
-            return ModelOutput(embedding=loc, log_covariance=2 * (1e-4 + functional.softplus(raw)).log())
+        def forward(self, z: Tensor) -> Tensor:
+            return (self.decoder(z) + self.likelihood.bias).sigmoid()
 
-    class Decoder(BaseDecoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network, self.likelihood = vae.decoder, vae.likelihood
-
-        def forward(self, z: Tensor) -> Any:
-            return ModelOutput(reconstruction=(self.network(z) + self.likelihood.bias).sigmoid())
-
-    config = VAEConfig(input_dim=(1, SIDE, SIDE), latent_dim=LATENT_DIM, reconstruction_loss="bce")
-    model = PythaeVAE(config, encoder=Encoder(), decoder=Decoder())
+    model = pythae_twin(
+        vae.encoder.network,
+        lambda raw: 2 * (1e-4 + functional.softplus(raw)).log(),
+        Means(),
+        event_shape=(1, SIDE, SIDE),
+        latent_dim=LATENT_DIM,
+    )
 
     @torch.no_grad()
     def run(x: Tensor, num_samples: int) -> Tensor:  # get_nll is the mean of log p(x), whatever its name says

@@ -31,8 +31,9 @@ import matplotlib.pyplot as plt
 import pyro
 import torch
 from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO
+from pythae_twin import pythae_twin
 from tabulate import tabulate
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -246,31 +247,10 @@ def pythae_trainer(vae: VAE, batches: list[Tensor]) -> Run | str:
     if importlib.util.find_spec("pythae") is None:
         return "not installed"
     from pythae.data.datasets import BaseDataset
-    from pythae.models import VAE as PythaeVAE
-    from pythae.models import VAEConfig
-    from pythae.models.base.base_utils import ModelOutput
-    from pythae.models.nn import BaseDecoder, BaseEncoder
     from pythae.trainers import BaseTrainer, BaseTrainerConfig
 
-    class Encoder(BaseEncoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = vae.encoder.network
-
-        def forward(self, x: Tensor) -> Any:
-            loc, log_variance = self.network(x).unbind(-2)
-            return ModelOutput(embedding=loc, log_covariance=log_variance)
-
-    class Decoder(BaseDecoder):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = vae.decoder
-
-        def forward(self, z: Tensor) -> Any:
-            return ModelOutput(reconstruction=self.network(z).sigmoid())
-
-    config = VAEConfig(input_dim=EVENT_SHAPE, latent_dim=LATENT_DIM, reconstruction_loss="bce")
-    model = PythaeVAE(config, encoder=Encoder(), decoder=Decoder())
+    decoder = nn.Sequential(vae.decoder, nn.Sigmoid())
+    model = pythae_twin(vae.encoder.network, lambda raw: raw, decoder, event_shape=EVENT_SHAPE, latent_dim=LATENT_DIM)
 
     @functools.cache
     def trainer(steps: int) -> Any:  # whose epoch has so many steps; its loader draws the batches

@@ -21,7 +21,7 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
 
 def run(chosen: Namespace) -> None:
     """Interpolate between the codes of random test images."""
-    folder, module, images = load_pictured(chosen, 2 * chosen.num_rows, option="twice --num-rows")
+    folder, module, images = load_pictured(chosen, chosen.num_rows, option="--num-rows", each=2)
     start, end = images.chunk(2)
     figure = plots.interpolations(module.model, module.guide, start, end, steps=chosen.steps, path=chosen.path)
     save_picture(figure, folder / f"interpolations_{chosen.path}.png", out=chosen.out, overwrite=chosen.overwrite)
