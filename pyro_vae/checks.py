@@ -180,12 +180,17 @@ def _of_one_value(support: Any) -> Any:
     return support
 
 
+def _of_one_event(support: Any) -> Any:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
 def _coordinates(support: Constraint, event_shape: torch.Size) -> Any:
     """How many free coordinates a support has; its name where they cannot be told."""
     if support.is_discrete:  # one-hot vectors are among all binary codes, but not their relaxations
         return "one-hot" if _of_one_value(support) is constraints.one_hot else "discrete"
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
+    support = _of_one_event(support)
     if support.event_dim == 0:  # said apart, for bounds that differ from image to image would count the images too
         return event_shape.numel()
     try:
@@ -195,7 +200,7 @@ def _coordinates(support: Constraint, event_shape: torch.Size) -> Any:
 
 
 def _name(support: Any) -> str:
-    support = _of_one_value(support)
+    support = _of_one_event(support)
     return text if len(text := str(support)) < 60 else type(support).__name__.strip("_")
 
 
