@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from machine import product_rate
 from pythae_twin import pythae_twin
 from tabulate import tabulate
 from torch import Tensor, nn
@@ -230,18 +231,6 @@ def add_bias(rows: list[dict[str, Any]]) -> None:
             row["bias_standard_error"] = difference.std().item() / math.sqrt(len(difference))
 
 
-def product_rate(device: torch.device) -> float:
-    """Floating-point operations in a second, of fp32 matrix products as large as the decoder's largest."""
-    left = torch.randn(CHUNK_SIZE, HIDDEN[-1], device=device)
-    right = torch.randn(HIDDEN[-1], SIDE * SIDE, device=device)
-    seconds = []
-    for _ in range(50):
-        started = time.perf_counter()
-        (left @ right).sum().item()
-        seconds.append(time.perf_counter() - started)
-    return 2 * left.numel() * SIDE * SIDE / min(seconds)
-
-
 def add_share(rows: list[dict[str, Any]], rate: float) -> None:
     """The share of the product rate that each method reaches."""
     operations = 2 * (LATENT_DIM * HIDDEN[0] + HIDDEN[-1] * SIDE * SIDE)  # of one image and sample
@@ -301,7 +290,7 @@ def main() -> None:
     }
     rows = measure(methods, x, settings)
     add_bias(rows)
-    rate = product_rate(device)
+    rate = product_rate((CHUNK_SIZE, HIDDEN[-1], SIDE * SIDE), device)  # the decoder's largest
     add_share(rows, rate)
     print(table(rows))
     settings.out.parent.mkdir(parents=True, exist_ok=True)

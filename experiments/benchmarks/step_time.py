@@ -30,6 +30,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import pyro
 import torch
+from machine import product_rate, synchronize
 from pyro.infer import SVI, JitTrace_ELBO, Trace_ELBO
 from pythae_twin import pythae_twin
 from tabulate import tabulate
@@ -290,26 +291,6 @@ def methods(backend: str) -> dict[str, Callable[[VAE, list[Tensor]], Run | str]]
 # Measuring
 
 
-def synchronize(device: torch.device) -> None:
-    """Wait for the device."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def product_rate(device: torch.device, dtype: torch.dtype, *, size: int, repetitions: int) -> float:
-    """Measured rate of square matrix products, in floating-point operations per second: the best of several."""
-    left, right = torch.randn(2, size, size, device=device).to(dtype)
-    seconds = []
-    for _ in range(repetitions):
-        synchronize(device)
-        started = time.perf_counter()
-        for _ in range(3):
-            left @ right
-        synchronize(device)
-        seconds.append((time.perf_counter() - started) / 3)
-    return 2 * size**3 / min(seconds)
-
-
 def operations(vae: VAE, x: Tensor) -> int:
     """Floating-point operations of the matrix products and convolutions of one step by hand."""
     with FlopCounterMode(display=False) as counter:
@@ -422,7 +403,7 @@ def main() -> None:
     warnings.filterwarnings("ignore", message="`torch.jit", category=FutureWarning)
     size, repetitions = (64, 2) if settings.smoke else (2048, 10)
     rates = {
-        name: product_rate(device, dtype, size=size, repetitions=repetitions)
+        name: product_rate((size, size, size), device, dtype, repetitions=repetitions)
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     }
     rows = []
