@@ -89,7 +89,7 @@ def log_marginal(
         precision: "bf16" takes the matrix products and convolutions of full chunks in bfloat16, which adds an error of
             its own, shared by all samples of an image and in no way part of ``standard_error``. Measure it on a subset
             of the images: the difference to "fp32" at the same seed, as experiments/benchmarks/evidence_time.py does.
-            There it was -0.0017 +- 0.0027 nats for the mean of 128 images (an MLP of 650,000 parameters, on a CPU).
+            There it could not be told from zero on 128 images (an MLP of 650,000 parameters, on a CPU).
         seed: of the draws; None takes one from the global stream.
         progress: show a progress bar on the terminal.
         only: numbers of the images of x to estimate, for work that is shared out or goes on; each gets the same draws
