@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..networks import MLP, Shape
+from .gaussian import MakeNetwork
 
 
 class PointEncoder(nn.Module):
@@ -32,7 +31,7 @@ class PointEncoder(nn.Module):
         (torch.Size([5, 20]), tensor(0.))
     """
 
-    def __init__(self, event_shape: Shape, latent_dim: int, network: Callable[[Shape, Shape], nn.Module] = MLP) -> None:
+    def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
         self.network = network(event_shape, (latent_dim,))
 
