@@ -20,6 +20,9 @@ class PointEncoder(nn.Module):
         latent_dim: length D of the code.
         network: makes the network from its input and output shape.
 
+    Raises:
+        ValueError: latent_dim below 1.
+
     Reference:
         Hinton, Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks".
 
