@@ -20,7 +20,7 @@ from ..checks import check_guide, unvalidated
 from ..pairs import Callee, evaluating, sample_sites, score_traces, seeded
 from .annealed import Chains, gather
 from .importance import chosen_images
-from .keyed import KeyedRandom, image_keys
+from .keyed import KeyedRandom, generators, image_keys, seed_of
 from .path import Path, Start, flat, unconstrained
 from .result import LogMarginal, counted, null_for_nan
 from .schedule import Annealing, Plan, Schedule
@@ -219,9 +219,8 @@ def bidirectional(
         batches = annealing.batches(wanted, chunk_size)
         chains = Chains(annealing, model, guide, len(batches), compile, like.device, bar.update)
         for some, padded in batches:
-            its_keys, number = keys[padded], torch.tensor(SIMULATION, device=like.device)
-            with KeyedRandom(its_keys, torch.zeros_like(number), 1, number):
-                x, u = simulate(model, like[padded])
+            its_keys = keys[padded]
+            x, u = simulated_by_key(model, like[padded], its_keys)
             path = chains.begin(x, its_keys, num_chains, 0)
             plan = chains.warm_up(x, its_keys)
             forward = gather(*chains.run(path, path.start, x, its_keys, plan), plan)
@@ -232,6 +231,20 @@ def bidirectional(
             if on_result is not None:
                 on_result(some, result)
     return BidirectionalGap.join(results)
+
+
+def simulated_by_key(model: Callee, like: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """As `simulate`, each image by random numbers of its own; one at a time where they cannot be told apart."""
+    before, number = generators(like.device), torch.tensor(SIMULATION, device=like.device)
+    with KeyedRandom(keys, torch.zeros_like(number), 1, number):
+        x, u = simulate(model, like)
+    if all(map(torch.equal, before, generators(like.device))):
+        return x, u
+    drawn = []
+    for image, key in zip(like.split(1), keys.tolist(), strict=True):
+        torch.manual_seed(seed_of(key, SIMULATION))
+        drawn.append(simulate(model, image))
+    return torch.cat([x for x, _ in drawn]), torch.cat([u for _, u in drawn])
 
 
 def simulate(model: Callee, like: Tensor) -> tuple[Tensor, Tensor]:
