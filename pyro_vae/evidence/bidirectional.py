@@ -19,7 +19,7 @@ from torch import Tensor
 from ..checks import check_guide, unvalidated
 from ..pairs import Callee, evaluating, sample_sites, score_traces, seeded
 from .annealed import Chains, gather
-from .importance import chosen_images
+from .importance import chosen_images, shared_error
 from .keyed import KeyedRandom, generators, image_keys, seed_of
 from .path import Path, Start, flat, unconstrained
 from .result import LogMarginal, counted, null_for_nan
@@ -218,6 +218,7 @@ def bidirectional(
             check_guide(model, guide, simulate(model, like[:3])[0])
         batches = annealing.batches(wanted, chunk_size)
         chains = Chains(annealing, model, guide, len(batches), compile, like.device, bar.update)
+        error = shared_error(model, guide)
         for some, padded in batches:
             its_keys = keys[padded]
             x, u = simulated_by_key(model, like[padded], its_keys)
@@ -226,7 +227,8 @@ def bidirectional(
             forward = gather(*chains.run(path, path.start, x, its_keys, plan), plan)
             u = apart(chains, path, u.repeat(num_chains, 1), x, its_keys, plan)
             backward = gather(*chains.run(path, u, x, its_keys, plan, reverse=True), plan)
-            result = BidirectionalGap(forward, backward.inverse(), x.cpu())[: len(some)]
+            lower, upper = (side.with_shared_error(error) for side in (forward, backward.inverse()))
+            result = BidirectionalGap(lower, upper, x.cpu())[: len(some)]
             results.append(result)
             if on_result is not None:
                 on_result(some, result)
