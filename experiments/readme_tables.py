@@ -376,8 +376,8 @@ def parts_table(kind: str) -> str:
     headers = [kind[:-1], "log p(x), nats", f"less {result['first']}", "Monte Carlo error", "k-hat > 0.7", "s/epoch"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
         f"\n\nSeeds: {result['rows'][0]['num_seeds']}; {result['num_samples']:,} importance samples for each of "
-        f"{result['num_images']:,} images. Intervals and errors: {result['intervals']}. Seconds: of the quickest "
-        f"epoch, its validation included, on a machine shared with other work. {result['device']}, "
+        f"{result['num_images']:,} images. After +- a standard error; intervals: {result['intervals']}. Seconds: of "
+        f"the quickest epoch, its validation included, on a machine shared with other work. {result['device']}, "
         f"{result['threads']} thread, {result['date']}. `{result['command']}`. Data: {result['protocol']}."
     )
 

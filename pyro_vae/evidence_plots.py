@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .evidence import LogMarginal
+from .evidence.result import HEAVY
 from .plots import BLUE, GREY, INK, tidy, tile
 
 RED = "#c0392b"
@@ -40,13 +41,13 @@ def khat_figure(result: LogMarginal, images: Tensor, *, title: str = "", worst: 
     left, right = figure.subplots(1, 2, width_ratios=[3, 2]) if drawable else (figure.subplots(), None)
     order = result.khat.nan_to_num(-1.0, 9.0, -1.0).argsort()
     values = result.khat[order].clamp(-1, 2).numpy()
-    colours = np.where(values > 0.7, RED, BLUE)
+    colours = np.where(values > HEAVY, RED, BLUE)
     left.scatter(np.arange(len(values)), values, c=colours, s=8, linewidths=0)
-    left.axhline(0.7, color=GREY, linewidth=1)
+    left.axhline(HEAVY, color=GREY, linewidth=1)
     left.set_xlabel("images, by k-hat")
     left.set_ylabel("k-hat of the weights")
-    bad = int((result.khat > 0.7).sum())
-    left.set_title(f"{bad:,} of {len(result):,} images above 0.7, the limit of trust", fontsize=10, color=INK)
+    bad = int((result.khat > HEAVY).sum())
+    left.set_title(f"{bad:,} of {len(result):,} images above {HEAVY}, the limit of trust", fontsize=10, color=INK)
     tidy(left)
     if right is not None:
         chosen = order.flip(0)[:worst]

@@ -93,7 +93,9 @@ def processes(device: torch.device) -> Iterator[tuple[int, int]]:
     if count == 1:
         yield 0, 1
         return
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":  # else all would share the first GPU
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
+    torch.distributed.init_process_group("gloo")  # they wait for each other, and exchange no tensors
     try:
         yield torch.distributed.get_rank(), count
     finally:

@@ -56,7 +56,7 @@ def fit_seeds(
     gradient is not finite changes nothing, and each ends in its own best state. Initial parameters and order belong to
     the seed; the noise is drawn for all seeds together, so that a result also depends on which seeds it ran with, and
     differs from that of `fit` as one seed's does from another's. Meant for GPUs, which one small pair leaves idle
-    (written without one at hand: not run on one yet); on one CPU core it is slower than `fit` of each. All pairs take
+    (not run on one yet); on one CPU core it is slower than `fit` of each. All pairs take
     the same steps: there is no patience to stop one early, and nothing is told after each step; `fit` has both.
 
     Args:

@@ -47,7 +47,7 @@ class WholeStep:
     `CompiledELBO` records loss and gradients in the second step. From the third on, Adam's update is part of the same
     graph, which changes parameters and moments in place: those that the torch optimizer holds, so that a step may be
     taken either way, and states are saved and resumed as ever. A step whose loss or gradient is not finite changes none
-    of them. On a GPU the graph is captured as one CUDA graph (written without a GPU at hand: not run on one yet).
+    of them. On a GPU the graph is captured as one CUDA graph (not run on one yet).
 
     Args:
         objective: records the `Selecting` objective.

@@ -2,8 +2,8 @@
 
 Each method is a process of its own that reads static MNIST and trains the VAE 784-400-20-400-784 for 20 epochs at batch
 size 128: this library's command line, Pyro the way of its VAE example (DataLoader, SVI with Trace_ELBO and
-pyro.optim.Adam), and NumPyro the way of its own (one jitted loop over the batches of an epoch). None validates; the
-command line also writes its run folder, with figures.
+pyro.optim.Adam), and NumPyro the way of its own (one jitted loop over the batches of an epoch). The command line also
+validates after each epoch and writes its run folder, with figures; the examples do neither.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ ANNEALED: dict[str, dict[str, Sequence[Any]]] = {  # one family a line: all comb
     "acceptance": {"start": ["guide"], "num_temperatures": [100], "target_acceptance": [0.65, 0.8, 0.95]},
     "few chains": {"start": ["guide"], "num_temperatures": [400], "num_chains": [4]},
     "many chains": {"start": ["guide"], "num_temperatures": [25], "num_chains": [64]},
-    "default": {"start": ["guide"], "num_temperatures": [1000]},
+    "long": {"start": ["guide"], "num_temperatures": [1000]},
 }
 ON_TEST_DIGITS = ("from guide", "from prior", "leapfrog", "adaptive")  # the other families on inverted digits alone
 GRADIENT = 3  # passes
@@ -138,11 +138,11 @@ def figure(panels: list[dict]) -> Figure:
                 axes.annotate(label, at, shift, textcoords="offset points", color=colour, fontsize=9, ha=side)
         axes.axhline(panel["reference_error"], color=GREY, linewidth=0.8)
         axes.annotate("error of the reference", (8, panel["reference_error"] * 1.05), color=GREY, fontsize=8)
-        default = curve(rows, start="guide", **DEFAULT, num_temperatures=1000)
-        axes.plot(*default, "o", markerfacecolor="white", color=BLUE, markersize=8)
-        if default[0]:
+        long = curve(rows, start="guide", **DEFAULT, num_temperatures=1000)
+        axes.plot(*long, "o", markerfacecolor="white", color=BLUE, markersize=8)
+        if long[0]:
             shift = {"xytext": (-9, -8), "textcoords": "offset points", "ha": "right"}
-            axes.annotate("1,000 temperatures", (default[0][0], default[1][0]), color=BLUE, fontsize=8, **shift)
+            axes.annotate("1,000 temperatures", (long[0][0], long[1][0]), color=BLUE, fontsize=8, **shift)
         axes.set(xscale="log", yscale="log", xlabel="passes through the decoder for each image (a gradient is 3)")
         axes.set_title(panel["images"], color=INK, fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)

@@ -97,7 +97,7 @@ def run(chosen: Namespace) -> None:
     about = {
         "command": command_line(),
         "seconds": round(time.perf_counter() - started, 1),
-        **runs.environment(choose_device("cpu")),
+        **runs.environment(choose_device("cpu" if chosen.runs else chosen.device)),
     }
     runs.write_json(
         folder / "comparison.json",

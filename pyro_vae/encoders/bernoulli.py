@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from ..distributions import bernoulli
 from ..networks import MLP, Shape
+from .gaussian import MakeNetwork
 
 
 class BernoulliEncoder(nn.Module):
@@ -40,7 +39,7 @@ class BernoulliEncoder(nn.Module):
         event_shape: Shape,
         latent_dim: int,
         temperature: float | None = 0.67,
-        network: Callable[[Shape, Shape], nn.Module] = MLP,
+        network: MakeNetwork = MLP,
     ) -> None:
         super().__init__()
         if latent_dim < 1:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
 from ..distributions import one_hot, one_hot_shape
 from ..networks import MLP, Shape
+from .gaussian import MakeNetwork
 
 
 class CategoricalEncoder(nn.Module):
@@ -45,7 +44,7 @@ class CategoricalEncoder(nn.Module):
         latent_dim: int,
         num_categories: int | None = None,
         temperature: float | None = 0.67,
-        network: Callable[[Shape, Shape], nn.Module] = MLP,
+        network: MakeNetwork = MLP,
     ) -> None:
         super().__init__()
         shape = one_hot_shape(latent_dim, num_categories)

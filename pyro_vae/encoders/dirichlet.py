@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ..networks import MLP, Shape
+from .gaussian import MakeNetwork
 
 
 class DirichletEncoder(nn.Module):
@@ -35,7 +34,7 @@ class DirichletEncoder(nn.Module):
         Simplex()
     """
 
-    def __init__(self, event_shape: Shape, latent_dim: int, network: Callable[[Shape, Shape], nn.Module] = MLP) -> None:
+    def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
         if latent_dim < 2:
             raise ValueError(f"Expected latent_dim >= 2, since a simplex has at least two parts; got {latent_dim}.")

@@ -21,6 +21,9 @@ class GaussianEncoder(nn.Module):
         latent_dim: number of latent dimensions D.
         network: makes the network from its input and output shape; the encoder says how many outputs it needs.
 
+    Raises:
+        ValueError: latent_dim below 1.
+
     Reference:
         Kingma, Welling 2014, "Auto-encoding variational Bayes".
 

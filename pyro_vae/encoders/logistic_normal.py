@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..distributions import AdditiveLogRatio
 from ..networks import MLP, Shape
+from .gaussian import MakeNetwork, scale
 
 
 class LogisticNormalEncoder(nn.Module):
@@ -35,7 +33,7 @@ class LogisticNormalEncoder(nn.Module):
         (torch.Size([5]), torch.Size([20]), Simplex())
     """
 
-    def __init__(self, event_shape: Shape, latent_dim: int, network: Callable[[Shape, Shape], nn.Module] = MLP) -> None:
+    def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
         if latent_dim < 2:
             raise ValueError(f"Expected latent_dim >= 2; got {latent_dim}. A simplex has at least two parts.")
@@ -43,5 +41,5 @@ class LogisticNormalEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw = self.network(x).unbind(-2)  # each (..., B, D - 1)
-        normal = dist.Normal(loc, 1e-4 + functional.softplus(raw)).to_event(1)
+        normal = dist.Normal(loc, scale(raw)).to_event(1)
         return dist.TransformedDistribution(normal, [AdditiveLogRatio()])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..networks import MLP, Shape
+from .gaussian import MakeNetwork
 
 
 class PointEncoder(nn.Module):
@@ -21,6 +20,9 @@ class PointEncoder(nn.Module):
         latent_dim: length D of the code.
         network: makes the network from its input and output shape.
 
+    Raises:
+        ValueError: latent_dim below 1.
+
     Reference:
         Hinton, Salakhutdinov 2006, "Reducing the dimensionality of data with neural networks".
 
@@ -32,7 +34,7 @@ class PointEncoder(nn.Module):
         (torch.Size([5, 20]), tensor(0.))
     """
 
-    def __init__(self, event_shape: Shape, latent_dim: int, network: Callable[[Shape, Shape], nn.Module] = MLP) -> None:
+    def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
         self.network = network(event_shape, (latent_dim,))
 

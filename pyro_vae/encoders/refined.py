@@ -39,8 +39,9 @@ def refined(
     same for all images and calls, so that an image is refined to the same q' wherever it stands. Estimates stay valid:
     what is scored comes from other draws.
 
-    A step costs a forward and a backward pass for each image. `log_marginal` refines once for each chunk, thus for
-    some 64 of an image's samples. The steps are those of the model itself, at KL weight 1, also under a warm-up.
+    A step costs a forward and a backward pass for each image. `log_marginal` refines once for each chunk: for 256 of an
+    image's samples where images are many, for more where they are few. The steps are those of the model itself, at KL
+    weight 1, also under a warm-up.
 
     Args:
         model: p(x, z), called with images (B, ...).

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
@@ -11,6 +9,7 @@ from torch.nn import functional
 
 from ..distributions import VonMisesFisher
 from ..networks import MLP, Shape
+from .gaussian import MakeNetwork
 
 
 class VonMisesFisherEncoder(nn.Module):
@@ -37,7 +36,7 @@ class VonMisesFisherEncoder(nn.Module):
         True
     """
 
-    def __init__(self, event_shape: Shape, latent_dim: int, network: Callable[[Shape, Shape], nn.Module] = MLP) -> None:
+    def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
         if latent_dim < 2:
             raise ValueError(

@@ -19,8 +19,8 @@ from torch import Tensor
 from ..checks import check_guide, unvalidated
 from ..pairs import Callee, evaluating, sample_sites, score_traces, seeded
 from .annealed import Chains, gather
-from .importance import chosen_images
-from .keyed import KeyedRandom, image_keys
+from .importance import chosen_images, shared_error
+from .keyed import KeyedRandom, generators, image_keys, seed_of
 from .path import Path, Start, flat, unconstrained
 from .result import LogMarginal, counted, null_for_nan
 from .schedule import Annealing, Plan, Schedule
@@ -218,20 +218,35 @@ def bidirectional(
             check_guide(model, guide, simulate(model, like[:3])[0])
         batches = annealing.batches(wanted, chunk_size)
         chains = Chains(annealing, model, guide, len(batches), compile, like.device, bar.update)
+        error = shared_error(model, guide)
         for some, padded in batches:
-            its_keys, number = keys[padded], torch.tensor(SIMULATION, device=like.device)
-            with KeyedRandom(its_keys, torch.zeros_like(number), 1, number):
-                x, u = simulate(model, like[padded])
+            its_keys = keys[padded]
+            x, u = simulated_by_key(model, like[padded], its_keys)
             path = chains.begin(x, its_keys, num_chains, 0)
             plan = chains.warm_up(x, its_keys)
             forward = gather(*chains.run(path, path.start, x, its_keys, plan), plan)
             u = apart(chains, path, u.repeat(num_chains, 1), x, its_keys, plan)
             backward = gather(*chains.run(path, u, x, its_keys, plan, reverse=True), plan)
-            result = BidirectionalGap(forward, backward.inverse(), x.cpu())[: len(some)]
+            lower, upper = (side.with_shared_error(error) for side in (forward, backward.inverse()))
+            result = BidirectionalGap(lower, upper, x.cpu())[: len(some)]
             results.append(result)
             if on_result is not None:
                 on_result(some, result)
     return BidirectionalGap.join(results)
+
+
+def simulated_by_key(model: Callee, like: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """As `simulate`, each image by random numbers of its own; one at a time where they cannot be told apart."""
+    before, number = generators(like.device), torch.tensor(SIMULATION, device=like.device)
+    with KeyedRandom(keys, torch.zeros_like(number), 1, number):
+        x, u = simulate(model, like)
+    if all(map(torch.equal, before, generators(like.device))):
+        return x, u
+    drawn = []
+    for image, key in zip(like.split(1), keys.tolist(), strict=True):
+        torch.manual_seed(seed_of(key, SIMULATION))
+        drawn.append(simulate(model, image))
+    return torch.cat([x for x, _ in drawn]), torch.cat([u for _, u in drawn])
 
 
 def simulate(model: Callee, like: Tensor) -> tuple[Tensor, Tensor]:

@@ -89,7 +89,7 @@ def log_marginal(
         precision: "bf16" takes the matrix products and convolutions of full chunks in bfloat16, which adds an error of
             its own, shared by all samples of an image and in no way part of ``standard_error``. Measure it on a subset
             of the images: the difference to "fp32" at the same seed, as experiments/benchmarks/evidence_time.py does.
-            There it was -0.0017 +- 0.0027 nats for the mean of 128 images (an MLP of 650,000 parameters, on a CPU).
+            There it could not be told from zero on 128 images (an MLP of 650,000 parameters, on a CPU).
         seed: of the draws; None takes one from the global stream.
         progress: show a progress bar on the terminal.
         only: numbers of the images of x to estimate, for work that is shared out or goes on; each gets the same draws
@@ -142,9 +142,8 @@ def log_marginal(
     with seeded(seed), evaluating(model, guide):
         known = set(store.keys())
         check_guide(model, guide, x[:3])
-        sampler = _Sampler(
-            model, guide, x, image_keys(x, seed), defensive, num_samples, budget, chunk_size, compile, precision
-        )
+        keys, count = image_keys(x, seed), len(wanted)
+        sampler = _Sampler(model, guide, x, keys, count, defensive, num_samples, budget, chunk_size, compile, precision)
         total = len(wanted) * num_samples if target_standard_error is None else None
         shown = None if progress else True
         results = []
@@ -194,7 +193,7 @@ def shared_error(model: Callee, guide: Callee) -> float:
 
 
 class _Sampler:
-    """Draws and scores samples of a pair, chunk by chunk; images are given by their numbers."""
+    """Draws and scores samples of a pair, chunk by chunk, for num_images of the images x, given by their numbers."""
 
     def __init__(
         self,
@@ -202,6 +201,7 @@ class _Sampler:
         guide: Callee,
         x: Tensor,
         keys: Tensor,
+        num_images: int,
         defensive: float,
         num_samples: int,
         budget: int,
@@ -218,12 +218,12 @@ class _Sampler:
                 some = torch.arange(min(2, len(x)))
                 peaks = [peak_bytes(functools.partial(self._rows, some, 0, n)) for n in (1, 4, 12)]
                 most = CPU_CHUNK if x.device.type == "cpu" else None
-                self.images, self.samples = chunk_within(budget, peaks, len(some), len(x), num_samples, most)
+                self.images, self.samples = chunk_within(budget, peaks, len(some), num_images, num_samples, most)
             else:
-                self.images, self.samples = chunk(len(x), num_samples, pairs=chunk_size)
+                self.images, self.samples = chunk(num_images, num_samples, pairs=chunk_size)
         else:
             self.images, self.samples = 1, BLOCK
-        saves = SAVED_PER_SAMPLE * len(x) * num_samples if self.keyed else 0.0
+        saves = SAVED_PER_SAMPLE * num_images * num_samples if self.keyed else 0.0
         self.scoring = where_it_pays(
             _Scoring(self.draw), compile=compile, precision=precision, saves=saves, device=x.device
         )

@@ -179,7 +179,7 @@ class LogMarginal:
         with npz.with_suffix(".part").open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **{name: array.numpy() for name, array in arrays.items()})
         npz.with_suffix(".part").replace(npz)
-        content = json.dumps(null_for_nan(self.to_json()), indent=2, allow_nan=False)
+        content = json.dumps(self.to_json(), indent=2, allow_nan=False)
         text.with_suffix(".part").write_text(content + "\n")
         text.with_suffix(".part").replace(text)
 

@@ -48,6 +48,9 @@ class GatedMLP(Network):
         out_shape: shape of one output.
         hidden: width of each gated layer.
 
+    Raises:
+        ValueError: a width or size below 1.
+
     Reference:
         Dauphin, Fan, Auli, Grangier 2017, "Language modeling with gated convolutional networks";
         used for VAEs by Tomczak, Welling 2018, "VAE with a VampPrior".

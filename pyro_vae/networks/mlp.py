@@ -21,6 +21,9 @@ class MLP(Network):
         hidden: width of each hidden layer; empty for a linear map.
         activation: makes the module between layers.
 
+    Raises:
+        ValueError: a width or size below 1.
+
     Example:
         >>> import torch
         >>> MLP(20, (1, 8, 8), hidden=(32,))(torch.zeros(5, 3, 20)).shape

@@ -54,7 +54,7 @@ class ResNetEncoder(Network):
         num_blocks: residual blocks at each size of the image.
 
     Raises:
-        ValueError: not an image, or a side below ``2 ** len(channels)`` pixels.
+        ValueError: not an image, a side below ``2 ** len(channels)`` pixels, or a negative num_blocks.
 
     Reference:
         He, Zhang, Ren, Sun 2016, "Identity mappings in deep residual networks"; De, Smith 2020, "Batch normalization
@@ -97,7 +97,7 @@ class ResNetDecoder(Network):
         num_blocks: residual blocks at each size of the image but the last.
 
     Raises:
-        ValueError: not an image, or a side below ``2 ** len(channels)`` pixels.
+        ValueError: not an image, a side below ``2 ** len(channels)`` pixels, or a negative num_blocks.
 
     Example:
         >>> ResNetDecoder(8, (2, 3, 28, 20))(torch.zeros(7, 5, 8)).shape

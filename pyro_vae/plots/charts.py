@@ -128,13 +128,17 @@ def training_curves(history: Sequence[dict[str, float]], *, title: str = "") -> 
 
 
 def log_marginal_histogram(result: LogMarginal, *, title: str = "") -> Figure:
-    """How log p(x) spreads over the images."""
+    """How log p(x) spreads over the images where it is finite."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
-    axes.hist(result.log_prob.numpy(), bins=min(50, max(5, len(result) // 10)), color=BLUE)
-    axes.axvline(result.mean, color=INK, linewidth=1)
-    axes.annotate(f" mean {result.mean:.2f}", (result.mean, 1), xycoords=("data", "axes fraction"), va="top", color=INK)
-    axes.set_xlabel("log p(x), nats")
+    finite = result.log_prob[result.log_prob.isfinite()]
+    axes.hist(finite.numpy(), bins=min(50, max(5, len(result) // 10)), color=BLUE)
+    if len(finite):
+        mean = finite.mean().item()
+        axes.axvline(mean, color=INK, linewidth=1)
+        axes.annotate(f" mean {mean:.2f}", (mean, 1), xycoords=("data", "axes fraction"), va="top", color=INK)
+    others = len(result) - len(finite)
+    axes.set_xlabel(f"log p(x), nats{f'; {others:,} images are not finite' if others else ''}")
     axes.set_ylabel("images")
     axes.set_title(title, fontsize=11, color=INK)
     tidy(axes)

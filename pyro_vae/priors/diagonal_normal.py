@@ -20,6 +20,9 @@ class DiagonalNormal(nn.Module):
     Args:
         dim: number of latent dimensions.
 
+    Raises:
+        ValueError: dim below 1.
+
     Example:
         >>> DiagonalNormal(20)().event_shape
         torch.Size([20])

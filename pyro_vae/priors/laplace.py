@@ -17,6 +17,9 @@ class LaplacePrior(nn.Module):
     Args:
         dim: number of latent dimensions.
 
+    Raises:
+        ValueError: dim below 1.
+
     Reference:
         Barello, Charles, Pillow 2018, "Sparse-coding variational auto-encoders".
 

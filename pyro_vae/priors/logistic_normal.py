@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyro.distributions as dist
 import torch
 from torch import nn
-from torch.nn import functional
 
 from ..distributions import AdditiveLogRatio
+from .scale import positive_scale
 
 
 class LogisticNormalPrior(nn.Module):
@@ -36,10 +36,10 @@ class LogisticNormalPrior(nn.Module):
         if dim < 2:
             raise ValueError(f"Expected dim >= 2, since a simplex has at least two parts; got {dim}.")
         self.loc = nn.Parameter(torch.zeros(dim - 1))
-        self.lower = nn.Parameter(torch.zeros(dim - 1, dim - 1))  # L, its diagonal before a softplus
+        self.lower = nn.Parameter(torch.zeros(dim - 1, dim - 1))  # L, its diagonal before `positive_scale`
 
     def forward(self) -> dist.Distribution:
-        diagonal = 1e-3 + functional.softplus(self.lower.diagonal() + 0.5413)  # softplus of it is 1
+        diagonal = positive_scale(self.lower.diagonal())
         normal = dist.MultivariateNormal(self.loc, scale_tril=self.lower.tril(-1) + diagonal.diag())
         return dist.TransformedDistribution(normal, [AdditiveLogRatio()])
 

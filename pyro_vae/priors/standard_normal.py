@@ -15,6 +15,9 @@ class StandardNormal(nn.Module):
     Args:
         dim: number of latent dimensions.
 
+    Raises:
+        ValueError: dim below 1.
+
     Reference:
         Kingma, Welling 2014, "Auto-encoding variational Bayes".
 

@@ -22,6 +22,9 @@ class StudentTPrior(nn.Module):
         degrees_of_freedom: df, tails as heavy as |z|^-(df + 1); the normal is the limit of large ones.
         learn_degrees_of_freedom: learn them, one for each dimension, from that start; else they are fixed.
 
+    Raises:
+        ValueError: dim below 1, or degrees_of_freedom not above 0 or infinite.
+
     Reference:
         Lange, Little, Taylor 1989, "Robust statistical modeling using the t distribution".
 
