@@ -26,7 +26,7 @@ MAX_GRAPHS = 64
 
 
 # Seconds that recording and compiling a pair of usual size takes, at least.
-COMPILE_SECONDS = 20.0
+COMPILE_SECONDS = 12.0
 
 
 class CompiledELBO(ELBO):

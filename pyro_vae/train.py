@@ -45,9 +45,10 @@ Metrics = dict[str, float]
 # Losses are read once in so many steps on a GPU, which would stand still meanwhile.
 READ_EVERY = 50
 
-# Seconds that compiling saves in a step, on one CPU core: so many, and so many for each parameter and image. Measured
-# with a VAE of 650,000 parameters at batch size 128: 4.3 ms plainly, 3.0 ms compiled.
-SAVED_PER_STEP, SAVED_PER_PARAMETER_AND_IMAGE = 1e-3, 4e-12
+# Seconds that compiling saves in a step, on two CPU cores: so many, and so many for each parameter and image. Measured
+# with a VAE of 650,000 parameters, plainly and compiled: 5.6 and 3.1 ms at batch size 128, 25.8 and 19.2 ms at 1024 on
+# one machine, more on a newer one.
+SAVED_PER_STEP, SAVED_PER_PARAMETER_AND_IMAGE = 1.8e-3, 7e-12
 
 
 @dataclass(frozen=True, repr=False)
