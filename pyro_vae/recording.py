@@ -76,16 +76,19 @@ class Graph:
 
         def compile_and_run(*inputs: Tensor) -> list[Tensor]:
             from torch import _inductor  # takes a second or two
+            from torch._functorch import config
             from torch._guards import TracingContext, tracing
             from torch._subclasses import FakeTensorMode
             from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-            # With an environment of shapes, the compiler keeps what it made on disk: a second run finds it there.
+            # With an environment of shapes, the compiler keeps what it made on disk: a second run finds it there. The
+            # cache in front of it, of torch.autograd's part, fails with a warning for some graphs.
             context = tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv())))
+            only_compiled = config.patch(enable_autograd_cache=False)
             # Without torch.compile around it, no guards are checked at each call: `gather` knows the inputs' kinds.
             validation = pyro.settings.get("validate_distributions_torch")
             # The compiler switches validation off.
-            with pyro.settings.context(validate_distributions_torch=validation), context:
+            with pyro.settings.context(validate_distributions_torch=validation), context, only_compiled:
                 self.run = _inductor.compile(self.module, list(inputs), options)
             return self.run(*inputs)
 
