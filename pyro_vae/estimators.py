@@ -19,13 +19,14 @@ POOL = 1000  # images that the figure of the latent dimensions is made from, at 
 def say_estimate(result: LogMarginal) -> str:
     """Estimates of log p(x) in words."""
     annealed = "acceptance" in result.details
+    ess = result.ess.nan_to_num(0.0)  # of an image without a finite weight
     counts = f"{result.num_samples.double().mean().item():,.0f} {'chains' if annealed else 'samples'}"
     lines = [
         f"log p(x) = {result.mean:.3f} nats per image",
         f"       +- {result.mean_standard_error:.3f} standard error over {len(result):,} images",
         f"       +- {result.mean_monte_carlo_error:.3f} Monte Carlo, {counts} per image",
-        f"       effective sample size from {result.ess.min().item():.1f} to {result.ess.max().item():.1f}, "
-        f"median {result.ess.median().item():.1f}",
+        f"       effective sample size from {ess.min().item():.1f} to {ess.max().item():.1f}, "
+        f"median {ess.median().item():.1f}",
     ]
     if annealed:
         acceptance = result.details["acceptance"]

@@ -20,6 +20,7 @@ from frechet import classifier, classify, frechet_distance
 from matplotlib.figure import Figure
 from PIL import Image
 from pyro.infer import Trace_ELBO
+from safetensors.torch import load_model, save_model
 from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
@@ -215,14 +216,14 @@ class Ground:
     @functools.cached_property
     def classifier(self) -> nn.Sequential:
         """Features of grey images, and classes from them; trained once and kept beside the results, not committed."""
-        path = self.folder.parent / f"classifier_{self.data.name}.pt"
+        path = self.folder.parent / f"classifier_{self.data.name}.safetensors"
         network = classifier(self.event_shape)
         if path.exists():
-            network.load_state_dict(torch.load(path))
+            load_model(network, path)
         else:
             classify(network, self._original, epochs=1 if self.smoke else CLASSIFIER_EPOCHS)
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(network.state_dict(), path)
+            save_model(network, str(path))
         with torch.no_grad():
             right = torch.cat([network(x).argmax(-1) for x in self.grey.split(1000)]) == self.labels
         self.numbers["classifier_test_accuracy"] = right.float().mean().item()

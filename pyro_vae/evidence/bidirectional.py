@@ -96,11 +96,15 @@ class BidirectionalGap:
 
     def save(self, path: str | pathlib.Path) -> None:
         """Save as PATH.json (numbers over all images), PATH.npz (the images), and PATH_lower and PATH_upper, each as
-        `LogMarginal.save` does."""
+        `LogMarginal.save` does. No file is left half written."""
         self.lower.save(f"{path}_lower")
         self.upper.save(f"{path}_upper")
-        np.savez_compressed(f"{path}.npz", allow_pickle=False, x=self.x.numpy())
-        pathlib.Path(f"{path}.json").write_text(json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
+        part = pathlib.Path(f"{path}.part")
+        with part.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, x=self.x.cpu().numpy())
+        part.replace(f"{path}.npz")
+        part.write_text(json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
+        part.replace(f"{path}.json")
 
     @staticmethod
     def load(path: str | pathlib.Path) -> BidirectionalGap:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pyro.distributions as dist
@@ -123,7 +124,8 @@ class Masked(Likelihood):
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__(likelihood.event_shape)
-        observed(likelihood(torch.zeros(likelihood.feature_shape)), torch.ones(self.event_shape))  # or it cannot be
+        features = torch.zeros(likelihood.feature_shape, device=_device(likelihood))
+        observed(likelihood(features), torch.ones(self.event_shape, device=features.device))  # or it cannot be
         self.likelihood = likelihood
         self.feature_shape = likelihood.feature_shape
         self.filler: Tensor
@@ -141,9 +143,15 @@ class Masked(Likelihood):
         return f"Masked({self.likelihood!r})"
 
 
+def _device(likelihood: Likelihood) -> torch.device:
+    tensors = itertools.chain(likelihood.parameters(), likelihood.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
 def _any_value(likelihood: Likelihood) -> Tensor:
     """Some x in the support, to stand where values are missing."""
-    zeros, half = torch.zeros(likelihood.event_shape), torch.full(likelihood.event_shape, 0.5)
+    zeros = torch.zeros(likelihood.event_shape, device=_device(likelihood))
+    half = zeros + 0.5
     last = zeros.clone()
     last[..., -1] = 1  # a one-hot vector, or an exposure
     for x in (zeros, half, last):
