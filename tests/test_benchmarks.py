@@ -10,7 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDER = ROOT / "experiments" / "benchmarks"
-BENCHMARKS = sorted(path for path in FOLDER.glob("*.py") if path.stem != "pythae_twin")
+SHARED = {"machine", "pythae_twin"}  # what the benchmarks have in common
+BENCHMARKS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
