@@ -14,11 +14,11 @@ class FullRankEncoder(nn.Module):
     """q(z|x) = Normal(m, L L^T), m and L from one network: correlated posteriors of up to some fifty dimensions.
 
     L = diag(s) (I + N), N strictly lower triangular, so that s_d is the standard deviation of z_d given the dimensions
-    before it, with a floor. The network has 2 D + D (D - 1) / 2 outputs.
+    before it, with a floor.
 
     Args:
         event_shape: shape of one x.
-        latent_dim: number of latent dimensions D.
+        latent_dim: number of latent dimensions D; the network has 2 D + D (D - 1) / 2 outputs.
         network: makes the network from its input and output shape; the encoder says how many outputs it needs.
 
     Raises:
