@@ -1,5 +1,5 @@
 """``python -m pyro_vae`` is ``pyro-vae``."""
 
-from .cli import main
+from .cli import command
 
-main()
+command()

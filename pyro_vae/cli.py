@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import os
@@ -47,6 +48,19 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(mmap_threshold, 2**30)
         mallopt(trim_threshold, 2**31 - 1)
+
+
+def command() -> None:
+    """The command ``pyro-vae``: `main` in a process of its own, left without taking apart all that torch has loaded.
+
+    That takes a second or two where something was compiled. What must happen at the end, does: exit handlers run, and
+    the output is written.
+    """
+    main()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

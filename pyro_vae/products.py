@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.fx import GraphModule, Node
+
+from .operations import onednn_product
 
 aten = torch.ops.aten
 
@@ -56,7 +57,7 @@ def products_by_onednn(module: GraphModule) -> None:
         with graph.inserting_before(node):
             if not left.meta["val"].is_contiguous():  # as oneDNN wants it; the compiler writes it so from the start
                 left = graph.call_function(aten.clone.default, (left,), {"memory_format": torch.contiguous_format})
-            product = graph.call_function(torch.ops.pyro_vae.onednn_product.default, (left, right))
+            product = graph.call_function(onednn_product, (left, right))
             product.meta["val"] = out
         node.replace_all_uses_with(product)
         graph.erase_node(node)
@@ -91,20 +92,3 @@ def _separate_biases(graph: Any) -> None:
         product.meta["val"] = total.meta["val"] = node.meta["val"]
         node.replace_all_uses_with(total)
         graph.erase_node(node)
-
-
-def _onednn_product(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right; oneDNN's linear layer takes the right one transposed, in any layout."""
-    return torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
-
-
-def _library() -> torch.library.Library:
-    library = torch.library.Library("pyro_vae", "DEF")
-    library.define("onednn_product(Tensor left, Tensor right) -> Tensor")
-    library.impl("onednn_product", _onednn_product, "CPU")
-    library.impl("onednn_product", lambda left, right: left.new_empty(left.shape[0], right.shape[1]), "Meta")
-    return library
-
-
-# An operation of our own, because of oneDNN's the compiler would first copy the transposed factor.
-_LIBRARY = _library()

@@ -18,6 +18,8 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
+from .inductor import compiled_module
+
 aten = torch.ops.aten
 
 
@@ -72,24 +74,9 @@ class Graph:
 
     def compile(self, **options: Any) -> None:
         """Compile at the next call; random numbers as in eager torch, CUDA graphs where on a GPU."""
-        options = {"fallback_random": True, "triton.cudagraphs": True} | options
 
         def compile_and_run(*inputs: Tensor) -> list[Tensor]:
-            from torch import _inductor  # takes a second or two
-            from torch._functorch import config
-            from torch._guards import TracingContext, tracing
-            from torch._subclasses import FakeTensorMode
-            from torch.fx.experimental.symbolic_shapes import ShapeEnv
-
-            # With an environment of shapes, the compiler keeps what it made on disk: a second run finds it there. The
-            # cache in front of it, of torch.autograd's part, fails with a warning for some graphs.
-            context = tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv())))
-            only_compiled = config.patch(enable_autograd_cache=False)
-            # Without torch.compile around it, no guards are checked at each call: `gather` knows the inputs' kinds.
-            validation = pyro.settings.get("validate_distributions_torch")
-            # The compiler switches validation off.
-            with pyro.settings.context(validate_distributions_torch=validation), context, only_compiled:
-                self.run = _inductor.compile(self.module, list(inputs), options)
+            self.run = compiled_module(self.module, inputs, {"triton.cudagraphs": True} | options)
             return self.run(*inputs)
 
         self.run = compile_and_run

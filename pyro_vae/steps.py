@@ -69,8 +69,11 @@ class Steps:
         """Time spent recording and compiling so far."""
         return 0.0 if self.compiled is None else self.compiled.compile_seconds
 
-    def take(self, chosen: Tensor) -> None:
+    def take(self, chosen: Tensor, *, settled: bool = False) -> None:
         """One step for the images chosen, indices (B,).
+
+        Args:
+            settled: since the last step only the optimizer has changed the pair (not its training mode, say).
 
         Raises:
             NonFiniteLoss: the loss or gradient of this step, or of one not read yet, is NaN or infinite.
@@ -78,7 +81,7 @@ class Steps:
         self.taken += 1
         self._chosen.append(chosen)
         try:
-            if not self._take_whole(chosen):
+            if not self._take_whole(chosen, settled=settled):
                 self.svi.step(chosen)
         except (NonFiniteLoss, NonFiniteGradient, ValueError) as error:  # ValueError: Pyro's check of parameters, data
             step, culprit = self._find()
@@ -104,11 +107,11 @@ class Steps:
         self._chosen, self._losses = [], []
         return losses
 
-    def _take_whole(self, chosen: Tensor) -> bool:
+    def _take_whole(self, chosen: Tensor, *, settled: bool) -> bool:
         """One step from one graph, if there is one."""
         if self.compiled is None or len(chosen) != self.full_batch:
             return False
-        result = self.whole(self.svi.model, self.svi.guide, chosen)
+        result = self.whole(self.svi.model, self.svi.guide, chosen, settled=settled)
         if result is None:
             return False
         loss, norm, looked_at = result.unbind()

@@ -21,6 +21,7 @@ from .checks import check_arguments, require_parameters
 from .compiled import where_it_pays
 from .data import Data
 from .objectives import KLWarmup, check_kl_weight, scale_latents
+from .operations import rows
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, adam
 from .pairs import (
     Callee,
@@ -192,7 +193,8 @@ def fit(
     best_loss, best_epoch, waited = math.inf, 0, 0
 
     def batch_of(chosen: Tensor) -> Tensor:
-        return data[chosen] if visit is None else visit(data[chosen])
+        images = rows(data, chosen)
+        return images if visit is None else visit(images)
 
     store = pyro.get_param_store()
     bar = tqdm(total=total_steps, unit="step", disable=None if progress else True, leave=False)
@@ -221,7 +223,7 @@ def fit(
                         spent = steps.compile_seconds
                         bar.set_description(f"compiled in {spent:.0f} s" if steps.taken else "compiling")
                     weight.fill_(weight_at(steps.taken))
-                    steps.take(chosen)
+                    steps.take(chosen, settled=steps.taken % steps_per_epoch > 0)
                     bar.update()
                     if steps.taken % read_every and steps.taken % steps_per_epoch:
                         continue

@@ -63,20 +63,29 @@ class WholeStep:
         self._made_of: list[Any] = []
         self._graph: Graph | None = None
         self._settings: list[list[float]] = []
+        self._ready: tuple[Graph, list[Tensor], int] | None = None
 
-    def __call__(self, model: Callee, guide: Callee, chosen: Tensor) -> Tensor | None:
+    def __call__(self, model: Callee, guide: Callee, chosen: Tensor, *, settled: bool = False) -> Tensor | None:
         """Take one step for the images chosen, indices (B,).
+
+        Args:
+            settled: since the last step only the optimizer has changed the pair, so that the same graph serves again.
 
         Returns:
             Loss, norm of the gradient, and a number that is finite if both are: shape (3,). None if no graph can take
             this step.
         """
-        found = self.graph_for(model, guide, chosen)
-        if found is None:
-            return None
+        if self._ready is None or not settled:
+            found = self.graph_for(model, guide, chosen)
+            if found is None:
+                return None
+            graph, inputs = found
+            self._ready = graph, inputs, next(i for i, tensor in enumerate(inputs) if tensor is chosen)
+        graph, inputs, place = self._ready
+        inputs[place] = chosen
         self.tell_settings()
         self.taken += 1
-        return self.objective.replay(*found).loss
+        return self.objective.replay(graph, inputs).loss
 
     def graph_for(self, model: Callee, guide: Callee, chosen: Tensor) -> tuple[Graph, list[Tensor]] | None:
         """The graph of a step and its inputs, the optimizer's settings last; None if no graph can take this step."""

@@ -20,7 +20,8 @@ ORDER = """
     pairs
     checks
     objectives optimizer
-    products cross_entropy generate
+    operations inductor generate
+    products cross_entropy
     recording
     calls
     compiled

@@ -70,7 +70,9 @@ class Data:
                 raise ValueError(
                     f"Expected {part} items of shape {self.event_shape}, as in train; got {tuple(x.shape[1:])}."
                 )
-            bad = x.numel() - int(x.isfinite().sum()) - (int(x.isnan().sum()) if self.missing else 0)
+            bad = 0
+            if not x.sum().isfinite():  # only then count; the sum alone is ten times as quick
+                bad = x.numel() - int(x.isfinite().sum()) - (int(x.isnan().sum()) if self.missing else 0)
             if bad:
                 cure = "" if self.missing else ", or, where NaN marks what is missing, add missing=True (--missing)"
                 raise ValueError(
@@ -99,7 +101,8 @@ class Data:
         Missing values do not count; one that is missing in all images has the mean of all others.
         """
         mean = self.train.nanmean(0) if self.missing else self.train.mean(0)
-        mean = mean.where(~mean.isnan(), self.train.nanmean())
+        if mean.isnan().any():
+            mean = mean.where(~mean.isnan(), self.train.nanmean())
         if self.is_dequantized and self.levels:  # training images are still on their levels: the middle of each bin
             mean = (mean * (self.levels - 1) + 0.5) / self.levels
         return mean

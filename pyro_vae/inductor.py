@@ -1,0 +1,58 @@
+"""Torch's compiler, as recorded graphs want it: quick to start, quiet, and without a change of global state."""
+
+from __future__ import annotations
+
+import logging
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+from torch.fx import GraphModule
+
+# They warn of what costs a few seconds at most: a graph that cannot be kept on disk, a CUDA toolkit without a GPU.
+CHATTY = ("torch._functorch._aot_autograd.autograd_cache", "torch._inductor.codecache", "torch.utils.cpp_extension")
+
+
+def compiled_module(
+    module: GraphModule, inputs: Sequence[Tensor], options: dict[str, Any]
+) -> Callable[..., list[Tensor]]:
+    """The graph as compiled code, with random numbers as in eager torch; kept on disk, where a second run finds it.
+
+    Args:
+        inputs: those of the first call; all later ones must be of their kinds.
+        options: of the compiler, besides those of all graphs.
+    """
+    with _quiet():
+        from torch import _inductor  # takes a second or two
+    from torch._guards import TracingContext, tracing
+    from torch._subclasses import FakeTensorMode
+    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
+    options = {"fallback_random": True} | options
+    if platform.machine() in ("x86_64", "AMD64") and not torch.cpu._is_amx_tile_supported():
+        # A compiler that knows torch's C++20 knows AVX-512 too; trying it out takes six seconds, once per machine.
+        options["cpp.vec_isa_ok"] = True
+    # Without an environment of shapes, nothing would be kept on disk. Without torch.compile around it, no guards are
+    # checked at each call: whoever calls knows the kinds of its inputs.
+    context = tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv())))
+    validation = pyro.settings.get("validate_distributions_torch")  # the compiler switches it off
+    with _quiet(), pyro.settings.context(validate_distributions_torch=validation), context:
+        run: Callable[..., list[Tensor]] = _inductor.compile(module, list(inputs), options)
+    return run
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    loggers = [logging.getLogger(name) for name in CHATTY]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
