@@ -78,7 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         subcommands = parser.add_subcommands(dest="command", metavar="COMMAND", title="commands")
         for name, command in COMMANDS.items():
             subparser = Parser(description=command.run.__doc__)
-            command.add_options(subparser, arguments if arguments[0] == name else [])
+            if arguments[0] == name:  # the options of the others take a second to look up
+                command.add_options(subparser, arguments)
             subcommands.add_subcommand(name, subparser, help=command.run.__doc__)
         chosen = parser.parse_args(arguments)
         with warnings.catch_warnings():

@@ -191,6 +191,9 @@ def shared_error(model: Callee, guide: Callee) -> float:
     parts = {part for module in modules_of(model, guide).values() for part in module.modules()}
     return math.hypot(*(float(getattr(part, name)) for part in parts if hasattr(part, name)))
 
+# Log weights that are summed up together: in many small portions, that takes a tenth of the time of drawing them.
+ROWS_AT_ONCE = 2**16
+
 
 class _Sampler:
     """Draws and scores samples of a pair, chunk by chunk, for num_images of the images x, given by their numbers."""
@@ -256,8 +259,14 @@ class _Sampler:
         for start in range(0, len(images), self.images):
             some = images[start : start + self.images]
             total = WeightSum(len(some), num_samples, self.x.device)
+            waiting: list[Tensor] = []
             for _, rows in self.chunks(some, 0, num_samples, stream, done):
-                total.add(rows)
+                waiting.append(rows)
+                if len(waiting) * rows.numel() >= ROWS_AT_ONCE:
+                    total.add(torch.cat(waiting))
+                    waiting = []
+            if waiting:
+                total.add(torch.cat(waiting))
             results.append(total.result())
         return LogMarginal.join(results)
 
