@@ -191,6 +191,7 @@ def shared_error(model: Callee, guide: Callee) -> float:
     parts = {part for module in modules_of(model, guide).values() for part in module.modules()}
     return math.hypot(*(float(getattr(part, name)) for part in parts if hasattr(part, name)))
 
+
 # Log weights that are summed up together: in many small portions, that takes a tenth of the time of drawing them.
 ROWS_AT_ONCE = 2**16
 
