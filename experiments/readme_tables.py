@@ -5,6 +5,7 @@ import inspect
 import itertools
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,9 @@ def static_mnist_table() -> str:
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{about}"
 
 
-def step_time_table() -> str:
+def step_time_table(name: str) -> str:
     """Milliseconds of a training step by method and case, fp32 and bf16."""
-    result = json.loads((RESULTS / "step_time.json").read_text())
+    result = json.loads((RESULTS / f"{name}.json").read_text())
     cases: dict[str, dict[str, str]] = {}
     for row in result["rows"]:
         case = f"{row['network']}, {row['prior']}, batch {row['batch_size']}"
@@ -60,9 +61,9 @@ def step_time_table() -> str:
     return tabulate(rows, ["method", *headers], tablefmt="github", disable_numparse=True) + f"\n\n{about}"
 
 
-def evidence_time_table() -> str:
+def evidence_time_table(name: str) -> str:
     """Nanoseconds for each image and sample by method."""
-    result = json.loads((RESULTS / "evidence_time.json").read_text())
+    result = json.loads((RESULTS / f"{name}.json").read_text())
     rows = []
     for row in result["rows"]:
         if "missing" in row:
@@ -81,7 +82,7 @@ def evidence_time_table() -> str:
         "bias of bf16, nats",
     ]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
-        f"\n\n{result['num_images']} images, {result['num_samples']:,} samples each; {result['device']}, "
+        f"\n\n{result['num_images']:,} images, {result['num_samples']:,} samples each; {result['device']}, "
         f"{result['threads']} threads, {result['date']}. `{result['command']}`"
     )
 
@@ -111,7 +112,7 @@ def whole_run_table() -> str:
     rows = []
     for row in result["rows"]:
         seconds = [f"{value:.1f}" for value in sorted(row["seconds"])] if "missing" not in row else []
-        median = seconds[len(seconds) // 2] if seconds else row["missing"]
+        median = f"{statistics.median(row['seconds']):.1f}" if seconds else row["missing"]
         rows.append([row["method"], median, f"{seconds[0]} to {seconds[-1]}" if seconds else ""])
     headers = ["method", f"seconds for {result['epochs']} epochs of {result['data']}, median", "from, to"]
     about = f"Imports, reading and compiling included. {_made_on(result)}"
@@ -387,8 +388,10 @@ TABLES = {
     "priors_on_digits.md": functools.partial(parts_table, "priors"),
     "encoders_on_digits.md": functools.partial(parts_table, "encoders"),
     "static_mnist.md": static_mnist_table,
-    "step_time.md": step_time_table,
-    "evidence_time.md": evidence_time_table,
+    "step_time.md": functools.partial(step_time_table, "step_time"),
+    "step_time_conv.md": functools.partial(step_time_table, "step_time_conv"),
+    "evidence_time.md": functools.partial(evidence_time_table, "evidence_time"),
+    "evidence_time_whole.md": functools.partial(evidence_time_table, "evidence_time_whole"),
     "whole_run.md": whole_run_table,
     "growth.md": growth_table,
     "evidence_agreement.md": agreement_table,

@@ -218,7 +218,7 @@ def check_arguments(
             f"{'without them' if validation is None else ''}. Give validation=..., or leave patience out."
         )
     for name, images in (("data", data), ("validation", validation)):
-        if images is None or not images.is_floating_point() or (images.sum().isfinite() and not missing):
+        if images is None or not images.is_floating_point() or images.sum().isfinite():
             continue  # a sum is finite only if all its terms are, and much quicker than a mask of them
         wrong = images.isinf() if missing else ~images.isfinite()
         if wrong.any():

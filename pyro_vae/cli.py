@@ -58,8 +58,11 @@ def command() -> None:
     """
     main()
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # whoever read the output is gone, or the disk is full
+        os._exit(1)
     os._exit(0)
 
 
@@ -76,11 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             allow_abbrev=False,  # a mistyped option is an error, not another option
         )
         subcommands = parser.add_subcommands(dest="command", metavar="COMMAND", title="commands")
-        for name, command in COMMANDS.items():
-            subparser = Parser(description=command.run.__doc__)
+        for name, module in COMMANDS.items():
+            subparser = Parser(description=module.run.__doc__)
             if arguments[0] == name:  # the options of the others take a second to look up
-                command.add_options(subparser, arguments)
-            subcommands.add_subcommand(name, subparser, help=command.run.__doc__)
+                module.add_options(subparser, arguments)
+            subcommands.add_subcommand(name, subparser, help=module.run.__doc__)
         chosen = parser.parse_args(arguments)
         with warnings.catch_warnings():
             warnings.showwarning = _shown_once()

@@ -1,4 +1,4 @@
-"""Torch's compiler, as recorded graphs want it: quick to start, quiet, and without a change of global state."""
+"""Torch's compiler, as recorded graphs want it: quick to start and quiet."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def compiled_module(
     from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
     options = {"fallback_random": True} | options
-    if platform.machine() in ("x86_64", "AMD64") and not torch.cpu._is_amx_tile_supported():
-        # A compiler that knows torch's C++20 knows AVX-512 too; trying it out takes six seconds, once per machine.
+    is_x86, has_amx = platform.machine() in ("x86_64", "AMD64"), torch.cpu._is_amx_tile_supported()
+    if is_x86 and not has_amx and _inductor.config.cpp.vec_isa_ok is None:
+        # Trying out which instructions the C++ compiler knows takes six seconds, once per machine. One that can compile
+        # torch's headers knows AVX-512; AMX is younger than some of them.
         options["cpp.vec_isa_ok"] = True
     # Without an environment of shapes, nothing would be kept on disk. Without torch.compile around it, no guards are
     # checked at each call: whoever calls knows the kinds of its inputs.

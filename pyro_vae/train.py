@@ -144,6 +144,7 @@ def fit(
         progress: show a progress bar on the terminal.
         on_step: called after each step with its number, from 1, and {"loss": nats per image}; the last step of an epoch
             brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together.
+            Compiled steps look at the pair once an epoch: change its modes at that last step, if at all.
         tensorboard: folder for TensorBoard scalars of ``history``.
 
     Raises:

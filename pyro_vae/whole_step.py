@@ -63,7 +63,7 @@ class WholeStep:
         self._made_of: list[Any] = []
         self._graph: Graph | None = None
         self._settings: list[list[float]] = []
-        self._ready: tuple[Graph, list[Tensor], int] | None = None
+        self._ready: tuple[Graph, list[Tensor]] | None = None
 
     def __call__(self, model: Callee, guide: Callee, chosen: Tensor, *, settled: bool = False) -> Tensor | None:
         """Take one step for the images chosen, indices (B,).
@@ -75,14 +75,15 @@ class WholeStep:
             Loss, norm of the gradient, and a number that is finite if both are: shape (3,). None if no graph can take
             this step.
         """
-        if self._ready is None or not settled:
-            found = self.graph_for(model, guide, chosen)
-            if found is None:
-                return None
-            graph, inputs = found
-            self._ready = graph, inputs, next(i for i, tensor in enumerate(inputs) if tensor is chosen)
-        graph, inputs, place = self._ready
-        inputs[place] = chosen
+        if not settled:
+            self._ready = None
+        if self._ready is None:
+            self._ready = self.graph_for(model, guide, chosen)
+        if self._ready is None:
+            return None
+        graph, inputs = self._ready
+        for i, _ in graph.arguments:
+            inputs[i] = chosen
         self.tell_settings()
         self.taken += 1
         return self.objective.replay(graph, inputs).loss

@@ -244,6 +244,14 @@ class Own(nn.Module):
             pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
 
 
+class Dropping(Own):
+    """One whose steps depend on its training mode."""
+
+    def __init__(self):
+        super().__init__()
+        self.encode = nn.Sequential(nn.Linear(12, 16), nn.Dropout(0.1), nn.Tanh(), nn.Linear(16, 4))
+
+
 class TwoLevel(nn.Module):
     """z2 -> z1 -> x, with the guide q(z1|x) q(z2|z1)."""
 

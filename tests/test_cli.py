@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -59,6 +60,16 @@ def run(capsys, *arguments):
     """Standard output of a command."""
     main(list(arguments))
     return capsys.readouterr().out
+
+
+def test_the_command_writes_all_it_prints_and_says_nothing_to_a_closed_pipe():
+    code = "from pyro_vae import cli; cli.main = lambda: print('x' * 100_000); cli.command()"
+    whole = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert whole.stdout == "x" * 100_000 + "\n"
+    closed = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    closed.stdout.close()
+    assert "Traceback" not in closed.stderr.read()
+    assert closed.wait() == 1
 
 
 def refused(capsys, *arguments):

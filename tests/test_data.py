@@ -156,6 +156,12 @@ def test_unknown_binarization_is_offered_the_nearest():
 # Data
 
 
+def test_large_values_whose_sum_overflows_are_finite_all_the_same():
+    x = torch.full((2, 3), 3e38)
+    assert not x.sum().isfinite()
+    assert Data(name="x", train=x, validation=x, test=x, protocol="").train is x
+
+
 def test_data_refuses_what_is_not_finite():
     x = torch.zeros(3, 4)
     bad = x.clone()

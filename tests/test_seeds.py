@@ -6,7 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from examples import LinearGaussian, Own, functions_with_params, patterns, small_mlp
+from examples import Dropping, LinearGaussian, Own, functions_with_params, patterns, small_mlp
 from torch import nn
 
 from pyro_vae import MLP, VAE, GaussianEncoder, KLWarmup, NonFiniteLoss, VampPrior, adam, fit, fit_seeds
@@ -94,12 +94,6 @@ def test_each_seed_draws_noise_of_its_own():
     pair = Mediocre()
     plain = torch.tensor([svi.loss(pair.model, pair.guide, x) / 20 for _ in range(count)])
     assert 0.6 < losses.std() / plain.std() < 1.6  # variances of 100 draws each: 5 standard errors
-
-
-class Dropping(Own):
-    def __init__(self):
-        super().__init__()
-        self.encode = nn.Sequential(nn.Linear(12, 16), nn.Dropout(0.1), nn.Tanh(), nn.Linear(16, 4))
 
 
 def vamp():

@@ -6,12 +6,13 @@ import functools
 import pyro
 import pytest
 import torch
-from examples import Own, bound, functions_with_params, patterns
+from examples import Dropping, Own, bound, functions_with_params, patterns
 from pyro.infer import Trace_ELBO
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae import CompiledELBO, OneOptimizer, adam, fit, products
+from pyro_vae.operations import rows
 from pyro_vae.pairs import announcing
 from pyro_vae.products import products_by_onednn
 from pyro_vae.steps import Steps
@@ -36,7 +37,7 @@ def train(make_optimizer, *, compiled, pair=None, count=7, dtype=torch.float32, 
     one = OneOptimizer(make_optimizer, **options)
     steps = steps_of(pair, one, compiled=compiled, x=pair.x.to(dtype))
     for i in range(count):
-        steps.take(torch.arange(8) + i)
+        steps.take(torch.arange(8) + i, settled=i > 3)  # the same graph again, with other images
     return steps, one, {name: p.detach().clone() for name, p in pyro.get_param_store().named_parameters()}
 
 
@@ -219,3 +220,28 @@ def test_images_changed_in_place_are_read_anew():
             found.append(steps.read())
     assert found[0][4] > 1.1 * found[0][3]
     assert found[1] == pytest.approx(found[0], rel=1e-4)
+
+
+@pytest.mark.parametrize("data", [torch.randn(5, 2, 3), torch.arange(10).reshape(5, 2), torch.randn(2, 5).t()])
+def test_rows_are_those_that_indexing_gives(data):
+    chosen = torch.tensor([4, 0, 4])
+    found = rows(data, chosen)
+    assert torch.equal(found, data[chosen])
+    assert found.data_ptr() != data.data_ptr()
+    recorded = make_fx(rows, tracing_mode="fake")(data, chosen)
+    assert torch.equal(recorded(data, chosen), data[chosen])
+
+
+def test_another_mode_in_between_is_noticed_by_the_next_unsettled_step():
+    found = []
+    for compiled in (False, True):
+        with pyro.get_param_store().scope():
+            torch.manual_seed(0)
+            own = Dropping()
+            steps = steps_of(bound(own), OneOptimizer(adam(0.01)), compiled=compiled)
+            for i in range(10):
+                own.train(i < 5)
+                steps.take(torch.arange(8) + i, settled=i not in (0, 5))
+            found.append({name: p.detach().clone() for name, p in pyro.get_param_store().named_parameters()})
+    assert steps.whole.taken == 6  # the first two of each mode are plain
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)

@@ -6,8 +6,8 @@ images are done (or a few more, where a chunk ends): the cost of an image and sa
 compiling out; "fixed" is what the first ones took longer.
 The bias of bf16 is its mean difference to fp32 at the same seed, with its standard error over the images. The share of
 the product rate is the time that the decoder's matrix products alone would take, at the rate measured here for products
-of their size in fp32, over the time taken. Ours runs within its default memory budget of 1 GiB; "peak" is the memory that
-a process of the method's own needs beyond what it had before, on a CPU including code and buffers of the libraries.
+of their size in fp32, over the time taken. Ours runs within its default memory budget of 1 GiB. The peak is what a
+process of the method's own needs beyond what it had before, on a CPU including code and buffers of the libraries.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def peak_of(name: str, settings: argparse.Namespace) -> float | None:
     command = [sys.executable, __file__, "--peak-of", name, "--device", settings.device]
     command += ["--images", str(settings.images), "--samples", str(settings.samples)]
     command += ["--smoke"] if settings.smoke else []
-    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1]
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()[-1]
     return None if found == "None" else float(found)
 
 
@@ -300,15 +300,16 @@ def main() -> None:
         "pyro_vae, compiled": mine(compile=compiled),
         "pyro_vae, compiled, bf16": mine(compile=compiled, precision="bf16"),
     }
+    chosen = [settings.peak_of] if settings.peak_of else settings.methods or list(methods)
+    if unknown := set(chosen) - methods.keys():
+        parser.error(f"Expected methods among {', '.join(methods)}; got {', '.join(sorted(unknown))}.")
     if settings.peak_of:
         peak = Peak(device)
         peak.start()
         methods[settings.peak_of](x, settings.samples, lambda done: None)  # type: ignore[operator]
         print(peak.read())
         return
-    if unknown := set(settings.methods or methods) - methods.keys():
-        parser.error(f"Expected methods among {', '.join(methods)}; got {', '.join(sorted(unknown))}.")
-    methods = {name: run for name, run in methods.items() if name in (settings.methods or methods)}
+    methods = {name: methods[name] for name in chosen}
     rows = measure(methods, x, settings)
     add_bias(rows)
     rate = product_rate((CHUNK_SIZE, HIDDEN[-1], SIDE * SIDE), device)  # the decoder's largest

@@ -63,7 +63,7 @@ def build_module(config: Namespace, dataset: Data) -> Any:
         event_shape=dataset.event_shape,
         latent_dim=config.latent_dim,
         mean=dataset.mean,
-        pseudo_inputs=train.where(~train.isnan(), dataset.mean) if dataset.missing else train,
+        pseudo_inputs=train.where(~train.isnan(), dataset.mean) if dataset.missing else train.clone(),
         seed=config.seed,
         missing=config.missing,
     )
