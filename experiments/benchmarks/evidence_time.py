@@ -17,6 +17,7 @@ import functools
 import importlib.util
 import json
 import math
+import shlex
 import statistics
 import subprocess
 import sys
@@ -319,7 +320,7 @@ def main() -> None:
     print(table(rows))
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     about = {
-        "command": f"python experiments/benchmarks/evidence_time.py {' '.join(sys.argv[1:])}".strip(),
+        "command": f"python experiments/benchmarks/evidence_time.py {shlex.join(sys.argv[1:])}".strip(),
         "num_samples": settings.samples,
         "num_images": settings.images,
         "product_rate_flops": rate,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -90,7 +91,7 @@ def main() -> None:
         before = row
     headers = ["what is doubled, what is timed", "count", "ms", "times the one before"]
     print(tabulate(shown, headers, tablefmt="github", disable_numparse=True))
-    about = {"command": f"python experiments/benchmarks/growth.py {' '.join(sys.argv[1:])}".strip()}
+    about = {"command": f"python experiments/benchmarks/growth.py {shlex.join(sys.argv[1:])}".strip()}
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     content = about | environment(device) | {"smoke": settings.smoke, "rows": rows}
     settings.out.write_text(json.dumps(content, indent=2) + "\n")

@@ -16,6 +16,7 @@ import itertools
 import json
 import math
 import os
+import shlex
 import statistics
 import sys
 import tempfile
@@ -413,7 +414,7 @@ def main() -> None:
     print(table(rows, rates["fp32"]))
     print(f"matrix products: {rates['fp32'] / 1e12:.2f} TFLOP/s in float32, {rates['bf16'] / 1e12:.2f} in bfloat16")
     settings.out.parent.mkdir(parents=True, exist_ok=True)
-    about = {"command": f"python experiments/benchmarks/step_time.py {' '.join(sys.argv[1:])}".strip()}
+    about = {"command": f"python experiments/benchmarks/step_time.py {shlex.join(sys.argv[1:])}".strip()}
     content = about | environment(device) | {"smoke": settings.smoke, "product_rate": rates, "rows": rows}
     content["versions"] |= {name: version(name) for name in PEERS if importlib.util.find_spec(name)}
     settings.out.write_text(json.dumps(content, indent=2) + "\n")

@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -174,7 +175,7 @@ def main() -> None:
 
     from pyro_vae.runs import environment
 
-    about = {"command": f"python experiments/benchmarks/whole_run.py {' '.join(sys.argv[1:])}".strip()}
+    about = {"command": f"python experiments/benchmarks/whole_run.py {shlex.join(sys.argv[1:])}".strip()}
     settings.out.parent.mkdir(parents=True, exist_ok=True)
     content = about | environment(torch.device(settings.device)) | {"smoke": settings.smoke}
     content |= {"data": settings.data, "epochs": settings.epochs, "rows": rows}
