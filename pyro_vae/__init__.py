@@ -25,6 +25,7 @@ from .optimizer import OneOptimizer, adam
 from .priors import *  # noqa: F403
 from .seeds import fit_seeds
 from .train import Fit, NonFiniteLoss, fit
+from .version import __version__
 
 __all__ = [
     "BidirectionalGap",
@@ -39,6 +40,7 @@ __all__ = [
     "Measured",
     "NonFiniteLoss",
     "OneOptimizer",
+    "__version__",
     "adam",
     "annealed_log_marginal",
     "bidirectional",

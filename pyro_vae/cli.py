@@ -21,8 +21,10 @@ from .commands import (
     train,
     traverse,
 )
-from .options import Parser, fail, named
+from .options import named
+from .parser import Parser, fail
 from .train import NonFiniteLoss
+from .version import __version__
 
 COMMANDS = {
     "train": train,
@@ -76,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser = Parser(
             prog="pyro-vae",
             description="Deep latent-variable models in Pyro, with log p(x) and its error.",
-            allow_abbrev=False,  # a mistyped option is an error, not another option
+            version=__version__,
         )
         subcommands = parser.add_subcommands(dest="command", metavar="COMMAND", title="commands")
         for name, module in COMMANDS.items():

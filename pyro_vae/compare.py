@@ -27,7 +27,7 @@ class Estimate:
         return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Result of `compare`: nats per image; higher log p(x) is better.
 
@@ -53,6 +53,10 @@ class Comparison:
     def over(self) -> str:
         """What the intervals are over: seeds count only where each model has at least two."""
         return "images and seeds" if min(self.num_seeds.values()) > 1 else "images alone (one seed)"
+
+    def __repr__(self) -> str:
+        means = ", ".join(f"{name} {mean}" for name, mean in self.log_marginal.items())
+        return f"Comparison(mean log p(x), nats: {means}; 95% intervals over {self.over}, {self.num_images:,} images)"
 
 
 def compare(evaluations: Mapping[str, Sequence[LogMarginal]]) -> Comparison:

@@ -110,6 +110,10 @@ class CompiledELBO(ELBO):
         self._modules: dict[Any, dict[nn.Module, None]] = {}  # those each pair was seen to call
         self._plain: set[Any] = set()
 
+    def __repr__(self) -> str:
+        settings = f"{type(self.elbo).__name__}, backend={self.backend!r}, precision={self.precision!r}"
+        return f"CompiledELBO({settings}; {self.num_graphs} graphs so far)"
+
     def loss_and_grads(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor | float:
         """The loss; gradients are added to the `.grad` of all parameters it depends on."""
         outcome = self._call("loss_and_grads", "loss_and_grads", model, guide, args, kwargs)

@@ -1,21 +1,19 @@
-"""Options of the command line and settings files: which there are, how they are read, how errors are said."""
+"""Options of the command line and settings files."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
-import re
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import yaml
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import Namespace
 from matplotlib.figure import Figure
 
 from . import data, settings
-from .data import did_you_mean
+from .parser import Parser
 
 DEFAULT_PARTS = {
     "model": "VAE",
@@ -25,68 +23,6 @@ DEFAULT_PARTS = {
     "network": "GatedMLP",
     "objective": "Trace_ELBO",
 }
-
-
-# Types in the words of a user.
-KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "NoneType": "null",
-    "collections.abc.Sequence": "a list such as [300,300]",
-    "list": "a list such as [0,3]",
-}
-
-
-class Parser(ArgumentParser):
-    """Shows ``--prior NAME`` for what is kept as ``prior.name``, and says errors on one line."""
-
-    def format_help(self, *formatter: Any) -> str:
-        """The help text, parts by their short option; the columns stay where they are."""
-        text = super().format_help(*formatter).replace(".name NAME", " NAME     ")
-        return re.sub(r" +(?=\]|$)", "", text, flags=re.MULTILINE)
-
-    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-        """Say what is wrong on one line and exit with code 2."""
-        known = [option for action in self._actions for option in action.option_strings]
-        fail(readable(str(message), known))
-
-
-def fail(message: str) -> NoReturn:
-    """One line for the user, exit code 2."""
-    print(f"pyro-vae: error: {message}", file=sys.stderr)
-    sys.exit(2)
-
-
-def readable(message: str, known: Sequence[str]) -> str:
-    """A parser's message on one line, with the nearest of the known options where one was mistyped.
-
-    Example:
-        >>> readable("unrecognized arguments: --epoch-s 3", ["--epochs", "--seed"])
-        'unknown option --epoch-s 3. Did you mean --epochs?'
-    """
-    text = " ".join(message.split())
-    if unknown := re.fullmatch(r"unrecognized arguments: (.*)", text):
-        option = unknown[1].split()[0].partition("=")[0]
-        part, dot, _ = option.partition(".")
-        near = did_you_mean(option, known)
-        if dot:  # an option of a part: its own ones alone are meant
-            takes = [k for k in known if k.startswith(f"{part}.") and not k.endswith((".name", "+"))]
-            near = f" The class chosen by {part} takes {', '.join(takes) or 'no options'}."
-        return f"unknown option {unknown[1]}.{near}".replace(".name", "")
-    if missing := re.fullmatch(r"the following arguments are required: (.*)", text):
-        asked = (re.sub(r"^\w+\.run$", "RUN", name) for name in missing[1].split(", "))
-        names = (name.removeprefix("train.").removeprefix("compare.") for name in asked)
-        return f"Expected {', '.join(name if name.isupper() else '--' + name for name in names)}; got nothing for it."
-    key, given = re.search(r'[Kk]ey "([\w.]+)"', text), re.search(r"(?:Given value|Got value|got value): (.*)$", text)
-    kinds = re.findall(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])", text)
-    wanted = list(
-        dict.fromkeys(choices.replace("'", "").replace(", ", " or ") or KINDS.get(k, k) for k, choices in kinds)
-    )
-    if key and given and wanted:
-        option = "--" + key[1].removesuffix(".name").replace("_", "-" if "." not in key[1] else "_")
-        return f"Expected {option} to be {' or '.join(wanted)}; got {given[1]}."
-    return text.replace(".name", "")
 
 
 def named(word: str) -> str:
@@ -129,6 +65,7 @@ def add_training_options(parser: Parser, names: Mapping[str, str], *, out: str =
     add(
         "--binarization",
         type=data.Binarization | None,
+        metavar="{none,threshold,static,dynamic}",
         default=None,
         help="By default dynamic for Bernoulli; none for other likelihoods and for a --model of your own.",
     )
@@ -159,7 +96,13 @@ def add_training_options(parser: Parser, names: Mapping[str, str], *, out: str =
     add("--kl-weight", type=float, default=1.0, help="Weight of the KL term in training; 1 is the ELBO.")
     add("--kl-warmup", type=float, default=0.0, help="Epochs over which that weight grows from 0.")
     add("--patience", type=int | None, default=None, help="Stop after so many epochs without improvement.")
-    add("--compile", type=Literal["auto"] | bool, default="auto", help="Compile the steps: auto in long runs.")
+    add(
+        "--compile",
+        type=Literal["auto"] | bool,
+        metavar="{auto,true,false}",
+        default="auto",
+        help="Compile the steps: auto in long runs.",
+    )
     add(
         "--precision", type=Literal["fp32", "tf32", "bf16"], default="fp32", help="Of matrix products and convolutions."
     )
@@ -256,7 +199,7 @@ def save_picture(figure: Figure, default: Path, *, out: str | None, overwrite: b
 
 def train_parser(names: Mapping[str, str]) -> Parser:
     """The parser of ``pyro-vae train`` for given classes of the parts; also reads settings files."""
-    parser = Parser(prog="pyro-vae train", allow_abbrev=False)
+    parser = Parser(prog="pyro-vae train")
     add_training_options(parser, names)
     return parser
 

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from .evidence import BidirectionalGap, LogMarginal
 from .evidence.result import null_for_nan
+from .version import __version__
 
 # What marks a folder as this library's, so that nothing else is ever removed by overwriting.
 MARKS = ("settings.yaml", "comparison.json")
@@ -179,7 +180,8 @@ def load_evaluation(folder: Path) -> tuple[LogMarginal, dict[str, Any]]:
 def environment(device: torch.device) -> dict[str, Any]:
     """Versions, machine, threads and date: what a number needs to be understood later."""
     return {
-        "versions": {name: metadata.version(name) for name in ("pyro-ppl", "torch", "numpy")}
+        "versions": {"pyro-vae": __version__}
+        | {name: metadata.version(name) for name in ("pyro-ppl", "torch", "numpy")}
         | {"python": platform.python_version()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import yaml
 
+import pyro_vae
 from pyro_vae.cli import main
-from pyro_vae.options import readable
+from pyro_vae.parser import readable
 
 SMALL = ["--epochs", "2", "--latent-dim", "3", "--network", "MLP", "--network.hidden", "[16]"]
 OWN_CLASSES = """
@@ -218,6 +219,15 @@ def test_help_of_every_command(capsys, command):
     text = capsys.readouterr().out
     assert "--out" in text or command == "evaluate"
     assert ".name" not in text
+    assert "type: " not in text
+    assert "null" not in text
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"pyro-vae {pyro_vae.__version__}\n"
 
 
 def test_help_shows_the_options_of_the_chosen_part(capsys):
@@ -233,6 +243,12 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
     [
         (["train", "--prior", "VampPrio"], "got 'VampPrio'. Did you mean VampPrior"),
         (["train", "--data", "mnst"], "Did you mean mnist?"),
+        (["trian"], "manifold; got trian. Did you mean train?"),
+        (["train", "7", "8"], "Expected nothing after the options; got 7 8."),
+        (
+            ["train", "--epochz", "3", "--sed", "4"],
+            "unknown option --epochz 3. Did you mean --epochs? Unknown option --sed 4. Did you mean --seed?",
+        ),
         (["train", "--epochz", "3"], "unknown option --epochz 3. Did you mean --epochs?"),
         (["train", "--epochs", "many"], "Expected --epochs to be a whole number; got many."),
         (["train", "--epochs", "0"], "Expected epochs >= 1; got 0."),
@@ -261,7 +277,6 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
         (["train", "--network", "ConvDecoder"], "Take the pair --network ConvEncoder --decoder ConvDecoder."),
         (["compare", "--encoders", "PointEncoder"], "PointEncoder: Expected a guide that draws each latent"),
         (["compare", "--priors", "UniformSphere", "VonMisesFisherPrior"], "Refused as well: VonMisesFisherPrior."),
-        (["trian"], "invalid choice: 'trian'"),
     ],
 )
 def test_bad_input_is_one_line(capsys, tmp_path, arguments, message):
@@ -328,6 +343,18 @@ def test_an_interrupted_run_keeps_its_best_state(capsys, monkeypatch):
     assert stopped.value.code == 130
     assert json.loads(Path("part/run.json").read_text())["finished"] is False
     run(capsys, "evaluate", "part", "--num-samples", "5", "--num-images", "10")
+
+
+def test_a_run_interrupted_in_its_first_epoch_leaves_nothing(capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyro_vae.commands.train.fit", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", *SMALL, "--out", "part"])
+    assert stopped.value.code == 130
+    assert "stopped in the first epoch: nothing to keep" in capsys.readouterr().out
+    assert not Path("part").exists()
 
 
 def test_warnings_are_one_line_too(capsys):

@@ -136,3 +136,11 @@ def test_an_error_that_all_images_share_widens_a_single_seed():
         assert after.value == before.value
         assert after.standard_error == pytest.approx(math.hypot(before.standard_error, 0.5))
     assert shared.log_marginal["b"] == plain.log_marginal["b"]  # two seeds show theirs in their spread
+
+
+def test_a_comparison_shows_its_numbers():
+    result = compare({"a": [evaluation([-1.0, -2.0, -3.0])], "b": [evaluation([-1.5, -2.5, -3.5])]})
+    assert repr(result) == (
+        "Comparison(mean log p(x), nats: a -2.00 [-4.48, 0.48], b -2.50 [-4.98, -0.02]; "
+        "95% intervals over images alone (one seed), 3 images)"
+    )

@@ -277,6 +277,7 @@ def test_losses_gradients_buffers_and_draws_equal_the_plain_ones(pair, objective
     elbo = CompiledELBO(make(), backend="eager")
     assert_same(run(PAIRS[pair], elbo, batches), run(PAIRS[pair], make(), batches))
     assert elbo.num_graphs == 1
+    assert repr(elbo) == f"CompiledELBO({type(make()).__name__}, backend='eager', precision='fp32'; 1 graphs so far)"
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

@@ -1,5 +1,6 @@
 """log p(x) by importance sampling against closed forms, and the same for every pair."""
 
+import dataclasses
 import math
 import sys
 
@@ -360,6 +361,7 @@ def test_means_and_errors_over_images():
     assert result.mean == pytest.approx(-3)
     assert result.mean_monte_carlo_error == pytest.approx(0.5 / 3)
     assert result.mean_standard_error == pytest.approx(math.sqrt(7) / math.sqrt(3))
+    assert "no k-hat" in repr(dataclasses.replace(result, khat=result.khat * math.nan))
     assert repr(result) == (
         "LogMarginal(mean -3.000 nats per image, +- 1.528 over 3 images, +- 0.167 Monte Carlo; 9 to 12 samples per "
         "image, ESS from 1.0 to 1.0, k-hat up to 0.75, 1 images unreliable; lower bound)"

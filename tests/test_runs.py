@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+import pyro_vae
 from pyro_vae import MLP, VAE, Bernoulli, GaussianEncoder, LogMarginal, VampPrior, runs
 
 
@@ -110,6 +111,7 @@ def test_missing_evaluation_says_how_to_get_it(tmp_path):
 
 def test_environment_names_versions_and_date():
     about = runs.environment(torch.device("cpu"))
+    assert about["versions"]["pyro-vae"] == pyro_vae.__version__
     assert about["versions"]["torch"].startswith(torch.__version__.split("+")[0])
     assert about["date"].endswith("UTC")
     assert about["device"]

@@ -13,7 +13,7 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 # A module imports from lines above its own and from itself, never from its neighbours on the line.
 ORDER = """
-    distributions networks data
+    distributions networks data version
     likelihoods
     encoders priors
     models
@@ -33,7 +33,7 @@ ORDER = """
     plots report portions
     evidence_plots
     estimators
-    settings bits
+    settings bits parser
     options
     candidates
     loading

@@ -20,7 +20,6 @@ from ..groups import grouped
 from ..loading import binarization, choose_device, command_line, load_data, load_run, random_subset, read_run
 from ..options import (
     DEFAULT_PARTS,
-    Parser,
     add_evaluation_options,
     add_training_options,
     dump,
@@ -28,6 +27,7 @@ from ..options import (
     train_parser,
 )
 from ..pairs import evaluating, seeded, traces
+from ..parser import Parser
 from .evaluate import evaluate_run, finished_evaluation
 from .train import build_module, train_run
 

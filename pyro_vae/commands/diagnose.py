@@ -11,7 +11,8 @@ from torch import Tensor
 from .. import plots, runs
 from ..diagnostics import diagnose
 from ..loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
-from ..options import Parser, add_device_option, add_root_option, add_seed_option
+from ..options import add_device_option, add_root_option, add_seed_option
+from ..parser import Parser
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:

@@ -18,7 +18,8 @@ from ..estimators import ESTIMATORS, SAMPLES
 from ..evidence import BidirectionalGap, HeavyTail, LogMarginal, widened
 from ..generate import is_discrete
 from ..loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
-from ..options import Parser, add_device_option, add_evaluation_options, add_root_option, add_seed_option, dump
+from ..options import add_device_option, add_evaluation_options, add_root_option, add_seed_option, dump
+from ..parser import Parser
 from ..portions import Portions, processes, wait_for_others
 
 

@@ -8,7 +8,8 @@ from jsonargparse import Namespace
 
 from .. import generate, plots
 from ..loading import load_pictured
-from ..options import Parser, add_picture_options, add_root_option, save_picture
+from ..options import add_picture_options, add_root_option, save_picture
+from ..parser import Parser
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:

@@ -9,7 +9,8 @@ from jsonargparse import Namespace
 from .. import plots
 from ..generate import most_varied
 from ..loading import load_pictured
-from ..options import Parser, add_picture_options, add_root_option, save_picture
+from ..options import add_picture_options, add_root_option, save_picture
+from ..parser import Parser
 
 CODES = 256  # test images: which dimensions vary most, and the mean code for all others
 

@@ -9,7 +9,8 @@ from jsonargparse import Namespace
 
 from .. import plots, runs
 from ..loading import choose_device, load_run
-from ..options import Parser, add_picture_options, save_picture
+from ..options import add_picture_options, save_picture
+from ..parser import Parser
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:

@@ -20,8 +20,9 @@ from ..loading import choose_device, command_line, few_threads, load_data, part_
 from ..networks import count_parameters
 from ..objectives import KLWarmup
 from ..optimizer import adam
-from ..options import DEFAULT_PARTS, Parser, add_training_options, dump, part_names
+from ..options import DEFAULT_PARTS, add_training_options, dump, part_names
 from ..pairs import seeded
+from ..parser import Parser
 from ..train import fit
 
 
@@ -110,6 +111,8 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
     except KeyboardInterrupt:
         if (folder / "metrics.jsonl").exists():
             print(f"\nstopped; the best state so far is kept in {folder}")
+        else:
+            print("\nstopped in the first epoch: nothing to keep")
         raise
     finally:  # also after an interrupt or an error: the module holds its best state
         if (folder / "metrics.jsonl").exists():

@@ -222,11 +222,13 @@ class LogMarginal:
 
     def __repr__(self) -> str:
         flagged = int(self.unreliable.sum())
+        largest = _largest(self.khat)
+        khat = "no k-hat" if math.isnan(largest) else f"k-hat up to {largest:.2f}"
         return (
             f"LogMarginal(mean {self.mean:.3f} nats per image, +- {self.mean_standard_error:.3f} over {len(self):,} "
             f"images, +- {self.mean_monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples per image, "
             f"ESS from {-_largest(-self.ess):.1f} to {_largest(self.ess):.1f}, "
-            f"k-hat up to {_largest(self.khat):.2f}{f', {flagged:,} images unreliable' if flagged else ''}; "
+            f"{khat}{f', {flagged:,} images unreliable' if flagged else ''}; "
             f"{self.bound} bound)"
         )
 
