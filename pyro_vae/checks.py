@@ -118,6 +118,8 @@ def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
             f"Expected a guide that draws each latent from a density of its own; it draws the auxiliary site "
             f"{noise[0]!r} besides, whose density belongs to no part of p(x, z). {cure}"
         )
+    if points:
+        _check_carried_density(guide, x[:1], points=points, noise=noise)
     check_latents(model_trace, guide_trace)
     for name, prior in latents:
         guided = _support(at_prior.nodes[name]["fn"])
@@ -128,6 +130,39 @@ def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
                 f"Expected the guide of site {name!r} to reach all of the support of its prior, "
                 f"{_name(prior.support)}; draws of the prior lie outside {_name(guided)}. {cure}"
             )
+
+
+def _check_carried_density(guide: Callee, x: Tensor, *, points: list[str], noise: list[str]) -> None:
+    """Raise a ValueError unless point masses have the density that the auxiliary sites give them.
+
+    With z = f(a) it is q(a) / |det df/da|: the first is the auxiliary sites' own, the second has to be the point
+    masses' ``log_density``. Where a and z differ in size, or f has no gradient, that cannot be told.
+    """
+    with unvalidated(), torch.enable_grad():
+        trace = poutine.trace(guide).get_trace(x)
+        for name in points:
+            trace.remove_node(name)
+        inputs = [trace.nodes[name]["value"].detach() for name in noise]
+        if not all(value.is_floating_point() for value in inputs):
+            return
+        for name, value in zip(noise, inputs, strict=True):
+            trace.nodes[name]["value"] = value.requires_grad_()
+        trace = poutine.trace(poutine.replay(guide, trace=trace)).get_trace(x)
+        outputs = torch.cat([trace.nodes[name]["value"].flatten() for name in points])
+        given = sum(trace.nodes[name]["fn"].log_prob(trace.nodes[name]["value"]).sum().item() for name in points)
+        if not outputs.requires_grad or len(outputs) != sum(value.numel() for value in inputs):
+            return
+        rows = [
+            torch.cat([g.flatten() for g in torch.autograd.grad(z, inputs, retain_graph=True, materialize_grads=True)])
+            for z in outputs
+        ]
+    wanted = -torch.linalg.slogdet(torch.stack(rows).double()).logabsdet.item()
+    if not abs(given - wanted) < 1e-2 + 1e-3 * abs(wanted):
+        raise ValueError(
+            f"Expected log_density={wanted:.3f} at the point masses {points}, which is -log|det dz/da| for the "
+            f"auxiliary sites {noise} that they are made from; got {given:.3f}. Give it: dist.Delta(z, "
+            f"log_density=...), or draw z from a TransformedDistribution instead."
+        )
 
 
 def check_proper(model_trace: poutine.Trace) -> None:

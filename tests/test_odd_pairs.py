@@ -53,6 +53,31 @@ def test_an_auxiliary_site_can_carry_the_density(x, guide):
     assert ((result.log_prob - dist.Normal(0.0, 2**0.5).log_prob(x)) / result.standard_error).abs().max() < 5
 
 
+def stretched(x, *, weight):
+    """z = exp(0.3 a) + a, whose log|dz/da| is log(1 + 0.3 exp(0.3 a))."""
+    with pyro.plate("data", len(x), dim=-1):
+        a = pyro.sample("a", dist.Normal(x / 3, 0.8), infer={"is_auxiliary": True})
+        slope = 1 + 0.3 * (0.3 * a).exp()
+        pyro.sample("z", dist.Delta((0.3 * a).exp() + a, log_density=-weight * slope.log()))
+
+
+def test_a_point_mass_carries_the_jacobian_of_what_it_is_made_from(x):
+    result = log_marginal(model, lambda x: stretched(x, weight=1.0), x, num_samples=2000)
+    assert ((result.log_prob - dist.Normal(0.0, 2**0.5).log_prob(x)) / result.standard_error).abs().max() < 5
+    for weight in (0.0, -1.0, 2.0):
+        with pytest.raises(ValueError, match=r"which is -log\|det dz/da\| for the auxiliary sites \['a'\]"):
+            log_marginal(model, lambda x, weight=weight: stretched(x, weight=weight), x)
+
+
+def test_a_point_mass_that_leaves_its_noise_aside_has_no_density(x):
+    def constant(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Delta(0 * pyro.sample("a", dist.Normal(x, 1.0), infer={"is_auxiliary": True})))
+
+    with pytest.raises(ValueError, match="Expected log_density=inf"):
+        log_marginal(model, constant, x)
+
+
 def test_a_defensive_mixture_needs_the_density_of_the_guide(x):
     with pytest.raises(ValueError, match="'noise' is auxiliary"):
         log_marginal(model, carried, x, defensive=0.3)

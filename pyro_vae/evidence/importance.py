@@ -104,8 +104,9 @@ def log_marginal(
 
     Raises:
         ValueError: a count below 1, no images, a site outside the plate over images, model and guide that do not fit
-            together or have other supports or masks, a guide that is a point mass, auxiliary sites with a defensive
-            mixture, an image twice in ``only``, bf16 without compiling, or a budget too small for one image.
+            together or have other supports or masks, a guide that is a point mass (or one without the density that
+            its auxiliary sites give it), auxiliary sites with a defensive mixture, an image twice in ``only``, bf16
+            without compiling, or a budget too small for one image.
 
     Reference:
         Burda, Grosse, Salakhutdinov 2016, "Importance weighted autoencoders"; Owen 2013, "Monte Carlo theory, methods
