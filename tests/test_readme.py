@@ -10,6 +10,7 @@ import pyro
 import pytest
 import torch
 
+import pyro_vae
 from pyro_vae import LogMarginal, settings
 from pyro_vae.cli import COMMANDS, main
 
@@ -47,6 +48,10 @@ def test_tables_are_those_of_the_results():
     for name, table in tables["TABLES"].items():
         assert (ROOT / "experiments/results" / name).read_text().strip() == table()
         assert f"<!-- table: experiments/results/{name} -->" in "".join(readmes)
+
+
+def test_the_version_to_cite_is_this_one():
+    assert re.findall(r"version += \{(.*)\}", README) == [pyro_vae.__version__]
 
 
 def test_commands_of_the_readme_exist():
