@@ -62,6 +62,8 @@ class CompiledELBO(ELBO):
         backend: "inductor" compiles the graph; "eager" runs it operation by operation, for debugging.
         precision: "bf16" takes matrix products and convolutions in bfloat16, forward and backward;
             parameters, likelihood and KL stay float32.
+        settled: between calls of `loss` the arguments alone change, as in evaluation: what a compiled graph makes of
+            parameters alone, such as the components of a VampPrior, is computed at its first call only.
 
     Attributes:
         num_graphs: number of graphs recorded so far.
@@ -93,6 +95,7 @@ class CompiledELBO(ELBO):
         *,
         backend: Literal["inductor", "eager"] = "inductor",
         precision: Literal["fp32", "bf16"] = "fp32",
+        settled: bool = False,
     ) -> None:
         if not isinstance(elbo, ELBO) or isinstance(elbo, CompiledELBO):
             raise TypeError(f"Expected a pyro.infer.ELBO, such as Trace_ELBO(); got {elbo!r}.")
@@ -104,6 +107,7 @@ class CompiledELBO(ELBO):
         self.elbo = elbo
         self.backend = backend
         self.precision = precision
+        self.settled = settled
         self.num_graphs = 0
         self.compile_seconds = 0.0
         self._graphs: dict[Any, Graph | None] = {}  # None: met once
@@ -186,6 +190,8 @@ class CompiledELBO(ELBO):
             return run_plainly()
         if graph is not None:
             self.num_graphs += 1
+            if self.settled and method == "loss":
+                graph.settle()
             if self.precision == "bf16":
                 products_in_bf16(graph.module)
             elif self.backend == "inductor":
@@ -245,6 +251,7 @@ def where_it_pays(
     precision: Literal["fp32", "bf16"],
     saves: float,
     device: torch.device,
+    settled: bool = False,
 ) -> ELBO:
     """The objective as a `CompiledELBO` where that is asked for; one that is a `CompiledELBO` stays as it is.
 
@@ -252,6 +259,7 @@ def where_it_pays(
         compile: "auto" compiles where it saves more seconds than it takes and the device has a compiler.
         precision: "bf16" needs a recorded graph; where compiling does not pay it runs operation by operation.
         saves: estimate of the seconds that compiling would save.
+        settled: as for `CompiledELBO`.
 
     Raises:
         ValueError: compile or precision is none of the above, or they contradict each other.
@@ -264,7 +272,7 @@ def where_it_pays(
         raise ValueError("Expected compile=True or 'auto' with precision 'bf16', which needs a graph; got False.")
     pays = compile is True or (compile == "auto" and saves > COMPILE_SECONDS and _has_compiler(device))
     if pays or precision != "fp32":
-        return CompiledELBO(elbo, backend="inductor" if pays else "eager", precision=precision)
+        return CompiledELBO(elbo, backend="inductor" if pays else "eager", precision=precision, settled=settled)
     return elbo
 
 

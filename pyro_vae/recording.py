@@ -19,6 +19,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
 from .inductor import compiled_module
+from .invariant import split_invariant
 
 aten = torch.ops.aten
 
@@ -45,6 +46,8 @@ class Graph:
     param_sites: dict[str, None]
     on_gpu: bool
     met: bool = False  # whether it has run
+    once: Callable[..., list[Tensor]] | None = None  # further inputs, from the others
+    settled: list[Tensor] | None = None  # those inputs, from the first call on
 
     def gather(self, arguments: list[Tensor]) -> list[Tensor] | None:
         """The inputs of this call, or None where the store holds other parameters than those recorded."""
@@ -64,13 +67,22 @@ class Graph:
                 leaf.grad = None if leaf.grad is None else leaf.grad.clone()
             torch.compiler.cudagraph_mark_step_begin()
         with torch.no_grad():
-            loss, *gradients = self.run(*inputs)
+            if self.once is not None and self.settled is None:
+                self.settled = self.once(*inputs)
+            loss, *gradients = self.run(*inputs, *(self.settled or []))
             loss = loss.clone() if self.on_gpu else loss
         store = pyro.get_param_store()
         for handler in _PYRO_STACK:  # SVI steps the parameters of the sites it sees
             for name in self.param_sites:
                 handler.trace.add_node(name, name=name, type="param", value=store[name])
         return Outcome(loss, [inputs[i] for i in self.leaves], gradients)
+
+    def settle(self) -> None:
+        """Compute what depends on no argument at the next call only: from then on, nothing else may change."""
+        split = split_invariant(self.module, [i for i, _ in self.arguments])
+        if split is not None:
+            self.once, self.module = split
+            self.run = self.module
 
     def compile(self, **options: Any) -> None:
         """Compile at the next call; random numbers as in eager torch, CUDA graphs where on a GPU."""

@@ -21,7 +21,7 @@ ORDER = """
     checks
     objectives optimizer
     operations inductor generate
-    products cross_entropy
+    products cross_entropy invariant
     recording
     calls
     compiled

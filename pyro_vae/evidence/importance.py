@@ -232,7 +232,7 @@ class _Sampler:
             self.images, self.samples = 1, BLOCK
         saves = SAVED_PER_SAMPLE * num_images * num_samples if self.keyed else 0.0
         self.scoring = where_it_pays(
-            _Scoring(self.draw), compile=compile, precision=precision, saves=saves, device=x.device
+            _Scoring(self.draw), compile=compile, precision=precision, saves=saves, device=x.device, settled=True
         )
 
     def _rows(self, images: Tensor, first: int, count: int, stream: int = 0, *, full: bool = False) -> Tensor:
