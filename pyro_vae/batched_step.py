@@ -18,7 +18,7 @@ from .compiled import CompiledELBO
 from .objectives import scale_latents
 from .optimizer import OneOptimizer
 from .pairs import announcing
-from .recording import Graph, first_line
+from .recording import Graph, can_be_captured, first_line
 from .whole_step import MOMENTS, Captured, Selecting, WholeStep
 
 aten = torch.ops.aten
@@ -182,4 +182,4 @@ def _runnable(
     if compiles:
         whole.compile(**({"triton.cudagraphs": False} if on_gpu else {}))
     run: Callable[..., list[Tensor]] = lambda *tensors: whole.run(*tensors)  # noqa: E731 (compiling replaces it)
-    return Captured(run, changing=[place]) if on_gpu else run
+    return Captured(run, changing=[place]) if on_gpu and can_be_captured(module) else run

@@ -131,10 +131,13 @@ def _loose_parameters(modules: dict[str, nn.Module], store: Any) -> dict[str, Te
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
     """A random stream of its own that starts at seed, the global one left as it was; None keeps to the global one."""
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    # A GPU that nothing has been put on yet has no stream to keep, and to ask for it would start it.
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices, enabled=seed is not None):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
+            if devices:
+                torch.cuda.manual_seed_all(seed)
         yield
 
 

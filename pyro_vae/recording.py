@@ -23,6 +23,9 @@ from .invariant import split_invariant
 
 aten = torch.ops.aten
 
+# What reads a number from a GPU, and so makes the host wait; a CUDA graph cannot hold it.
+READING = (aten._linalg_check_errors, aten._local_scalar_dense, aten.multinomial, aten._linalg_eigh)
+
 
 class Outcome(NamedTuple):
     """What one call gave: the loss, and the gradient of each leaf tensor it depends on."""
@@ -85,13 +88,19 @@ class Graph:
             self.run = self.module
 
     def compile(self, **options: Any) -> None:
-        """Compile at the next call; random numbers as in eager torch, CUDA graphs where on a GPU."""
+        """Compile at the next call; random numbers as in eager torch, a CUDA graph where on a GPU and it can be."""
 
         def compile_and_run(*inputs: Tensor) -> list[Tensor]:
-            self.run = compiled_module(self.module, inputs, {"triton.cudagraphs": True} | options)
+            cudagraphs = {"triton.cudagraphs": can_be_captured(self.module)}
+            self.run = compiled_module(self.module, inputs, cudagraphs | options)
             return self.run(*inputs)
 
         self.run = compile_and_run
+
+
+def can_be_captured(module: GraphModule) -> bool:
+    """Whether a CUDA graph can hold these operations."""
+    return not any(getattr(node.target, "overloadpacket", None) in READING for node in module.graph.nodes)
 
 
 def record(call: Callable[[], Any], arguments: list[Tensor]) -> tuple[Outcome, Graph | None]:

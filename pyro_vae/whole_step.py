@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from .compiled import CompiledELBO
 from .optimizer import OneOptimizer
 from .pairs import Callee
-from .recording import Graph
+from .recording import Graph, can_be_captured
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
@@ -117,9 +117,11 @@ class WholeStep:
         )
         if not own or unusual or not all(state.keys() == set(MOMENTS) for state in states):
             return None
+        device, dtype = inputs[params[0]].device, inputs[params[0]].dtype
+        if any(tensor.device != device for state in states for tensor in state.values()):  # torch's default on a GPU
+            return None
         if len({float(state["step"]) for state in states}) > 1:  # one joined later: its bias corrections differ
             return None
-        device, dtype = inputs[params[0]].device, inputs[params[0]].dtype
         if device.type not in ("cpu", "cuda") or dtype not in (torch.float32, torch.float64):
             return None
         if any((inputs[i].device, inputs[i].dtype) != (device, dtype) for i in params):
@@ -153,7 +155,8 @@ class WholeStep:
         if self.objective.backend == "inductor" and device.type == "cuda":  # not the compiler's own CUDA graphs: those
             compiled = dataclasses.replace(whole)  # make copies of what is changed in place
             compiled.compile(**{"triton.cudagraphs": False})
-            whole.run = Captured(lambda *tensors: compiled.run(*tensors), changing=[i for i, _ in graph.arguments])
+            run: Callable[..., list[Tensor]] = lambda *tensors: compiled.run(*tensors)  # noqa: E731 (compiling replaces it)
+            whole.run = Captured(run, changing=[i for i, _ in graph.arguments]) if can_be_captured(module) else run
         elif self.objective.backend == "inductor":
             whole.compile()
         return whole
@@ -166,7 +169,8 @@ class WholeStep:
         ]
         if settings != self._settings:
             self._settings = settings
-            self._told.copy_(torch.tensor(settings, dtype=self._told.dtype))
+            told = torch.tensor(settings, dtype=self._told.dtype)  # from pinned memory, nobody waits for the copy
+            self._told.copy_(told.pin_memory() if self._told.is_cuda else told, non_blocking=True)
 
 
 def adam_update(settings: Tensor, taken: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
@@ -211,6 +215,10 @@ class Captured:
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """One call; also while capturing, its effects happen once."""
+        with torch.cuda.device(inputs[0].device):  # streams and graphs are those of the current one
+            return self._call(inputs)
+
+    def _call(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         if not self.warm:  # libraries set themselves up, kernels are compiled
             self.warm = True
             stream = torch.cuda.Stream()

@@ -350,8 +350,8 @@ class FirstColumn(nn.Module):
 
     def guide(self, x):
         precision = 1 + self.weight.square().sum()
-        loc = torch.stack([x @ self.weight / precision, torch.zeros(len(x))], -1)
-        scale = torch.stack([precision.rsqrt(), torch.ones(())])
+        loc = torch.stack([x @ self.weight / precision, x.new_zeros(len(x))], -1)
+        scale = torch.stack([precision.rsqrt(), x.new_ones(())])
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", dist.Normal(loc, scale).to_event(1))
 
@@ -397,7 +397,7 @@ class LinearGaussian(nn.Module):
 
     def posterior(self, x):
         noise = (2 * self.log_scale).exp()
-        precision = torch.eye(self.weight.shape[1]) + self.weight.T @ self.weight / noise
+        precision = torch.eye(self.weight.shape[1]).to(x.device) + self.weight.T @ self.weight / noise
         loc = torch.linalg.solve(precision, (x - self.bias) @ self.weight / noise, left=False)
         return dist.MultivariateNormal(loc, precision_matrix=precision)
 

@@ -6,17 +6,18 @@ import functools
 import pyro
 import pytest
 import torch
-from examples import Dropping, Own, bound, functions_with_params, patterns
+from examples import Dropping, Own, bound, functions_with_params, patterns, vae
 from pyro.infer import Trace_ELBO
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_vae import CompiledELBO, OneOptimizer, adam, fit, products
+from pyro_vae import Bernoulli, CompiledELBO, LowRankGaussian, OneOptimizer, adam, fit, products
 from pyro_vae.operations import rows
 from pyro_vae.pairs import announcing
 from pyro_vae.products import products_by_onednn
+from pyro_vae.recording import can_be_captured
 from pyro_vae.steps import Steps
-from pyro_vae.whole_step import adam_update
+from pyro_vae.whole_step import Captured, WholeStep, adam_update
 
 
 @pytest.fixture(autouse=True)
@@ -245,3 +246,70 @@ def test_another_mode_in_between_is_noticed_by_the_next_unsettled_step():
             found.append({name: p.detach().clone() for name, p in pyro.get_param_store().named_parameters()})
     assert steps.whole.taken == 6  # the first two of each mode are plain
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+
+
+# On a GPU, as far as it can be tried without one
+
+
+def test_moments_on_another_device_than_the_parameters_are_left_to_torch():
+    """On a GPU, torch's Adam keeps its count of steps on the CPU unless it is fused or capturable."""
+    pair, one = bound(Own()), OneOptimizer(adam(0.01))
+    steps = steps_of(pair, one)
+    for _ in range(2):
+        steps.take(torch.arange(8))
+    model, guide, chosen = steps.svi.model, steps.svi.guide, torch.arange(8)
+    assert WholeStep(steps.compiled, one).graph_for(model, guide, chosen) is not None
+    for state in one.optimizer.state.values():
+        state["step"] = state["step"].to("meta")
+    assert WholeStep(steps.compiled, one).graph_for(model, guide, chosen) is None
+
+
+@pytest.mark.parametrize(("likelihood", "expected"), [(Bernoulli, True), (LowRankGaussian, False)])
+def test_what_reads_a_value_from_the_gpu_is_not_captured(likelihood, expected):
+    pair = vae("StandardNormal", likelihood=likelihood)
+    steps = steps_of(pair, OneOptimizer(adam(0.01)))
+    for _ in range(3):
+        steps.take(torch.arange(8))
+    (graph,) = filter(None, steps.compiled._graphs.values())
+    assert can_be_captured(graph.module) == expected
+
+
+class Tape:
+    """Stands in for a CUDA graph: notes what is run while it is recorded, and runs it when replayed."""
+
+    def replay(self):
+        for operation in self.operations:
+            operation()
+
+
+def test_a_captured_step_runs_once_a_call_on_the_tensors_that_change(monkeypatch):
+    tapes = []
+
+    @contextlib.contextmanager
+    def recording(tape):
+        tape.operations = []
+        tapes.append(tape)
+        yield
+        tapes.pop()
+
+    none = contextlib.nullcontext()
+    stand_ins = {"CUDAGraph": Tape, "graph": recording, "device": lambda _: none, "stream": lambda _: none}
+    stream = type("Stream", (), {"wait_stream": lambda *_: None})
+    for name, stand_in in (stand_ins | {"Stream": stream, "current_stream": stream}).items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+
+    weight, result = torch.ones(3), torch.zeros(3)
+
+    def step(chosen, weight):
+        def operation():
+            weight.add_(chosen)
+            result.copy_(weight)
+
+        tapes[-1].operations.append(operation) if tapes else operation()
+        return [result]
+
+    captured = Captured(step, changing=[0])
+    for number in range(1, 5):
+        (found,) = captured(torch.full((3,), float(number)), weight)
+        assert torch.equal(found, torch.full((3,), 1.0 + number * (number + 1) / 2))
+    assert len(captured.graph.operations) == 1

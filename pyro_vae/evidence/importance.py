@@ -238,7 +238,7 @@ class _Sampler:
     def _rows(self, images: Tensor, first: int, count: int, stream: int = 0, *, full: bool = False) -> Tensor:
         """Log weights (count, B) of some images, from sample number first on."""
         x, keys = self.x[images], self.keys[images]
-        numbers = (torch.tensor(number, device=x.device) for number in (first, stream))
+        numbers = (torch.full((), number, device=x.device) for number in (first, stream))  # filled there: no waiting
         if full:
             rows: Tensor = self.scoring.loss(*self.pair, x, keys, *numbers, count)
         else:  # the last ones are not worth a graph of their own
@@ -259,7 +259,7 @@ class _Sampler:
 
     def estimate(self, images: Tensor, num_samples: int, done: Callable[[int], Any], stream: int = 0) -> LogMarginal:
         """The result with so many samples each."""
-        results = []
+        results, images = [], images.to(self.x.device)
         for start in range(0, len(images), self.images):
             some = images[start : start + self.images]
             total = WeightSum(len(some), num_samples, self.x.device)
