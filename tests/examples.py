@@ -369,7 +369,7 @@ class InnerPlate(nn.Module):
 
     def model(self, x):
         with pyro.plate("data", len(x), dim=-1):
-            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            z = pyro.sample("z", dist.Normal(x.new_zeros(()), 1.0))
             with pyro.plate("pixels", 12, dim=-2):
                 return pyro.sample("x", dist.Bernoulli(logits=self.decode(z[..., None]).mT), obs=x.mT)
 
