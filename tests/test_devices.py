@@ -5,6 +5,7 @@ import functools
 
 import pyro
 import pytest
+import torch
 from examples import ENCODERS, LIKELIHOODS, PAIRS, PRIORS, PRIORS_WITH_ENCODER, bound, small_mlp, vae
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -13,6 +14,8 @@ from torch.fx.experimental.symbolic_shapes import ShapeEnv
 from pyro_vae import VAE, Bernoulli
 from pyro_vae.checks import unvalidated
 from pyro_vae.pairs import is_bound, modules_of, score
+
+pytestmark = pytest.mark.skipif(torch.version.cuda is None, reason="this torch was built without CUDA")
 
 
 def encoded(encoder):
