@@ -48,7 +48,8 @@ class CompiledELBO(ELBO):
     put handlers around model and guide instead.
 
     Random numbers come from torch's own generators in the order of the plain path, so that the same seed
-    gives the same losses and gradients.
+    gives the same losses and gradients. Before torch 2.13, its compiler may change the order of draws that do
+    not depend on each other, such as those of dropout and of z: other numbers, of the same distribution.
 
     An objective of your own needs nothing special: its `loss_and_grads` and `loss` are recorded as they are,
     as long as they read tensors only by `.item()`, for what they return, and get gradients by `.backward()`

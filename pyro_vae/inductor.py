@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,8 +14,15 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
-# They warn of what costs a few seconds at most: a graph that cannot be kept on disk, a CUDA toolkit without a GPU.
-CHATTY = ("torch._functorch._aot_autograd.autograd_cache", "torch._inductor.codecache", "torch.utils.cpp_extension")
+# They warn of what costs a few seconds at most: a graph that cannot be kept on disk, a CUDA toolkit without a GPU;
+# torch 2.9 also of sizes that it takes for fixed, as they are, and on a CPU of what a CUDA graph would not hold.
+CHATTY = (
+    "torch._functorch._aot_autograd.autograd_cache",
+    "torch._inductor.codecache",
+    "torch._inductor.utils.__perf_hints",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch.utils.cpp_extension",
+)
 
 
 def compiled_module(
@@ -54,7 +62,10 @@ def _quiet() -> Iterator[None]:
     try:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
-        yield
+        # What torch calls deprecated and still uses itself: where warnings are errors, nothing would be compiled.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -318,9 +318,15 @@ class Everything(nn.Module):
 
 
 def test_the_compiled_graph_gives_the_same_too():
+    def make():
+        pair = Everything()
+        if tuple(map(int, torch.__version__.split(".")[:2])) < (2, 13):  # dropout and z are drawn in another order
+            pair.dropout = nn.Identity()
+        return pair
+
     batches = [images(seed) for seed in range(4)]
     elbo = CompiledELBO(Trace_ELBO())
-    found, expected = (run(methods(Everything), e, batches) for e in (elbo, Trace_ELBO()))
+    found, expected = (run(methods(make), e, batches) for e in (elbo, Trace_ELBO()))
     assert_same(found, expected, rtol=1e-4, atol=1e-4)
     assert found[2]["norm.num_batches_tracked"] == 4
 

@@ -49,7 +49,7 @@ TAILS = {
 # k-hat
 
 
-@pytest.mark.parametrize("count", [25, 99, 225, 226, 1000, 4001])
+@pytest.mark.parametrize("count", [30, 99, 225, 226, 1000, 4001])  # later versions of arviz fit no tail of five
 @pytest.mark.parametrize("tail", TAILS)
 def test_khat_is_that_of_arviz(tail, count):
     log_weights = TAILS[tail]((count, 6)).double()
