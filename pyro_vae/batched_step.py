@@ -15,10 +15,11 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .compiled import CompiledELBO
+from .inductor import can_be_captured
 from .objectives import scale_latents
 from .optimizer import OneOptimizer
 from .pairs import announcing
-from .recording import Graph, can_be_captured, first_line
+from .recording import Graph, first_line
 from .whole_step import MOMENTS, Captured, Selecting, WholeStep
 
 aten = torch.ops.aten

@@ -14,6 +14,11 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+aten = torch.ops.aten
+
+# What reads a number from a GPU, and so makes the host wait; a CUDA graph cannot hold it.
+READING = (aten._linalg_check_errors, aten._local_scalar_dense, aten.multinomial, aten._linalg_eigh)
+
 # They warn of what costs a few seconds at most: a graph that cannot be kept on disk, a CUDA toolkit without a GPU;
 # torch 2.9 also of sizes that it takes for fixed, as they are, and on a CPU of what a CUDA graph would not hold.
 CHATTY = (
@@ -53,6 +58,11 @@ def compiled_module(
     with _quiet(), pyro.settings.context(validate_distributions_torch=validation), context:
         run: Callable[..., list[Tensor]] = _inductor.compile(module, list(inputs), options)
     return run
+
+
+def can_be_captured(module: GraphModule) -> bool:
+    """Whether a CUDA graph can hold these operations."""
+    return not any(getattr(node.target, "overloadpacket", None) in READING for node in module.graph.nodes)
 
 
 @contextmanager

@@ -18,13 +18,10 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
-from .inductor import compiled_module
+from .inductor import can_be_captured, compiled_module
 from .invariant import split_invariant
 
 aten = torch.ops.aten
-
-# What reads a number from a GPU, and so makes the host wait; a CUDA graph cannot hold it.
-READING = (aten._linalg_check_errors, aten._local_scalar_dense, aten.multinomial, aten._linalg_eigh)
 
 
 class Outcome(NamedTuple):
@@ -96,11 +93,6 @@ class Graph:
             return self.run(*inputs)
 
         self.run = compile_and_run
-
-
-def can_be_captured(module: GraphModule) -> bool:
-    """Whether a CUDA graph can hold these operations."""
-    return not any(getattr(node.target, "overloadpacket", None) in READING for node in module.graph.nodes)
 
 
 def record(call: Callable[[], Any], arguments: list[Tensor]) -> tuple[Outcome, Graph | None]:

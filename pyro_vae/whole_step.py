@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from .compiled import CompiledELBO
+from .inductor import can_be_captured
 from .optimizer import OneOptimizer
 from .pairs import Callee
-from .recording import Graph, can_be_captured
+from .recording import Graph
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 

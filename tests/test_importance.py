@@ -15,8 +15,8 @@ from pyro.infer import RenyiELBO
 from torch import nn
 
 from pyro_vae import log_marginal
-from pyro_vae.evidence import LogMarginal, importance
-from pyro_vae.evidence.importance import particle_log_weights
+from pyro_vae.evidence import LogMarginal, sampler
+from pyro_vae.evidence.drawing import particle_log_weights
 from pyro_vae.evidence.weights import WeightSum
 from pyro_vae.objectives import scale_latents
 from pyro_vae.pairs import score
@@ -152,7 +152,7 @@ def test_portions_in_which_weights_are_summed_up_do_not_change_the_result(linear
         return log_marginal(linear.model, linear.mediocre_guide, x, num_samples=100, chunk_size=30, seed=0)
 
     whole = estimate()
-    monkeypatch.setattr(importance, "WEIGHTS_AT_ONCE", 70)  # the last portion is a smaller one
+    monkeypatch.setattr(sampler, "WEIGHTS_AT_ONCE", 70)  # the last portion is a smaller one
     parts = estimate()
     torch.testing.assert_close(parts.log_prob, whole.log_prob, rtol=1e-12, atol=0)
     torch.testing.assert_close(parts.log_levels, whole.log_levels, rtol=1e-9, atol=1e-9)

@@ -81,7 +81,7 @@ def test_log_marginal_is_the_same(prior, moves, monkeypatch):
         return CompiledELBO(elbo, backend="eager", settled=settled)
 
     monkeypatch.setattr("pyro_vae.recording.split_invariant", noting)
-    monkeypatch.setattr("pyro_vae.evidence.importance.where_it_pays", recorded)
+    monkeypatch.setattr("pyro_vae.evidence.sampler.where_it_pays", recorded)
     found = log_marginal(pair.model, pair.guide, pair.x, num_samples=200, chunk_size=100, seed=1)
     assert moved == [moves]
     torch.testing.assert_close(found.log_prob, plain.log_prob, atol=1e-4, rtol=0)

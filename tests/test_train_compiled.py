@@ -16,7 +16,7 @@ from torch import nn
 
 from pyro_vae import KLWarmup, NonFiniteLoss, adam, fit, log_marginal
 from pyro_vae.compiled import CompiledELBO, where_it_pays
-from pyro_vae.evidence import importance
+from pyro_vae.evidence import sampler
 from pyro_vae.optimizer import OneOptimizer
 from pyro_vae.pairs import announcing
 from pyro_vae.steps import Steps
@@ -302,7 +302,7 @@ def recorded(monkeypatch):
         made.append(eager(elbo))
         return made[-1]
 
-    monkeypatch.setattr(importance, "where_it_pays", where)
+    monkeypatch.setattr(sampler, "where_it_pays", where)
     return made
 
 
@@ -318,7 +318,7 @@ def test_every_pair_gets_the_assert_same_estimate(name, recorded):
         found = estimate(pair)
         assert recorded[0].num_graphs == 1
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(importance, "where_it_pays", lambda elbo, **_: elbo)
+            patch.setattr(sampler, "where_it_pays", lambda elbo, **_: elbo)
             assert_same_estimate(found, estimate(pair))
 
 

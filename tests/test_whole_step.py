@@ -12,10 +12,10 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from pyro_vae import Bernoulli, CompiledELBO, LowRankGaussian, OneOptimizer, adam, fit, products
+from pyro_vae.inductor import can_be_captured
 from pyro_vae.operations import rows
 from pyro_vae.pairs import announcing
 from pyro_vae.products import products_by_onednn
-from pyro_vae.recording import can_be_captured
 from pyro_vae.steps import Steps
 from pyro_vae.whole_step import Captured, WholeStep, adam_update
 

@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import operator
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal
 
 import pyro
 import torch
-from pyro.infer import ELBO
 from torch import Tensor
 from tqdm import tqdm
 
 from ..checks import check_guide
-from ..compiled import where_it_pays
-from ..pairs import Callee, evaluating, is_bound, modules_of, seeded, traces
-from .drawing import draws_by_key, keyed, particle_log_weights, unkeyed
+from ..pairs import Callee, evaluating, is_bound, modules_of, seeded
 from .keyed import image_keys
-from .memory import chunk, chunk_within, parse_bytes, peak_bytes
+from .memory import parse_bytes
 from .result import LogMarginal, warn_of
-from .weights import Moments, WeightSum
-
-# Seconds that compiling saves for each image and sample, on one CPU core: 4.0 to 7.6 us plainly, 3.7 us compiled, with
-# a VAE of 650,000 parameters.
-SAVED_PER_SAMPLE = 2e-6
-CPU_CHUNK = 4096  # (image, sample) pairs that a processor's caches like best
-BLOCK = 256  # samples drawn at once where random numbers cannot be told apart by image
-MARGIN = 0.9  # of a target standard error that the pilot must reach, so that the fresh draws reach it most of the time
+from .sampler import Sampler
 
 OnResult = Callable[[list[int], LogMarginal], None]
 
@@ -144,7 +133,7 @@ def log_marginal(
         known = set(store.keys())
         check_guide(model, guide, x[:3])
         keys, count = image_keys(x, seed), len(wanted)
-        sampler = _Sampler(model, guide, x, keys, count, defensive, num_samples, budget, chunk_size, compile, precision)
+        sampler = Sampler(model, guide, x, keys, count, defensive, num_samples, budget, chunk_size, compile, precision)
         total = len(wanted) * num_samples if target_standard_error is None else None
         shown = None if progress else True
         results = []
@@ -191,119 +180,3 @@ def shared_error(model: Callee, guide: Callee) -> float:
     name = "log_normalizer_standard_error"
     parts = {part for module in modules_of(model, guide).values() for part in module.modules()}
     return math.hypot(*(float(getattr(part, name)) for part in parts if hasattr(part, name)))
-
-
-# Log weights that are summed up together: in many small portions, that takes a tenth of the time of drawing them.
-WEIGHTS_AT_ONCE = 2**16
-BYTES_OF_WEIGHT = 64  # while they are summed up, in double precision
-
-
-class _Sampler:
-    """Draws and scores samples of a pair, chunk by chunk, for num_images of the images x, given by their numbers."""
-
-    def __init__(
-        self,
-        model: Callee,
-        guide: Callee,
-        x: Tensor,
-        keys: Tensor,
-        num_images: int,
-        defensive: float,
-        num_samples: int,
-        budget: int,
-        chunk_size: int | None,
-        compile: bool | Literal["auto"],
-        precision: Literal["fp32", "bf16"],
-    ) -> None:
-        self.pair, self.x, self.keys = (model, guide), x, keys
-        self.at_once = min(WEIGHTS_AT_ONCE, budget // (10 * BYTES_OF_WEIGHT))
-        plain = particle_log_weights(model, guide, x, defensive=defensive)
-        self.keyed = draws_by_key(plain, x[:3], keys[:3])
-        self.draw = functools.partial(keyed, plain) if self.keyed else unkeyed(plain)
-        if self.keyed:
-            if chunk_size is None:
-                some = torch.arange(min(2, len(x)))
-                peaks = [peak_bytes(functools.partial(self._rows, some, 0, n)) for n in (1, 4, 12)]
-                most = CPU_CHUNK if x.device.type == "cpu" else None
-                self.images, self.samples = chunk_within(budget, peaks, len(some), num_images, num_samples, most)
-            else:
-                self.images, self.samples = chunk(num_images, num_samples, pairs=chunk_size)
-        else:
-            self.images, self.samples = 1, BLOCK
-        saves = SAVED_PER_SAMPLE * num_images * num_samples if self.keyed else 0.0
-        self.scoring = where_it_pays(
-            _Scoring(self.draw), compile=compile, precision=precision, saves=saves, device=x.device, settled=True
-        )
-
-    def _rows(self, images: Tensor, first: int, count: int, stream: int = 0, *, full: bool = False) -> Tensor:
-        """Log weights (count, B) of some images, from sample number first on."""
-        x, keys = self.x[images], self.keys[images]
-        numbers = (torch.full((), number, device=x.device) for number in (first, stream))  # filled there: no waiting
-        if full:
-            rows: Tensor = self.scoring.loss(*self.pair, x, keys, *numbers, count)
-        else:  # the last ones are not worth a graph of their own
-            rows = self.draw(x, keys, *numbers, count)
-        return rows
-
-    def chunks(
-        self, images: Tensor, first: int, count: int, stream: int, done: Callable[[int], Any]
-    ) -> Iterator[tuple[slice, Tensor]]:
-        """Log weights of the samples first, ..., first + count - 1, for some of the images at a time."""
-        for start in range(0, len(images), self.images):
-            some = images[start : start + self.images]
-            for number in range(first, first + count, self.samples):
-                draws = min(self.samples, first + count - number)
-                full = (len(some), draws) == (self.images, self.samples)
-                yield slice(start, start + len(some)), self._rows(some, number, draws, stream, full=full)
-                done(draws * len(some))
-
-    def estimate(self, images: Tensor, num_samples: int, done: Callable[[int], Any], stream: int = 0) -> LogMarginal:
-        """The result with so many samples each."""
-        results, images = [], images.to(self.x.device)
-        for start in range(0, len(images), self.images):
-            some = images[start : start + self.images]
-            total = WeightSum(len(some), num_samples, self.x.device)
-            waiting: list[Tensor] = []
-            for _, rows in self.chunks(some, 0, num_samples, stream, done):
-                waiting.append(rows)
-                if len(waiting) * rows.numel() >= self.at_once:
-                    total.add(torch.cat(waiting))
-                    waiting = []
-            if waiting:
-                total.add(torch.cat(waiting))
-            results.append(total.result())
-        return LogMarginal.join(results)
-
-    def to_target(
-        self, images: Tensor, least: int, most: int, target: float, done: Callable[[int], Any]
-    ) -> LogMarginal:
-        """The result with as many samples as a pilot needs to reach the target."""
-        needed = torch.zeros(len(images), dtype=torch.int64)
-        active, moments, count = torch.arange(len(images)), Moments.empty(len(images), self.x.device), 0
-        while len(active):
-            more = least if count == 0 else min(count, most - count)
-            for where, rows in self.chunks(images[active], count, more, 1, done):
-                moments[where] = moments[where].plus(rows)
-            count += more
-            reached = (moments.relative_error(count) <= MARGIN * target).cpu()
-            needed[active] = count
-            going = ~reached & torch.tensor(count < most)
-            active, moments = active[going], moments[going.to(self.x.device)]
-        counts = needed.unique().tolist()
-        results = [self.estimate(images[needed == count], count, done) for count in counts]
-        order = torch.cat([(needed == count).nonzero()[:, 0] for count in counts]).argsort()
-        return LogMarginal.join(results)[order].with_details(pilot_samples=needed)
-
-
-class _Scoring(ELBO):
-    """Log weights (K, B) in the form that `CompiledELBO` records: as the loss of a pair."""
-
-    def __init__(self, draw: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.draw = draw
-
-    def loss(self, model: Callee, guide: Callee, *args: Any) -> Tensor:
-        return self.draw(*args)
-
-    def _get_trace(self, model: Callee, guide: Callee, args: Any, kwargs: Any) -> Any:
-        return traces(model, guide, *args)
