@@ -82,11 +82,14 @@ def _changed(node: Node) -> list[Node]:
 
 def _memory(node: Node) -> Node:
     """The node whose memory a view shows."""
-    while isinstance(node.target, torch._ops.OpOverload) and node.target._schema.arguments:
-        if node.target._schema.arguments[0].alias_info is None:
-            break
+    while node.target is operator.getitem or _is_view(node):
         (node,) = _nodes(node.args[0])
     return node
+
+
+def _is_view(node: Node) -> bool:
+    arguments = node.target._schema.arguments if isinstance(node.target, torch._ops.OpOverload) else []
+    return bool(arguments) and arguments[0].alias_info is not None
 
 
 def _nodes(value: Any) -> list[Node]:

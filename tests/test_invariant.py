@@ -36,6 +36,14 @@ def of_filled_memory(x, w):
     return rows.copy_(x).mul_(2.0) @ w
 
 
+def of_memory_filled_in_parts(x, w):
+    rows = torch.zeros(3, 3)
+    first, others = rows.split([1, 2])
+    others[:1].copy_(x[:1])
+    first.unsqueeze(0)[0].add_(x[:1])
+    return rows @ w
+
+
 def of_changed_input(x, w):
     return x @ (w.add_(1.0) @ w)
 
@@ -51,6 +59,7 @@ def of_weights_for_each_row(x, w):
         (of_weights_for_each_row, 1),
         (of_random_weights, None),
         (of_filled_memory, None),
+        (of_memory_filled_in_parts, None),
         (of_changed_input, None),
     ],
 )
