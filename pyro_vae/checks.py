@@ -119,7 +119,7 @@ def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
             f"{noise[0]!r} besides, whose density belongs to no part of p(x, z). {cure}"
         )
     if points:
-        _check_carried_density(guide, x[:1], points=points, noise=noise)
+        _check_carried_density(guide, x[:1], points={name: fn for name, fn in latents if name in points}, noise=noise)
     check_latents(model_trace, guide_trace)
     for name, prior in latents:
         guided = _support(at_prior.nodes[name]["fn"])
@@ -132,15 +132,16 @@ def check_guide(model: Callee, guide: Callee, x: Tensor) -> None:
             )
 
 
-def _check_carried_density(guide: Callee, x: Tensor, *, points: list[str], noise: list[str]) -> None:
+def _check_carried_density(guide: Callee, x: Tensor, *, points: dict[str, Any], noise: list[str]) -> None:
     """Raise a ValueError unless point masses have the density that the auxiliary sites give them.
 
     With z = f(a) it is q(a) / |det df/da|: the first is the auxiliary sites' own, the second has to be the point
-    masses' ``log_density``. Where a and z differ in size, or f has no gradient, that cannot be told.
+    masses' ``log_density``. f is taken to be one-to-one; where it has no gradient, nothing can be told.
     """
     with unvalidated(), torch.enable_grad():
         trace = poutine.trace(guide).get_trace(x)
-        for name in points:
+        masses = [name for name, site in sample_sites(trace) if is_point_mass(site["fn"])]
+        for name in masses:  # made anew from the auxiliary sites, those on the way too
             trace.remove_node(name)
         inputs = [trace.nodes[name]["value"].detach() for name in noise]
         if not all(value.is_floating_point() for value in inputs):
@@ -149,8 +150,17 @@ def _check_carried_density(guide: Callee, x: Tensor, *, points: list[str], noise
             trace.nodes[name]["value"] = value.requires_grad_()
         trace = poutine.trace(poutine.replay(guide, trace=trace)).get_trace(x)
         outputs = torch.cat([trace.nodes[name]["value"].flatten() for name in points])
-        given = sum(trace.nodes[name]["fn"].log_prob(trace.nodes[name]["value"]).sum().item() for name in points)
-        if not outputs.requires_grad or len(outputs) != sum(value.numel() for value in inputs):
+        given = sum(trace.nodes[name]["fn"].log_prob(trace.nodes[name]["value"]).sum().item() for name in masses)
+        drawn = sum(value.numel() for value in inputs)
+        sizes = [_num_coordinates(trace.nodes[name]["value"], fn) for name, fn in points.items()]
+        free = [size for size in sizes if size is not None]
+        if len(free) == len(sizes) and sum(free) != drawn:
+            raise ValueError(
+                f"Expected as many auxiliary numbers as the point masses {[*points]} have free coordinates, "
+                f"{sum(free)}; got {drawn} at {noise}: another number leaves q(z|x) unknown. Draw each latent from a "
+                f"density of its own."
+            )
+        if not outputs.requires_grad or len(outputs) != drawn:
             return
         rows = [
             torch.cat([g.flatten() for g in torch.autograd.grad(z, inputs, retain_graph=True, materialize_grads=True)])
@@ -159,7 +169,7 @@ def _check_carried_density(guide: Callee, x: Tensor, *, points: list[str], noise
     wanted = -torch.linalg.slogdet(torch.stack(rows).double()).logabsdet.item()
     if not abs(given - wanted) < 1e-2 + 1e-3 * abs(wanted):
         raise ValueError(
-            f"Expected log_density={wanted:.3f} at the point masses {points}, which is -log|det dz/da| for the "
+            f"Expected log_density={wanted:.3f} at the point masses {[*points]}, which is -log|det dz/da| for the "
             f"auxiliary sites {noise} that they are made from; got {given:.3f}. Give it: dist.Delta(z, "
             f"log_density=...), or draw z from a TransformedDistribution instead."
         )
@@ -232,6 +242,13 @@ def _coordinates(support: Constraint, event_shape: torch.Size) -> Any:
         return biject_to(support).inverse_shape(event_shape).numel()
     except NotImplementedError:
         return repr(support)
+
+
+def _num_coordinates(value: Tensor, fn: Any) -> int | None:
+    """How many free coordinates all events of a value have; None where that cannot be told."""
+    support = _support(fn)
+    each = None if support is None else _coordinates(support, fn.event_shape)
+    return value.numel() // fn.event_shape.numel() * each if isinstance(each, int) else None
 
 
 def _name(support: Any) -> str:

@@ -13,6 +13,10 @@ from torch.fx import Graph, GraphModule, Node
 aten = torch.ops.aten
 
 PRODUCTS = (aten.mm, aten.addmm, aten.bmm, aten.baddbmm, aten.convolution)
+# Views whose schema does not say so: of a linear layer without bias on 3-D inputs, of the gates of a GRU.
+UNSAID_VIEWS = (aten._unsafe_view, aten.unsafe_split, aten.unsafe_split_with_sizes)
+
+BATCH_NORMS = (aten.native_batch_norm, aten.cudnn_batch_norm, aten.miopen_batch_norm)
 
 
 def split_invariant(module: GraphModule, changing: Container[int]) -> tuple[GraphModule, GraphModule] | None:
@@ -32,8 +36,9 @@ def split_invariant(module: GraphModule, changing: Container[int]) -> tuple[Grap
     placeholders = graph.find_nodes(op="placeholder")
     worth: dict[Node, bool] = {node: False for i, node in enumerate(placeholders) if i not in changing}
     changed = {_memory(tensor) for node in graph.nodes for tensor in _changed(node)}
-    if any(node.op == "placeholder" for node in changed):
+    if any(node.op == "placeholder" for node in changed) or any(map(_trains_batch_norm, graph.nodes)):
         return None
+    changed = _ancestors([*changed])  # all that a change could show in, should an operation share memory unsaid
     for node in graph.nodes:
         if node.op != "call_function" or node in changed:
             continue
@@ -68,6 +73,8 @@ def _stays(node: Node) -> bool:
         return False
     if node.target.overloadpacket in PRODUCTS or not node.all_input_nodes:
         return True
+    if not all(_is_tensors(n.meta.get("val")) for n in (node, *node.all_input_nodes)):
+        return False
     sizes = [_size(arg.meta["val"]) for arg in node.all_input_nodes]
     return _size(node.meta["val"]) <= max(sizes)
 
@@ -87,13 +94,24 @@ def _memory(node: Node) -> Node:
     return node
 
 
+def _trains_batch_norm(node: Node) -> bool:
+    """Whether a node changes running means, which its schema does not say."""
+    return getattr(node.target, "overloadpacket", None) in BATCH_NORMS and bool(node.args[5])
+
+
 def _is_view(node: Node) -> bool:
     arguments = node.target._schema.arguments if isinstance(node.target, torch._ops.OpOverload) else []
-    return bool(arguments) and arguments[0].alias_info is not None
+    unsaid = getattr(node.target, "overloadpacket", None) in UNSAID_VIEWS
+    return unsaid or (bool(arguments) and arguments[0].alias_info is not None)
 
 
 def _nodes(value: Any) -> list[Node]:
     return [node for node in (value if isinstance(value, list | tuple) else [value]) if isinstance(node, Node)]
+
+
+def _is_tensors(value: Any) -> bool:
+    values = value if isinstance(value, list | tuple) else [value]
+    return all(isinstance(item, Tensor) for item in values)
 
 
 def _size(value: Any) -> int:

@@ -75,17 +75,20 @@ def readable(message: str, known: Sequence[str]) -> str:
         names = command[2].replace("'", "").split(", ")
         return f"Expected one of the commands {', '.join(names)}; got {command[1]}.{did_you_mean(command[1], names)}"
     if missing := re.fullmatch(r"the following arguments are required: (.*)", text):
-        asked = (re.sub(r"^\w+\.run$", "RUN", name) for name in missing[1].split(", "))
+        asked = (re.sub(r"^\w+\.runs?$", "RUN", name) for name in missing[1].split(", "))
         names = (name.removeprefix("train.").removeprefix("compare.") for name in asked)
         return f"Expected {', '.join(name if name.isupper() else '--' + name for name in names)}; got nothing for it."
-    key, given = re.search(r'[Kk]ey "([\w.]+)"', text), re.search(r"(?:Given value|Got value|got value): (.*)$", text)
+    key, given = re.search(r'[Kk]ey "([\w.]+)"', text), re.search(r"(?:Given value|Got value|got value): ?(.*)$", text)
     kinds = re.findall(r"Expected an? (?:<class '([\w.]+)'>|typing\.Literal\[(.*?)\])", text)
     wanted = list(
         dict.fromkeys(choices.replace("'", "").replace(", ", " or ") or KINDS.get(k, k) for k, choices in kinds)
     )
     if key and given and wanted:
         option = "--" + key[1].removesuffix(".name").replace("_", "-" if "." not in key[1] else "_")
-        return f"Expected {option} to be {' or '.join(wanted)}; got {given[1]}."
+        return f"Expected {option} to be {' or '.join(wanted)}; got {given[1] or 'nothing'}."
+    if lacking := re.fullmatch(r"argument (--\S+): expected one argument", text):
+        option = lacking[1].removesuffix(".name")
+        return f"Expected a value for {option}; got none. One that starts with a dash is given as {option}=-1."
     return text.replace(".name", "")
 
 

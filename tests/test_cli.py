@@ -243,6 +243,9 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
     [
         (["train", "--prior", "VampPrio"], "got 'VampPrio'. Did you mean VampPrior"),
         (["train", "--data", "mnst"], "Did you mean mnist?"),
+        (["evaluate"], "Expected RUN; got nothing for it."),
+        (["train", "--epochs="], "Expected --epochs to be a whole number; got nothing."),
+        (["train", "--learning-rate", "-1e-3"], "One that starts with a dash is given as --learning-rate=-1."),
         (["trian"], "manifold; got trian. Did you mean train?"),
         (["train", "7", "8"], "Expected nothing after the options; got 7 8."),
         (

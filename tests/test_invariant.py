@@ -44,6 +44,15 @@ def of_memory_filled_in_parts(x, w):
     return rows @ w
 
 
+def of_change_through_an_unsaid_view(x, w):
+    return x @ (torch.ops.aten._unsafe_view(w @ w, [3, 3]).relu_() @ w)
+
+
+def of_running_means(x, w):
+    torch.batch_norm(x, None, None, w[0], w[1], True, 0.1, 1e-5, False)
+    return x @ (w @ w)
+
+
 def of_changed_input(x, w):
     return x @ (w.add_(1.0) @ w)
 
@@ -60,6 +69,8 @@ def of_weights_for_each_row(x, w):
         (of_random_weights, None),
         (of_filled_memory, None),
         (of_memory_filled_in_parts, None),
+        (of_change_through_an_unsaid_view, None),
+        (of_running_means, None),
         (of_changed_input, None),
     ],
 )

@@ -78,6 +78,28 @@ def test_a_point_mass_that_leaves_its_noise_aside_has_no_density(x):
         log_marginal(model, constant, x)
 
 
+def test_point_masses_in_between_are_made_anew(x):
+    def twice(x):
+        with pyro.plate("data", len(x), dim=-1):
+            a = pyro.sample("a", dist.Normal(x / 4, 0.4), infer={"is_auxiliary": True})
+            b = pyro.sample("b", dist.Delta(2 * a, log_density=-math.log(2)), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(b))
+
+    result = log_marginal(model, twice, x, num_samples=2000)
+    assert ((result.log_prob - dist.Normal(0.0, 2**0.5).log_prob(x)) / result.standard_error).abs().max() < 5
+
+
+def test_noise_that_no_latent_is_made_from_is_refused(x):
+    def more(x):
+        with pyro.plate("data", len(x), dim=-1):
+            a = pyro.sample("a", dist.Normal(x / 2, 0.8), infer={"is_auxiliary": True})
+            pyro.sample("unused", dist.Normal(0.0, 3.0), infer={"is_auxiliary": True})
+            pyro.sample("z", dist.Delta(a))
+
+    with pytest.raises(ValueError, match=r"have free coordinates, 1; got 2 at \['a', 'unused'\]"):
+        log_marginal(model, more, x)
+
+
 def test_a_defensive_mixture_needs_the_density_of_the_guide(x):
     with pytest.raises(ValueError, match="'noise' is auxiliary"):
         log_marginal(model, carried, x, defensive=0.3)
