@@ -23,7 +23,6 @@ from .networks import *  # noqa: F403
 from .objectives import KLWarmup
 from .optimizer import OneOptimizer, adam
 from .priors import *  # noqa: F403
-from .seeds import fit_seeds
 from .train import Fit, NonFiniteLoss, fit
 from .version import __version__
 
@@ -50,7 +49,6 @@ __all__ = [
     "diagnose",
     "encode",
     "fit",
-    "fit_seeds",
     "inference_gaps",
     "interpolate",
     "log_marginal",

@@ -26,9 +26,9 @@ ORDER = """
     calls
     compiled
     whole_step
-    steps batched_step
+    steps
     train evidence aggregate
-    runs compare diagnostics seeds
+    runs compare diagnostics
     gaps inactive
     plots report portions
     evidence_plots
