@@ -1,5 +1,5 @@
 """``python -m pyro_vae`` is ``pyro-vae``."""
 
-from .cli import command
+from .commands.main import command
 
 command()

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 import pyro_vae
-from pyro_vae import LogMarginal, settings
-from pyro_vae.cli import COMMANDS, main
+from pyro_vae import LogMarginal
+from pyro_vae.commands.main import COMMANDS, main
+from pyro_vae.runs import parts as settings
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -25,18 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
-from pyro_vae import (
-    VAE,
-    FlatPrior,
-    data,
-    decode,
-    encode,
-    fit,
-    log_marginal,
-    plots,
-    sample,
-)
-from pyro_vae.runs import environment
+from pyro_vae import VAE, FlatPrior, data, decode, encode, fit, log_marginal, plots, sample
+from pyro_vae.runs.environment import environment
 
 BATCH_SIZE = 256
 NUM_VALIDATION = 2000  # images that choose the best epoch

@@ -47,7 +47,7 @@ from pyro_vae import (
     fit,
     log_marginal,
 )
-from pyro_vae.runs import environment
+from pyro_vae.runs.environment import environment
 
 SIDE, LATENT_DIM, HIDDEN = 28, 20, (400,)
 EPOCHS = 30  # of training, before

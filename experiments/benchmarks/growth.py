@@ -21,8 +21,8 @@ from pyro.infer import Trace_ELBO
 from tabulate import tabulate
 
 from pyro_vae import MLP, VAE, Bernoulli, CompiledELBO, GaussianEncoder, StandardNormal, VampPrior, fit, log_marginal
-from pyro_vae.cli import keep_freed_memory
-from pyro_vae.runs import environment
+from pyro_vae.commands.main import keep_freed_memory
+from pyro_vae.runs.environment import environment
 
 EVENT_SHAPE, HIDDEN, BATCH_SIZE = (1, 28, 28), (400,), 128
 IMAGES, SAMPLES, LATENT_DIM, PSEUDO_INPUTS = 64, 250, 20, 50  # the starts

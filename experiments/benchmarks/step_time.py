@@ -53,8 +53,8 @@ from pyro_vae import (
     adam,
     fit,
 )
-from pyro_vae.cli import keep_freed_memory
-from pyro_vae.runs import environment
+from pyro_vae.commands.main import keep_freed_memory
+from pyro_vae.runs.environment import environment
 
 EVENT_SHAPE, LATENT_DIM, HIDDEN = (1, 28, 28), 20, (400,)
 NETWORKS, PRIORS, BATCH_SIZES = ("mlp", "conv"), ("standard", "vamp500"), (128, 1024)

@@ -173,7 +173,7 @@ def main() -> None:
     )
     import torch
 
-    from pyro_vae.runs import environment
+    from pyro_vae.runs.environment import environment
 
     about = {"command": f"python experiments/benchmarks/whole_run.py {shlex.join(sys.argv[1:])}".strip()}
     settings.out.parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from pyro_vae import VAE, Bernoulli, GatedMLP, GaussianEncoder, StandardNormal, data, fit
-from pyro_vae.runs import environment
+from pyro_vae.runs.environment import environment
 
 RESULTS = Path(__file__).parent.parent / "results"
 

@@ -9,25 +9,25 @@ from pathlib import Path
 import torch
 from jsonargparse import Namespace
 
-from .. import plots, report, runs, settings
-from ..candidates import VARIED, file_name, parse
-from ..checks import check_guide, check_support
-from ..compare import compare, require_one_kind
+from .. import plots
 from ..data import Data
 from ..evidence import LogMarginal
-from ..generate import is_discrete, reconstruct, sample
-from ..groups import grouped
-from ..loading import binarization, choose_device, command_line, load_data, load_run, random_subset, read_run
-from ..options import (
-    DEFAULT_PARTS,
-    add_evaluation_options,
-    add_training_options,
-    dump,
-    part_names,
-    train_parser,
-)
-from ..pairs import evaluating, seeded, traces
-from ..parser import Parser
+from ..evidence import tables as report
+from ..evidence.comparison import compare, require_one_kind
+from ..evidence.files import read_json, write_json
+from ..pairs.checks import check_guide, check_support
+from ..pairs.contexts import evaluating, seeded
+from ..pairs.scoring import traces
+from ..runs import parts as settings
+from ..runs.candidates import VARIED, file_name, parse
+from ..runs.environment import environment
+from ..runs.evaluations import load_evaluation
+from ..runs.folder import is_finished, new_folder, require_run
+from ..runs.grouping import grouped
+from ..runs.loading import binarization, choose_device, command_line, load_data, load_run, random_subset, read_run
+from ..runs.options import DEFAULT_PARTS, add_evaluation_options, add_training_options, dump, part_names, train_parser
+from ..runs.parser import Parser
+from ..uses.generate import is_discrete, reconstruct, sample
 from .evaluate import evaluate_run, finished_evaluation
 from .train import build_module, train_run
 
@@ -78,11 +78,11 @@ def run(chosen: Namespace) -> None:
     if chosen.estimator != "importance":
         raise ValueError(f"Expected --estimator importance for a comparison; got {chosen.estimator}.")
     if chosen.runs:
-        folder = runs.new_folder(chosen.out or "comparison", overwrite=chosen.overwrite)
-        kind, groups = grouped([runs.require_run(name) for name in chosen.runs])
+        folder = new_folder(chosen.out or "comparison", overwrite=chosen.overwrite)
+        kind, groups = grouped([require_run(name) for name in chosen.runs])
     else:
         kind, groups, folder = _train_all(chosen)
-    evaluations = {label: [runs.load_evaluation(run) for run in members] for label, members in groups.items()}
+    evaluations = {label: [load_evaluation(run) for run in members] for label, members in groups.items()}
     abouts = [about for members in evaluations.values() for _, about in members]
     if len({about["images_sha256"] for about in abouts}) > 1:
         raise ValueError(
@@ -97,9 +97,9 @@ def run(chosen: Namespace) -> None:
     about = {
         "command": command_line(),
         "seconds": round(time.perf_counter() - started, 1),
-        **runs.environment(choose_device("cpu" if chosen.runs else chosen.device)),
+        **environment(choose_device("cpu" if chosen.runs else chosen.device)),
     }
-    runs.write_json(
+    write_json(
         folder / "comparison.json",
         {
             **report.comparison_json(comparison),
@@ -150,8 +150,8 @@ def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
     dataset = _check(configs)
     folder = Path(chosen.out or "comparison")
     if chosen.overwrite or not _is_unfinished(folder):
-        runs.new_folder(folder, overwrite=chosen.overwrite)
-        runs.write_json(folder / "comparison.json", {})  # from now on the folder is known as ours
+        new_folder(folder, overwrite=chosen.overwrite)
+        write_json(folder / "comparison.json", {})  # from now on the folder is known as ours
     print(f"data   {dataset.protocol}")
     counts = [f"{n} {what}{'s' * (n != 1)}" for n, what in ((chosen.seeds, "seed"), (chosen.epochs, "epoch"))]
     print(f"runs   {len(candidates)} {part}s x {counts[0]}, {counts[1]} each\n", flush=True)
@@ -163,7 +163,7 @@ def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
         for count, ((name, _), config) in enumerate(configs.items(), 1):
             started = time.perf_counter()
             run = folder / "runs" / f"{file_name(name)}-seed{config.seed}"
-            trained = runs.is_finished(run) and (run / "settings.yaml").read_text() == dump(config)
+            trained = is_finished(run) and (run / "settings.yaml").read_text() == dump(config)
             if not trained:
                 train_run(config, dataset, run, verbose=False)
             result = finished_evaluation(run, evaluation) if trained else None
@@ -245,7 +245,7 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
 
 def _is_unfinished(folder: Path) -> bool:
     path = folder / "comparison.json"
-    return path.exists() and not runs.read_json(path)
+    return path.exists() and not read_json(path)
 
 
 def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:

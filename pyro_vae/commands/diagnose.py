@@ -8,11 +8,14 @@ from typing import Literal
 from jsonargparse import Namespace
 from torch import Tensor
 
-from .. import plots, runs
-from ..diagnostics import diagnose
-from ..loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
-from ..options import add_device_option, add_root_option, add_seed_option
-from ..parser import Parser
+from .. import plots
+from ..evidence.files import write_json
+from ..runs.environment import environment
+from ..runs.folder import require_run
+from ..runs.loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
+from ..runs.options import add_device_option, add_root_option, add_seed_option
+from ..runs.parser import Parser
+from ..uses.diagnostics import diagnose
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:
@@ -30,7 +33,7 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
 
 def run(chosen: Namespace) -> None:
     """Show what a trained model does with its latents: rate, distortion, mutual information, active units."""
-    folder = runs.require_run(chosen.run)
+    folder = require_run(chosen.run)
     dataset = load_data(read_run(folder)[0], root=chosen.root)
     device = choose_device(chosen.device)
     module, _ = load_run(folder, device)
@@ -50,7 +53,7 @@ def run(chosen: Namespace) -> None:
         )
     print(f"{folder}\ndata   {dataset.protocol}; {wanted:,} of the {chosen.get('split')} images\n\n{result}\n")
     about = {"protocol": f"{dataset.protocol}; {wanted:,} (seed {chosen.seed}) of the {chosen.get('split')} images"}
-    content = result.to_json() | about | {"command": command_line()} | runs.environment(device)
-    runs.write_json(folder / "diagnostics.json", content)
+    content = result.to_json() | about | {"command": command_line()} | environment(device)
+    write_json(folder / "diagnostics.json", content)
     plots.diagnostics_figure(result, title=folder.name).savefig(folder / "diagnostics.png", dpi=150)
     print(f"saved in {folder / 'diagnostics.json'}, {folder / 'diagnostics.png'}")

@@ -11,16 +11,21 @@ from typing import Any, Literal
 from jsonargparse import Namespace
 from torch import Tensor
 
-from .. import runs
-from ..bits import bits_of, said_in_bits
 from ..data import Data
-from ..estimators import ESTIMATORS, SAMPLES
-from ..evidence import BidirectionalGap, HeavyTail, LogMarginal, widened
-from ..generate import is_discrete
-from ..loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
-from ..options import add_device_option, add_evaluation_options, add_root_option, add_seed_option, dump
-from ..parser import Parser
-from ..portions import Portions, processes, wait_for_others
+from ..evidence import BidirectionalGap, HeavyTail, LogMarginal
+from ..evidence.bits import bits_of, said_in_bits
+from ..evidence.files import read_json
+from ..pairs.widened import widened
+from ..runs.environment import environment
+from ..runs.evaluations import digest, load_evaluation, save_evaluation
+from ..runs.folder import read_metrics, require_run
+from ..runs.loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
+from ..runs.options import add_device_option, add_evaluation_options, add_root_option, add_seed_option, dump
+from ..runs.parser import Parser
+from ..runs.partial_results import PartialResults
+from ..runs.processes import processes, wait_for_others
+from ..uses.generate import is_discrete
+from .estimators import ESTIMATORS, SAMPLES
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:
@@ -42,7 +47,7 @@ def run(chosen: Namespace) -> None:
     """Estimate log p(x) of held-out images, for trained runs; also under torchrun, which shares the images out."""
     with processes(choose_device(chosen.device)) as (rank, count):
         for name in chosen.runs:
-            folder = runs.require_run(name)
+            folder = require_run(name)
             dataset = load_data(read_run(folder)[0], root=chosen.root)
             if rank == 0:
                 print(f"{folder}\ndata   {dataset.protocol}", flush=True)
@@ -50,7 +55,7 @@ def run(chosen: Namespace) -> None:
             if result is not None:
                 estimator = ESTIMATORS[chosen.estimator]
                 print(estimator.say(result))
-                print(said_in_bits(runs.read_json(folder / f"{estimator.name}.json")), end="")
+                print(said_in_bits(read_json(folder / f"{estimator.name}.json")), end="")
                 print(f"saved in {folder / estimator.name}.json, .npz and figures, {estimator.name}*.png")
 
 
@@ -63,7 +68,7 @@ def _settings(chosen: Namespace) -> dict[str, Any]:
 def finished_evaluation(folder: Path, chosen: Namespace) -> LogMarginal | None:
     """The estimate that a run has already, if it was made with these options."""
     try:
-        result, about = runs.load_evaluation(folder)
+        result, about = load_evaluation(folder)
     except (FileNotFoundError, ValueError):
         return None
     return result if about.get("estimator_settings") == _settings(chosen) else None
@@ -83,40 +88,42 @@ def evaluate_run(
     images, which = _images(chosen, dataset)
     images = images.to(device)
     simulated = estimator.kind is BidirectionalGap  # then it takes from the images their number and shape alone
-    what = list(images.shape) if simulated else runs.digest(images)
+    what = list(images.shape) if simulated else digest(images)
     weights = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
     about = settings | {"images": what, "weights": weights}
-    portions: Portions[Any] = Portions(folder / f"{estimator.name}.partial", estimator.kind, about, rank=rank)
+    partial: PartialResults[Any] = PartialResults(
+        folder / f"{estimator.name}.partial", estimator.kind, about, rank=rank
+    )
     if rank == 0:
-        portions.clear_others()
+        partial.clear_others()
     wait_for_others(count)
-    done = set(portions.numbers())
+    done = set(partial.numbers())
     if done and rank == 0:
         print(f"       {len(done):,} of {len(images):,} images are finished already, and kept")
     wait_for_others(count)
     left = [i for i in range(len(images)) if i not in done][rank::count]
     try:
         if left:
-            _estimate(module, images, chosen, only=left, on_result=portions.add, progress=rank == 0)
+            _estimate(module, images, chosen, only=left, on_result=partial.add, progress=rank == 0)
     except KeyboardInterrupt:
-        portions.flush()
+        partial.flush()
         if rank == 0:
-            kept = len(portions.numbers())
+            kept = len(partial.numbers())
             print(f"\nstopped; {kept:,} of {len(images):,} images are kept: the same command goes on")
         raise
-    portions.flush()
+    partial.flush()
     wait_for_others(count)
     if rank > 0:
         return None
-    result: LogMarginal | BidirectionalGap = portions.finished()
+    result: LogMarginal | BidirectionalGap = partial.finished()
     if isinstance(result, BidirectionalGap):
         images, which = result.x.to(device), f"{len(result):,} images simulated from the model"
     about = _about(module, folder, dataset, chosen, which, images)
     if isinstance(result, LogMarginal):
         about |= bits_of(result.log_prob, images, dataset, measure=about["measure"])
-    about |= runs.environment(device)
-    runs.save_evaluation(folder, result, name=estimator.name, images=images, about=about)
-    portions.remove()
+    about |= environment(device)
+    save_evaluation(folder, result, name=estimator.name, images=images, about=about)
+    partial.remove()
     estimator.draw(module, result, images, folder / estimator.name)
     return result
 
@@ -149,7 +156,7 @@ def _estimate(module: Any, images: Tensor, chosen: Namespace, **how: Any) -> Non
 def _about(module: Any, folder: Path, dataset: Data, chosen: Namespace, which: str, images: Tensor) -> dict[str, Any]:
     """What a result is about: estimator, data protocol, model, training."""
     config, trained = read_run(folder)
-    metrics = runs.read_metrics(folder)
+    metrics = read_metrics(folder)
     return {
         "estimator": ESTIMATORS[chosen.estimator].about.format(start=chosen.start),
         "estimator_settings": _settings(chosen),

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from jsonargparse import Namespace
 
-from .. import generate, plots
-from ..loading import load_pictured
-from ..options import add_picture_options, add_root_option, save_picture
-from ..parser import Parser
+from .. import plots
+from ..runs.loading import load_pictured
+from ..runs.options import add_picture_options, add_root_option, save_picture
+from ..runs.parser import Parser
+from ..uses import generate
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:

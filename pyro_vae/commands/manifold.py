@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from jsonargparse import Namespace
 
 from .. import plots
-from ..generate import most_varied
-from ..loading import load_pictured
-from ..options import add_picture_options, add_root_option, save_picture
-from ..parser import Parser
+from ..runs.loading import load_pictured
+from ..runs.options import add_picture_options, add_root_option, save_picture
+from ..runs.parser import Parser
+from ..uses.generate import most_varied
 
 CODES = 256  # test images: which dimensions vary most, and the mean code for all others
 

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from jsonargparse import Namespace
 
-from .. import plots, runs
-from ..loading import choose_device, load_run
-from ..options import add_picture_options, save_picture
-from ..parser import Parser
+from .. import plots
+from ..runs.folder import require_run
+from ..runs.loading import choose_device, load_run
+from ..runs.options import add_picture_options, save_picture
+from ..runs.parser import Parser
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:
@@ -20,7 +21,7 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
 
 def run(chosen: Namespace) -> None:
     """Draw images from a trained model: means of p(x|z) for z from the prior."""
-    folder = runs.require_run(chosen.run)
+    folder = require_run(chosen.run)
     if chosen.num_samples < 1:
         raise ValueError(f"Expected --num-samples >= 1; got {chosen.num_samples}.")
     device = choose_device(chosen.device)

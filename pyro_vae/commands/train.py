@@ -14,16 +14,20 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 
-from .. import plots, runs, settings
+from .. import plots
 from ..data import Data
-from ..loading import choose_device, command_line, few_threads, load_data, part_settings
+from ..evidence.files import write_json
 from ..networks import count_parameters
-from ..objectives import KLWarmup
-from ..optimizer import adam
-from ..options import DEFAULT_PARTS, add_training_options, dump, part_names
-from ..pairs import seeded
-from ..parser import Parser
-from ..train import fit
+from ..objectives.kl_weights import KLWarmup
+from ..pairs.contexts import seeded
+from ..runs import parts as settings
+from ..runs.environment import environment
+from ..runs.folder import append_metrics, new_folder, save_weights
+from ..runs.loading import choose_device, command_line, few_threads, load_data, part_settings
+from ..runs.options import DEFAULT_PARTS, add_training_options, dump, part_names
+from ..runs.parser import Parser
+from ..training.fit import fit
+from ..training.optimizer import adam
 
 
 def add_options(parser: Parser, arguments: Sequence[str]) -> None:
@@ -78,7 +82,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
     """Train the model of the settings and write its run folder; after an interrupt, with its best state so far."""
     device = choose_device(config.device)
     module = build_module(config, dataset)
-    folder = runs.new_folder(folder, overwrite=config.overwrite)
+    folder = new_folder(folder, overwrite=config.overwrite)
     if verbose:
         described = ", ".join(config[part].name for part in settings.PARTS if part in config and config[part].name)
         print(f"model  {described}: {count_parameters(module):,} parameters, on {device}")
@@ -116,7 +120,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
         raise
     finally:  # also after an interrupt or an error: the module holds its best state
         if (folder / "metrics.jsonl").exists():
-            runs.save_weights(folder, module)
+            save_weights(folder, module)
             about = {
                 "protocol": dataset.protocol,
                 "event_shape": list(dataset.event_shape),
@@ -124,7 +128,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                 "finished": finished,
                 "command": command_line(),
             }
-            runs.write_json(folder / "run.json", about | runs.environment(device))
+            write_json(folder / "run.json", about | environment(device))
         else:  # not one epoch, nothing to keep
             shutil.rmtree(folder)
     best = result.history[result.best_epoch - 1]
@@ -152,7 +156,7 @@ class _Recorder:
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
         if "epoch" not in metrics:
             return
-        runs.append_metrics(self.folder, metrics)
+        append_metrics(self.folder, metrics)
         if self.loud and (time.monotonic() - self.shown > 10 or metrics["epoch"] == self.epochs):
             self.shown = time.monotonic()
             print(

@@ -1,15 +1,16 @@
 """What every source shares: three checked splits, how they were drawn, and the words that say so."""
 
-import difflib
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..arguments.nearest import did_you_mean
 
 Binarization = Literal["none", "threshold", "static", "dynamic"]
 
@@ -209,18 +210,6 @@ def check_binarization(binarization: str) -> None:
             f"Expected binarization to be one of {', '.join(known)}; got {binarization!r}."
             f"{did_you_mean(binarization, known)}"
         )
-
-
-def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Offer the known name nearest to a mistyped one, or nothing; capitals, "-" and "_" do not count.
-
-    Example:
-        >>> did_you_mean("Digit", ["digits", "mnist"])
-        ' Did you mean digits?'
-    """
-    plain = {name.lower().replace("-", "_"): name for name in known}
-    near = difflib.get_close_matches(given.lower().replace("-", "_"), plain, n=1, cutoff=0.7)
-    return f" Did you mean {plain[near[0]]}?" if near else ""
 
 
 def describe_sizes(splits: Splits) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from .groups import Groups, in_groups
+from .in_groups import Groups, in_groups
 from .relaxed import RelaxedBernoulli, RelaxedOneHot
 
 MOST_STATES = 10_000  # that are enumerated

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
-from .groups import Groups, in_groups
+from .in_groups import Groups, in_groups
 
 # A draw close to a corner rounds to it: float32 has no 1 - 1e-9, where a density that is infinite at the corner may be
 # asked for. A draw therefore carries its logarithm (or log odds) along under this name, for whichever relaxed density

@@ -5,14 +5,13 @@ from .categorical import CategoricalEncoder
 from .dirichlet import DirichletEncoder
 from .full_rank import FullRankEncoder
 from .gaussian import GaussianEncoder
+from .gaussian_mixture import MixtureEncoder
 from .householder import HouseholderFlow
 from .iaf import IAF
 from .logistic_normal import LogisticNormalEncoder
 from .low_rank import LowRankEncoder
-from .mixture import MixtureEncoder
 from .planar import PlanarFlow
 from .point import PointEncoder
-from .refined import refined
 from .student_t import StudentTEncoder
 from .sylvester import SylvesterFlow
 from .von_mises_fisher import VonMisesFisherEncoder
@@ -35,5 +34,4 @@ __all__ = [
     "SylvesterFlow",
     "VonMisesFisherEncoder",
     "ZeroImputed",
-    "refined",
 ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..distributions import bernoulli
 from ..networks import MLP, Shape
-from .gaussian import MakeNetwork
+from ..networks.network import MakeNetwork
 
 
 class BernoulliEncoder(nn.Module):

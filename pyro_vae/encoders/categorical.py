@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..distributions import one_hot, one_hot_shape
 from ..networks import MLP, Shape
-from .gaussian import MakeNetwork
+from ..networks.network import MakeNetwork
 
 
 class CategoricalEncoder(nn.Module):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..networks import MLP, Shape
-from .gaussian import MakeNetwork
+from ..networks.network import MakeNetwork
 
 
 class DirichletEncoder(nn.Module):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pyro.distributions as dist
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ..distributions.scale import scale
 from ..networks import MLP, Shape
-
-MakeNetwork = Callable[[Shape, Shape], nn.Module]  # from its input and output shape
+from ..networks.network import MakeNetwork
 
 
 class GaussianEncoder(nn.Module):
@@ -45,8 +42,3 @@ class GaussianEncoder(nn.Module):
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw = self.network(x).unbind(-2)  # each (..., B, D)
         return dist.Normal(loc, scale(raw)).to_event(1)
-
-
-def scale(raw: Tensor) -> Tensor:
-    """A positive scale from a network's output: with a floor, so that densities stay finite; not faster than linear."""
-    return 1e-4 + functional.softplus(raw)

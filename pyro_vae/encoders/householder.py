@@ -9,9 +9,10 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..distributions.flow import Flow
+from ..distributions.scale import scale
 from ..networks import MLP, Shape
-from .flow import Flow
-from .gaussian import MakeNetwork, scale
+from ..networks.network import MakeNetwork
 
 
 class HouseholderFlow(nn.Module):

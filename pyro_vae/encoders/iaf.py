@@ -11,9 +11,10 @@ import torch
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
+from ..distributions.flow import Flow
+from ..distributions.scale import scale
 from ..networks import MLP, Shape
-from .flow import Flow
-from .gaussian import MakeNetwork, scale
+from ..networks.network import MakeNetwork
 
 
 class IAF(nn.Module):

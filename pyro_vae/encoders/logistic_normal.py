@@ -6,8 +6,9 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..distributions import AdditiveLogRatio
+from ..distributions.scale import scale
 from ..networks import MLP, Shape
-from .gaussian import MakeNetwork, scale
+from ..networks.network import MakeNetwork
 
 
 class LogisticNormalEncoder(nn.Module):

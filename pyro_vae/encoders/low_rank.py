@@ -5,8 +5,9 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from ..distributions.scale import scale
 from ..networks import MLP, Shape
-from .gaussian import MakeNetwork, scale
+from ..networks.network import MakeNetwork
 
 
 class LowRankEncoder(nn.Module):

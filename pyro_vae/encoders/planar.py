@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..distributions.flow import Flow
+from ..distributions.monotone import MARGIN, solve
+from ..distributions.scale import scale
 from ..networks import MLP, Shape
-from .flow import Flow
-from .gaussian import MakeNetwork, scale
-from .monotone import MARGIN, solve
+from ..networks.network import MakeNetwork
 
 
 class PlanarFlow(nn.Module):

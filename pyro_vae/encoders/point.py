@@ -6,7 +6,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..networks import MLP, Shape
-from .gaussian import MakeNetwork
+from ..networks.network import MakeNetwork
 
 
 class PointEncoder(nn.Module):

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from ..distributions import VonMisesFisher
 from ..networks import MLP, Shape
-from .gaussian import MakeNetwork
+from ..networks.network import MakeNetwork
 
 
 class VonMisesFisherEncoder(nn.Module):

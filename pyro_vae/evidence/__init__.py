@@ -2,16 +2,19 @@
 
 from .annealed import annealed_log_marginal
 from .bidirectional import BidirectionalGap, bidirectional
+from .bits import bits_per_dim
+from .comparison import Comparison, compare
 from .importance import log_marginal
-from .proposals import widened
 from .result import HeavyTail, LogMarginal
 
 __all__ = [
     "BidirectionalGap",
+    "Comparison",
     "HeavyTail",
     "LogMarginal",
     "annealed_log_marginal",
     "bidirectional",
+    "bits_per_dim",
+    "compare",
     "log_marginal",
-    "widened",
 ]

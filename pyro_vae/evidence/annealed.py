@@ -10,14 +10,16 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from ..checks import check_guide, unvalidated
-from ..compiled import where_it_pays
-from ..pairs import Callee, evaluating, seeded, traces
+from ..compiled.when_it_pays import compile_if_worthwhile
+from ..pairs.checks import check_guide
+from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.modules import Callee
+from ..pairs.scoring import traces
+from .annealing_path import Path, Start, State
+from .annealing_schedule import AnnealingSettings, Plan, Schedule, adapted
+from .counter_random import CounterRandom, generators, image_keys, seed_of
 from .importance import OnResult, chosen_images, shared_error
-from .keyed import KeyedRandom, generators, image_keys, seed_of
-from .path import Path, Start, State
 from .result import LogMarginal, warn_of
-from .schedule import Annealing, Plan, Schedule, adapted
 from .weights import WeightSum
 
 FIRST_STEP = 0.1  # where the warm-up starts
@@ -107,7 +109,7 @@ def annealed_log_marginal(
         >>> bool((result.log_prob + 1.5155).abs() < 5 * result.standard_error)
         True
     """
-    annealing = Annealing(
+    annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )
     seed = int(torch.randint(2**62, ())) if seed is None else seed
@@ -138,7 +140,7 @@ class Chains:
 
     def __init__(
         self,
-        annealing: Annealing,
+        annealing: AnnealingSettings,
         model: Callee,
         guide: Callee,
         num_batches: int,
@@ -152,12 +154,12 @@ class Chains:
         gradients = 2 * num_batches * annealing.num_temperatures * annealing.num_leapfrog
         saves = SAVED_PER_GRADIENT * gradients
         moving = _Moving(self._move)
-        self.moving = where_it_pays(moving, compile=compile, precision="fp32", saves=saves, device=device)
+        self.moving = compile_if_worthwhile(moving, compile=compile, precision="fp32", saves=saves, device=device)
 
     def begin(self, x: Tensor, keys: Tensor, num_chains: int, stream: int) -> Path:
         """The path of some images, with draws of q0 to start from."""
         number, start = torch.tensor(stream, device=x.device), self.annealing.start
-        with KeyedRandom(keys, torch.zeros_like(number), num_chains, number):
+        with CounterRandom(keys, torch.zeros_like(number), num_chains, number):
             path = Path(*self.pair, x, num_chains, start)
         if self.by_key is None:
             self.by_key = self._draws_by_key(x[:1], keys[:1])
@@ -176,7 +178,7 @@ class Chains:
         """Whether draws of q0 can be told apart by image: torch's own generator stays untouched."""
         before, zero = generators(x.device), torch.zeros((), dtype=torch.int64, device=x.device)
         for num_chains in (5, 7):  # by one size alone, something else of it passes for the chains
-            with KeyedRandom(keys, zero, num_chains):
+            with CounterRandom(keys, zero, num_chains):
                 Path(*self.pair, x, num_chains, self.annealing.start)
         return all(map(torch.equal, before, generators(x.device)))
 
@@ -185,7 +187,7 @@ class Chains:
         assert self.path is not None
         num_chains = len(packed) // len(x)
         path = self.path.continued(x, num_chains)  # what the guide draws here is not used
-        with KeyedRandom(keys, torch.zeros_like(stream), num_chains, stream):
+        with CounterRandom(keys, torch.zeros_like(stream), num_chains, stream):
             state, acceptance = path.move(State.unpacked(packed), b, step, self.annealing.num_leapfrog)
         return torch.cat([state.packed(), acceptance.repeat(num_chains)[:, None]], 1)
 

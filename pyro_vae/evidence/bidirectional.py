@@ -16,14 +16,18 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..checks import check_guide, unvalidated
-from ..pairs import Callee, evaluating, sample_sites, score_traces, seeded
+from ..pairs.checks import check_guide
+from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.modules import Callee
+from ..pairs.scoring import score_traces
+from ..pairs.sites import sample_sites
 from .annealed import Chains, gather
+from .annealing_path import Path, Start, flat, unconstrained
+from .annealing_schedule import AnnealingSettings, Plan, Schedule
+from .counter_random import CounterRandom, generators, image_keys, seed_of
+from .files import null_for_nan
 from .importance import chosen_images, shared_error
-from .keyed import KeyedRandom, generators, image_keys, seed_of
-from .path import Path, Start, flat, unconstrained
-from .result import LogMarginal, counted, null_for_nan
-from .schedule import Annealing, Plan, Schedule
+from .result import LogMarginal, counted
 
 SIMULATION, APART = 3 * 2**30, 7 * 2**29  # random streams of the simulated images, and of chains that move apart
 MOVES = 20  # by which they do
@@ -210,7 +214,7 @@ def bidirectional(
         >>> abs(result.mean_gap) < 1e-4
         True
     """
-    annealing = Annealing(
+    annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )
     seed = int(torch.randint(2**62, ())) if seed is None else seed
@@ -242,7 +246,7 @@ def bidirectional(
 def simulated_by_key(model: Callee, like: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     """As `simulate`, each image by random numbers of its own; one at a time where they cannot be told apart."""
     before, number = generators(like.device), torch.tensor(SIMULATION, device=like.device)
-    with KeyedRandom(keys, torch.zeros_like(number), 1, number):
+    with CounterRandom(keys, torch.zeros_like(number), 1, number):
         x, u = simulate(model, like)
     if all(map(torch.equal, before, generators(like.device))):
         return x, u

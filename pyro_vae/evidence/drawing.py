@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
-from ..pairs import Callee, in_particle_plate, sample_sites, score_traces, traces
-from .keyed import KeyedRandom, generators, seed_of
+from ..pairs.modules import Callee
+from ..pairs.particles import _broadcasts, in_particle_plate
+from ..pairs.scoring import score_traces, traces
+from .counter_random import CounterRandom, generators, seed_of
 from .proposals import mixed_traces
 
 LogWeights = Callable[[Tensor, int], Tensor]  # of images (B, ...) and K, the log weights (K, B)
@@ -42,27 +43,9 @@ def particle_log_weights(model: Callee, guide: Callee, x: Tensor, *, defensive: 
     return plated if _broadcasts(model, guide, x[:3]) else repeated
 
 
-def _broadcasts(model: Callee, guide: Callee, x: Tensor) -> bool:
-    particles, images = 2, len(x)
-    rows = x.repeat(particles, *[1] * (x.dim() - 1))  # (K B, ...)
-    # Outside the try: a pair that fails on plain images has a fault of its own to report.
-    _, plain_guide = traces(model, guide, rows)
-    try:
-        plated = traces(in_particle_plate(model, particles), in_particle_plate(guide, particles), x)
-        plated_weight = score_traces(*plated, shape=(particles, images)).log_weight
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        return False
-    plated_sites = dict(sample_sites(plated[1]))
-    for name, site in sample_sites(plain_guide):
-        site["value"] = plated_sites[name]["value"].flatten(0, 1)
-    same_latents = traces(model, poutine.replay(guide, trace=plain_guide), rows)
-    plain_weight = score_traces(*same_latents, shape=(particles * images,)).log_weight
-    return torch.allclose(plated_weight.flatten(), plain_weight, rtol=1e-4, atol=1e-3)
-
-
 def keyed(plain: LogWeights, x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, count: int) -> Tensor:
     """Log weights (count, B), drawn by image and sample."""
-    with KeyedRandom(keys, first, count, stream):
+    with CounterRandom(keys, first, count, stream):
         return plain(x, count)
 
 

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..checks import check_guide
-from ..pairs import Callee, evaluating, is_bound, modules_of, seeded
-from .keyed import image_keys
-from .memory import parse_bytes
+from ..pairs.checks import check_guide
+from ..pairs.contexts import evaluating, seeded
+from ..pairs.modules import Callee, is_bound, modules_of
+from .chunking import parse_bytes
+from .counter_random import image_keys
 from .result import LogMarginal, warn_of
 from .sampler import Sampler
 

@@ -1,80 +1,18 @@
-"""Proposals that reach farther than a guide: widened, or mixed with the prior."""
+"""A guide mixed with the prior."""
 
 from __future__ import annotations
 
-import functools
-import math
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
-from torch.distributions import AffineTransform, biject_to
 
-from ..checks import check_own_density
-from ..pairs import Callee, traces
-
-
-def widened(guide: Callee, scale: float) -> Callee:
-    """The guide with the scale of each reparameterized latent multiplied, around its mean.
-
-    A guide trained by the ELBO is narrower than the posterior, which makes importance weights heavy-tailed. A widened
-    one has lighter tails of the weights at the price of a lower effective sample size where it was right. Constrained
-    latents are widened in unconstrained space. Latents that are not reparameterized stay as they are.
-
-    Args:
-        guide: q(z|x), called with images (B, ...).
-        scale: factor of each scale; 1 changes nothing.
-
-    Returns:
-        A guide, for `log_marginal(model, widened(guide, 1.1), x)` and all else that takes one.
-
-    Raises:
-        ValueError: scale is not positive; when called, a reparameterized latent whose distribution knows no mean.
-
-    Example:
-        >>> import pyro
-        >>> guide = lambda x: pyro.sample("z", dist.Normal(x, 0.5))
-        >>> poutine.trace(widened(guide, 2.0)).get_trace(torch.zeros(3)).nodes["z"]["fn"].log_prob(torch.zeros(3))
-        tensor([-0.9189, -0.9189, -0.9189])
-    """
-    if not (scale > 0 and math.isfinite(scale)):
-        raise ValueError(f"Expected scale > 0; got {scale}.")
-
-    @functools.wraps(guide)
-    def wide(x: Tensor) -> Any:
-        with _Widening(scale):
-            return guide(x)
-
-    return wide
-
-
-class _Widening(Messenger):
-    def __init__(self, scale: float) -> None:
-        super().__init__()
-        self.scale = scale
-
-    def _pyro_sample(self, msg: Any) -> None:
-        fn = msg["fn"]
-        if msg["is_observed"] or site_is_subsample(msg) or not fn.has_rsample or isinstance(fn, dist.Delta):
-            return
-        try:
-            mean = fn.mean
-        except NotImplementedError:
-            mean = torch.tensor(math.nan)
-        if not mean.isfinite().all():  # that of a Cauchy distribution is nan
-            raise ValueError(
-                f"Expected a guide whose latents know their mean, to be widened around; site {msg['name']!r} has "
-                f"{type(fn).__name__}. Use a defensive mixture with the prior instead."
-            )
-        free = biject_to(fn.support)
-        centre = free.inv(mean)
-        spread = AffineTransform(centre * (1 - self.scale), self.scale, event_dim=free.domain.event_dim)
-        is_real = getattr(fn.support, "base_constraint", fn.support) is dist.constraints.real
-        msg["fn"] = dist.TransformedDistribution(fn, [spread] if is_real else [free.inv, spread, free])
+from ..pairs.checks import check_own_density
+from ..pairs.modules import Callee
+from ..pairs.scoring import traces
 
 
 class _FromPrior(Messenger):

@@ -17,8 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .files import null_for_nan
+
 HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
+
+
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
+
 
 STUCK = 0.1  # mean acceptance of an image's transitions, below which its chains have hardly moved
 
@@ -266,18 +271,6 @@ def counted(num_samples: Tensor) -> str:
     """How many samples, or from how many to how many."""
     least, most = int(num_samples.min()), int(num_samples.max())
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
-
-
-def null_for_nan(value: Any) -> Any:
-    """The value for JSON, which knows no numbers that are not finite: null stands for them."""
-    match value:
-        case dict():
-            return {key: null_for_nan(item) for key, item in value.items()}
-        case list() | tuple():
-            return [null_for_nan(item) for item in value]
-        case float() if not math.isfinite(value):
-            return None
-    return value
 
 
 def _largest(values: Tensor) -> float:

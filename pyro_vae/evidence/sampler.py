@@ -10,10 +10,11 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from ..compiled import where_it_pays
-from ..pairs import Callee, traces
+from ..compiled.when_it_pays import compile_if_worthwhile
+from ..pairs.modules import Callee
+from ..pairs.scoring import traces
+from .chunking import chunk, chunk_within, peak_bytes
 from .drawing import draws_by_key, keyed, particle_log_weights, unkeyed
-from .memory import chunk, chunk_within, peak_bytes
 from .result import LogMarginal
 from .weights import Moments, WeightSum
 
@@ -61,7 +62,7 @@ class Sampler:
         else:
             self.images, self.samples = 1, BLOCK
         saves = SAVED_PER_SAMPLE * num_images * num_samples if self.keyed else 0.0
-        self.scoring = where_it_pays(
+        self.scoring = compile_if_worthwhile(
             _Scoring(self.draw), compile=compile, precision=precision, saves=saves, device=x.device, settled=True
         )
 

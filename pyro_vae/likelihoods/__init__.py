@@ -4,7 +4,6 @@ from ..data import dequantize
 from .bernoulli import Bernoulli
 from .beta import Beta
 from .binomial import Binomial
-from .bits import bits_per_dim
 from .categorical import Categorical
 from .continuous_bernoulli import ContinuousBernoulli
 from .discretized_gaussian import DiscretizedGaussian
@@ -42,7 +41,6 @@ __all__ = [
     "StudentT",
     "VonMises",
     "ZeroInflatedNegativeBinomial",
-    "bits_per_dim",
     "dequantize",
     "observed",
 ]

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
+from ..distributions.levels import Levels, OnLevels
 from ..networks import Shape
-from .levels import Levels, OnLevels
 from .likelihood import Likelihood
 from .start import inner
 

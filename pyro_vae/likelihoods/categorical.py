@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..distributions.levels import LEVELS_CURE, Levels, OnLevels
 from ..networks import Shape
-from .levels import LEVELS_CURE, Levels, OnLevels
 from .likelihood import Likelihood
 from .start import inner, invert
 

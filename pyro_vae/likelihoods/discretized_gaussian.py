@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .rounded import NORMAL, RoundedLikelihood
+from ..distributions.rounded import NORMAL
+from .rounded_likelihood import RoundedLikelihood
 
 
 class DiscretizedGaussian(RoundedLikelihood):

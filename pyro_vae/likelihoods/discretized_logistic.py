@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .rounded import LOGISTIC, RoundedLikelihood
+from ..distributions.rounded import LOGISTIC
+from .rounded_likelihood import RoundedLikelihood
 
 
 class DiscretizedLogistic(RoundedLikelihood):

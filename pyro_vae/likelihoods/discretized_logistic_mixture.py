@@ -11,10 +11,10 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..distributions.levels import LEVELS_CURE, Levels
+from ..distributions.rounded import LOGISTIC, Rounded, around_middle_grey
 from ..networks import Shape
-from .levels import LEVELS_CURE, Levels
 from .likelihood import Likelihood
-from .rounded import LOGISTIC, Rounded, around_middle_grey
 from .scale import positive
 from .start import inner, invert
 

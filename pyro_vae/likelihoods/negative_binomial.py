@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..distributions.gamma_ratio import log_gamma_ratio
 from ..networks import Shape
 from .counts import CountLikelihood, bounded_exp, log_mean
-from .gamma_ratio import log_gamma_ratio
 
 Dispersion = Literal["shared", "per-pixel"]
 

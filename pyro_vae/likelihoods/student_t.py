@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..distributions.gamma_ratio import log_gamma_ratio
 from ..networks import Shape
-from .gamma_ratio import log_gamma_ratio
 from .scale import LocationScale, positive
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ..encoders import refined
+from ..pairs import refined
 from .vae import VAE
 
 

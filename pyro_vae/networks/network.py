@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
@@ -104,3 +104,6 @@ def count_parameters(module: nn.Module) -> int:
 
 
 __all__ = ["Network", "Shape", "as_shape", "count_parameters", "halvings", "image_shape", "positive"]
+
+
+MakeNetwork = Callable[[Shape, Shape], nn.Module]  # from its input and output shape

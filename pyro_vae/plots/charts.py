@@ -12,9 +12,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from ..compare import Comparison, Estimate
-from ..diagnostics import Diagnostics, Measured
 from ..evidence import LogMarginal
+from ..evidence.comparison import Comparison, Estimate
+from ..uses.diagnostics import Diagnostics, Measured
 
 INK, BLUE, GREY = "#222222", "#2f6fb0", "#9aa3ab"
 

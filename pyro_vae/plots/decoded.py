@@ -9,8 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..generate import Path, between, manifold, reconstruct, sample, traverse
-from ..pairs import Callee
+from ..pairs.modules import Callee
+from ..uses.generate import Path, between, manifold, reconstruct, sample, traverse
 from .charts import tidy
 from .images import beside, check_images, image_grid, image_rows, picture, tile
 

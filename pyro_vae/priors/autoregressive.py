@@ -8,9 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from .density import Density
-from .masked import masked_network
-from .scale import positive_scale
+from ..distributions.density import Density
+from ..distributions.scale import positive_scale
+from ..networks.made import masked_network
 
 
 class AutoregressivePrior(nn.Module):

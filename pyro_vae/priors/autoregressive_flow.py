@@ -8,9 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from .chain import Chain
-from .masked import masked_network
-from .scale import positive_scale
+from ..distributions.chain import Chain
+from ..distributions.scale import positive_scale
+from ..networks.made import masked_network
 
 
 class AutoregressiveFlow(nn.Module):

@@ -10,8 +10,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from .density import Density
-from .scale import positive_scale
+from ..distributions.density import Density
+from ..distributions.scale import positive_scale
 
 BLOCK = 2048  # exemplars scored at once in evaluation
 REFRESHED = 256  # stored codes brought up to date in a training step

@@ -8,8 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from .mixture import mixture
-from .scale import positive_scale
+from ..distributions.mixture import mixture
+from ..distributions.scale import positive_scale
 
 Covariance = Literal["diagonal", "low-rank", "full"]
 

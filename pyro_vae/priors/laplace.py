@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from .scale import positive_scale
+from ..distributions.scale import positive_scale
 
 
 class LaplacePrior(nn.Module):

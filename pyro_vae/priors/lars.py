@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..distributions.density import Density
 from ..networks import MLP
-from .density import Density
 
 SMOOTHING = 0.9  # of the moving average of Z, for each training step
 MARGIN = 1e-6  # Z stays this far from 0 and 1

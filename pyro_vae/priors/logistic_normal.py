@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ..distributions import AdditiveLogRatio
-from .scale import positive_scale
+from ..distributions.scale import positive_scale
 
 
 class LogisticNormalPrior(nn.Module):

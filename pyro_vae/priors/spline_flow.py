@@ -8,9 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..distributions.chain import Chain
+from ..distributions.spline import SMALLEST, spline
 from ..networks import MLP
-from .chain import Chain
-from .spline import SMALLEST, spline
 
 
 class SplineFlow(nn.Module):

@@ -8,8 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from .density import Density
-from .scale import positive_scale
+from ..distributions.density import Density
+from ..distributions.scale import positive_scale
 
 
 class StudentTPrior(nn.Module):

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from .mixture import mixture
+from ..distributions.mixture import mixture
 
 
 class VampPrior(nn.Module):

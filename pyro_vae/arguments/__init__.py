@@ -1,0 +1,1 @@
+"""What is asked of arguments, said in one way everywhere."""

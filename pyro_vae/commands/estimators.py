@@ -1,0 +1,148 @@
+"""What the command line says, draws and keeps of each estimator of log p(x)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .. import plots
+from ..evidence import BidirectionalGap, LogMarginal, annealed_log_marginal, bidirectional, log_marginal
+from ..plots import evidence as evidence_plots
+from ..uses.diagnostics import diagnose
+
+POOL = 1000  # images that the figure of the latent dimensions is made from, at most
+
+
+def say_estimate(result: LogMarginal) -> str:
+    """Estimates of log p(x) in words."""
+    annealed = "acceptance" in result.details
+    ess = result.ess.nan_to_num(0.0)  # of an image without a finite weight
+    counts = f"{result.num_samples.double().mean().item():,.0f} {'chains' if annealed else 'samples'}"
+    lines = [
+        f"log p(x) = {result.mean:.3f} nats per image",
+        f"       +- {result.mean_standard_error:.3f} standard error over {len(result):,} images",
+        f"       +- {result.mean_monte_carlo_error:.3f} Monte Carlo, {counts} per image",
+        f"       effective sample size from {ess.min().item():.1f} to {ess.max().item():.1f}, "
+        f"median {ess.median().item():.1f}",
+    ]
+    if annealed:
+        acceptance = result.details["acceptance"]
+        lines.append(
+            f"       acceptance of the transitions from {acceptance.min().item():.2f} to {acceptance.max().item():.2f}"
+        )
+    if heavy := int(result.unreliable.sum()):
+        why = "k-hat above 0.7, or chains that hardly moved" if annealed else "k-hat above 0.7"
+        more = "--num-samples, --widen 1.1,\n       or --estimator annealed"
+        cure = "--num-temperatures or --num-chains" if annealed else more
+        lines.append(
+            f"       not to be trusted for {heavy:,} of {len(result):,} images ({why}): their log p(x)\n"
+            f"       may be too low by more than the Monte Carlo error says. Try more {cure}"
+        )
+    return "\n".join(lines)
+
+
+def say_gap(gap: BidirectionalGap) -> str:
+    """Bounds from both sides in words."""
+    return (
+        f"on {len(gap):,} images simulated from the model, log p(x) lies on average\n"
+        f"       above {gap.lower.mean:.3f} nats per image (forward chains) and\n"
+        f"       below {gap.upper.mean:.3f} (reverse chains)\n"
+        f"gap    {gap.mean_gap:.4f} +- {gap.mean_gap_standard_error:.4f} nats per image: in expectation, annealed "
+        f"estimates with\n       these settings are too low by at most that, on images like the model's"
+    )
+
+
+def draw_estimate(module: Any, result: LogMarginal, images: Tensor, path: Path) -> None:
+    """Figures of estimates of log p(x)."""
+    title, images = path.parent.name, images.cpu()
+    plots.log_marginal_histogram(result, title=title).savefig(f"{path}.png", dpi=150)
+    if result.khat.isfinite().any():
+        evidence_plots.khat_figure(result, images, title=title).savefig(f"{path}_khat.png", dpi=150)
+
+
+def draw_importance(module: Any, result: LogMarginal, images: Tensor, path: Path) -> None:
+    """Figures of importance sampling, which `diagnose` has most to do with."""
+    draw_estimate(module, result, images, path)
+    title = path.parent.name
+    if len(result.convergence()) > 1:
+        evidence_plots.convergence_figure(result, title=title).savefig(f"{path}_convergence.png", dpi=150)
+    if len(images) > 1:
+        try:
+            found = diagnose(module.model, module.guide, images[:POOL], num_pool=0)
+        except ValueError:  # a guide or prior without what the figure shows; `pyro-vae diagnose` says why
+            return
+        plots.diagnostics_figure(found, title=title).savefig(f"{path}_dimensions.png", dpi=150)
+
+
+def draw_gap(module: Any, gap: BidirectionalGap, images: Tensor, path: Path) -> None:
+    """The figure of bounds from both sides."""
+    figure = evidence_plots.gap_figure(gap.lower.log_prob, gap.upper.log_prob, title=path.parent.name)
+    figure.savefig(f"{path}.png", dpi=150)
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """What one estimator of log p(x) has that the others have not.
+
+    Attributes:
+        estimate: the function.
+        kind: of its result.
+        options: those that the numbers depend on.
+        name: of the files in the run folder.
+        about: it, in words; {start} stands for the option.
+        say: its result in words.
+        draw: its figures, from module, result, images and path.
+    """
+
+    estimate: Callable[..., Any]
+    kind: type[LogMarginal] | type[BidirectionalGap]
+    options: tuple[str, ...]
+    name: str
+    about: str
+    say: Callable[[Any], str]
+    draw: Callable[[Any, Any, Tensor, Path], None]
+
+
+SAMPLES = ("num_samples", "target_standard_error", "max_samples", "widen", "defensive", "precision")
+CHAINS = (
+    "num_chains",
+    "num_temperatures",
+    "start",
+    "schedule",
+    "num_leapfrog",
+    "num_warmup_chains",
+    "target_acceptance",
+)
+ESTIMATORS = {
+    "importance": Estimator(
+        log_marginal,
+        LogMarginal,
+        SAMPLES,
+        "evaluation",  # the one that `compare` reads
+        "importance sampling from the guide",
+        say_estimate,
+        draw_importance,
+    ),
+    "annealed": Estimator(
+        annealed_log_marginal,
+        LogMarginal,
+        CHAINS,
+        "evaluation_annealed",
+        "annealed importance sampling from the {start}",
+        say_estimate,
+        draw_estimate,
+    ),
+    "bidirectional": Estimator(
+        bidirectional,
+        BidirectionalGap,
+        CHAINS,
+        "evaluation_bidirectional",
+        "annealed chains in both directions, between the {start} and the posterior",
+        say_gap,
+        draw_gap,
+    ),
+}

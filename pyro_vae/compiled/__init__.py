@@ -1,0 +1,5 @@
+"""Pyro at compiled speed: tensor operations recorded once, and run compiled from then on."""
+
+from .elbo import CompiledELBO
+
+__all__ = ["CompiledELBO"]

@@ -1,0 +1,219 @@
+"""The path of distributions from a guide or prior to the posterior, over unconstrained latents, and moves along it."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pyro import poutine
+from pyro.distributions.util import sum_rightmost
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import Transform, biject_to
+from torch.distributions.constraints import MixtureSameFamilyConstraint
+
+from ..pairs.checks import check_own_density
+from ..pairs.contexts import unvalidated
+from ..pairs.modules import Callee
+from ..pairs.scoring import score_traces, traces
+from ..pairs.sites import sample_sites
+
+JITTER = 0.2  # of step sizes, relative, so that no trajectory closes on itself
+Start = Literal["guide", "prior"]
+
+
+@dataclass(frozen=True)
+class State:
+    """Points of the chains, and the log densities there. Rows R = K B: all images, chain after chain."""
+
+    u: Tensor  # (R, D), unconstrained
+    log_start: Tensor  # log q0(z), (R,)
+    log_joint: Tensor  # log p(x, z), (R,)
+    log_jacobian: Tensor  # log |dz/du|, (R,)
+
+    @property
+    def log_ratio(self) -> Tensor:
+        """log p(x, z) - log q0(z), (R,)."""
+        return self.log_joint - self.log_start
+
+    def log_density(self, b: float | Tensor) -> Tensor:
+        """Of u, on the geometric path at b or (R,), not normalized (R,)."""
+        return (1 - b) * self.log_start + b * self.log_joint + self.log_jacobian
+
+    def packed(self) -> Tensor:
+        """All of it in one tensor (R, D + 3)."""
+        return torch.cat(
+            [self.u, torch.stack([self.log_start, self.log_joint, self.log_jacobian.expand_as(self.log_joint)], 1)], 1
+        )
+
+    @staticmethod
+    def unpacked(packed: Tensor) -> State:
+        """The state of `packed`."""
+        return State(packed[:, :-3], *packed[:, -3:].unbind(1))
+
+
+class Path:
+    """The geometric path q0(z)^(1-b) p(x, z)^b for K copies of images x, in unconstrained coordinates u (R, D).
+
+    Attributes:
+        start: u (R, D), a draw of q0.
+    """
+
+    def __init__(self, model: Callee, guide: Callee, x: Tensor, num_chains: int, start: Start) -> None:
+        self.model, self.num_chains = model, num_chains
+        self.rows = x.repeat(num_chains, *[1] * (x.dim() - 1))  # (R, ...)
+        self.guide = guide if start == "guide" else None
+        self.fixed_guide: poutine.Trace | None = None
+        if self.guide is None:
+            try:
+                model_trace, guide_trace = poutine.trace(model).get_trace(self.rows), poutine.Trace()
+            except NotImplementedError as error:  # a flat prior cannot be drawn from
+                raise ValueError(
+                    f"Expected a prior that can be drawn from; got {error or 'one that cannot'}. Use start='guide'; an "
+                    f"autoencoder's flat prior leaves no log p(x) at all."
+                ) from error
+        else:
+            model_trace, guide_trace = traces(model, self.guide, self.rows)
+            check_own_density(guide_trace, "Use start='prior'.")
+            if len(list(sample_sites(guide_trace))) == 1:  # then its distribution depends on x alone: encode x once
+                self.fixed_guide = guide_trace
+        score_traces(model_trace, guide_trace, shape=(len(self.rows),))  # for its errors, while validation is on
+        latents = unconstrained(model_trace)
+        self.shapes = {name: u.shape[1:] for name, u in latents.items()}
+        self.start = flat(latents)
+
+    def continued(self, x: Tensor, num_chains: int) -> Path:
+        """The same path for other images of the same shape and another number of chains, without a draw of q0."""
+        path = copy.copy(self)
+        path.num_chains, path.rows = num_chains, x.repeat(num_chains, *[1] * (x.dim() - 1))
+        if self.guide is not None and self.fixed_guide is not None:
+            path.fixed_guide = poutine.trace(self.guide).get_trace(path.rows)
+        return path
+
+    def at(self, u: Tensor) -> State:
+        """The log densities at u (R, D)."""
+        parts = u.split([shape.numel() for shape in self.shapes.values()], 1)
+        named = zip(self.shapes.items(), parts, strict=True)
+        given = {name: part.reshape(len(u), *shape) for (name, shape), part in named}
+        placing = _Placing(given)
+        with placing:
+            model_trace = poutine.trace(self.model).get_trace(self.rows)
+        if self.fixed_guide is not None:
+            guide_trace = self.fixed_guide.copy()
+            for name, site in sample_sites(guide_trace):
+                guide_trace.nodes[name] = {**site, "value": model_trace.nodes[name]["value"]}
+        elif self.guide is not None:
+            guide_trace = poutine.trace(poutine.replay(self.guide, trace=model_trace)).get_trace(self.rows)
+        else:
+            guide_trace = poutine.Trace()
+        terms = score_traces(model_trace, guide_trace, shape=(len(self.rows),))
+        log_joint = terms.log_likelihood + terms.log_prior
+        return State(u, terms.log_prior if self.guide is None else terms.log_guide, log_joint, placing.log_jacobian)
+
+    def check_company(self) -> None:
+        """Raise a ValueError unless the first image has the same densities without the images beside it."""
+        first = self.start.view(self.num_chains, -1, self.start.shape[1])[:, 0]
+        with unvalidated():
+            together, alone = self.at(self.start), self.continued(self.rows[:1], self.num_chains).at(first)
+        for name in ("log_start", "log_joint"):
+            inside, outside = (getattr(state, name).view(self.num_chains, -1)[:, 0] for state in (together, alone))
+            if not torch.allclose(inside, outside, rtol=1e-4, atol=1e-3, equal_nan=True):
+                raise ValueError(
+                    "Expected a pair that scores each image by itself; got other densities of an image without those "
+                    "beside it. Take out what looks at the batch, such as its mean, or give chunk_size=1."
+                )
+
+    def gradient(self, u: Tensor, b: float | Tensor) -> Tensor:
+        """Of the log density in u (R, D)."""
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.at(u).log_density(b).sum(), u)
+        return gradient
+
+    def move(self, state: State, b: float | Tensor, step: Tensor, num_leapfrog: int) -> tuple[State, Tensor]:
+        """One Hamiltonian transition with step sizes (B,) at b, one number or (B,): the next state, and mean acceptance
+        probabilities (B,)."""
+        b = b.repeat(self.num_chains) if isinstance(b, Tensor) else b
+        step = (step.repeat(self.num_chains) * (1 + JITTER * (2 * torch.rand_like(state.log_joint) - 1)))[:, None]
+        first = momentum = torch.randn_like(state.u)  # (R, D)
+        u = state.u + step / 2 * momentum
+        finite = torch.ones_like(state.log_joint, dtype=torch.bool)
+        for left in reversed(range(num_leapfrog)):
+            momentum = momentum + step * self.gradient(u, b)
+            u = u + (step if left else step / 2) * momentum
+            finite = finite & u.isfinite().all(1)
+            u = torch.where(finite[:, None], u, state.u)  # a row that has left the numbers stays behind
+        proposal = self.at(u)
+        change = proposal.log_density(b) - state.log_density(b) + (first.square() - momentum.square()).sum(1) / 2
+        # A comparison with nan is false: rejected, as is +inf, a density that is no number to stand on.
+        valid = finite & proposal.log_density(b).isfinite() & ~change.isnan()
+        acceptance = torch.where(valid, change.clamp(max=0).exp(), 0.0)
+        accepted = torch.rand_like(acceptance) < acceptance
+        merged = (
+            torch.where(accepted if new.dim() == 1 else accepted[:, None], new, old)
+            for new, old in zip(vars(proposal).values(), vars(state).values(), strict=True)
+        )
+        return State(*merged), acceptance.view(self.num_chains, -1).mean(0)
+
+
+def unconstrained(model_trace: poutine.Trace) -> dict[str, Tensor]:
+    """The latents of a trace, by site, in unconstrained space and with the images first: (R, ...)."""
+    latents = {}
+    for name, site in _latents(model_trace):
+        transform, row = _coordinates(name, site["fn"])
+        latents[name] = transform.inv(site["value"]).movedim(row, 0)
+    return latents
+
+
+def flat(latents: dict[str, Tensor]) -> Tensor:
+    """All sites side by side, u (R, D)."""
+    if not latents:
+        raise ValueError("Expected a model with a latent site; got none: its log p(x) is a plain log_prob.")
+    return torch.cat([u.reshape(len(u), -1) for u in latents.values()], 1)
+
+
+class _Placing(Messenger):
+    """Gives each latent site the value z = T(u), T the bijection onto the support of its prior, which may depend on
+    the sites before; sums log |dz/du|."""
+
+    def __init__(self, given: dict[str, Tensor]) -> None:
+        super().__init__()
+        self.given, self.log_jacobian = given, torch.zeros(())
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] not in self.given:
+            return
+        transform, row = _coordinates(msg["name"], msg["fn"])
+        u = self.given[msg["name"]].movedim(0, row)
+        msg["value"], msg["done"] = transform(u), True
+        log_jacobian = transform.log_abs_det_jacobian(u, msg["value"])
+        log_jacobian = sum_rightmost(log_jacobian, msg["fn"].event_dim - transform.codomain.event_dim)
+        if log_jacobian.dim() > 1:  # inner plates, left of the images
+            log_jacobian = log_jacobian.sum(tuple(range(log_jacobian.dim() - 1)))
+        self.log_jacobian = self.log_jacobian + log_jacobian
+
+
+def _latents(trace: poutine.Trace) -> list[tuple[str, Any]]:
+    return [(name, site) for name, site in sample_sites(trace) if not site["is_observed"]]
+
+
+def _coordinates(name: str, prior: Any) -> tuple[Transform, int]:
+    """The bijection from unconstrained space onto the support of a site, and the dimension of the images there."""
+    if prior.support.is_discrete:
+        raise ValueError(
+            f"Expected continuous latents, which Hamiltonian transitions can move; site {name!r} is discrete. Sum it "
+            f"out inside a distribution (such as MixtureSameFamily), or use log_marginal."
+        )
+    # torch wraps a mixture's support, and has no bijection for the wrapper.
+    support = prior.support.base_constraint if isinstance(prior.support, MixtureSameFamilyConstraint) else prior.support
+    try:
+        transform = biject_to(support)
+    except NotImplementedError:
+        raise ValueError(
+            f"Expected a support with a bijection from unconstrained space; site {name!r} has {prior.support}. "
+            f"Use log_marginal."
+        ) from None
+    event_dim = prior.event_dim - transform.codomain.event_dim + transform.domain.event_dim
+    return transform, -1 - event_dim

@@ -1,0 +1,268 @@
+"""Random numbers that belong to an image and a sample, whatever else is drawn in the same call.
+
+torch's generators hand out numbers in the order in which they are asked for, so that a result changes with the size of
+the chunks. Here each number is a function of the seed, the image's content, the number of the sample, and its place in
+the call (a counter-based generator): the same for any chunking, order of images or number of processes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+MASK = 0xFFFFFFFF
+GAMMA_TRIALS = 24  # each accepts at least 95%: all fail once in 10^31
+
+
+def image_keys(x: Tensor, seed: int) -> Tensor:
+    """A key of 64 bits for each image (N, 2), two halves as int64, from the seed, its content, and how often the same
+    image came before it."""
+    rows = x.detach().cpu().reshape(len(x), -1).contiguous().view(torch.uint8).numpy()  # NumPy knows no bfloat16
+    met: Counter[bytes] = Counter()
+    digests = []
+    for row in rows:
+        content = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+        numbers = (seed % 2**64).to_bytes(8, "little") + met[content].to_bytes(8, "little")
+        met[content] += 1
+        digests.append(hashlib.blake2b(content, digest_size=8, key=numbers).digest())
+    halves = torch.frombuffer(bytearray(b"".join(digests)), dtype=torch.int32).view(len(x), 2).long() & MASK
+    return halves.to(x.device)
+
+
+def generators(device: torch.device) -> list[Tensor]:
+    """States of torch's own generators, which change when one of them is drawn from."""
+    return [torch.random.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def seed_of(key: list[int], *numbers: int) -> int:
+    """A seed for torch's own generator, for one image and what is to be drawn for it."""
+    return hash((*key, *numbers)) & (2**63 - 1)
+
+
+class CounterRandom(TorchFunctionMode):
+    """Inside, torch's random functions draw tensors (K, B, ...) or (K B, ...) by image and sample.
+
+    Other shapes and functions not listed here go to torch's generator as usual: `torch.random.get_rng_state` tells
+    whether that has happened.
+
+    Args:
+        keys: of `image_keys` (B, 2).
+        first: number of the first sample, int64 of shape (): the samples are first, ..., first + K - 1.
+        num_samples: K.
+        stream: number of the call, where one image and sample takes part in several, int64 of shape ().
+
+    Reference:
+        Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox 4x32-10); Box, Muller
+        1958; Marsaglia, Tsang 2000, "A simple method for generating gamma variables".
+    """
+
+    def __init__(self, keys: Tensor, first: Tensor, num_samples: int, stream: Tensor | None = None) -> None:
+        super().__init__()
+        self.keys, self.first, self.num_samples = keys, first, num_samples
+        self.stream = torch.zeros((), dtype=torch.int64, device=keys.device) if stream is None else stream
+        self.calls = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        draw = DRAWS.get(func)
+        if draw is not None and kwargs.get("generator") is None and kwargs.get("out") is None:
+            drawn = draw(self, *args, **{name: value for name, value in kwargs.items() if name not in IRRELEVANT})
+            if drawn is not None:
+                return drawn
+        return func(*args, **kwargs)
+
+    def words(self, shape: torch.Size) -> tuple[Tensor, int] | None:
+        """Random words of 32 bits (K, B, n), n a multiple of 4 that is enough; and how many numbers an image and
+        sample has. None if the shape is not by image and sample."""
+        rows = (self.num_samples, len(self.keys))
+        if shape[:2] == rows:
+            count = math.prod(shape[2:])
+        elif shape[:1] == (rows[0] * rows[1],):
+            count = math.prod(shape[1:])
+        else:
+            return None
+        device = self.keys.device
+        samples = self.first + torch.arange(rows[0], device=device)
+        blocks = torch.arange(-(-count // 4), device=device)
+        call = torch.full((), self.calls, dtype=torch.int64, device=device)
+        self.calls += 1
+        key = self.keys[:, 0, None], self.keys[:, 1, None]
+        four = philox((samples[:, None, None], blocks, call, self.stream), key)
+        return torch.stack(torch.broadcast_tensors(*four), -1).flatten(-2), count
+
+    def uniform(self, shape: Any, dtype: torch.dtype) -> Tensor | None:
+        """Numbers in (0, 1)."""
+        shape = torch.Size(shape)
+        found = self.words(shape)
+        if found is None:
+            return None
+        bits, count = found
+        used = 32 if dtype == torch.float64 else 23  # so that adding a half is exact, and never rounds up to 1
+        return (((bits[..., :count] >> (32 - used)).to(dtype) + 0.5) * 2.0**-used).reshape(shape)
+
+    def normal(self, shape: Any, dtype: torch.dtype) -> Tensor | None:
+        """Standard normal numbers, two from each two words."""
+        shape = torch.Size(shape)
+        found = self.words(shape)
+        if found is None:
+            return None
+        bits, count = found
+        radius, angle = ((bits.to(dtype) + 0.5) * 2.0**-32).chunk(2, -1)
+        radius, angle = (-2 * radius.log()).sqrt(), 2 * math.pi * angle  # a radius bit that rounds to 1 gives 0
+        return torch.cat([radius * angle.cos(), radius * angle.sin()], -1)[..., :count].reshape(shape)
+
+    def log_gamma(self, concentration: Tensor) -> Tensor | None:
+        """Logarithms of gamma variables of rate 1, by rejection with a fixed number of trials. Variables of a small
+        concentration are often too small for a float themselves."""
+        shape, dtype = concentration.shape, concentration.dtype
+        boost = self.uniform(shape, dtype)
+        if boost is None:
+            return None
+        small = concentration < 1
+        d = torch.where(small, concentration + 1, concentration) - 1 / 3
+        accepted, result = torch.zeros_like(small), d.log()
+        for _ in range(GAMMA_TRIALS):
+            z, u = self.normal(shape, dtype), self.uniform(shape, dtype)
+            assert z is not None
+            assert u is not None
+            v = (1 + z / (3 * d.sqrt())) ** 3
+            good = (v > 0) & (u.log() < z.square() / 2 + d - d * v + d * v.clamp(min=1e-30).log())
+            result = torch.where(good & ~accepted, d.log() + v.clamp(min=1e-30).log(), result)
+            accepted = accepted | good
+        return torch.where(small, result + boost.log() / concentration, result)
+
+
+def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """Four words of 32 random bits for each counter of four and key of two such words, all in int64.
+
+    Example:
+        >>> zero = torch.zeros((), dtype=torch.int64)  # the generator's published test vector
+        >>> [hex(word) for word in philox((zero,) * 4, (zero,) * 2)]
+        ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
+    """
+    c0, c1, c2, c3 = counter
+    k0, k1 = key
+    for _ in range(10):
+        # A product of two words has 64 bits: it may wrap around the sign, the bits are the same.
+        left, right = c0 * 0xD2511F53, c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = (
+            ((right >> 32) & MASK) ^ c1 ^ k0,
+            right & MASK,
+            ((left >> 32) & MASK) ^ c3 ^ k1,
+            left & MASK,
+        )
+        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
+    return c0, c1, c2, c3
+
+
+# What torch.distributions and Pyro's draw with.
+
+IRRELEVANT = {"generator", "out", "device", "layout", "requires_grad", "pin_memory", "memory_format"}
+
+
+def _size(size: tuple[Any, ...]) -> Any:
+    return size[0] if len(size) == 1 and not isinstance(size[0], int) else size
+
+
+def _rand(mode: CounterRandom, *size: Any, dtype: torch.dtype | None = None, **named: Any) -> Tensor | None:
+    return mode.uniform(named.get("size", _size(size)), dtype or torch.get_default_dtype())
+
+
+def _randn(mode: CounterRandom, *size: Any, dtype: torch.dtype | None = None, **named: Any) -> Tensor | None:
+    return mode.normal(named.get("size", _size(size)), dtype or torch.get_default_dtype())
+
+
+def _rand_like(mode: CounterRandom, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
+    return mode.uniform(like.shape, dtype or like.dtype)
+
+
+def _randn_like(mode: CounterRandom, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
+    return mode.normal(like.shape, dtype or like.dtype)
+
+
+def _normal(mode: CounterRandom, mean: Any, std: Any = 1.0, size: Any = None, dtype: Any = None) -> Tensor | None:
+    like = mean if isinstance(mean, Tensor) else std
+    shape = size or torch.broadcast_shapes(*(t.shape for t in (mean, std) if isinstance(t, Tensor)))
+    drawn = mode.normal(shape, like.dtype if isinstance(like, Tensor) else dtype or torch.get_default_dtype())
+    return None if drawn is None else mean + std * drawn
+
+
+def _filling(transform: Callable[..., Tensor], kind: str = "uniform") -> Callable[..., Tensor | None]:
+    def fill(mode: CounterRandom, target: Tensor, *args: Any, **kwargs: Any) -> Tensor | None:
+        if not target.is_floating_point():
+            return None
+        drawn = getattr(mode, kind)(target.shape, target.dtype)
+        return None if drawn is None else target.copy_(transform(drawn, *args, **kwargs))
+
+    return fill
+
+
+def _scaled(u: Tensor, low: float = 0.0, high: float = 1.0, **named: float) -> Tensor:
+    low, high = named.get("from", low), named.get("to", high)
+    return low + (high - low) * u
+
+
+def _exponential(u: Tensor, lambd: float = 1.0) -> Tensor:
+    return -u.log() / lambd
+
+
+def _located(z: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    return mean + std * z
+
+
+def _cauchy(u: Tensor, median: float = 0.0, sigma: float = 1.0) -> Tensor:
+    return median + sigma * (math.pi * (u - 0.5)).tan()
+
+
+def _bernoulli(mode: CounterRandom, probs: Tensor, p: float | None = None) -> Tensor | None:
+    drawn = mode.uniform(probs.shape, probs.dtype if probs.is_floating_point() else torch.get_default_dtype())
+    return None if drawn is None else (drawn < (probs if p is None else p)).to(probs.dtype)
+
+
+def _multinomial(mode: CounterRandom, probs: Tensor, num_samples: int, replacement: bool = False) -> Tensor | None:
+    rows = mode.num_samples * len(mode.keys)
+    if num_samples != 1 or probs.dim() != 2 or len(probs) % rows:  # rows (K, B, ...) side by side
+        return None
+    drawn = mode.uniform((rows, len(probs) // rows), probs.dtype)
+    assert drawn is not None
+    above = drawn.reshape(-1, 1) * probs.sum(-1, keepdim=True) >= probs.cumsum(-1)
+    return above.sum(-1, keepdim=True).clamp(max=probs.shape[-1] - 1)
+
+
+def _gamma(mode: CounterRandom, concentration: Tensor) -> Tensor | None:
+    drawn = mode.log_gamma(concentration)
+    return None if drawn is None else drawn.exp().clamp(min=torch.finfo(drawn.dtype).tiny)
+
+
+def _dirichlet(mode: CounterRandom, concentration: Tensor) -> Tensor | None:
+    drawn = mode.log_gamma(concentration)
+    if drawn is None:
+        return None
+    limits = torch.finfo(drawn.dtype)  # as torch's own: never on the edge, where a density can be infinite
+    return drawn.softmax(-1).clamp(limits.tiny, 1 - limits.eps / 2)
+
+
+DRAWS: dict[Any, Callable[..., Tensor | None]] = {
+    torch.rand: _rand,
+    torch.randn: _randn,
+    torch.rand_like: _rand_like,
+    torch.randn_like: _randn_like,
+    torch.normal: _normal,
+    torch.bernoulli: _bernoulli,
+    Tensor.bernoulli: _bernoulli,
+    torch.multinomial: _multinomial,
+    Tensor.multinomial: _multinomial,
+    torch._standard_gamma: _gamma,
+    torch._sample_dirichlet: _dirichlet,
+    Tensor.uniform_: _filling(_scaled),
+    Tensor.exponential_: _filling(_exponential),
+    Tensor.normal_: _filling(_located, "normal"),
+    Tensor.cauchy_: _filling(_cauchy),
+}

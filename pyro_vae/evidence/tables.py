@@ -1,0 +1,84 @@
+"""Tables of a comparison: for the terminal, as markdown, as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tabulate import tabulate
+
+from .comparison import Comparison
+
+
+def comparison_table(
+    comparison: Comparison, *, kind: str = "prior", style: str = "github", most_pairs: int | None = None
+) -> str:
+    """Two tables, log p(x) by kind (best first) and differences by pair, in a style of `tabulate`.
+
+    Of more than `most_pairs` pairs, those with the best alone.
+    """
+    names = sorted(comparison.log_marginal, key=lambda name: -comparison.log_marginal[name].value)
+    models = [
+        [
+            name,
+            f"{comparison.log_marginal[name].value:.2f}",
+            f"[{comparison.log_marginal[name].low:.2f}, {comparison.log_marginal[name].high:.2f}]",
+            f"{comparison.monte_carlo_error[name]:.3f}",
+            f"{comparison.smallest_ess[name]:.1f}",
+            comparison.num_seeds[name],
+        ]
+        for name in names
+    ]
+    pairs = []
+    shown = comparison.differences
+    if most_pairs is not None and len(shown) > most_pairs:
+        shown = {pair: difference for pair, difference in shown.items() if names[0] in pair}
+    for (a, b), difference in shown.items():
+        sign = 1 if names.index(a) < names.index(b) else -1  # the better one first
+        better, worse = (a, b) if sign > 0 else (b, a)
+        low, high = sorted((sign * difference.low, sign * difference.high))
+        clear = "yes" if low > 0 else "no"
+        pairs.append([f"{better} - {worse}", f"{sign * difference.value:.2f}", f"[{low:.2f}, {high:.2f}]", clear])
+    pairs.sort(key=lambda row: -float(row[1]))
+    headers = [kind, "log p(x)", "95% interval", "Monte Carlo error", "smallest ESS", "seeds"]
+    tables = [_table(models, headers, style)]
+    if pairs:
+        tables.append(_table(pairs, ["paired difference", "nats", "95% interval", "above 0"], style))
+    return "\n\n".join(tables)
+
+
+def _table(rows: list[list[Any]], headers: list[str], style: str) -> str:
+    align = ("left", *("right" for _ in headers[1:]))
+    return tabulate(rows, headers, tablefmt=style, disable_numparse=True, colalign=align)
+
+
+def protocol_lines(comparison: Comparison, *, protocol: str, likelihood: str) -> list[str]:
+    """What the numbers of a comparison are: data, likelihood, samples, intervals."""
+    smallest = min(comparison.smallest_ess.values())
+    caution = " Below 10, an image's log p(x) may be too low by more than its error says." if smallest < 10 else ""
+    return [
+        f"Data: {protocol}.",
+        f"Likelihood: {likelihood}. log p(x) in nats per image, by importance sampling from the guide with "
+        f"{comparison.num_samples:,} samples for each of {comparison.num_images:,} images; a lower bound on average.",
+        f"Intervals: 95%, over {comparison.over}; differences are paired by image. "
+        f"Smallest ESS: {smallest:.1f} of {comparison.num_samples:,}.{caution}",
+    ]
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """All numbers of a comparison, ready for JSON."""
+    return {
+        "unit": "nats per image, higher is better",
+        "num_images": comparison.num_images,
+        "num_samples": comparison.num_samples,
+        "intervals": f"95%, over {comparison.over}",
+        "log_marginal": {
+            name: {
+                **vars(estimate),
+                "monte_carlo_error": comparison.monte_carlo_error[name],
+                "smallest_ess": comparison.smallest_ess[name],
+                "num_seeds": comparison.num_seeds[name],
+            }
+            for name, estimate in comparison.log_marginal.items()
+        },
+        "differences": [{"a": a, "b": b, **vars(estimate)} for (a, b), estimate in comparison.differences.items()],
+    }

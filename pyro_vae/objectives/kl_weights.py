@@ -1,0 +1,112 @@
+"""The weight on the KL term, applied from outside the model and guide."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pyro.infer
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
+
+from ..pairs.modules import Callee
+
+
+class ScaleLatents(Messenger):
+    """Effect handler that multiplies the scale of every latent site by a weight.
+
+    Around model *and* guide it turns a loss distortion + rate into distortion + weight * rate, under `Trace_ELBO` and
+    `TraceMeanField_ELBO` alike; around one of them alone it optimizes something else. Weight 0 is allowed.
+    Observed sites and the plates' own subsampling sites are left as they are.
+
+    Args:
+        weight: a number, or a 0-dim tensor that may be changed in place between steps.
+    """
+
+    def __init__(self, weight: float | Tensor) -> None:
+        super().__init__()
+        self.weight = weight
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] and not site_is_subsample(msg):
+            msg["scale"] = msg["scale"] * self.weight
+
+
+def scale_latents(function: Callee, weight: float | Tensor) -> Callee:
+    """The function under `ScaleLatents`."""
+
+    @functools.wraps(function)
+    def scaled(x: Tensor) -> Any:
+        with ScaleLatents(weight):
+            return function(x)
+
+    return scaled
+
+
+@dataclass(frozen=True)
+class KLWarmup:
+    """A KL weight that grows linearly from 0 to ``weight``, in epochs or in steps, and then stays.
+
+    Args:
+        epochs: length of the warm-up in epochs (may be a fraction).
+        steps: length of the warm-up in optimizer steps; give one of the two.
+        weight: final weight; 1 is the ELBO, above 1 a beta-VAE.
+
+    Reference:
+        Bowman and others 2016, "Generating sentences from a continuous space"; Sonderby and others 2016, "Ladder
+        variational autoencoders"; Higgins and others 2017, "beta-VAE".
+
+    Example:
+        >>> schedule = KLWarmup(epochs=10).schedule(steps_per_epoch=100, total_steps=5000)
+        >>> schedule(0), schedule(500), schedule(4999)
+        (0.0, 0.5, 1.0)
+    """
+
+    epochs: float = 0
+    steps: int = 0
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.steps < 0 or (self.epochs and self.steps):
+            raise ValueError(
+                f"Expected a warm-up in epochs or in steps, of at least 0; got epochs={self.epochs}, "
+                f"steps={self.steps}."
+            )
+        if not (self.weight >= 0 and math.isfinite(self.weight)):
+            raise ValueError(f"Expected a finite KL weight >= 0; got {self.weight}.")
+
+    def length(self, steps_per_epoch: int) -> int:
+        """Length of the warm-up in optimizer steps."""
+        return self.steps or math.ceil(self.epochs * steps_per_epoch)
+
+    def schedule(self, *, steps_per_epoch: int, total_steps: int) -> Callable[[int], float]:
+        """The weight at each optimizer step, counted from 0; warns if the run ends before the warm-up does."""
+        length = self.length(steps_per_epoch)
+        if length > total_steps:
+            warnings.warn(
+                f"The KL warm-up takes {length:,} steps but the run ends after {total_steps:,}: the KL weight never "
+                f"reaches {self.weight:g}. Shorten the warm-up (--kl-warmup) or train longer (--epochs).",
+                stacklevel=3,
+            )
+        return lambda step: self.weight * min(1.0, step / length) if length else self.weight
+
+
+def check_kl_weight(objective: pyro.infer.ELBO, kl_weight: KLWarmup) -> None:
+    """Refuse a KL weight where it would not be one.
+
+    Raises:
+        ValueError: the objective is a `RenyiELBO` (IWAE): scales land inside its logsumexp, so that the result bounds
+            nothing.
+    """
+    constant_one = kl_weight.weight == 1 and not kl_weight.epochs and not kl_weight.steps
+    objective = getattr(objective, "elbo", objective)  # inside a CompiledELBO
+    if isinstance(objective, pyro.infer.RenyiELBO) and not constant_one:
+        raise ValueError(
+            "Expected kl_weight 1 without a warm-up for RenyiELBO (IWAE), where a weight would land inside the "
+            f"logarithm; got {kl_weight}. Train with Trace_ELBO first, or leave the weight at 1."
+        )

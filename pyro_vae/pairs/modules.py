@@ -1,0 +1,86 @@
+"""The modules behind a pair, and how their parameters become known to Pyro."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+from pyro.nn import PyroModule, pyro_method
+from torch import Tensor, nn
+
+Callee = Callable[[Tensor], Any]
+
+
+def modules_of(model: Callee, guide: Callee) -> dict[str, nn.Module]:
+    """The modules behind a pair, by name.
+
+    For bound methods (and callable modules) it is their module, "pair" when model and guide share it, else "model"
+    and "guide". For plain functions these are the modules that their code refers to, by variable name.
+    """
+    owners = [_owner(model), _owner(guide)]
+    if owners[0] is not None and owners[0] is owners[1]:
+        return {"pair": owners[0]}
+    found: dict[str, nn.Module] = {}
+    for role, function, owner in zip(("model", "guide"), (model, guide), owners, strict=True):
+        if owner is not None:
+            found[role] = owner
+        else:
+            found.update(_referenced_modules(function))
+    return found
+
+
+def _owner(function: Callee) -> nn.Module | None:
+    owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
+    if isinstance(owner, nn.Module):
+        return owner
+    wrapped = getattr(function, "__wrapped__", None)  # under the effect handlers of functools.wraps
+    return None if wrapped is None else _owner(wrapped)
+
+
+def _referenced_modules(function: Callee) -> dict[str, nn.Module]:
+    function = inspect.unwrap(function)
+    if not inspect.isfunction(function):
+        return {}
+    variables = inspect.getclosurevars(function)
+    return {
+        name: value
+        for name, value in {**variables.globals, **variables.nonlocals}.items()
+        if isinstance(value, nn.Module)
+    }
+
+
+def is_bound(model: Callee, guide: Callee) -> bool:
+    """Whether both are methods of modules (or callable modules), so that the modules hold all parameters."""
+    return _owner(model) is not None and _owner(guide) is not None
+
+
+def announcing(model: Callee, guide: Callee) -> tuple[Callee, Callee]:
+    """The pair, made to announce its modules' parameters to Pyro, as ``SVI`` needs in order to train them.
+
+    Without this, ``SVI.step`` on methods of an ``nn.Module`` silently trains nothing. A ``PyroModule`` announces its
+    own inside ``pyro_method``; plain functions do it themselves and are returned as they are.
+    """
+    if _owner(model) is _owner(guide):  # one announcement a step is enough
+        return _announcing(model, "pair"), _announcing(guide, None)
+    return _announcing(model, "model"), _announcing(guide, "guide")
+
+
+def _announcing(function: Callee, name: str | None) -> Callee:
+    owner = _owner(function)
+    if owner is None or isinstance(function, PyroModule):
+        return function
+
+    @functools.wraps(function)
+    def announced(x: Tensor) -> Any:
+        if isinstance(owner, PyroModule):  # not the method itself: it may stand under an effect handler
+            return pyro_method(lambda _, x: function(x))(owner, x)
+        if name is not None:
+            for key, parameter in owner.named_parameters():
+                if parameter.requires_grad:
+                    pyro.param(f"{name}$$${key}", parameter)  # the name pyro.module would give
+        return function(x)
+
+    return announced

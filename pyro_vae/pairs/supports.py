@@ -1,0 +1,71 @@
+"""Where the values of a distribution live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import biject_to, constraints
+from torch.distributions.constraints import Constraint, MixtureSameFamilyConstraint
+
+
+def is_point_mass(fn: Any) -> bool:
+    """Whether a distribution is a Delta, or made of one."""
+    while hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return isinstance(fn, dist.Delta)
+
+
+def _support(fn: Any) -> Constraint | None:
+    """The support of a distribution; None for one that does not say, as a user's own may."""
+    try:
+        support = fn.support
+    except NotImplementedError:
+        return None
+    return support.base_constraint if isinstance(support, MixtureSameFamilyConstraint) else support  # torch wraps it
+
+
+def _of_one_value(support: Any) -> Any:
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return support
+
+
+def _of_one_event(support: Any) -> Any:
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def _coordinates(support: Constraint, event_shape: torch.Size) -> Any:
+    """How many free coordinates a support has; its name where they cannot be told."""
+    if support.is_discrete:  # one-hot vectors are among all binary codes, but not their relaxations
+        return "one-hot" if _of_one_value(support) is constraints.one_hot else "discrete"
+    support = _of_one_event(support)
+    if support.event_dim == 0:  # said apart, for bounds that differ from image to image would count the images too
+        return event_shape.numel()
+    try:
+        return biject_to(support).inverse_shape(event_shape).numel()
+    except NotImplementedError:
+        return repr(support)
+
+
+def _num_coordinates(value: Tensor, fn: Any) -> int | None:
+    """How many free coordinates all events of a value have; None where that cannot be told."""
+    support = _support(fn)
+    each = None if support is None else _coordinates(support, fn.event_shape)
+    return value.numel() // fn.event_shape.numel() * each if isinstance(each, int) else None
+
+
+def _name(support: Any) -> str:
+    support = _of_one_event(support)
+    return text if len(text := str(support)) < 60 else type(support).__name__.strip("_")
+
+
+def factors(fn: Any) -> Any:
+    """The distribution of the single dimensions, if they are independent; else None."""
+    while isinstance(fn, torch.distributions.Independent):
+        fn = fn.base_dist
+    return fn if fn.event_dim == 0 else None

@@ -1,0 +1,174 @@
+"""Steps of SVI that stop where numbers are not finite and say which, without waiting for a GPU at each step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pyro
+import torch
+from pyro import poutine
+from pyro.infer import ELBO, SVI
+from torch import Tensor
+
+from ..compiled.elbo import CompiledELBO
+from ..pairs.modules import Callee
+from ..pairs.sites import sample_sites
+from .fused_step import FusedStep, Selecting
+from .optimizer import NonFiniteGradient, OneOptimizer
+
+
+class NonFiniteLoss(FloatingPointError):
+    """The loss or its gradient became NaN or infinite; the pair keeps its last good state."""
+
+
+class Steps:
+    """Takes steps of SVI, whose losses are read later.
+
+    Reading a loss makes the host wait for the device. Until then a step whose loss or gradient is not finite changes no
+    parameter: `OneOptimizer` with ``check_every`` above 1 skips it on the device. With 1, each loss is read at once and
+    a step that is not finite is not taken.
+
+    Args:
+        objective: of a `CompiledELBO` the settings are used, to record the choice of images and the optimizer's update
+            (`FusedStep`) along with it.
+        batch_of: the batch for a tensor of indices of images.
+        full_batch: only batches of this size are compiled: the last, smaller batch of an epoch is not worth a graph of
+            its own.
+
+    Attributes:
+        taken: number of steps so far.
+        compiled: records and compiles the steps; None where they are plain.
+    """
+
+    def __init__(
+        self,
+        model: Callee,
+        guide: Callee,
+        optimizer: OneOptimizer,
+        objective: ELBO,
+        batch_of: Callable[[Tensor], Tensor],
+        *,
+        full_batch: int,
+    ) -> None:
+        self.svi = SVI(model, guide, optimizer, objective.loss, loss_and_grads=self._loss_and_grads)
+        self.optimizer, self.batch_of = optimizer, batch_of
+        self.compiled: CompiledELBO | None = None
+        if isinstance(objective, CompiledELBO):
+            self.plain = Selecting(objective.elbo, batch_of)
+            self.compiled = CompiledELBO(self.plain, backend=objective.backend, precision=objective.precision)
+            self.whole = FusedStep(self.compiled, optimizer)
+        else:
+            self.plain = Selecting(objective, batch_of)
+        self.full_batch = full_batch
+        self.taken = 0
+        self._chosen: list[Tensor] = []  # images of each step not read yet
+        self._losses: list[Tensor | float] = []
+
+    @property
+    def compile_seconds(self) -> float:
+        """Time spent recording and compiling so far."""
+        return 0.0 if self.compiled is None else self.compiled.compile_seconds
+
+    def take(self, chosen: Tensor, *, settled: bool = False) -> None:
+        """One step for the images chosen, indices (B,).
+
+        Args:
+            settled: since the last step only the optimizer has changed the pair (not its training mode, say).
+
+        Raises:
+            NonFiniteLoss: the loss or gradient of this step, or of one not read yet, is NaN or infinite.
+        """
+        self.taken += 1
+        self._chosen.append(chosen)
+        try:
+            if not self._take_whole(chosen, settled=settled):
+                self.svi.step(chosen)
+        except (NonFiniteLoss, NonFiniteGradient, ValueError) as error:  # ValueError: Pyro's check of parameters, data
+            step, culprit = self._find()
+            sites = self._sites(self.batch_of(culprit))
+            if isinstance(error, ValueError) and not sites:
+                raise
+            raise _explained(step, sites) from error
+
+    def read(self) -> list[float]:
+        """The losses not read yet, in the order of their steps, in nats summed over the images of each.
+
+        Raises:
+            NonFiniteLoss: one of them, or a gradient since the last reading, is NaN or infinite.
+        """
+        losses, cause = self._floats(), None
+        try:
+            self.optimizer.check()
+        except NonFiniteGradient as error:
+            cause = error
+        if cause or not all(map(math.isfinite, losses)):
+            step, culprit = self._find()
+            raise _explained(step, self._sites(self.batch_of(culprit))) from cause
+        self._chosen, self._losses = [], []
+        return losses
+
+    def _take_whole(self, chosen: Tensor, *, settled: bool) -> bool:
+        """One step from one graph, if there is one."""
+        if self.compiled is None or len(chosen) != self.full_batch:
+            return False
+        result = self.whole(self.svi.model, self.svi.guide, chosen, settled=settled)
+        if result is None:
+            return False
+        loss, norm, looked_at = result.unbind()
+        self._note(loss)
+        self.optimizer.stepped(norm, looked_at)
+        return True
+
+    def _loss_and_grads(self, model: Callee, guide: Callee, chosen: Tensor) -> float:
+        objective = self.compiled if self.compiled and len(chosen) == self.full_batch else self.plain
+        loss = objective.loss_and_grads(model, guide, chosen)
+        if self._note(loss):
+            self.optimizer.watch(torch.as_tensor(loss))
+        return 0.0  # SVI returns it as a number, and reading the loss is left to us
+
+    def _note(self, loss: Tensor | float) -> bool:
+        """Keep the loss of a step; whether it waits to be read."""
+        waits = isinstance(loss, Tensor) and self.optimizer.check_every > 1
+        self._losses.append(loss if waits else float(loss))
+        if not waits and not math.isfinite(self._losses[-1]):
+            raise NonFiniteLoss(f"the loss is {self._losses[-1]}")
+        return waits
+
+    def _floats(self) -> list[float]:
+        """All losses not read yet, in one transfer."""
+        waiting = [loss for loss in self._losses if isinstance(loss, Tensor)]
+        known = iter(torch.stack(waiting).tolist() if waiting else [])
+        return [next(known) if isinstance(loss, Tensor) else loss for loss in self._losses]
+
+    def _find(self) -> tuple[str, Tensor]:
+        """The step that is not finite, in words, and its images; those of the last step where losses do not tell."""
+        first = self.taken - len(self._chosen) + 1
+        for i, loss in enumerate(self._floats()):
+            if not math.isfinite(loss):
+                return f"step {first + i}", self._chosen[i]
+        step = f"step {self.taken}" if first == self.taken else f"one of the steps {first} to {self.taken}"
+        return step, self._chosen[-1]
+
+    def _sites(self, batch: Tensor) -> list[str]:
+        """The sites whose log-probability is not finite."""
+        # Validation would stop at the first bad parameter; without it every site can be looked at.
+        with torch.no_grad(), pyro.validation_enabled(False):
+            guide_trace = poutine.trace(self.svi.guide).get_trace(batch)
+            model_trace = poutine.trace(poutine.replay(self.svi.model, trace=guide_trace)).get_trace(batch)
+            return sorted(
+                {
+                    name
+                    for trace in (guide_trace, model_trace)
+                    for name, site in sample_sites(trace)
+                    if not site["fn"].log_prob(site["value"]).isfinite().all()
+                }
+            )
+
+
+def _explained(step: str, sites: list[str]) -> NonFiniteLoss:
+    where = f"at the sites {sites}" if sites else "at no site: it is the gradient alone"
+    return NonFiniteLoss(
+        f"Expected a finite loss and gradient; at {step} got log-probabilities that are NaN or infinite "
+        f"{where}. The last good state is kept. Try a lower learning rate, clip_norm, or a floor under the scales."
+    )

@@ -1,0 +1,29 @@
+"""Scalars of a training run for TensorBoard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from .fitted import Metrics
+
+
+@contextmanager
+def _writer(folder: str | Path | None) -> Iterator[Callable[[Metrics], None]]:
+    if folder is None:
+        yield lambda metrics: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(
+            'Expected the package tensorboard; got none. Run pip install "pyro-vae[tensorboard]".'
+        ) from error
+    with SummaryWriter(str(folder)) as writer:
+
+        def write(metrics: Metrics) -> None:
+            for name, value in metrics.items():
+                writer.add_scalar(name, value, int(metrics["step"]))
+
+        yield write

@@ -1,0 +1,304 @@
+"""What a model/guide pair does with its latents: rate and distortion, mutual information, active units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from ..pairs.checks import check_latents
+from ..pairs.contexts import evaluating, seeded
+from ..pairs.modules import Callee
+from ..pairs.scoring import score_traces, traces
+from ..pairs.sites import latents_of
+from ..pairs.supports import factors
+from .aggregate_posterior import aggregate, check_scorable, factorizes, rows
+
+ACTIVE = 0.01  # both conventions: variance of the posterior mean, and nats
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A mean over images, in nats per image.
+
+    Attributes:
+        value: the mean.
+        standard_error: other images, other samples (the spread over images holds both); nan for one image.
+        monte_carlo_error: these images, other samples; nan with one sample for each image.
+    """
+
+    value: float
+    standard_error: float
+    monte_carlo_error: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} +- {self.standard_error:.3f} over images, +- {self.monte_carlo_error:.3f} Monte Carlo"
+
+
+def measured(draws: Tensor) -> Measured:
+    """The mean of draws (K, N) of N images, with its errors."""
+    draws = draws.double().cpu()
+    num_samples, num_images = draws.shape
+    by_image = draws.mean(0)
+    spread = by_image.std().item() / math.sqrt(num_images) if num_images > 1 else math.nan
+    noise = (draws.var(0).sum() / num_samples).sqrt().item() / num_images if num_samples > 1 else math.nan
+    return Measured(by_image.mean().item(), spread, noise)
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Result of `diagnose`; nats per image. Tensors are (D,), float64, on the CPU, D all latent dimensions in a row.
+
+    Attributes:
+        elbo: -(rate + distortion).
+        rate: E[log q(z|x) - log p(z)], KL of the guide to the prior.
+        distortion: -E[log p(x|z)].
+        mutual_information: lower bound of I(x;z) under q, at most log(num_pool).
+        mutual_information_upper: upper bound of I(x;z), from the same draws.
+        marginal_kl: KL of the aggregate posterior to the prior; rate of the pool - mutual_information, an upper bound.
+        dimensions: names of the latent dimensions, "z[0]", ....
+        information: nats in each dimension, by the convention that `convention` names; None where none holds.
+        information_error: standard error of it, over images.
+        convention: what `information` is.
+        variance: variance over images of E[z_d|x] under the guide, corrected for noise where the mean is sampled.
+        variance_error: standard error of it, over images.
+        num_images, num_samples: images, and samples for each.
+        num_pool: images of the pool that stands for the aggregate posterior; 0 without it.
+    """
+
+    elbo: Measured
+    rate: Measured
+    distortion: Measured
+    mutual_information: Measured | None
+    mutual_information_upper: Measured | None
+    marginal_kl: Measured | None
+    dimensions: tuple[str, ...]
+    information: Tensor | None
+    information_error: Tensor | None
+    convention: str
+    variance: Tensor
+    variance_error: Tensor
+    num_images: int
+    num_samples: int
+    num_pool: int
+
+    @property
+    def active_by_variance(self) -> Tensor:
+        """(D,) bool: variance over x of E[z_d|x] above 0.01 (Burda and others 2016)."""
+        return self.variance > ACTIVE
+
+    @property
+    def active_by_information(self) -> Tensor | None:
+        """(D,) bool: mean nats of the dimension, by the `convention`, above 0.01."""
+        return None if self.information is None else self.information > ACTIVE
+
+    @property
+    def saturated(self) -> bool:
+        """Whether the lower bound of I(x;z) is within log 2 of its largest value log(num_pool): it only says "large".
+
+        There z tells its own image from the others of the pool more often than not. A larger pool helps.
+        """
+        return self.mutual_information is not None and self.mutual_information.value > math.log(self.num_pool / 2)
+
+    def to_json(self) -> dict[str, Any]:
+        """Numbers, lists and strings alone."""
+        content = {k: v.tolist() if isinstance(v, Tensor) else v for k, v in asdict(self).items()}
+        active = self.active_by_information
+        return content | {
+            "active_units_by_variance": int(self.active_by_variance.sum()),
+            "active_units_by_information": None if active is None else int(active.sum()),
+            "mutual_information_saturated": self.saturated,
+        }
+
+    def __repr__(self) -> str:
+        rows = [("ELBO", str(self.elbo)), ("rate", str(self.rate)), ("distortion", str(self.distortion))]
+        if self.mutual_information is not None:
+            full = f", saturated: log {self.num_pool:,} = {math.log(self.num_pool):.2f}" if self.saturated else ""
+            rows += [
+                ("I(x;z), at least", f"{self.mutual_information}{full}"),
+                ("I(x;z), at most", str(self.mutual_information_upper)),
+                ("KL(q(z)||p(z))", f"{self.marginal_kl}, at most"),
+            ]
+        rows += [("active units", _counted(self.variance, self.variance_error, "variance of E[z|x] > 0.01"))]
+        if self.information is not None and self.information_error is not None:
+            rows += [("", _counted(self.information, self.information_error, f"{self.convention} > 0.01 nats"))]
+        else:
+            rows += [("", self.convention)]
+        pool = f", pool of {self.num_pool:,}" if self.num_pool else ""
+        rows += [("from", f"{self.num_images:,} images, {self.num_samples:,} samples each{pool}; nats per image")]
+        return "\n".join(f"{name:<18}{text}" for name, text in rows)
+
+
+def _counted(values: Tensor, errors: Tensor, rule: str) -> str:
+    unsure = int(((values - ACTIVE).abs() < 2 * errors).sum())
+    doubt = f" ({unsure} within two standard errors of the limit)" if unsure else ""
+    return f"{int((values > ACTIVE).sum())} of {len(values)} by {rule}{doubt}"
+
+
+def diagnose(
+    model: Callee,
+    guide: Callee,
+    x: Tensor,
+    *,
+    num_samples: int = 16,
+    num_pool: int = 1000,
+    batch_size: int = 256,
+    seed: int | None = 0,
+) -> Diagnostics:
+    """Measure what a model/guide pair does with its latents.
+
+    ELBO = -(distortion + rate),  rate = I(x;z) + KL(q(z) || p(z)),  q(z) = mean over x of q(z|x)
+
+    q(z) is taken as the mean of q(z|x_m) over all images of a pool, the image z was drawn for among them. That I(x;z)
+    is exact for the pool and, for the population, too low on average and never above log(num_pool) (see ``saturated``);
+    the marginal KL is too high by as much. Without its own image the same mean gives an upper bound of I(x;z).
+
+    Nats in one dimension are the mean of KL(q(z_d|x) || p(z_d)) where guide and prior both factorize, in closed form
+    where there is one, and sum to the rate. With several sites, conditional on each other, they are the mean of log q -
+    log p, with the same sum. With a prior that does not factorize they are I(x;z_d), the lower bound of the
+    pool. With a guide that does not, there are none.
+
+    Runs in evaluation mode and without gradients; KL weights do not enter.
+
+    Args:
+        model: p(x, z), called with images (B, ...).
+        guide: q(z|x), called with the same images.
+        x: images (N, ...), on the device of the pair.
+        num_samples: draws of z for each image, at least 2, for the errors.
+        num_pool: images of the pool, a random subset of x; costs num_pool^2 num_samples densities. 0 leaves the split
+            of the rate out.
+        batch_size: images at a time.
+        seed: of draws and pool, on a random stream of their own; None draws from the global stream.
+
+    Raises:
+        ValueError: num_samples below 2, fewer than 2 images, a pair that does not fit together, or a guide that cannot
+            score another image's z (point mass, auxiliary sites, flow without inverse) while num_pool is not 0.
+
+    Reference:
+        Hoffman, Johnson 2016, "ELBO surgery"; Poole and others 2019, "On variational bounds of mutual information"
+        (both bounds); Burda, Grosse, Salakhutdinov 2016, "Importance weighted autoencoders" (active units).
+
+    Example:
+        >>> from pyro_vae import MLP, Bernoulli, GaussianEncoder, StandardNormal, VAE
+        >>> px = Bernoulli((1, 8, 8))
+        >>> vae = VAE(StandardNormal(5), GaussianEncoder((1, 8, 8), 5), MLP(5, px.feature_shape), px)
+        >>> result = diagnose(vae.model, vae.guide, torch.rand(20, 1, 8, 8).round())
+        >>> len(result.dimensions), result.convention
+        (5, 'KL(q(z_d|x) || p(z_d))')
+    """
+    if num_samples < 2 or batch_size < 1 or len(x) < 2 or num_pool < 0 or num_pool == 1:
+        raise ValueError(
+            f"Expected num_samples >= 2, batch_size >= 1, at least 2 images, and num_pool 0 or >= 2; got "
+            f"num_samples={num_samples}, batch_size={batch_size}, {len(x)} images, num_pool={num_pool}."
+        )
+    with seeded(seed), evaluating(model, guide):
+        pool = x[torch.randperm(len(x))[:num_pool].to(x.device)]
+        few = traces(model, guide, x[:2])
+        score_traces(*few, shape=(2,))  # for its errors; a plate of another meaning may have the size of a batch
+        check_latents(*few)
+        if num_pool:
+            check_scorable(guide, pool[:2])
+        batches = [_Batch.of(model, guide, batch, num_samples) for batch in x.split(batch_size)]
+        by_dimension = [b.information for b in batches if b.information is not None]
+        several = len(latents_of(poutine.trace(guide).get_trace(x[:2]))) > 1
+        convention = "mean of log q - log p by dimension" if several else "KL(q(z_d|x) || p(z_d))"
+        draws = torch.cat(by_dimension) if by_dimension else None
+        each = draws is None and factorizes(guide, x[:2])
+        bounds = aggregate(model, guide, pool, num_samples, batch_size, each=each) if num_pool else None
+        if draws is None and bounds is not None and bounds.information is not None:
+            convention, draws = "I(x;z_d), at least", bounds.information
+        elif draws is None:
+            convention = "no nats by dimension: " + (
+                "the prior does not factorize; give num_pool" if each else "guide and prior do not factorize"
+            )
+    moved = torch.cat([b.mean for b in batches])
+    moved = (moved - moved.mean(0)).square() * len(x) / (len(x) - 1) - torch.cat([b.noise for b in batches])
+    rate, distortion = (torch.cat([getattr(b, name) for b in batches], 1) for name in ("rate", "distortion"))
+    return Diagnostics(
+        elbo=measured(-rate - distortion),
+        rate=measured(rate),
+        distortion=measured(distortion),
+        mutual_information=None if bounds is None else measured(bounds.lower),
+        mutual_information_upper=None if bounds is None else measured(bounds.upper),
+        marginal_kl=None if bounds is None else measured(bounds.rate - bounds.lower),
+        dimensions=batches[0].dimensions,
+        information=None if draws is None else draws.mean(0).cpu(),
+        information_error=None if draws is None else _error(draws),
+        convention=convention,
+        variance=moved.mean(0).cpu(),
+        variance_error=_error(moved),
+        num_images=len(x),
+        num_samples=num_samples,
+        num_pool=len(pool),
+    )
+
+
+def _error(by_image: Tensor) -> Tensor:
+    return (by_image.std(0) / math.sqrt(len(by_image))).cpu()
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What one batch of images gives."""
+
+    rate: Tensor  # (K, B)
+    distortion: Tensor  # (K, B)
+    information: Tensor | None  # (B, D)
+    mean: Tensor  # (B, D), of z under the guide
+    noise: Tensor  # (B, D), variance of that mean where it is sampled
+    dimensions: tuple[str, ...]
+
+    @staticmethod
+    def of(model: Callee, guide: Callee, x: Tensor, num_samples: int) -> _Batch:
+        """Draw num_samples times, by whole passes of the pair: any pair can do that."""
+        shape, scores, values, parts = (len(x),), [], [], []
+        for _ in range(num_samples):
+            model_trace, guide_trace = traces(model, guide, x)
+            scores.append(score_traces(model_trace, guide_trace, shape=shape))
+            latents = latents_of(guide_trace)
+            values.append(torch.cat([rows(s["value"], s["fn"].event_dim, shape) for s in latents.values()], -1))
+            parts.append([_site_information(model_trace.nodes[n], s, shape, len(latents)) for n, s in latents.items()])
+        whole = [
+            torch.cat(known, -1) for draw in parts if len(known := [p for p in draw if p is not None]) == len(draw)
+        ]
+        information = torch.stack(whole).mean(0) if whole else None
+        z = torch.stack(values)  # (K, B, D)
+        exact = _exact_mean(next(iter(latents.values()))) if len(latents) == 1 else None
+        return _Batch(
+            rate=torch.stack([s.rate for s in scores]),
+            distortion=torch.stack([s.distortion for s in scores]),
+            information=information,
+            mean=z.mean(0) if exact is None else exact,
+            noise=z.var(0) / num_samples if exact is None else torch.zeros_like(z[0]),
+            dimensions=tuple(
+                f"{name}[{d}]"
+                for name, s in latents.items()
+                for d in range(rows(s["value"], s["fn"].event_dim, shape).shape[-1])
+            ),
+        )
+
+
+def _site_information(prior: Any, site: Any, shape: tuple[int, ...], num_sites: int) -> Tensor | None:
+    q, p = factors(site["fn"]), factors(prior["fn"])
+    if q is None or p is None or site["mask"] is not None or prior["mask"] is not None:
+        return None
+    try:
+        if num_sites > 1:  # the prior of one may be conditional on a draw that depends on the other: no closed form
+            raise NotImplementedError
+        nats = torch.distributions.kl_divergence(q, p)
+    except NotImplementedError:
+        nats = q.log_prob(site["value"]) - p.log_prob(site["value"])
+    return rows(nats.expand_as(site["value"]), site["fn"].event_dim, shape)
+
+
+def _exact_mean(site: Any) -> Tensor | None:
+    try:
+        mean = site["fn"].mean.expand_as(site["value"])
+    except (NotImplementedError, AttributeError):
+        return None
+    images = site["value"].shape[-1 - site["fn"].event_dim]
+    return rows(mean, site["fn"].event_dim, (images,)) if mean.isfinite().all() else None

@@ -1,0 +1,388 @@
+"""The command line from end to end, as a user types it; small runs on the digits."""
+
+import json
+import re
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+import pyro_vae
+from pyro_vae.commands.main import main
+from pyro_vae.runs.parser import readable
+
+SMALL = ["--epochs", "2", "--latent-dim", "3", "--network", "MLP", "--network.hidden", "[16]"]
+OWN_CLASSES = """
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+
+class OwnModel(nn.Module):
+    def __init__(self, event_shape, latent_dim, width: int = 16):
+        super().__init__()
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, width), nn.Tanh(), nn.Linear(width, 64))
+        self.encoder = nn.Linear(64, 2 * latent_dim)
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(self.decoder[0].in_features), 1.0).to_event(1))
+            logits = self.decoder(z).unflatten(-1, (1, 8, 8))
+            return pyro.sample("x", dist.Bernoulli(logits=logits).to_event(3), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            loc, log_scale = self.encoder(x.flatten(1)).chunk(2, -1)
+            pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
+
+
+class OwnPrior(nn.Module):
+    def __init__(self, dim, spread: float = 1.0):
+        super().__init__()
+        self.loc, self.spread = nn.Parameter(torch.zeros(dim)), spread
+
+    def forward(self):
+        return dist.Normal(self.loc, self.spread).to_event(1)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+def run(capsys, *arguments):
+    """Standard output of a command."""
+    main(list(arguments))
+    return capsys.readouterr().out
+
+
+def test_the_command_writes_all_it_prints_and_says_nothing_to_a_closed_pipe(monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", "")  # so that something is left to write at the end
+    code = "from pyro_vae.commands import main as cli; cli.main = lambda: print('x' * 1000); cli.command()"
+    start = {"args": [sys.executable, "-c", code], "cwd": Path(__file__).parents[2], "text": True}
+    whole = subprocess.run(**start, capture_output=True, check=True)
+    assert whole.stdout == "x" * 1000 + "\n"
+    with subprocess.Popen(**start, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as closed:
+        closed.stdout.close()
+        assert closed.stderr.read() == ""
+    assert closed.returncode == 1
+
+
+def refused(capsys, *arguments):
+    """The one line on standard error of a command that exits with code 2."""
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("pyro-vae: error: ")
+    return line.removeprefix("pyro-vae: error: ")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Two evaluated runs."""
+    folder = tmp_path_factory.mktemp("trained")
+    for prior in ("StandardNormal", "VampPrior"):
+        extra = ["--prior.num_components", "5"] if prior == "VampPrior" else []
+        main(["train", *SMALL, "--prior", prior, *extra, "--out", str(folder / prior)])
+        main(["evaluate", str(folder / prior), "--num-samples", "20", "--num-images", "50"])
+    return folder
+
+
+def test_train_says_what_it_trains(capsys):
+    out = run(capsys, "train", *SMALL, "--out", "said")
+    assert "model  VAE, StandardNormal, Bernoulli, GaussianEncoder, MLP, Trace_ELBO: " in out
+    assert "the latents hardly matter yet" in out  # after two epochs
+
+
+def test_train_writes_a_run(trained):
+    run_folder = trained / "VampPrior"
+    names = {path.name for path in run_folder.iterdir()}
+    assert {"settings.yaml", "run.json", "weights.safetensors", "metrics.jsonl", "training.png"} <= names
+    settings = yaml.safe_load((run_folder / "settings.yaml").read_text())
+    vamp_defaults = {"start": "data", "learn_inputs": True, "learn_weights": True, "seed": 0}
+    assert settings["prior"] == {"name": "VampPrior", "num_components": 5, **vamp_defaults}
+    assert settings["network"]["hidden"] == [16]
+    lines = [json.loads(line) for line in (run_folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2]
+    about = json.loads((run_folder / "run.json").read_text())
+    assert "binarization dynamic" in about["protocol"]
+    assert about["finished"]
+
+
+def test_evaluate_writes_numbers_with_their_errors_and_protocol(trained):
+    about = json.loads((trained / "VampPrior" / "evaluation.json").read_text())
+    assert about["num_images"] == 50
+    assert about["num_samples"] == 20
+    assert about["standard_error_over_images"] > about["monte_carlo_error"] > 0
+    assert "a random 50 (seed 0) of the test images" in about["protocol"]
+    assert "Bernoulli" in about["likelihood"]
+    with np.load(trained / "VampPrior" / "evaluation.npz") as arrays:
+        assert arrays["log_prob"].shape == arrays["ess"].shape == (50,)
+        assert arrays["log_prob"].mean() == pytest.approx(about["log_marginal_nats_per_image"])
+
+
+def test_settings_file_does_the_run_again(trained, capsys):
+    source = trained / "VampPrior"
+    run(capsys, "train", "--config", str(source / "settings.yaml"), "--out", "again")
+    losses = [
+        [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (source, Path("again"))
+    ]
+    assert losses[0] == losses[1]
+    assert Path("again/settings.yaml").read_text() == (source / "settings.yaml").read_text()
+
+
+def test_evaluate_again_gives_the_same_numbers(trained, capsys):
+    folder = trained / "StandardNormal"
+    before = (folder / "evaluation.npz").read_bytes()
+    out = run(capsys, "evaluate", str(folder), "--num-samples", "20", "--num-images", "50")
+    assert "log p(x) = " in out
+    assert "standard error over 50 images" in out
+    with np.load(folder / "evaluation.npz") as arrays:
+        again = arrays["log_prob"]
+    (folder / "evaluation.npz").write_bytes(before)
+    with np.load(folder / "evaluation.npz") as arrays:
+        assert np.array_equal(arrays["log_prob"], again)
+
+
+def test_compare_runs(trained, capsys):
+    out = run(capsys, "compare", str(trained / "StandardNormal"), str(trained / "VampPrior"))
+    assert re.search(r"StandardNormal +-\d+\.\d\d +\[-\d+\.\d\d, -\d+\.\d\d\]", out)
+    assert "20 samples for each of 50 images" in out
+    assert "over images alone (one seed)" in out
+    assert "binarization dynamic" in out
+    files = {"comparison.json", "comparison.md", "comparison.png", "StandardNormal.png", "VampPrior.png"}
+    for name in files:
+        assert Path("comparison", name).stat().st_size > 0, name
+    content = json.loads(Path("comparison/comparison.json").read_text())
+    assert {entry["a"] for entry in content["differences"]} == {"StandardNormal"}
+
+
+def test_compare_trains_what_it_compares(capsys):
+    small = ["--epochs", "1", "--num-samples", "10", "--network.hidden", "[8]", "--latent-dim", "2", "--kl-warmup", "0"]
+    out = run(capsys, "compare", "--priors", "StandardNormal", "CouplingFlow", "--seeds", "2", *small)
+    assert "4/4" in out
+    assert "over images and seeds" in out
+    assert "next   pyro-vae compare --data mnist" in out
+    content = json.loads(Path("comparison/comparison.json").read_text())
+    assert {name: len(runs) for name, runs in content["runs"].items()} == {"StandardNormal": 2, "CouplingFlow": 2}
+    assert "holds some already" in refused(capsys, "compare", "--priors", "StandardNormal", *small)
+
+
+def test_compare_refuses_different_images(trained, capsys):
+    run(capsys, "train", *SMALL, "--out", "other")
+    assert "Run: pyro-vae evaluate other" in refused(capsys, "compare", str(trained / "VampPrior"), "other")
+    run(capsys, "evaluate", "other", "--num-samples", "20", "--num-images", "50", "--seed", "1")
+    assert "evaluated on the same images" in refused(capsys, "compare", str(trained / "VampPrior"), "other")
+
+
+@pytest.mark.parametrize("command", ["sample", "reconstruct"])
+def test_pictures(trained, capsys, command):
+    count = "--num-samples" if command == "sample" else "--num-images"
+    out = run(capsys, command, str(trained / "VampPrior"), count, "10", "--out", "picture.png")
+    assert "saved in picture.png" in out
+    assert Path("picture.png").read_bytes()[:4] == b"\x89PNG"
+    again = refused(capsys, command, str(trained / "VampPrior"), count, "10", "--out", "picture.png")
+    assert "is there already" in again
+    assert "to be a .png" in refused(capsys, command, str(trained / "VampPrior"), "--out", "picture.jpg")
+
+
+def test_own_classes_by_import_path(tmp_path, capsys):
+    (tmp_path / "own_classes_of_a_user.py").write_text(OWN_CLASSES)
+    small = ["--epochs", "1", "--latent-dim", "3", "--binarization", "dynamic"]
+    assert "Expected data in the support of site 'x'" in refused(
+        capsys, "train", *small[:-1], "none", "--model", "own_classes_of_a_user.OwnModel"
+    )
+    out = run(capsys, "train", *small, "--model", "own_classes_of_a_user.OwnModel", "--model.width", "5", "--out", "m")
+    assert "own_classes_of_a_user.OwnModel" in out
+    prior = ["--prior", "own_classes_of_a_user.OwnPrior", "--prior.spread", "2"]
+    run(capsys, "train", *SMALL, *prior, "--out", "p")
+    run(capsys, "evaluate", "m", "p", "--num-samples", "10", "--num-images", "30")
+    assert "OwnModel" in run(capsys, "compare", "m", "p")
+    wrong = refused(capsys, "train", "--model", "own_classes_of_a_user.OwnModel", "--model.width", "wide")
+    assert wrong == "Expected --model.width to be a whole number; got wide."
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate", "compare", "sample", "reconstruct"])
+def test_help_of_every_command(capsys, command):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    text = capsys.readouterr().out
+    assert "--out" in text or command == "evaluate"
+    assert ".name" not in text
+    assert "type: " not in text
+    assert "null" not in text
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    assert stopped.value.code == 0
+    assert capsys.readouterr().out == f"pyro-vae {pyro_vae.__version__}\n"
+
+
+def test_help_shows_the_options_of_the_chosen_part(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--prior", "VampPrior", "--help"])
+    text = capsys.readouterr().out
+    assert "--prior.num_components" in text
+    assert ", StandardNormal, " in " ".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--prior", "VampPrio"], "got 'VampPrio'. Did you mean VampPrior"),
+        (["train", "--data", "mnst"], "Did you mean mnist?"),
+        (["evaluate"], "Expected RUN; got nothing for it."),
+        (["train", "--epochs="], "Expected --epochs to be a whole number; got nothing."),
+        (["train", "--learning-rate", "-1e-3"], "One that starts with a dash is given as --learning-rate=-1."),
+        (["trian"], "manifold; got trian. Did you mean train?"),
+        (["train", "7", "8"], "Expected nothing after the options; got 7 8."),
+        (
+            ["train", "--epochz", "3", "--sed", "4"],
+            "unknown option --epochz 3. Did you mean --epochs? Unknown option --sed 4. Did you mean --seed?",
+        ),
+        (["train", "--epochz", "3"], "unknown option --epochz 3. Did you mean --epochs?"),
+        (["train", "--epochs", "many"], "Expected --epochs to be a whole number; got many."),
+        (["train", "--epochs", "0"], "Expected epochs >= 1; got 0."),
+        (["train", "--binarization", "none"], "Expected pixels that are 0 or 1 for Bernoulli"),
+        (["train", "--network", "ConvEncoder"], "In the network, ConvEncoder: Expected in_shape of an image"),
+        (["train", "--latent-dim", "1", "--prior", "CouplingFlow"], "a coupling needs two halves; got 1"),
+        (["train", "--data", "mnist", "--root", "nowhere"], "Expected the MNIST files"),
+        (["train", "--device", "quantum"], "Expected --device cpu, cuda or auto; got 'quantum'"),
+        (["train", "--config", "nowhere.yaml"], "Expected a settings file in YAML at nowhere.yaml"),
+        (["train", "--kl-warmup", "-1"], "Expected a warm-up in epochs or in steps"),
+        (["evaluate", "nowhere"], "there is no folder nowhere"),
+        (["compare", "nowhere"], "there is no folder nowhere"),
+        (["compare", "--priors", "Nobody"], "Expected --prior to be one of"),
+        (["compare", "--seeds", "0"], "Expected --seeds >= 1; got 0."),
+        (
+            ["train", "--binarization", "foo"],
+            "Expected --binarization to be none or threshold or static or dynamic or null",
+        ),
+        (["train", "--network.hidden", "32"], "Expected --network.hidden to be a list such as [300,300]; got 32."),
+        (["train", "--network.hidden", "[0]"], "Expected hidden widths of at least 1; got [0]"),
+        (["train", "--epoch", "3"], "unknown option --epoch 3. Did you mean --epochs"),
+        (["train", "--objective.num_particles", "0", "--epochs", "1"], "got no gradient for any of them"),
+        (["train", "--prior.dim", "3"], "unknown option --prior.dim 3. The class chosen by --prior takes no options."),
+        (["train", "--prior", "VampPrior:num_components=3"], "Expected --prior to be one class; got"),
+        (["train", "--likelihood", "Masked"], "Masked takes another likelihood"),
+        (["train", "--network", "ConvDecoder"], "Take the pair --network ConvEncoder --decoder ConvDecoder."),
+        (["compare", "--encoders", "PointEncoder"], "PointEncoder: Expected a guide that draws each latent"),
+        (["compare", "--priors", "UniformSphere", "VonMisesFisherPrior"], "Refused as well: VonMisesFisherPrior."),
+    ],
+)
+def test_bad_input_is_one_line(capsys, tmp_path, arguments, message):
+    assert message in refused(capsys, *arguments)
+    assert not list(tmp_path.glob("runs/*"))
+
+
+def test_bad_counts_of_an_evaluation(trained, capsys):
+    folder = str(trained / "VampPrior")
+    assert "Expected num_samples >= 1; got 0." in refused(capsys, "evaluate", folder, "--num-samples", "0")
+    assert "Expected --num-images from 1 to 300" in refused(capsys, "evaluate", folder, "--num-images", "301")
+    assert "Expected --num-images from 1 to 300" in refused(capsys, "reconstruct", folder, "--num-images", "301")
+
+
+def test_compare_refuses_what_would_mislead(trained, capsys):
+    folder = str(trained / "VampPrior")
+    assert "have the same settings and seed" in refused(capsys, "compare", folder, folder)
+    for name, likelihood in (("g", ["Gaussian"]), ("d", ["DiscretizedLogistic", "--likelihood.levels", "17"])):
+        run(capsys, "train", *SMALL, "--likelihood", *likelihood, "--out", name)
+    run(capsys, "evaluate", "g", "d", "--num-samples", "10", "--num-images", "30")
+    assert "densities (Gaussian) and probabilities" in refused(capsys, "compare", "g", "d")
+
+
+def test_compare_names_runs_by_what_differs(trained, capsys):
+    out = run(capsys, "train", *SMALL, "--decoder", "GatedMLP", "--decoder.hidden", "[16]", "--out", "gated")
+    assert "MLP, GatedMLP, Trace_ELBO" in out
+    run(capsys, "evaluate", "gated", "--num-samples", "20", "--num-images", "50")
+    out = run(capsys, "compare", "gated", str(trained / "StandardNormal"))
+    assert re.search(r"^model +log p\(x\)", out, flags=re.MULTILINE)
+    assert re.search(r"^(GatedMLP - MLP|MLP - GatedMLP) ", out, flags=re.MULTILINE)
+
+
+def test_a_faulty_class_of_the_users_is_one_line(tmp_path, capsys, monkeypatch):
+    (tmp_path / "faulty_classes_of_a_user.py").write_text(
+        "from torch import nn\n\n\nclass Faulty(nn.Module):\n    def __init__(self, dim):\n        super().__init__()\n"
+    )
+    assert "PYRO_VAE_TRACEBACK" in refused(capsys, "train", "--prior", "faulty_classes_of_a_user.Faulty", "--out", "f")
+    monkeypatch.setenv("PYRO_VAE_TRACEBACK", "1")
+    with pytest.raises(NotImplementedError):
+        main(["train", "--prior", "faulty_classes_of_a_user.Faulty", "--out", "f2"])
+    (tmp_path / "unreadable_classes_of_a_user.py").write_text("class")
+    assert "SyntaxError" in refused(capsys, "train", "--prior", "unreadable_classes_of_a_user.Faulty")
+
+
+def test_a_run_is_not_overwritten_unasked(capsys):
+    run(capsys, "train", *SMALL, "--out", "once")
+    assert "holds some already" in refused(capsys, "train", *SMALL, "--out", "once")
+    run(capsys, "train", *SMALL, "--out", "once", "--overwrite")
+
+
+def test_an_interrupted_run_keeps_its_best_state(capsys, monkeypatch):
+    from pyro_vae.runs.folder import append_metrics
+
+    append = append_metrics
+
+    def interrupt(folder, metrics):
+        append(folder, metrics)
+        if metrics["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyro_vae.commands.train.append_metrics", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", *SMALL, "--epochs", "50", "--out", "part"])
+    assert stopped.value.code == 130
+    assert json.loads(Path("part/run.json").read_text())["finished"] is False
+    run(capsys, "evaluate", "part", "--num-samples", "5", "--num-images", "10")
+
+
+def test_a_run_interrupted_in_its_first_epoch_leaves_nothing(capsys, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyro_vae.commands.train.fit", interrupt)
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", *SMALL, "--out", "part"])
+    assert stopped.value.code == 130
+    assert "stopped in the first epoch: nothing to keep" in capsys.readouterr().out
+    assert not Path("part").exists()
+
+
+def test_warnings_are_one_line_too(capsys):
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        main(["train", *SMALL, "--kl-warmup", "5", "--out", "w"])
+    line = next(line for line in capsys.readouterr().err.splitlines() if "warning" in line)
+    assert line.startswith("pyro-vae: warning: The KL warm-up takes 50 steps but the run ends after 20")
+
+
+def test_messages_of_the_parser_become_one_line():
+    long = (
+        "Parser key \"prior.width\":\n  Expected a <class 'int'>\n  Given value type: <class 'str'>\n  Given value: x"
+    )
+    assert readable(long, []) == "Expected --prior.width to be a whole number; got x."
+    assert readable("two\n  lines", []) == "two lines"
+
+
+def test_a_warning_is_said_once(monkeypatch, capsys):
+    def run(_):
+        for text in ("one", "two", "one"):
+            warnings.warn(text, stacklevel=1)
+
+    monkeypatch.setattr("pyro_vae.commands.sample.run", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        main(["sample", "anything"])
+    assert capsys.readouterr().err.splitlines() == ["pyro-vae: warning: one", "pyro-vae: warning: two"]

@@ -1,0 +1,385 @@
+"""Sets read from files: published content, users' arrays and images, and files that are broken."""
+
+import hashlib
+import importlib
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pyro_vae.data import array_file, image_folder, load, mnist, static_mnist
+from pyro_vae.data.static_mnist import parse_amat
+from pyro_vae.data.torchvision_sets import IDX_BYTES
+
+# The package exports functions of the same names, so the modules are fetched by their full ones.
+static_mnist_module = importlib.import_module("pyro_vae.data.static_mnist")
+
+
+@pytest.fixture(scope="module")
+def published():
+    beside = Path(__file__).resolve().parents[3] / "shared" / "data"
+    root = Path(os.environ.get("PYRO_VAE_DATA", beside))
+    if not (root / "MNIST" / "raw").is_dir():
+        pytest.skip("needs real data: set PYRO_VAE_DATA to a folder with MNIST, FashionMNIST and MNIST_static")
+    return root
+
+
+def noise(*shape, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+# MNIST and Fashion-MNIST
+
+
+@pytest.mark.parametrize(("name", "mean", "std"), [("mnist", 0.1307, 0.3081), ("fashion_mnist", 0.2860, 0.3530)])
+def test_torchvision_sets_against_their_known_moments(published, name, mean, std):
+    data = load(name, published)
+    assert [tuple(x.shape) for x in data.splits] == [(n, 1, 28, 28) for n in (50_000, 10_000, 10_000)]
+    training = torch.cat([data.train, data.validation])
+    assert training.mean().item() == pytest.approx(mean, abs=5e-5)
+    assert training.std().item() == pytest.approx(std, abs=5e-5)
+    assert [len(y) for y in data.labels] == [50_000, 10_000, 10_000]
+    assert torch.cat(data.labels[:2]).bincount(minlength=10).sum() == 60_000
+    assert data.labels.train[:3].tolist() == {"mnist": [5, 0, 4], "fashion_mnist": [9, 0, 0]}[name]
+    assert "validation is the last 10,000 training images" in data.protocol
+
+
+def test_dynamic_mnist_keeps_grey_training_and_drawn_test(published):
+    data = load("mnist", published, binarization="dynamic", seed=1)
+    drawn = data.visit(data.train[:100])
+    assert ((drawn == 0) | (drawn == 1)).all()
+    assert ((data.test == 0) | (data.test == 1)).all()
+    assert data.test.mean().item() == pytest.approx(0.1325, abs=5e-4)
+
+
+@pytest.fixture
+def blank_idx(tmp_path):
+    """Whole and well-formed IDX files, all zero: nothing but the checksum can tell."""
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file, size in IDX_BYTES.items():
+        count = 60_000 if file.startswith("train") else 10_000
+        header = (0x803, count, 28, 28) if "images" in file else (0x801, count)
+        content = np.array(header, dtype=">u4").tobytes()
+        (raw / file).write_bytes(content.ljust(size, b"\0"))
+    return raw
+
+
+def test_altered_idx_is_told_by_its_checksum(blank_idx):
+    with pytest.raises(ValueError, match=r"Expected MNIST images in .*raw with the published content.*altered.*Delete"):
+        mnist(blank_idx.parents[1])
+
+
+@pytest.mark.parametrize("file", IDX_BYTES)
+def test_truncated_idx_is_named(blank_idx, file):
+    with (blank_idx / file).open("r+b") as whole:
+        whole.truncate(1000)
+    with pytest.raises(ValueError, match=rf"Expected .* bytes in .*{file}; got 1,000\. Delete .*--download"):
+        mnist(blank_idx.parents[1])
+
+
+def test_unreadable_idx_is_a_value_error(blank_idx):
+    with (blank_idx / "t10k-images-idx3-ubyte").open("r+b") as file:
+        file.write(b"\xff" * 16)
+    with pytest.raises(ValueError, match=r"Expected readable IDX files in .*raw; got an error: .* Delete"):
+        mnist(blank_idx.parents[1])
+
+
+def test_misfitting_torchvision_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    message = r"Expected torch and torchvision builds that fit .* got torch \S+ and torchvision .*: .*same index.*`pip"
+    with pytest.raises(ImportError, match=message):
+        mnist(tmp_path)
+
+
+def test_failed_download_is_a_connection_error(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise RuntimeError("no route")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST.download", refuse)
+    with pytest.raises(ConnectionError, match=r"Expected to download MNIST into .*raw; got an error: no route"):
+        mnist(tmp_path, download=True)
+
+
+# Static MNIST
+
+
+@pytest.mark.parametrize("binarization", ["none", "dynamic"])
+def test_static_mnist_is_the_published_one_whatever_is_asked(published, binarization):
+    data = load("static_mnist", published, binarization=binarization, seed=9)
+    assert [tuple(x.shape) for x in data.splits] == [(n, 1, 28, 28) for n in (50_000, 10_000, 10_000)]
+    assert data.train.mean().item() == pytest.approx(0.1306, abs=5e-5)
+    assert hashlib.sha256(data.test.to(torch.uint8).numpy().tobytes()).hexdigest().startswith("ca0294c3b8d984c7")
+    assert data.visit is None
+    assert "fixed binarization (Larochelle & Murray 2011)" in data.protocol
+    assert "not binarized again" in data.protocol
+
+
+def as_amat(bits):
+    return "\n".join(" ".join(map(str, row)) for row in bits).encode() + b" \n"
+
+
+@pytest.fixture
+def small_static(monkeypatch):
+    """A small stand-in for the published arrays, with checksums to match."""
+    parts = {name: noise(n, 784) % 2 for name, n in (("train", 30), ("valid", 10), ("test", 10))}
+    sha256 = {name: hashlib.sha256(bits.tobytes()).hexdigest() for name, bits in parts.items()}
+    monkeypatch.setattr(static_mnist_module, "SHA256", sha256)
+    return parts
+
+
+def test_amat_round_trip():
+    bits = noise(7, 784) % 2
+    assert np.array_equal(parse_amat(as_amat(bits)), bits)
+    assert np.array_equal(parse_amat(as_amat(bits).replace(b"\n", b"\r\n")), bits)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"0 1 0.5", r"only 0, 1 and white space"),
+        (b"0 1 " * 400, r"multiple of 784 pixels; got 800\."),
+        (b"", r"multiple of 784 pixels; got 0\."),
+    ],
+)
+def test_amat_refuses_anything_else(text, message):
+    with pytest.raises(ValueError, match=message):
+        parse_amat(text)
+
+
+@pytest.mark.parametrize("folder", ["", "MNIST_static"])
+def test_amat_files_are_read_and_kept_as_npz(tmp_path, small_static, folder):
+    (tmp_path / folder).mkdir(exist_ok=True)
+    for name, bits in small_static.items():
+        (tmp_path / folder / f"binarized_mnist_{name}.amat").write_bytes(as_amat(bits))
+    first = static_mnist(tmp_path)
+    for file in (tmp_path / folder).glob("*.amat"):
+        file.unlink()
+    assert [file.name for file in (tmp_path / folder).iterdir() if file.is_file()] == ["mnist_static.npz"]
+    second = static_mnist(tmp_path)
+    for x, y, bits in zip(first.splits, second.splits, small_static.values(), strict=True):
+        assert torch.equal(x, y)
+        assert np.array_equal(x.flatten(1).numpy(), bits)
+
+
+def test_wrong_amat_is_told_by_its_checksum(tmp_path, small_static):
+    small_static["valid"][3, 5] ^= 1
+    for name, bits in small_static.items():
+        (tmp_path / f"binarized_mnist_{name}.amat").write_bytes(as_amat(bits))
+    with pytest.raises(
+        ValueError, match=r"Expected .*binarized_mnist_valid.amat with the published content.*Delete it"
+    ):
+        static_mnist(tmp_path)
+    assert not list(tmp_path.glob("*.npz"))
+
+
+def test_truncated_amat_is_named(tmp_path, small_static):
+    for name, bits in small_static.items():
+        (tmp_path / f"binarized_mnist_{name}.amat").write_bytes(as_amat(bits)[:5000])
+    with pytest.raises(ValueError, match=r"in .*binarized_mnist_train.amat; got an error: .*784.*Delete it"):
+        static_mnist(tmp_path)
+
+
+def test_download_leaves_whole_files_or_none(tmp_path, small_static, monkeypatch, capsys):
+    server = tmp_path / "server"
+    server.mkdir()
+    monkeypatch.setattr(static_mnist_module, "URL", server.as_uri() + "/binarized_mnist_{}.amat")
+    with pytest.raises(ConnectionError, match=r"Expected to download .*train.amat; got an error: .*Try again"):
+        static_mnist(tmp_path / "root", download=True)
+    assert not list((tmp_path / "root" / "MNIST_static").iterdir())
+    for name, bits in small_static.items():
+        (server / f"binarized_mnist_{name}.amat").write_bytes(as_amat(bits))
+    data = static_mnist(tmp_path / "root", download=True)
+    assert len(data.train) == 30
+    assert len(list((tmp_path / "root" / "MNIST_static").iterdir())) == 4
+    assert "binarized_mnist_test.amat" in capsys.readouterr().err  # progress is shown
+
+
+@pytest.mark.parametrize("change", ["truncated", "other names", "other pixels"])
+def test_static_npz_is_verified(tmp_path, small_static, change):
+    file = tmp_path / "mnist_static.npz"
+    if change == "other names":
+        np.savez(file, images=noise(3, 784))
+    elif change == "other pixels":
+        np.savez(file, **small_static | {"test": 1 - small_static["test"]})
+    else:
+        np.savez(file, **small_static)
+        file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"Expected .*mnist_static.npz.*; got "):
+        static_mnist(tmp_path)
+
+
+# A user's arrays
+
+
+@pytest.mark.parametrize(
+    ("array", "event_shape", "says"),
+    [
+        (noise(20, 7), (7,), "uint8 / 255"),
+        (noise(20, 7, 5), (1, 7, 5), "uint8 / 255"),
+        (noise(20, 3, 7, 5), (3, 7, 5), "uint8 / 255"),
+        (noise(20, 7, 5, 3), (3, 7, 5), "uint8 / 255"),
+        (noise(20, 7, 5, 1), (1, 7, 5), "uint8 / 255"),
+        (noise(20, 3, 7, 3), (3, 7, 3), "uint8 / 255"),  # ambiguous: the second dimension wins
+        (noise(20, 2, 7, 5), (2, 7, 5), "uint8 / 255"),
+        (noise(20, 7) % 2, (7,), "uint8 values as stored; .*0 or 1 as stored"),
+        (noise(20, 7) > 99, (7,), "bool values as stored; .*0 or 1 as stored"),
+        (noise(20, 7) / 51 - 2, (7,), r"float64 values as stored; .*values in \[-2, .*\], not binarized"),
+        ((noise(20, 7) / 255).astype(">f4"), (7,), r"float32 values as stored; .*grey levels in \[0, 1\]"),
+    ],
+)
+def test_one_array_becomes_three_splits(tmp_path, array, event_shape, says):
+    np.save(tmp_path / "mine.npy", array)
+    np.savez(tmp_path / "mine.npz", images=array)
+    data = array_file(tmp_path / "mine.npy", seed=2)
+    assert data.event_shape == event_shape
+    assert [len(x) for x in data.splits] == [16, 2, 2]
+    assert torch.equal(data.train, array_file(tmp_path / "mine.npz", seed=2).train)
+    assert re.search(rf"^mine.npy, {says}", data.protocol)
+
+
+def test_channels_last_pixels_land_in_their_place(tmp_path):
+    array = noise(20, 7, 5, 3)
+    np.savez(tmp_path / "x.npz", train=array, valid=array[:4], test=array[:2])
+    data = array_file(tmp_path / "x.npz")
+    assert np.array_equal((data.train * 255).round().byte().permute(0, 2, 3, 1).numpy(), array)
+    assert [len(x) for x in data.splits] == [20, 4, 2]
+    assert data.protocol.startswith("x.npz, uint8 / 255; 20 train / 4 validation / 2 test, as given")
+
+
+def test_sparse_dark_split_is_scaled_as_the_others(tmp_path):
+    np.savez(tmp_path / "x.npz", train=noise(20, 7), validation=noise(4, 7) % 2, test=noise(4, 7))
+    assert array_file(tmp_path / "x.npz").validation.max().item() == pytest.approx(1 / 255)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (
+            np.arange(40).reshape(20, 2),
+            r"Expected uint8, bool or one floating-point type in .*x.npy; got int64\. Convert",
+        ),
+        (noise(20, 2) + 1j, r"got complex128\. Convert"),
+        (noise(20), r"Expected shape \(N, D\).* in .*x.npy; got \(20,\)\."),
+        (noise(9, 2), r"Expected at least 10 items"),
+        (noise(20, 0), r"Expected train of shape .*; got \(16, 0\)\."),
+        (np.full((20, 2), np.nan), r"Expected finite values in the train split of x; got 32 NaN or infinite"),
+        (np.full((20, 2), 1e300), r"Expected finite values in the train split of x; got 32 NaN or infinite"),
+        (
+            np.array([{}] * 20),
+            r"Expected a complete NumPy file of plain numbers at .*x.npy; got an error: .*Object",
+        ),
+    ],
+)
+def test_unfit_arrays_are_refused(tmp_path, array, message):
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(ValueError, match=message):
+        array_file(tmp_path / "x.npy")
+
+
+def test_unfit_names_and_shapes_are_refused(tmp_path):
+    np.savez(tmp_path / "x.npz", train=noise(20, 2), test=noise(20, 2))
+    with pytest.raises(
+        ValueError, match=r"Expected arrays train, validation \(or valid\) and test in .*; got train, test"
+    ):
+        array_file(tmp_path / "x.npz")
+    np.savez(tmp_path / "x.npz", train=noise(20, 2), valid=noise(20, 2), test=noise(20, 2) / 255)
+    with pytest.raises(ValueError, match=r"one floating-point type in .*x.npz; got float64, uint8"):
+        array_file(tmp_path / "x.npz")
+    np.savez(tmp_path / "x.npz", train=noise(20, 2), valid=noise(20, 3), test=noise(20, 2))
+    with pytest.raises(ValueError, match=r"Expected validation items of shape \(2,\), as in train; got \(3,\)"):
+        array_file(tmp_path / "x.npz")
+    np.save(tmp_path / "x.npy", np.full((20, 2), 7.0))
+    with pytest.raises(ValueError, match=r"Expected pixels in \[0, 1\] to binarize"):
+        array_file(tmp_path / "x.npy", binarization="static")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60, 200, -30, -1])
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_truncated_array_files_are_named(tmp_path, suffix, keep):
+    file = tmp_path / f"x.{suffix}"
+    np.save(file, noise(20, 9)) if suffix == "npy" else np.savez_compressed(file, noise(20, 9))
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(
+        ValueError, match=rf"Expected a complete NumPy file .*x.{suffix}; got an error: .*save it again"
+    ):
+        array_file(file)
+
+
+# A folder of images
+
+
+def write_images(folder, pixels, *, suffix="png"):
+    folder.mkdir(parents=True, exist_ok=True)
+    for i, array in enumerate(pixels):
+        Image.fromarray(array).save(folder / f"{i:03}.{suffix}")
+
+
+def test_grey_folder_keeps_order_and_pixels(tmp_path):
+    pixels = noise(20, 4, 6)
+    write_images(tmp_path / "grey", pixels)
+    (tmp_path / "grey" / "notes.txt").write_text("not an image")
+    np.save(tmp_path / "same.npy", pixels)
+    data, same = load("grey", tmp_path, seed=3), load("same.npy", tmp_path, seed=3)
+    assert data.event_shape == (1, 4, 6)
+    for x, y in zip(data.splits, same.splits, strict=True):
+        assert torch.equal(x, y)
+    assert data.protocol.startswith(
+        "images of folder grey, level / 255; 16 train / 2 validation / 2 test, random split"
+    )
+
+
+def test_one_colour_image_makes_all_rgb(tmp_path):
+    write_images(tmp_path, [*noise(19, 4, 6), noise(4, 6, 3)])
+    data = image_folder(tmp_path)
+    assert data.event_shape == (3, 4, 6)
+    grey_images = sum(bool((x == x[:1]).all()) for part in data.splits for x in part)
+    assert grey_images == 19
+
+
+@pytest.mark.parametrize("validation", ["validation", "valid"])
+def test_subfolders_are_the_splits(tmp_path, validation):
+    for part, n in (("train", 3), (validation, 2), ("test", 1)):
+        write_images(tmp_path / part, noise(n, 4, 6))
+    data = image_folder(tmp_path)
+    assert [len(x) for x in data.splits] == [3, 2, 1]
+    assert torch.equal(data.train[:1], data.test)
+    shutil.rmtree(tmp_path / "test")
+    with pytest.raises(ValueError, match=rf"Expected subfolders train, .*; got only train, {validation}\. Add"):
+        image_folder(tmp_path)
+
+
+def test_palette_with_transparency_reads_without_a_warning(tmp_path):
+    for i in range(10):
+        image = Image.fromarray(noise(4, 6) % 2).convert("P")
+        image.save(tmp_path / f"{i}.png", transparency=bytes([0, 9]))
+    assert image_folder(tmp_path).event_shape == (3, 4, 6)
+
+
+def test_unfit_folders_are_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"Expected images \(\.bmp, .*\.webp\) in .*; got none\."):
+        image_folder(tmp_path)
+    write_images(tmp_path, noise(9, 4, 6))
+    with pytest.raises(ValueError, match=r"Expected at least 10 items to split 80/10/10; got 9\. Add more"):
+        image_folder(tmp_path)
+    Image.fromarray(noise(5, 6)).save(tmp_path / "009.png")
+    with pytest.raises(ValueError, match=r"one size; got 6 x 4 in .*000.png and 6 x 5 in .*009.png\. Resize"):
+        image_folder(tmp_path)
+    Image.fromarray(noise(4, 6).astype(np.uint16)).save(tmp_path / "009.png")
+    with pytest.raises(ValueError, match=r"Expected a readable 8-bit image in .*009.png; .*more than 8 bits"):
+        image_folder(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "webp"])
+def test_truncated_image_is_named(tmp_path, suffix):
+    write_images(tmp_path, noise(10, 32, 32), suffix=suffix)
+    file = tmp_path / f"004.{suffix}"
+    file.write_bytes(file.read_bytes()[:60])
+    with pytest.raises(ValueError, match=rf"Expected a readable 8-bit image in .*004.{suffix}; got .*remove it"):
+        image_folder(tmp_path)

@@ -1,0 +1,146 @@
+"""Intervals of a comparison cover, pairing by image pays, and errors say what was expected."""
+
+import math
+import statistics
+
+import pytest
+import torch
+
+from pyro_vae import LogMarginal, compare
+from pyro_vae.evidence.comparison import Estimate
+
+
+def evaluation(log_prob, *, ess=50.0, standard_error=0.1, num_samples=100):
+    log_prob = torch.as_tensor(log_prob).double()
+    fill = torch.ones_like(log_prob)
+    return LogMarginal(log_prob, standard_error * fill, ess * fill, 0 * fill, (num_samples * fill).long())
+
+
+def draw(generator, *, seeds, images=60, image=3.0, own=0.7, run=0.4, noise=0.5):
+    """Evaluations of models with these numbers of seeds, all of true mean -90, in a crossed design.
+
+    y = -90 + (image) + (model and image) + (run) + (image and run): images are shared by all models and runs.
+    """
+
+    def normal(scale, *shape):
+        return scale * torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    shared = normal(image, images)
+    return {
+        name: list(map(evaluation, -90 + shared + normal(own, images) + normal(run, s, 1) + normal(noise, s, images)))
+        for name, s in seeds.items()
+    }
+
+
+@pytest.mark.parametrize("seeds", [{"a": 3, "b": 3}, {"a": 2, "b": 5}, {"a": 4, "b": 1}])
+def test_intervals_cover_and_are_not_too_wide(seeds):
+    repetitions, generator = 400, torch.Generator().manual_seed(1)
+    # A run effect cannot be seen in a single seed: there, the interval is over images alone, as it says.
+    run = 0.4 if min(seeds.values()) > 1 else 0.0
+    results = [compare(draw(generator, seeds=seeds, run=run)) for _ in range(repetitions)]
+    for estimates, truth in (
+        ([r.log_marginal["a"] for r in results], -90.0),
+        ([r.log_marginal["b"] for r in results], -90.0),
+        ([r.differences["a", "b"] for r in results], 0.0),
+    ):
+        covered = sum(e.low <= truth <= e.high for e in estimates) / repetitions
+        assert covered > 0.95 - 5 * math.sqrt(0.95 * 0.05 / repetitions)
+        spread = statistics.stdev(e.value for e in estimates)
+        assert 0.8 < statistics.fmean(e.standard_error for e in estimates) / spread < 1.4
+        assert abs(statistics.fmean(e.value for e in estimates) - truth) < 5 * spread / math.sqrt(repetitions)
+
+
+def test_an_interval_with_a_shift_does_not_cover_the_old_truth():
+    generator = torch.Generator().manual_seed(2)
+    shifted = 0
+    for _ in range(50):
+        runs = draw(generator, seeds={"a": 3, "b": 3})
+        runs["b"] = [evaluation(r.log_prob + 4) for r in runs["b"]]
+        interval = compare(runs).differences["a", "b"]
+        shifted += interval.high < 0
+    assert shifted == 50
+
+
+def test_a_paired_difference_is_narrower_than_an_unpaired_one():
+    result = compare(draw(torch.Generator().manual_seed(3), seeds={"a": 3, "b": 3}, image=10.0))
+    unpaired = math.hypot(*(e.standard_error for e in result.log_marginal.values()))
+    assert result.differences["a", "b"].standard_error < unpaired / 2
+
+
+def test_numbers_of_a_comparison():
+    a = [evaluation([-1.0, -2.0], ess=7.0), evaluation([-3.0, -4.0], ess=5.0, num_samples=80)]
+    b = [evaluation([-2.0, -2.0], standard_error=0.4)]
+    result = compare({"a": a, "b": b})
+    assert result.log_marginal["a"].value == pytest.approx(-2.5)
+    assert result.log_marginal["b"].value == pytest.approx(-2.0)
+    assert result.differences["a", "b"].value == pytest.approx(-0.5)
+    # Images: var([-2, -3]) / 2; seeds of a: var([-1.5, -3.5]) / 2.
+    assert result.log_marginal["a"].standard_error == pytest.approx(math.sqrt(0.25 + 1.0))
+    assert result.log_marginal["b"] == Estimate(-2.0, 0.0, -2.0, -2.0)
+    assert list(result.differences) == [("a", "b")]
+    assert result.num_seeds == {"a": 2, "b": 1}
+    assert (result.num_images, result.num_samples) == (2, 80)
+    assert result.smallest_ess == {"a": 5.0, "b": 50.0}
+    # a: mean over two runs of sqrt(2) 0.1 / 2 each, independent; b: one run.
+    assert result.monte_carlo_error == pytest.approx({"a": 0.1 * math.sqrt(4) / 4, "b": 0.4 * math.sqrt(2) / 2})
+
+
+def test_intervals_are_students():
+    log_prob = torch.tensor([-1.0, -2.0, -4.0, -5.0])
+    e = compare({"a": [evaluation(log_prob)]}).log_marginal["a"]
+    half = 3.182446305284263 * log_prob.std().item() / 2  # t at 0.975 with 3 degrees of freedom
+    assert (e.low, e.high) == pytest.approx((-3 - half, -3 + half))
+    assert str(Estimate(-3.0, 1.0, -5.125, -1.0)) == "-3.00 [-5.12, -1.00]"
+
+
+def test_what_the_intervals_are_over():
+    one, two = [evaluation([-1.0, -2.0])], [evaluation([-1.0, -2.0]), evaluation([-1.5, -2.0])]
+    assert compare({"a": two, "b": two}).over == "images and seeds"
+    assert "images alone" in compare({"a": one, "b": one}).over
+    assert compare({"a": one}).differences == {}
+
+
+def test_every_pair_of_models_is_compared_once():
+    runs = draw(torch.Generator().manual_seed(4), seeds=dict.fromkeys("abcd", 2))
+    assert list(compare(runs).differences) == [(p, q) for i, p in enumerate("abcd") for q in "abcd"[i + 1 :]]
+
+
+@pytest.mark.parametrize(
+    ("evaluations", "text"),
+    [
+        ({}, r"Expected at least one evaluation for each model; got \[\]\."),
+        ({"a": [evaluation([-1.0, -2.0])], "b": []}, r"at least one evaluation for each model; got \[1, 0\]\."),
+        (
+            {"a": [evaluation([-1.0, -2.0])], "b": [evaluation([-1.0, -2.0, -3.0])]},
+            r"on the same images, .* got numbers of images \[2, 3\]\.",
+        ),
+        ({"a": [evaluation([-1.0])]}, r"at least 2; got numbers of images \[1\]\."),
+        ({"a": [evaluation([-1.0, -2.0]), evaluation([-1.0, math.nan])]}, "Expected a finite .* got 1 others for a"),
+        ({"a": [evaluation([-1.0, -math.inf])]}, "Expected a finite log .* got 1 others for a"),
+    ],
+)
+def test_errors_say_what_was_expected(evaluations, text):
+    with pytest.raises(ValueError, match=text):
+        compare(evaluations)
+
+
+def test_an_error_that_all_images_share_widens_a_single_seed():
+    generator = torch.Generator().manual_seed(4)
+    runs = draw(generator, seeds={"a": 1, "b": 2})
+    plain = compare(runs)
+    shared = compare({"a": [runs["a"][0].with_shared_error(0.5)], "b": [r.with_shared_error(9.0) for r in runs["b"]]})
+    for before, after in (
+        (plain.log_marginal["a"], shared.log_marginal["a"]),
+        (plain.differences["a", "b"], shared.differences["a", "b"]),
+    ):
+        assert after.value == before.value
+        assert after.standard_error == pytest.approx(math.hypot(before.standard_error, 0.5))
+    assert shared.log_marginal["b"] == plain.log_marginal["b"]  # two seeds show theirs in their spread
+
+
+def test_a_comparison_shows_its_numbers():
+    result = compare({"a": [evaluation([-1.0, -2.0, -3.0])], "b": [evaluation([-1.5, -2.5, -3.5])]})
+    assert repr(result) == (
+        "Comparison(mean log p(x), nats: a -2.00 [-4.48, 0.48], b -2.50 [-4.98, -0.02]; "
+        "95% intervals over images alone (one seed), 3 images)"
+    )

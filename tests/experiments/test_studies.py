@@ -1,0 +1,22 @@
+"""Each study of evidence runs from end to end, and says what its numbers need to be understood."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "experiments" / "evidence"
+
+
+@pytest.mark.parametrize("name", ["agreement", "annealed_vs_importance", "coverage", "defaults", "gap_on_digits"])
+def test_smoke(name, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(FOLDER))  # they share setting.py
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--smoke", "--out", str(tmp_path / "out.json")])
+    runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert {"command", "versions", "device", "threads", "date"} <= set(result)
+    assert result["smoke"]
+    for panel in result.get("panels", [result]):
+        assert panel["rows"]

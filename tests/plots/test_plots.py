@@ -1,0 +1,294 @@
+"""Figures show what they are given where it belongs, and refuse what cannot be drawn; also from the command line."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from pyro_vae import plots
+from pyro_vae.commands.main import main
+
+
+class Ramp(nn.Module):
+    """Two latents read off two pixels; an image is as bright as sigmoid(z_0) left and sigmoid(z_1) right."""
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            loc = z.sigmoid()[..., None, None, :].expand(*z.shape[:-1], 1, 2, 2)
+            return pyro.sample("x", dist.Normal(loc, 1.0).to_event(3), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x[:, 0, 0].logit(eps=1e-3), 0.1).to_event(1))
+
+
+def shades(count, channels=1, height=3, width=2):
+    """Images of one shade each, the i-th i / count."""
+    return (torch.arange(count) / count).view(-1, 1, 1, 1).expand(count, channels, height, width)
+
+
+def page_of(figure):
+    """The picture on a figure, (H, W, 1 or 3)."""
+    (axes,) = figure.axes
+    page = np.asarray(axes.images[0].get_array())
+    return page if page.ndim == 3 else page[..., None]  # matplotlib drops the one channel of a grey picture
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_stand_row_by_row(channels):
+    page = plots.tile(shades(5, channels), columns=3)
+    assert page.shape == (2 * 3 + 1, 3 * 2 + 2, channels)
+    for i in range(5):
+        top, left = (i // 3) * 4, (i % 3) * 3
+        np.testing.assert_allclose(page[top : top + 3, left : left + 2], i / 5, rtol=1e-6)
+    assert (page[4:, 6:] == 1).all()  # no sixth image: white
+    assert (page[3] == 1).all()  # the line between
+
+
+def test_an_image_is_neither_transposed_nor_mirrored_nor_inverted():
+    x = torch.arange(6.0).view(1, 1, 2, 3) / 6
+    np.testing.assert_allclose(page_of(plots.image_grid(x, columns=1))[..., 0], x[0, 0].numpy(), rtol=1e-6)
+    (axes,) = plots.image_grid(x).axes
+    assert axes.images[0].get_clim() == (0, 1)
+    assert axes.images[0].origin == "upper"
+
+
+def test_colours_keep_their_order():
+    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1).expand(1, 3, 4, 4)
+    assert page_of(plots.image_grid(red, columns=1))[0, 0].tolist() == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("draw", "text"),
+    [
+        (lambda: plots.image_grid(torch.zeros(4, 64)), r"got \(4, 64\)\. Flat data have no picture"),
+        (lambda: plots.image_grid(torch.zeros(4, 2, 8, 8)), r"Expected images of shape \(N, 1 or 3, H, W\)"),
+        (lambda: plots.image_grid(shades(5), columns=2, rows=3), r"Expected a grid of 1 to 5 images, .*; got 3 x 2"),
+        (lambda: plots.image_grid(shades(5), columns=0), "Expected a grid of 1 to 5 images"),
+        (lambda: plots.image_rows({"a": shades(5), "b": shades(4)}), "Expected rows of the same number and shape"),
+        (lambda: plots.samples(Ramp().model, torch.zeros(4, 64)), "Flat data have no picture"),
+        (lambda: plots.latent_scatter(torch.zeros(4, 2), dims=(0, 2)), r"dimensions from 0 to 1; got \[0, 2\]"),
+        (lambda: plots.latent_scatter(torch.zeros(4)), r"Expected codes of shape \(N, D\); got \(4,\)"),
+        (
+            lambda: plots.latent_scatter(torch.zeros(4, 2), torch.zeros(3)),
+            r"label for each of 4 codes; got shape \(3,\)",
+        ),
+        (lambda: plots.save_gif([], "none.gif"), "Expected at least one figure"),
+        (lambda: plots.traversals(Ramp().model, Ramp().guide, shades(1), dims=[0], limit=-1.0), "limit above 0, .* -1"),
+        (lambda: plots.manifold_figure(Ramp().model, Ramp().guide, shades(5, 1, 2, 2), side=1), "at least 2 images"),
+    ],
+)
+def test_errors_say_what_was_expected(draw, text):
+    with pytest.raises(ValueError, match=text):
+        draw()
+
+
+def test_fewer_rows_draw_the_first_images():
+    assert np.array_equal(plots.tile(shades(6), columns=2, rows=1), plots.tile(shades(6)[:2], columns=2))
+
+
+def test_rows_are_named_beside_their_images():
+    figure = plots.image_rows({"original": shades(3, 1, 14, 14), "copy": shades(3, 1, 14, 14)})
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["original", "copy"]
+    assert page_of(figure).shape == (29, 44, 1)
+    assert 0 < axes.get_yticks()[0] < 14.5 < axes.get_yticks()[1] < 29
+
+
+def test_reconstructions_stand_below_their_originals():
+    ramp, x = Ramp(), torch.rand(3, 1, 2, 2).round()
+    page = page_of(plots.reconstructions(ramp.model, ramp.guide, x, columns=2))
+    assert page.shape == (4 * 2 + 3, 2 * 2 + 1, 1)  # two pairs of rows
+    np.testing.assert_allclose(page[:2, :2, 0], x[0, 0])
+    np.testing.assert_allclose(page[6:8, :2, 0], x[2, 0])
+
+
+def test_a_manifold_grows_to_the_right_and_upwards():
+    ramp, x = Ramp(), torch.rand(5, 1, 2, 2)
+    figure = plots.manifold_figure(ramp.model, ramp.guide, x, side=4, limit=3.0)
+    images = page_of(figure)[..., 0].reshape(4, 2, 4, 2).swapaxes(1, 2)  # row, column, height, width
+    axis = torch.linspace(-3, 3, 4).sigmoid().numpy()
+    for row in range(4):
+        np.testing.assert_allclose(images[row, :, 0, 0], axis, rtol=1e-5)
+        np.testing.assert_allclose(images[:, row, 0, 1], axis[::-1], rtol=1e-5)
+    (axes,) = figure.axes
+    assert axes.get_xticklabels()[0].get_text() == "-3.0"
+    assert axes.get_yticks()[0] > axes.get_yticks()[-1]  # pixels count downwards
+    assert axes.get_yticklabels()[0].get_text() == "-3.0"
+
+
+def test_a_manifold_stands_at_quantiles_of_the_prior():
+    ramp = Ramp()
+    page = page_of(plots.manifold_figure(ramp.model, ramp.guide, torch.rand(5, 1, 2, 2), side=3))
+    expected = dist.Normal(0.0, 1.0).icdf(torch.tensor([1 / 6, 1 / 2, 5 / 6])).sigmoid()
+    np.testing.assert_allclose(page[0, ::2, 0], expected, rtol=1e-5)
+
+
+def test_traversals_have_a_row_for_each_dimension():
+    ramp, x = Ramp(), torch.full((1, 1, 2, 2), 0.25)
+    figure = plots.traversals(ramp.model, ramp.guide, x, dims=[1, 0], steps=3, limit=2.0)
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["z[1]", "z[0]"]
+    page = page_of(figure)[..., 0]
+    moved = torch.linspace(-2, 2, 3).sigmoid().numpy()
+    np.testing.assert_allclose(page[0, 1::3], moved, rtol=1e-5)  # right pixel of the first row follows z_1
+    np.testing.assert_allclose(page[0, 0::3], 0.25, rtol=1e-5)
+    np.testing.assert_allclose(page[3, 0::3], moved, rtol=1e-5)
+
+
+@pytest.mark.parametrize("path", ["linear", "sphere"])
+def test_interpolations_end_at_the_two_images(path):
+    ramp, start, end = Ramp(), torch.full((2, 1, 2, 2), 0.3), torch.rand(2, 1, 1, 2).expand(2, 1, 2, 2)
+    page = page_of(plots.interpolations(ramp.model, ramp.guide, start, end, steps=4, path=path))
+    np.testing.assert_allclose(page[:2, :2, 0], start[0, 0], rtol=1e-4)
+    np.testing.assert_allclose(page[3:, -2:, 0], end[1, 0], rtol=1e-3)
+
+
+def test_a_scatter_colours_each_class():
+    codes, labels = torch.randn(50, 3), torch.arange(50) % 4
+    (axes,) = plots.latent_scatter(codes, labels, dims=(2, 0), title="codes").axes
+    (points,) = axes.collections  # in one: no class lies under all others
+    np.testing.assert_allclose(points.get_offsets(), codes[:, [2, 0]], rtol=1e-6)
+    legend = axes.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list("0123")
+    for i in range(50):
+        assert points.get_facecolors()[i, :3].tolist() == list(legend.legend_handles[i % 4].get_color()[:3])
+    assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("z[2]", "z[0]", "codes")
+    assert plots.latent_scatter(torch.randn(50, 2)).axes[0].get_legend() is None
+
+
+def test_curves_over_epochs_have_whole_ticks():
+    (axes,) = plots.curves({"a": (range(1, 21), [0.0] * 20)}, x_label="epoch", y_label="y").axes
+    assert all(tick == round(tick) for tick in axes.get_xticks())
+    (axes,) = plots.curves({"a": ([0.5, 1.0], [0.0, 1.0])}, x_label="rate", y_label="y").axes
+    assert any(tick != round(tick) for tick in axes.get_xticks())
+
+
+@pytest.mark.parametrize("count", [1, 3, 10, 30])
+@pytest.mark.parametrize("title", ["", "a title that is longer than the picture of a single image can be"])
+def test_a_figure_fits_its_picture(count, title):
+    """No label is cut off, and nothing is left over but a little room around."""
+    rows = {"original": shades(count, 1, 14, 14), "of a long name": shades(count, 1, 14, 14)}
+    for figure in (plots.image_rows(rows, title=title), plots.image_grid(shades(count, 1, 14, 14), title=title)):
+        figure.draw_without_rendering()
+        drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert 0 <= drawn.x0 < 0.25
+        assert 0 <= drawn.y0 < 0.25
+        assert 0 <= width - drawn.x1 < 0.25
+        assert 0 <= height - drawn.y1 < 0.25
+        (axes,) = figure.axes
+        box = axes.get_window_extent()
+        page = page_of(figure)
+        assert box.width / box.height == pytest.approx(page.shape[1] / page.shape[0])
+
+
+def test_few_images_leave_no_empty_places():
+    ramp, x = Ramp(), torch.rand(3, 1, 2, 2).round()
+    assert page_of(plots.samples(ramp.model, x)).shape == (2, 3 * 2 + 2, 1)
+    assert page_of(plots.reconstructions(ramp.model, ramp.guide, x)).shape == (2 * 2 + 1, 3 * 2 + 2, 1)
+
+
+def test_many_images_stand_in_a_square():
+    page = page_of(plots.samples(Ramp().model, torch.zeros(400, 1, 2, 2)))
+    assert page.shape == (20 * 3 - 1, 20 * 3 - 1, 1)
+
+
+def test_curves_hold_their_points():
+    (axes,) = plots.curves({"a": ([1, 2], [3.0, 4.0]), "b": ([1], [2.0])}, x_label="x", y_label="y").axes
+    assert axes.lines[0].get_xydata().tolist() == [[1, 3], [2, 4]]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["a", "b"]
+
+
+def test_an_animation_has_a_frame_for_each_figure(tmp_path):
+    figures = [plots.image_grid(torch.full((4, 1, 4, 4), shade), columns=2) for shade in (0.1, 0.5, 0.9)]
+    plots.save_gif(figures, tmp_path / "a.gif", milliseconds=100)
+    with Image.open(tmp_path / "a.gif") as gif:
+        assert gif.n_frames == 3
+        shown = []
+        for frame in range(3):
+            gif.seek(frame)
+            assert gif.info["duration"] == (500 if frame == 2 else 100)
+            shown.append(np.asarray(gif.convert("L"))[gif.height * 2 // 3, gif.width // 3])
+    assert shown[0] < shown[1] < shown[2]
+
+
+# The commands
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    small = ["--epochs", "1", "--latent-dim", "3", "--network", "MLP", "--network.hidden", "[8]"]
+    main(["train", *small, "--out", str(folder / "images")])
+    np.save(folder / "flat.npy", np.random.default_rng(0).integers(0, 2, (40, 6)).astype(np.float32))
+    main(["train", *small, "--data", str(folder / "flat.npy"), "--out", str(folder / "flat")])
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _same_path(monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        (["sample", "--num-samples", "4"], "samples.png"),
+        (["reconstruct", "--num-images", "4"], "reconstructions.png"),
+        (["traverse", "--dims", "[0,2]", "--steps", "3"], "traversals.png"),
+        (["traverse"], "traversals.png"),
+        (["interpolate", "--num-rows", "2", "--path", "sphere"], "interpolations_sphere.png"),
+        (["manifold", "--side", "4", "--dims", "[0,2]"], "manifold.png"),
+        (["manifold", "--side", "4"], "manifold.png"),
+    ],
+)
+def test_commands_draw_a_run(run, command, file, capsys):
+    name, *options = command
+    main([name, str(run / "images"), *options])
+    assert f"saved in {run / 'images' / file}" in capsys.readouterr().out
+    with Image.open(run / "images" / file) as picture:
+        assert min(picture.size) > 100
+    Path(run / "images" / file).unlink()
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        (["traverse", "images", "--dims", "[0,3]"], "Expected latent dimensions from 0 to 2; got 3."),
+        (["traverse", "images", "--steps", "1"], "Expected --steps >= 2; got 1."),
+        (["manifold", "images", "--dims", "[0,7]"], "Expected latent dimensions from 0 to 2; got 7."),
+        (["manifold", "images", "--dims", "[1]"], "Expected two different latent dimensions; got [1]."),
+        (
+            ["manifold", "images", "--limit", "-2"],
+            "Expected a limit above 0, the axis goes from minus it to it; got -2.",
+        ),
+        (["traverse", "images", "--dims", "3"], "Expected --dims to be a list such as [0,3] or null; got 3."),
+        (["manifold", "images", "--dims", "[1,1]"], "Expected two different latent dimensions; got [1, 1]."),
+        (
+            ["interpolate", "images", "--num-rows", "151"],
+            "Expected --num-rows from 1 to 150, all test images; got 151.",
+        ),
+        (["interpolate", "images", "--steps", "1"], "Expected at least 2 steps, both ends; got 1."),
+        (["interpolate", "images", "--path", "round"], "Expected --path to be linear or sphere"),
+        (
+            ["reconstruct", "images", "--num-images", "301"],
+            "Expected --num-images from 1 to 300, all test images; got 301.",
+        ),
+        *[([command, "flat"], "Flat data have no picture") for command in ("traverse", "manifold", "sample")],
+        (["reconstruct", "flat", "--num-images", "2"], "Flat data have no picture"),
+        (["interpolate", "flat", "--num-rows", "1"], "Flat data have no picture"),
+    ],
+)
+def test_what_cannot_be_drawn_is_one_line(run, command, text, capsys):
+    name, folder, *options = command
+    with pytest.raises(SystemExit):
+        main([name, str(run / folder), *options])
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert text in line
