@@ -62,7 +62,7 @@ def build_module(config: Namespace, dataset: Data) -> Any:
         ValueError: a part refuses its arguments, or the likelihood the data.
     """
     with seeded(config.seed):
-        train = dataset.train if dataset.visit is None else dataset.visit(dataset.train)
+        train = dataset.train if dataset.batch_transform is None else dataset.batch_transform(dataset.train)
     module = settings.build(
         part_settings(config),
         event_shape=dataset.event_shape,

@@ -65,7 +65,7 @@ def dequantized(data: Data, *, seed: int = 0) -> Data:
         data,
         validation=validation,
         test=test,
-        visit=functools.partial(dequantize, levels=data.levels),
+        batch_transform=functools.partial(dequantize, levels=data.levels),
         is_dequantized=True,
         protocol=f"{data.protocol}; dequantized: uniform noise within each of {data.levels} grey levels, training "
         f"redrawn at each visit, validation and test drawn once with seed {seed}",

@@ -35,7 +35,7 @@ class Data:
         train, validation, test: float32, (N, C, H, W) for images or (N, D) for flat arrays.
         protocol: one line: source, split sizes and how they were made, binarization and its seed.
         labels: integer labels of the three splits, each (N,), where the source has them.
-        visit: what a training batch goes through each time it is visited, on the batch's own device, such as
+        batch_transform: what a training batch goes through each time it is used, on the batch's own device, such as
             `torch.bernoulli` where binarization is dynamic, else None. `train` is grey in that case.
         levels: number of grey levels k / (levels - 1) that the values are; None where they are not known to be levels.
         is_dequantized: whether noise was added within the levels, see `pyro_vae.data.dequantized`.
@@ -56,7 +56,7 @@ class Data:
     test: Tensor = field(repr=False)
     protocol: str
     labels: Splits | None = field(default=None, repr=False)
-    visit: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
+    batch_transform: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
     levels: int | None = field(default=None, repr=False)
     is_dequantized: bool = field(default=False, repr=False)
     missing: bool = field(default=False, repr=False)
@@ -97,7 +97,7 @@ class Data:
 
     @property
     def mean(self) -> Tensor:
-        """Mean of the training data as they are visited, of the shape of one x: where likelihoods may start.
+        """Mean of the training data as training sees them, of the shape of one x: where likelihoods may start.
 
         Missing values do not count; one that is missing in all images has the mean of all others.
         """
@@ -143,7 +143,7 @@ def binarize(data: Data, binarization: Binarization, *, seed: int = 0) -> Data:
     - `none`: values stay as they are.
     - `threshold`: 1 where the pixel is above 0.5.
     - `static`: every split is drawn once, each pixel with probability equal to its grey level.
-    - `dynamic`: training stays grey and is drawn anew by `visit`; validation and test are drawn once, and are
+    - `dynamic`: training stays grey and is drawn anew by `batch_transform`; validation and test are drawn once, and are
       the same as under `static` with the same seed.
 
     Images that are 0 or 1 already stay as they are whatever is asked.
@@ -194,7 +194,7 @@ def binarize(data: Data, binarization: Binarization, *, seed: int = 0) -> Data:
         f"{data.protocol}; binarization dynamic: training redrawn at each visit, "
         f"validation and test drawn once with seed {seed}"
     )
-    return replace(data, validation=validation, test=test, protocol=protocol, visit=draw)
+    return replace(data, validation=validation, test=test, protocol=protocol, batch_transform=draw)
 
 
 def bernoulli_where_known(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:

@@ -121,7 +121,7 @@ def fit(
     """
     if isinstance(data, Data):
         validation = data.validation if validation is None else validation
-        visit = data.visit if visit is None else visit
+        visit = data.batch_transform if visit is None else visit
         data = data.train
     objective = Trace_ELBO() if objective is None else objective
     warmup = kl_weight if isinstance(kl_weight, KLWarmup) else KLWarmup(weight=kl_weight)

@@ -52,7 +52,7 @@ def test_torchvision_sets_against_their_known_moments(published, name, mean, std
 
 def test_dynamic_mnist_keeps_grey_training_and_drawn_test(published):
     data = load("mnist", published, binarization="dynamic", seed=1)
-    drawn = data.visit(data.train[:100])
+    drawn = data.batch_transform(data.train[:100])
     assert ((drawn == 0) | (drawn == 1)).all()
     assert ((data.test == 0) | (data.test == 1)).all()
     assert data.test.mean().item() == pytest.approx(0.1325, abs=5e-4)
@@ -116,7 +116,7 @@ def test_static_mnist_is_the_published_one_whatever_is_asked(published, binariza
     assert [tuple(x.shape) for x in data.splits] == [(n, 1, 28, 28) for n in (50_000, 10_000, 10_000)]
     assert data.train.mean().item() == pytest.approx(0.1306, abs=5e-5)
     assert hashlib.sha256(data.test.to(torch.uint8).numpy().tobytes()).hexdigest().startswith("ca0294c3b8d984c7")
-    assert data.visit is None
+    assert data.batch_transform is None
     assert "fixed binarization (Larochelle & Murray 2011)" in data.protocol
     assert "not binarized again" in data.protocol
 

@@ -31,10 +31,10 @@ def test_binarization_leaves_holes_where_they_are(holes, binarization):
     grey, data = (array_file(holes, missing=True, binarization=how) for how in ("none", binarization))
     for before, after in zip(grey.splits, data.splits, strict=True):
         assert torch.equal(before.isnan(), after.isnan())
-    visited = data.train if data.visit is None else data.visit(data.train)
-    assert torch.equal(visited.isnan(), grey.train.isnan())
+    seen = data.train if data.batch_transform is None else data.batch_transform(data.train)
+    assert torch.equal(seen.isnan(), grey.train.isnan())
     if binarization != "none":
-        known = visited[~visited.isnan()]
+        known = seen[~seen.isnan()]
         assert ((known == 0) | (known == 1)).all()
         assert abs(known.mean() - grey.train.nanmean()) < 0.05
     count = sum(int(x.isnan().sum()) for x in data.splits)
@@ -103,16 +103,16 @@ def test_a_run_on_images_with_holes(holes, tmp_path, capsys):
 
 def test_noise_stays_within_the_level():
     grey, data = digits(), dequantized(digits(), seed=3)
-    visited = data.visit(data.train)
-    for before, after in [(grey.train, visited), (grey.test, data.test), (grey.validation, data.validation)]:
+    seen = data.batch_transform(data.train)
+    for before, after in [(grey.train, seen), (grey.test, data.test), (grey.validation, data.validation)]:
         assert torch.equal((after * 17).floor(), (before * 16).round())
-    noise = (visited * 17) % 1
+    noise = (seen * 17) % 1
     assert abs(noise.mean() - 0.5) < 5 / math.sqrt(12 * noise.numel())
     assert torch.equal(data.train, grey.train)
-    assert not torch.equal(data.visit(data.train), visited)
+    assert not torch.equal(data.batch_transform(data.train), seen)
     assert torch.equal(dequantized(digits(), seed=3).test, data.test)
-    error = 5 / math.sqrt(12 * len(visited)) / 17
-    assert (data.mean - visited.mean(0)).abs().max() < error
+    error = 5 / math.sqrt(12 * len(seen)) / 17
+    assert (data.mean - seen.mean(0)).abs().max() < error
     assert load("digits", dequantize=True, seed=3).protocol.endswith(
         "dequantized: uniform noise within each of 17 grey levels, training redrawn at each visit, validation and "
         "test drawn once with seed 3"

@@ -34,7 +34,7 @@ def test_digits_are_the_sources_images_split_without_loss():
     assert [len(x) for x in data.splits] == [1197, 300, 300]
     assert data.event_shape == (1, 8, 8)
     assert data.train.dtype == torch.float32
-    assert data.visit is None
+    assert data.batch_transform is None
     assert repr(data.splits) == "Splits(train: (1197, 1, 8, 8), validation: (300, 1, 8, 8), test: (300, 1, 8, 8))"
 
     pixels, targets = load_digits(return_X_y=True)
@@ -96,13 +96,13 @@ def test_threshold_is_at_one_half():
     x = torch.tensor([[0.0, 0.49, 0.5, 0.51, 1.0]])
     data = binarize(Data(name="x", train=x, validation=x, test=x, protocol="x"), "threshold")
     assert all(part.tolist() == [[0, 0, 0, 1, 1]] for part in data.splits)
-    assert data.visit is None
+    assert data.batch_transform is None
 
 
 def test_static_draws_each_split_once_from_its_grey_levels():
     levels = grey(num_items=2000)
     data = binarize(levels, "static", seed=4)
-    assert data.visit is None
+    assert data.batch_transform is None
     assert "every split drawn once with seed 4" in data.protocol
     for drawn, p in zip(data.splits, levels.splits, strict=True):
         assert is_binary(drawn)
@@ -118,7 +118,7 @@ def test_dynamic_redraws_training_and_fixes_the_rest():
     levels = grey(num_items=2000)
     data = binarize(levels, "dynamic", seed=4)
     assert torch.equal(data.train, levels.train)
-    first, second = data.visit(data.train), data.visit(data.train)
+    first, second = data.batch_transform(data.train), data.batch_transform(data.train)
     assert is_binary(first)
     assert not torch.equal(first, second)
     assert_drawn_from(first, data.train)
@@ -134,7 +134,7 @@ def test_binary_images_stay_as_they_are(binarization):
     x = torch.eye(4)
     data = binarize(Data(name="x", train=x, validation=x, test=x, protocol="identity"), binarization)
     assert all(torch.equal(part, x) for part in data.splits)
-    assert data.visit is None
+    assert data.batch_transform is None
     assert data.protocol == "identity; pixels are 0 or 1 as stored, not binarized again"
 
 

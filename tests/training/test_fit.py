@@ -265,7 +265,7 @@ def test_every_image_is_visited_once_in_each_epoch_in_another_order():
 
 def test_data_bring_their_validation_images_and_visit():
     grey = torch.rand(24, 3, 4)
-    data = Data(name="grey", train=grey, validation=(grey > 0.5).float(), test=grey, protocol="", visit=torch.bernoulli)
+    data = Data(name="grey", train=grey, validation=(grey > 0.5).float(), test=grey, protocol="", batch_transform=torch.bernoulli)
     pair = vae("StandardNormal")
     result = train(pair.model, pair.guide, data, epochs=2)  # grey pixels would be outside the Bernoulli's support
     assert "validation_elbo" in result.history[0]

@@ -81,7 +81,7 @@ def test_the_same_with_binarization_warm_up_dropout_and_batch_norm():
     runs = []
     for objective in (Trace_ELBO(), eager()):
         pair = fresh(stirred)
-        arguments = {"visit": torch.bernoulli, "kl_weight": KLWarmup(epochs=2), "validation": pair.x.round()}
+        arguments = {"batch_transform": torch.bernoulli, "kl_weight": KLWarmup(epochs=2), "validation": pair.x.round()}
         runs.append(train(pair.model, pair.guide, pair.x, epochs=4, objective=objective, **arguments))
     assert_same_run(runs[1], runs[0])
 
