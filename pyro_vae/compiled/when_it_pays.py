@@ -5,15 +5,28 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
 from pyro.infer import ELBO
+from torch import nn
 
 from .elbo import CompiledELBO
 
 # Seconds that recording and compiling a pair of usual size takes, at least.
 COMPILE_SECONDS = 12.0
+
+# Seconds that compiling saves in a training step, on two CPU cores: so many, and so many for each parameter and data
+# point. Measured with a VAE of 650,000 parameters, plainly and compiled: 5.6 and 3.1 ms at batch size 128, 25.8 and
+# 19.2 ms at 1024 on one machine, more on a newer one.
+SAVED_PER_STEP, SAVED_PER_PARAMETER_AND_DATA_POINT = 1.8e-3, 7e-12
+
+
+def saved_in_training(modules: Iterable[nn.Module], *, batch_size: int, num_steps: int) -> float:
+    """Seconds that compiling would save in a training, roughly."""
+    parameters = sum(p.numel() for module in modules for p in module.parameters())
+    return num_steps * (SAVED_PER_STEP + SAVED_PER_PARAMETER_AND_DATA_POINT * parameters * batch_size)
 
 
 def compile_if_worthwhile(

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pyro.infer
+import torch
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.util import site_is_subsample
 from torch import Tensor
@@ -81,7 +81,7 @@ class KLWarmup:
             raise ValueError(f"Expected a finite KL weight >= 0; got {self.weight}.")
 
     def length(self, steps_per_epoch: int) -> int:
-        """Length of the warm-up in optimizer steps."""
+        """How many optimizer steps the warm-up takes."""
         return self.steps or math.ceil(self.epochs * steps_per_epoch)
 
     def schedule(self, *, steps_per_epoch: int, total_steps: int) -> Callable[[int], float]:
@@ -96,17 +96,17 @@ class KLWarmup:
         return lambda step: self.weight * min(1.0, step / length) if length else self.weight
 
 
-def check_kl_weight(objective: pyro.infer.ELBO, kl_weight: KLWarmup) -> None:
-    """Refuse a KL weight where it would not be one.
+class KLWeight:
+    """A tensor that holds the weight of each step in turn, so that recorded steps read it anew.
 
-    Raises:
-        ValueError: the objective is a `RenyiELBO` (IWAE): scales land inside its logsumexp, so that the result bounds
-            nothing.
+    Args:
+        schedule: the weight at each optimizer step, counted from 0.
+        device: where the pair is.
     """
-    constant_one = kl_weight.weight == 1 and not kl_weight.epochs and not kl_weight.steps
-    objective = getattr(objective, "elbo", objective)  # inside a CompiledELBO
-    if isinstance(objective, pyro.infer.RenyiELBO) and not constant_one:
-        raise ValueError(
-            "Expected kl_weight 1 without a warm-up for RenyiELBO (IWAE), where a weight would land inside the "
-            f"logarithm; got {kl_weight}. Train with Trace_ELBO first, or leave the weight at 1."
-        )
+
+    def __init__(self, schedule: Callable[[int], float], device: torch.device) -> None:
+        self.schedule, self.tensor = schedule, torch.ones((), device=device)
+
+    def set(self, step: int) -> None:
+        """Let the tensor hold the weight of a step."""
+        self.tensor.fill_(self.schedule(step))

@@ -46,11 +46,22 @@ def evaluating(model: Callee, guide: Callee) -> Iterator[None]:
 
 @contextmanager
 def train_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
-    """Training mode; each module's own mode is as before afterwards."""
+    """Training mode; each module's own mode is as before afterwards.
+
+    A part in evaluation mode inside a module in training mode is frozen, and stays in it: a pretrained encoder or
+    batch norm after ``encoder.eval()``. Where no module of the pair is in training mode, as after ``pair.eval()`` or
+    loading for evaluation, the pair is trained as a whole.
+    """
     before = {m: m.training for module in modules.values() for m in module.modules()}
-    for module in modules.values():
-        module.train()
+    frozen = [child for m in before if m.training for child in m.children() if not child.training]
+    if any(module.training for module in modules.values()):  # the pair is the parent of its modules
+        frozen += [module for module in modules.values() if not module.training]
     try:
+        for module in modules.values():
+            if not module.training:
+                module.train()
+        for m in (part for module in frozen for part in module.modules()):
+            m.training = before[m]
         yield
     finally:
         for m, training in before.items():

@@ -69,3 +69,8 @@ def factors(fn: Any) -> Any:
     while isinstance(fn, torch.distributions.Independent):
         fn = fn.base_dist
     return fn if fn.event_dim == 0 else None
+
+
+def takes_any_number(fn: Any) -> bool:
+    """Whether every real number is in the support of a distribution's values, so that there is nothing to check."""
+    return _support(fn) is not None and _of_one_value(_support(fn)) is constraints.real

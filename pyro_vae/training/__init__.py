@@ -2,7 +2,7 @@
 
 from .fit import fit
 from .fitted import Fit
+from .nonfinite import NonFiniteLoss
 from .optimizer import OneOptimizer, adam
-from .steps import NonFiniteLoss
 
 __all__ = ["Fit", "NonFiniteLoss", "OneOptimizer", "adam", "fit"]

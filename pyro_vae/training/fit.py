@@ -4,40 +4,36 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
 import pyro
 import torch
-from pyro.infer import ELBO, Trace_ELBO
+from pyro.infer import ELBO
+from pyro.optim import PyroOptim
 from torch import Tensor
 from tqdm import tqdm
 
-from ..compiled.custom_ops import rows
-from ..compiled.matmul import products_in_tf32
-from ..compiled.when_it_pays import compile_if_worthwhile
+from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
-from ..objectives.kl_weights import KLWarmup, check_kl_weight, scale_latents
-from ..pairs.contexts import seeded, train_mode
+from ..objectives.accepted import as_objective, check_kl_weight
+from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.state import get_state, set_state, with_store
-from .fitted import Fit, Metrics
-from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, adam
-from .preconditions import check_arguments, require_parameters
+from .batches import choosing
+from .conditions import training_conditions
+from .device import choose_device
+from .epoch import OnStep, train_epoch
+from .fitted import Fit
+from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, as_factory
+from .preconditions import Transform, as_warmup, check_finite, check_pair, check_settings, unpacked
+from .selection import BestState
 from .steps import Steps
-from .tensorboard import _writer
+from .tensorboard import tensorboard_writer
 from .validation import validate
 
 # Losses are read once in so many steps on a GPU, which would stand still meanwhile.
 READ_EVERY = 50
-
-
-# Seconds that compiling saves in a step, on two CPU cores: so many, and so many for each parameter and image. Measured
-# with a VAE of 650,000 parameters, plainly and compiled: 5.6 and 3.1 ms at batch size 128, 25.8 and 19.2 ms at 1024 on
-# one machine, more on a newer one.
-SAVED_PER_STEP, SAVED_PER_PARAMETER_AND_IMAGE = 1.8e-3, 7e-12
 
 
 def fit(
@@ -46,9 +42,9 @@ def fit(
     data: Tensor | Data,
     *,
     validation: Tensor | None = None,
-    visit: Callable[[Tensor], Tensor] | None = None,
-    objective: ELBO | None = None,
-    optimizer: MakeOptimizer | None = None,
+    batch_transform: Transform | None = None,
+    objective: ELBO | type[ELBO] | None = None,
+    optimizer: MakeOptimizer | PyroOptim | None = None,
     scheduler: MakeScheduler | None = None,
     clip_norm: float | None = None,
     epochs: int = 100,
@@ -60,7 +56,7 @@ def fit(
     device: str | torch.device = "auto",
     seed: int | None = 0,
     progress: bool = True,
-    on_step: Callable[[int, Metrics], None] | None = None,
+    on_step: OnStep | None = None,
     tensorboard: str | Path | None = None,
 ) -> Fit:
     """Train a model/guide pair with Pyro's SVI.
@@ -69,46 +65,59 @@ def fit(
     and ``pyro.module``. Modules end up with the best state, in the mode they were in; the caller's param store and
     random stream are as they were before.
 
+    Training runs in training mode: parts that are frozen by ``part.eval()`` inside a module in training mode stay in
+    evaluation mode, and a pair that is in evaluation mode as a whole is put in training mode as a whole.
+
     Args:
-        model: p(x, z), called with a batch of images (B, ...).
+        model: p(x, z), called with a batch of data points (B, ...).
         guide: q(z|x), called with the same batch.
-        data: training images (N, ...), or a `Data`, which brings its validation images and its ``visit`` along.
-        validation: images for validation after each epoch; they select the best state.
-        visit: applied to each batch when it is visited, on the device: ``torch.bernoulli`` for dynamic binarization.
-        objective: any Pyro ELBO; `Trace_ELBO` by default. The settings of a `CompiledELBO` go before ``compile`` and
-            ``precision``.
-        optimizer: makes one torch optimizer from the list of parameters; ``adam(lr=1e-3)`` by default.
+        data: training data (N, ...), or a `Data`, which brings its validation data and its ``batch_transform`` along.
+        validation: data for validation after each epoch; they select the best state.
+        batch_transform: what each batch goes through when it is used, on the device: ``torch.bernoulli`` for dynamic
+            binarization.
+        objective: a Pyro ELBO or its class; `Trace_ELBO` by default. The settings of a `CompiledELBO` go before
+            ``compile`` and ``precision``.
+        optimizer: makes one torch optimizer from the list of parameters; ``adam(lr=1e-3)`` by default. An optimizer of
+            `pyro.optim` with plain settings is taken, too.
         scheduler: makes a learning-rate scheduler from that optimizer; it is stepped once for each step.
-        clip_norm: largest total norm of the gradient of the batch's loss, which is a sum over its images.
+        clip_norm: largest total norm of the gradient of the batch's loss, which is a sum over its data points.
         epochs: passes over the data, at most.
-        batch_size: images in a step; the last batch of an epoch may be smaller.
+        batch_size: data points in a step; the last batch of an epoch is smaller. Where the pair refuses it, as batch
+            norm does with one data point, the last two batches share their data points, which a warning says.
         kl_weight: constant weight of the KL term in the training loss, or a `KLWarmup`; applied from outside the model.
         patience: stop after this many epochs without a lower validation loss at full KL weight, counted from the end
             of the warm-up; None to train all epochs.
         compile: run recorded and compiled steps (`CompiledELBO`), with the same random numbers and the same losses up
             to rounding. "auto" does so where the run is long enough to save more time than compiling takes and there is
-            a compiler. The Python of the pair and of ``visit`` then runs in the first two steps and not again: it must
-            not change with time, and draw its random numbers from torch. With Adam, the choice of the images, ``visit``
-            and the update are part of the compiled step. A pair that cannot be compiled is trained plainly, with a
-            warning.
+            a compiler. The Python of the pair and of ``batch_transform`` then runs in the first two steps and not
+            again: it must not change with time, and draw its random numbers from torch. With Adam, the choice of the
+            data points, ``batch_transform`` and the update are part of the compiled step. A pair that cannot be
+            compiled is trained plainly, with a warning.
         precision: "bf16" takes matrix products and convolutions in bfloat16; parameters, likelihood and KL stay
             float32. It applies to the steps that run from a graph. "tf32" takes them in TensorFloat-32, on NVIDIA GPUs
             that have it, for the time of this run.
         device: "auto" is CUDA where there is one and the pair consists of modules, which are moved there; for plain
             functions it is the device of the data.
-        seed: of a random stream for this run (order of the images, latents, binarization); None for the global one.
+        seed: of a random stream for this run (order of the data, latents, binarization); None for the global one.
         progress: show a progress bar on the terminal.
-        on_step: called after each step with its number, from 1, and {"loss": nats per image}; the last step of an epoch
-            brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together.
+        on_step: called after each step with its number, from 1, and {"loss": nats per data point}; the last step of an
+            epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together.
             Compiled steps look at the pair once an epoch: change its modes at that last step, if at all.
         tensorboard: folder for TensorBoard scalars of ``history``.
 
     Raises:
-        ValueError: nothing to train, no images, NaN in the data, a negative count, patience without validation images,
-            a KL weight under `RenyiELBO`, or bf16 without compiling.
+        ValueError: nothing to train, no data, NaN or values outside the support of an observed site in the data, a
+            count that is not a whole number of at least 1, patience without validation data, an objective that cannot
+            be trained, a KL weight where it would be none, a device that this machine does not have, or bf16 without
+            compiling. All before the first step.
+        TypeError: data, objective or optimizer are of another kind.
         NonFiniteLoss: the loss or its gradient became NaN or infinite; names the step (on a GPU, where only a gradient
             did, the steps since the last reading) and the sites whose log-probability is not finite. The modules keep
-            the best state so far.
+            the best state so far. Or no validation loss was finite: the modules are as they were at the start.
+
+    Warns:
+        RuntimeWarning: a validation loss is NaN or infinite; that state is not selected.
+        UserWarning: the run is shorter than the KL warm-up, or the last two batches share their data points.
 
     Example:
         >>> from pyro_vae import MLP, Bernoulli, GaussianEncoder, StandardNormal, VAE, data
@@ -119,106 +128,56 @@ def fit(
         >>> result.history[1]["loss"] < result.history[0]["loss"]
         True
     """
-    if isinstance(data, Data):
-        validation = data.validation if validation is None else validation
-        visit = data.batch_transform if visit is None else visit
-        data = data.train
-    objective = Trace_ELBO() if objective is None else objective
-    warmup = kl_weight if isinstance(kl_weight, KLWarmup) else KLWarmup(weight=kl_weight)
+    data, validation, batch_transform = unpacked(data, validation, batch_transform)
+    objective, warmup = as_objective(objective), as_warmup(kl_weight)
     check_kl_weight(objective, warmup)
+    check_settings(data, validation, epochs=epochs, batch_size=batch_size, patience=patience)
     modules = modules_of(model, guide)
-    missing = any(getattr(part, "accepts_missing", False) for module in modules.values() for part in module.modules())
-    check_arguments(data, validation, epochs=epochs, batch_size=batch_size, patience=patience, missing=missing)
-
-    place = _device(device, data, movable=is_bound(model, guide))
+    check_finite(data, validation, modules)
+    device = choose_device(device, otherwise=data.device, movable=is_bound(model, guide))
     for module in modules.values():
-        module.to(place)
-    data, validation = data.to(place), None if validation is None else validation.to(place)
+        module.to(device)
+    data, validation = data.to(device), None if validation is None else validation.to(device)
 
-    steps_per_epoch = math.ceil(len(data) / batch_size)
+    full_batch, steps_per_epoch = min(batch_size, len(data)), math.ceil(len(data) / batch_size)
     total_steps = epochs * steps_per_epoch
-    weight_at = warmup.schedule(steps_per_epoch=steps_per_epoch, total_steps=total_steps)
-    weight = torch.ones((), device=place)
-    read_every = 1 if place.type == "cpu" else READ_EVERY
-    one = OneOptimizer(optimizer or adam(), make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
-    full_batch = min(batch_size, len(data))
-    work = sum(p.numel() for m in modules.values() for p in m.parameters()) * full_batch
-    saves = total_steps * (SAVED_PER_STEP + SAVED_PER_PARAMETER_AND_IMAGE * work)
-    of_graph: Literal["fp32", "bf16"] = "fp32" if precision == "tf32" else precision
-    objective = compile_if_worthwhile(objective, compile=compile, precision=of_graph, saves=saves, device=place)
-    history: list[Metrics] = []
-    best_loss, best_epoch, waited = math.inf, 0, 0
-
-    def batch_of(chosen: Tensor) -> Tensor:
-        images = rows(data, chosen)
-        return images if visit is None else visit(images)
-
-    store = pyro.get_param_store()
+    kl = KLWeight(warmup.schedule(steps_per_epoch=steps_per_epoch, total_steps=total_steps), device)
+    read_every = 1 if device.type == "cpu" else READ_EVERY
+    one = OneOptimizer(as_factory(optimizer), make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
+    saves = saved_in_training(modules.values(), batch_size=full_batch, num_steps=total_steps)
+    objective = compile_if_worthwhile(
+        objective, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
+    )
+    batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
+    store, history = pyro.get_param_store(), []
     bar = tqdm(total=total_steps, unit="step", disable=None if progress else True, leave=False)
     with (
-        seeded(seed),
-        store.scope() as trained,
-        train_mode(modules),
-        products_in_tf32(precision == "tf32"),
-        _writer(tensorboard) as write,
-        warnings.catch_warnings(),
+        training_conditions(modules, seed=seed, tf32=precision == "tf32") as trained,
+        tensorboard_writer(tensorboard) as write,
         bar,
     ):
-        # Pyro warns of a loss that is not finite; here it is an error that says more.
-        warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
         announced = announcing(model, guide)
-        require_parameters(*announced, batch_of(torch.arange(full_batch, device=place)))
-        weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
+        sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
+        weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
         steps = Steps(*weighted, one, objective, batch_of, full_batch=full_batch)
-        best_state = get_state(modules, store)
+        best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch))
         try:
             for epoch in range(1, epochs + 1):
-                started, compiling, epoch_loss = time.perf_counter(), steps.compile_seconds, 0.0
-                step = steps.taken
-                for chosen in torch.randperm(len(data), device=place).split(batch_size):
-                    if steps.taken in (0, 3) and steps.compiled is not None:  # these take long: say so
-                        spent = steps.compile_seconds
-                        bar.set_description(f"compiled in {spent:.0f} s" if steps.taken else "compiling")
-                    weight.fill_(weight_at(steps.taken))
-                    steps.take(chosen, settled=steps.taken % steps_per_epoch > 0)
-                    bar.update()
-                    if steps.taken % read_every and steps.taken % steps_per_epoch:
-                        continue
-                    for loss in steps.read():
-                        step, epoch_loss = step + 1, epoch_loss + loss
-                        if on_step is not None and step % steps_per_epoch:  # the epoch's last step is reported below
-                            on_step(step, {"loss": loss / full_batch})
-                metrics: Metrics = {"epoch": epoch, "step": step, "loss": epoch_loss / len(data)}
-                metrics["kl_weight"] = weight.item()
-                metrics |= one.metrics()
-                if spent := steps.compile_seconds - compiling:
-                    metrics["compile_seconds"] = spent
-                if validation is not None:
-                    metrics |= validate(*announced, validation, batch_size=max(batch_size, 1000))
-                metrics["seconds"] = time.perf_counter() - started
+                started = time.perf_counter()
+                batches = torch.randperm(len(data), device=device).split(sizes)
+                metrics = train_epoch(epoch, steps, batches, kl, read_every=read_every, on_step=on_step, bar=bar)
+                validated, sites = validate(*announced, validation, batch_size=batch_size)
+                metrics |= validated | {"seconds": time.perf_counter() - started}
                 history.append(metrics)
-                bar.set_description(f"epoch {epoch}/{epochs}, loss {metrics['loss']:.2f} nats per image")
                 write(metrics)
                 if on_step is not None:
-                    on_step(step, metrics)
-
-                full_loss = -math.inf  # without validation images, the latest state is the best
-                if validation is not None:
-                    full_loss = metrics["validation_distortion"] + warmup.weight * metrics["validation_rate"]
-                if full_loss < best_loss or validation is None:
-                    best_loss, best_epoch, best_state, waited = full_loss, epoch, get_state(modules, store), 0
-                elif step >= warmup.length(steps_per_epoch):
-                    waited += 1
-                if patience is not None and waited >= patience:
+                    on_step(steps.taken, metrics)
+                best.update(metrics, sites)
+                if patience is not None and best.waited >= patience:
                     break
+            best.require_one()
         finally:  # also after an error or an interrupt: the pair is left in its best state
-            set_state(modules, store, best_state)
+            set_state(modules, store, best.state)
     if not is_bound(model, guide):
         model, guide = with_store(model, trained), with_store(guide, trained)
-    return Fit(model, guide, history, best_state, best_epoch, stopped_early=epoch < epochs)
-
-
-def _device(device: str | torch.device, data: Tensor, *, movable: bool) -> torch.device:
-    if device != "auto":
-        return torch.device(device)
-    return torch.device("cuda") if torch.cuda.is_available() and movable else data.device
+    return Fit(model, guide, history, best.state, best.epoch, epoch < epochs, best.warmed_up)

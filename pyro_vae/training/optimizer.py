@@ -1,6 +1,7 @@
 """One torch optimizer over all parameters of a Pyro pair, for use with Pyro's own `SVI`."""
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -39,11 +40,33 @@ def adam(
     (0.01, True)
     """
 
+    if not (lr >= 0 and math.isfinite(lr)):
+        raise ValueError(f"Expected a finite learning rate >= 0; got lr={lr}.")
+
     def make(params: list[Tensor]) -> Optimizer:
         fused = all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in params)
         return torch.optim.AdamW(params, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay, fused=fused or None)
 
     return make
+
+
+def as_factory(optimizer: Any) -> MakeOptimizer:
+    """The function that makes an optimizer from a list of parameters: ``adam()`` for None.
+
+    Raises:
+        TypeError: it is no such function. A torch optimizer holds parameters already, and which ones is not checked; an
+            optimizer of `pyro.optim` with a scheduler, clipping or settings for each parameter has no one meaning here.
+    """
+    if optimizer is None:
+        return adam()
+    if type(optimizer) is PyroOptim and isinstance(optimizer.pt_optim_args, dict) and not optimizer.pt_clip_args:
+        return functools.partial(optimizer.pt_optim_constructor, **optimizer.pt_optim_args)
+    if isinstance(optimizer, (Optimizer, PyroOptim)) or not callable(optimizer):
+        raise TypeError(
+            f"Expected optimizer to be a function that makes a torch optimizer from a list of parameters; got "
+            f"{type(optimizer).__name__}. Give adam(lr=1e-3), or lambda params: torch.optim.SGD(params, lr=1e-2)."
+        )
+    return optimizer
 
 
 class OneOptimizer(PyroOptim):

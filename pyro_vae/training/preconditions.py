@@ -2,51 +2,147 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any
+
 from pyro import poutine
-from torch import Tensor
+from torch import Tensor, nn
 
+from ..data import Data
+from ..objectives.kl_weights import KLWarmup
 from ..pairs.checks import check_latents, check_support
-from ..pairs.contexts import evaluating, seeded, train_mode
-from ..pairs.modules import Callee, modules_of
-from ..pairs.scoring import traces
+from ..pairs.contexts import evaluating, seeded
+from ..pairs.modules import Callee
+from ..pairs.sites import sample_sites
+from ..pairs.supports import takes_any_number
+from ..pairs.tensors import require_tensor
+from .batches import batch_sizes
+from .trials import run_pair, trying
+from .validation import LEAST_AT_ONCE
+
+Transform = Callable[[Tensor], Tensor]
 
 
-def check_arguments(
-    data: Tensor, validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None, missing: bool
-) -> None:
-    """Raise a ValueError for counts below 1, patience without validation images, and values that are not finite (NaN is
-    let pass where values may be missing)."""
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("number of images", len(data))):
-        if value < 1:
-            raise ValueError(f"Expected {name} >= 1; got {value}.")
-    if patience is not None and (patience < 1 or validation is None):
+def unpacked(
+    data: Any, validation: Any, batch_transform: Transform | None
+) -> tuple[Tensor, Tensor | None, Transform | None]:
+    """Training data, validation data and the transform of batches: as given, else those of a `Data`."""
+    if isinstance(data, Data):
+        validation = data.validation if validation is None else validation
+        batch_transform = data.batch_transform if batch_transform is None else batch_transform
+        data = data.train
+    require_tensor(data, what="data")
+    if validation is not None:
+        require_tensor(validation, what="validation")
+        if validation.shape[1:] != data.shape[1:]:
+            raise ValueError(
+                f"Expected validation data points of shape {tuple(data.shape[1:])}, as in training; got "
+                f"{tuple(validation.shape[1:])}."
+            )
+    return data, validation, batch_transform
+
+
+def as_warmup(kl_weight: float | KLWarmup) -> KLWarmup:
+    """A constant weight as a warm-up of no length."""
+    return kl_weight if isinstance(kl_weight, KLWarmup) else KLWarmup(weight=kl_weight)
+
+
+def check_settings(data: Tensor, validation: Tensor | None, **counts: int | None) -> None:
+    """Raise a ValueError for counts below 1, no data, and patience without validation data.
+
+    Args:
+        counts: ``epochs`` and ``batch_size``, and ``patience``, which may be None.
+    """
+    sizes = {"number of data points": len(data)}
+    if validation is not None:
+        sizes["number of validation data points"] = len(validation)
+    for name, value in (sizes | counts).items():
+        if name == "patience" and value is None:
+            continue
+        try:
+            whole = operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            raise ValueError(f"Expected {name} to be a whole number; got {value!r}.") from None
+        if whole < 1:
+            none = ", or None to train all epochs" if name == "patience" else ""
+            raise ValueError(f"Expected {name} >= 1{none}; got {value}.")
+    if counts["patience"] is not None and validation is None:
         raise ValueError(
-            f"Expected patience >= 1 together with validation images; got patience={patience} "
-            f"{'without them' if validation is None else ''}. Give validation=..., or leave patience out."
+            f"Expected validation data with patience={counts['patience']}; got none. Give validation=..., or leave "
+            f"patience out."
         )
-    for name, images in (("data", data), ("validation", validation)):
-        if images is None or not images.is_floating_point() or images.sum().isfinite():
+
+
+def check_finite(data: Tensor, validation: Tensor | None, modules: dict[str, nn.Module]) -> None:
+    """Raise a ValueError for values that are not finite; NaN is let pass where a module says that it takes it."""
+    missing = any(getattr(part, "accepts_missing", False) for module in modules.values() for part in module.modules())
+    for name, values in (("data", data), ("validation", validation)):
+        if values is None or not values.is_floating_point() or values.sum().isfinite():
             continue  # a sum is finite only if all its terms are, and much quicker than a mask of them
-        wrong = images.isinf() if missing else ~images.isfinite()
+        wrong = values.isinf() if missing else ~values.isfinite()
         if wrong.any():
             raise ValueError(
                 f"Expected finite values in {name}; got {int(wrong.sum()):,} NaN or infinite ones. Remove or replace "
-                f"them; for values that are missing, mark them with NaN and take Masked(likelihood)."
+                f"them; for values that are missing, mark them with NaN and use Masked(likelihood)."
             )
 
 
-def require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
-    """Run the pair once, so that what is wrong with it shows before training, and see that it has parameters."""
+def check_pair(
+    model: Callee,
+    guide: Callee,
+    batch_of: Callable[[Tensor], Tensor],
+    indices: Tensor,
+    validation: Tensor | None,
+    batch_size: int,
+) -> list[int]:
+    """Run the pair on all data, so that what is wrong with it or them shows before training.
+
+    Args:
+        model: p(x, z), in the modes of training.
+        guide: q(z|x), likewise.
+        batch_of: the batch for indices (B,).
+        indices: of all training data, (N,).
+        validation: validation data.
+        batch_size: number of data points in a batch.
+
+    Returns:
+        The sizes of the batches of an epoch.
+
+    Raises:
+        ValueError: it has nothing to train, model and guide do not fit together, a value lies outside the support of
+            its site, or the pair refuses the last batch.
+    """
+    batch = batch_of(indices[:batch_size])
     with evaluating(model, guide), poutine.trace(param_only=True) as capture:
-        guide_trace = poutine.trace(guide).get_trace(batch)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
+        model_trace, guide_trace = run_pair(model, guide, batch)
         check_support(model_trace)
         discrete = check_latents(model_trace, guide_trace)
+        params = [site["value"].unconstrained() for site in capture.trace.nodes.values() if site["type"] == "param"]
     if discrete:  # perhaps not while training
-        with seeded(0), evaluating(model, guide), train_mode(modules_of(model, guide)):
-            check_latents(*traces(model, guide, batch))
-    if not any(site["type"] == "param" and site["value"].requires_grad for site in capture.trace.nodes.values()):
+        with trying(model, guide):
+            check_latents(*run_pair(model, guide, batch))
+    if not any(param.requires_grad for param in params):
         raise ValueError(
             "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "
             "an nn.Module or PyroModule that has parameters, or functions that call pyro.module or pyro.param."
         )
+    sizes = batch_sizes(model, guide, batch_of, indices, batch_size)
+    check_supports(model, guide, map(batch_of, indices.split(sizes)))
+    if validation is not None:
+        check_supports(model, guide, validation.split(max(batch_size, LEAST_AT_ONCE)))
+    return sizes
+
+
+def check_supports(model: Callee, guide: Callee, batches: Iterable[Tensor]) -> None:
+    """Raise a ValueError unless all observed values lie in the supports of their distributions.
+
+    Once for all: recorded steps do not look at values again.
+    """
+    with seeded(0), evaluating(model, guide):
+        for batch in batches:
+            model_trace, _ = run_pair(model, guide, batch)
+            check_support(model_trace)
+            observed = [site["fn"] for _, site in sample_sites(model_trace) if site["is_observed"]]
+            if all(map(takes_any_number, observed)):
+                return

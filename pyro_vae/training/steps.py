@@ -7,19 +7,15 @@ from collections.abc import Callable
 
 import pyro
 import torch
-from pyro import poutine
 from pyro.infer import ELBO, SVI
 from torch import Tensor
 
 from ..compiled.elbo import CompiledELBO
 from ..pairs.modules import Callee
-from ..pairs.sites import sample_sites
 from .fused_step import FusedStep, Selecting
+from .nonfinite import NonFiniteLoss, not_finite_at, sites_not_finite
 from .optimizer import NonFiniteGradient, OneOptimizer
-
-
-class NonFiniteLoss(FloatingPointError):
-    """The loss or its gradient became NaN or infinite; the pair keeps its last good state."""
+from .trials import run_pair
 
 
 class Steps:
@@ -89,7 +85,7 @@ class Steps:
             sites = self._sites(self.batch_of(culprit))
             if isinstance(error, ValueError) and not sites:
                 raise
-            raise _explained(step, sites) from error
+            raise not_finite_at(step, sites) from error
 
     def read(self) -> list[float]:
         """The losses not read yet, in the order of their steps, in nats summed over the images of each.
@@ -104,7 +100,7 @@ class Steps:
             cause = error
         if cause or not all(map(math.isfinite, losses)):
             step, culprit = self._find()
-            raise _explained(step, self._sites(self.batch_of(culprit))) from cause
+            raise not_finite_at(step, self._sites(self.batch_of(culprit))) from cause
         self._chosen, self._losses = [], []
         return losses
 
@@ -154,21 +150,4 @@ class Steps:
         """The sites whose log-probability is not finite."""
         # Validation would stop at the first bad parameter; without it every site can be looked at.
         with torch.no_grad(), pyro.validation_enabled(False):
-            guide_trace = poutine.trace(self.svi.guide).get_trace(batch)
-            model_trace = poutine.trace(poutine.replay(self.svi.model, trace=guide_trace)).get_trace(batch)
-            return sorted(
-                {
-                    name
-                    for trace in (guide_trace, model_trace)
-                    for name, site in sample_sites(trace)
-                    if not site["fn"].log_prob(site["value"]).isfinite().all()
-                }
-            )
-
-
-def _explained(step: str, sites: list[str]) -> NonFiniteLoss:
-    where = f"at the sites {sites}" if sites else "at no site: it is the gradient alone"
-    return NonFiniteLoss(
-        f"Expected a finite loss and gradient; at {step} got log-probabilities that are NaN or infinite "
-        f"{where}. The last good state is kept. Try a lower learning rate, clip_norm, or a floor under the scales."
-    )
+            return sites_not_finite(*run_pair(self.svi.model, self.svi.guide, batch))

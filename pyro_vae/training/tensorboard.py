@@ -10,7 +10,8 @@ from .fitted import Metrics
 
 
 @contextmanager
-def _writer(folder: str | Path | None) -> Iterator[Callable[[Metrics], None]]:
+def tensorboard_writer(folder: str | Path | None) -> Iterator[Callable[[Metrics], None]]:
+    """A function that writes the metrics of an epoch to a folder; without one, it does nothing."""
     if folder is None:
         yield lambda metrics: None
         return

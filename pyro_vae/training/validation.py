@@ -6,17 +6,31 @@ from torch import Tensor
 
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee
-from ..pairs.scoring import score
+from ..pairs.scoring import score_traces, traces
 from .fitted import Metrics
+from .nonfinite import sites_not_finite
+
+LEAST_AT_ONCE = 1000  # data points in a batch, which small batches of training would slow down
 
 
-def validate(model: Callee, guide: Callee, images: Tensor, *, batch_size: int) -> Metrics:
-    """ELBO, rate and distortion from one draw for each image, the same random numbers every time."""
+def validate(model: Callee, guide: Callee, data: Tensor | None, *, batch_size: int) -> tuple[Metrics, list[str]]:
+    """ELBO, rate and distortion from one draw for each data point, the same random numbers every time.
+
+    Returns:
+        The three, in nats per data point, and the sites whose log-probability is not finite. Nothing without data.
+    """
+    if data is None:
+        return {}, []
     rate = distortion = 0.0
+    sites: set[str] = set()
     with evaluating(model, guide), seeded(0):
-        for batch in images.split(batch_size):
-            scores = score(model, guide, batch)
+        for batch in data.split(max(batch_size, LEAST_AT_ONCE)):
+            pair = traces(model, guide, batch)
+            scores = score_traces(*pair, shape=(len(batch),))
             rate += scores.rate.sum().item()
             distortion += scores.distortion.sum().item()
-    rate, distortion = rate / len(images), distortion / len(images)
-    return {"validation_elbo": -(rate + distortion), "validation_rate": rate, "validation_distortion": distortion}
+            if not scores.log_weight.isfinite().all():
+                sites |= set(sites_not_finite(*pair))
+    rate, distortion = rate / len(data), distortion / len(data)
+    metrics = {"validation_elbo": -(rate + distortion), "validation_rate": rate, "validation_distortion": distortion}
+    return metrics, sorted(sites)

@@ -8,10 +8,23 @@ import torch
 from examples import vae
 from goodness_of_fit import assert_within_standard_errors
 from pyro import poutine
-from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
+from pyro.contrib.gp.kernels import RBF
+from pyro.infer import (
+    JitTrace_ELBO,
+    JitTraceGraph_ELBO,
+    JitTraceMeanField_ELBO,
+    RenyiELBO,
+    ReweightedWakeSleep,
+    Trace_ELBO,
+    Trace_MMD,
+    TraceMeanField_ELBO,
+    TraceTailAdaptive_ELBO,
+    TraceTMC_ELBO,
+)
 
-from pyro_vae import Gaussian
-from pyro_vae.objectives.kl_weights import KLWarmup, ScaleLatents, check_kl_weight, scale_latents
+from pyro_vae import CompiledELBO, Gaussian
+from pyro_vae.objectives.accepted import as_objective, check_kl_weight
+from pyro_vae.objectives.kl_weights import KLWarmup, ScaleLatents, scale_latents
 from pyro_vae.pairs.scoring import score
 
 
@@ -141,9 +154,41 @@ def test_errors_say_what_was_expected(arguments, text):
         KLWarmup(**arguments)
 
 
-def test_iwae_takes_no_kl_weight():
+@pytest.mark.parametrize("objective", [RenyiELBO(), TraceTMC_ELBO(), Trace_MMD(RBF(2))])
+def test_without_a_kl_term_there_is_no_kl_weight(objective):
+    text = f"Expected kl_weight 1 without a warm-up for {type(objective).__name__}"
     for refused in (KLWarmup(weight=0.5), KLWarmup(epochs=1), KLWarmup(steps=1)):
-        with pytest.raises(ValueError, match=r"Expected kl_weight 1 without a warm-up for RenyiELBO \(IWAE\)"):
-            check_kl_weight(RenyiELBO(), refused)
+        with pytest.raises(ValueError, match=text):
+            check_kl_weight(objective, refused)
         check_kl_weight(Trace_ELBO(), refused)
-    check_kl_weight(RenyiELBO(), KLWarmup())
+    check_kl_weight(objective, KLWarmup())
+
+
+# Objectives
+
+
+def test_an_objective_may_be_a_class_or_left_out():
+    assert type(as_objective(None)) is Trace_ELBO
+    assert type(as_objective(TraceMeanField_ELBO)) is TraceMeanField_ELBO
+    own = Trace_ELBO(num_particles=3)
+    assert as_objective(own) is own
+
+
+@pytest.mark.parametrize(
+    ("objective", "text"),
+    [
+        ("Trace_ELBO", r"Expected objective to be a Pyro ELBO, such as Trace_ELBO\(\); got 'Trace_ELBO'\."),
+        (torch.nn.MSELoss(), r"such as Trace_ELBO\(\); got MSELoss\(\)"),
+        (
+            JitTrace_ELBO(),
+            r"got JitTrace_ELBO, which keeps those of its first call\. Use Trace_ELBO\(\) with compile=True",
+        ),
+        (JitTraceMeanField_ELBO, r"Use TraceMeanField_ELBO\(\) with compile=True"),
+        (CompiledELBO(JitTraceGraph_ELBO()), r"Use TraceGraph_ELBO\(\) with compile=True"),
+        (ReweightedWakeSleep(), "Expected an objective with one loss, a number; got ReweightedWakeSleep"),
+        (TraceTailAdaptive_ELBO(), "got TraceTailAdaptive_ELBO, which has none"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(objective, text):
+    with pytest.raises((TypeError, ValueError), match=text):
+        as_objective(objective)

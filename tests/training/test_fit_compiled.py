@@ -223,7 +223,7 @@ def images_with_fives(count, index):
     return data
 
 
-WHERE = {"loss": r"at the sites \['cliff'\]", "gradient": "at no site: it is the gradient alone"}
+WHERE = {"loss": r"at the sites \['cliff'\]", "gradient": "although the log-probabilities of all sites are finite"}
 
 
 @pytest.mark.parametrize("fail", WHERE)
@@ -231,7 +231,7 @@ def test_the_very_step_is_named_compiled_or_not(fail):
     messages = []
     for objective in (Trace_ELBO(), eager()):
         module = fresh(lambda: Failing(fail))
-        with pytest.raises(NonFiniteLoss, match=rf"at step \d+ got log-probabilities .* {WHERE[fail]}") as caught:
+        with pytest.raises(NonFiniteLoss, match=rf"at step \d+ got .* {WHERE[fail]}") as caught:
             train(*methods(module), images_with_fives(64, 40), objective=objective, epochs=2)
         messages.append(str(caught.value))
         assert all(p.isfinite().all() for p in module.parameters())

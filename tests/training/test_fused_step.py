@@ -153,7 +153,15 @@ def test_compiled_by_inductor_with_binarization_it_is_the_same():
         pair = bound(Own())
         x = pair.x.clamp(0.1, 0.9)
         runs.append(
-            fit(*pair_of(pair), x, epochs=3, batch_size=8, batch_transform=torch.bernoulli, compile=compile, progress=False)
+            fit(
+                *pair_of(pair),
+                x,
+                epochs=3,
+                batch_size=8,
+                batch_transform=torch.bernoulli,
+                compile=compile,
+                progress=False,
+            )
         )
     torch.testing.assert_close(runs[1].state, runs[0].state, rtol=1e-3, atol=1e-5)
 

@@ -1,0 +1,62 @@
+"""The batches of an epoch: how many data points go into each, and what becomes of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+from torch import Tensor
+
+from ..compiled.custom_ops import rows
+from ..pairs.modules import Callee
+from .trials import run_pair, trying
+
+
+def choosing(data: Tensor, batch_transform: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
+    """A function that makes the batch for indices (B,)."""
+    if batch_transform is None:
+        return lambda indices: rows(data, indices)
+    return lambda indices: batch_transform(rows(data, indices))
+
+
+def batch_sizes(
+    model: Callee, guide: Callee, batch_of: Callable[[Tensor], Tensor], indices: Tensor, batch_size: int
+) -> list[int]:
+    """The sizes of the batches of an epoch: all of ``batch_size``, but for a smaller last one.
+
+    A pair may refuse that one in training mode, as `nn.BatchNorm1d` does with a single data point. Then the last two
+    batches share their data points, which a warning says.
+
+    Args:
+        model: p(x, z), in the modes of training.
+        guide: q(z|x), likewise.
+        batch_of: the batch for indices (B,).
+        indices: of all training data, (N,).
+        batch_size: at most N.
+
+    Raises:
+        ValueError: the pair refuses these batches, too.
+    """
+    sizes = [len(part) for part in indices.split(batch_size)]
+    if sizes[-1] == sizes[0] or (why := _refusal(model, guide, batch_of, indices[: sizes[-1]])) is None:
+        return sizes
+    *others, last_but_one, last = sizes
+    total = last_but_one + last
+    shared = [total - total // 2, total // 2]
+    reason = (str(why).strip() or type(why).__name__).splitlines()[0].rstrip(".")
+    refused = f"The pair refuses the last batch of an epoch, of size {last}: {reason}."
+    if any(_refusal(model, guide, batch_of, indices[:size]) for size in shared):
+        raise ValueError(f"{refused} Choose a batch_size that divides the number of data points, {len(indices):,}.")
+    warnings.warn(
+        f"{refused} The last two batches share their data points instead: {shared[0]} and {shared[1]}.", stacklevel=3
+    )
+    return [*others, *shared]
+
+
+def _refusal(model: Callee, guide: Callee, batch_of: Callable[[Tensor], Tensor], indices: Tensor) -> Exception | None:
+    try:
+        with trying(model, guide):
+            run_pair(model, guide, batch_of(indices))
+    except Exception as error:
+        return error
+    return None

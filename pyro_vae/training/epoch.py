@@ -1,0 +1,63 @@
+"""The steps of one epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+from tqdm import tqdm
+
+from ..objectives.kl_weights import KLWeight
+from .fitted import Metrics
+from .steps import Steps
+
+OnStep = Callable[[int, Metrics], None]
+
+
+def train_epoch(
+    epoch: int,
+    steps: Steps,
+    batches: Sequence[Tensor],
+    kl_weight: KLWeight,
+    *,
+    read_every: int,
+    on_step: OnStep | None,
+    bar: tqdm,
+) -> Metrics:
+    """Take a step for each batch.
+
+    Args:
+        epoch: its number, from 1.
+        steps: takes and counts them.
+        batches: indices of data points, (B,) each.
+        kl_weight: set before each step.
+        read_every: losses are read once in so many steps, and after the last one.
+        on_step: called with the number and the loss of each step but the last one, which the caller reports.
+        bar: moves with each step.
+
+    Returns:
+        The entries of the history about training.
+    """
+    total, first, compiling = 0.0, steps.taken, steps.compile_seconds
+    unread: list[tuple[int, int]] = []  # number and size of each step whose loss is not read yet
+    for indices in batches:
+        if steps.taken in (0, 3) and steps.compiled is not None:  # these take long: say so
+            bar.set_description(f"compiled in {steps.compile_seconds:.0f} s" if steps.taken else "compiling")
+        kl_weight.set(steps.taken)
+        steps.take(indices, settled=steps.taken > first)
+        bar.update()
+        unread.append((steps.taken, len(indices)))
+        last = first + len(batches)
+        if steps.taken % read_every and steps.taken < last:
+            continue
+        for (step, size), loss in zip(unread, steps.read(), strict=True):
+            total += loss
+            if on_step is not None and step < last:
+                on_step(step, {"loss": loss / size})
+        unread.clear()
+    metrics: Metrics = {"epoch": epoch, "step": steps.taken, "loss": total / sum(map(len, batches))}
+    metrics |= {"kl_weight": kl_weight.tensor.item()} | steps.optimizer.metrics()
+    if spent := steps.compile_seconds - compiling:
+        metrics["compile_seconds"] = spent
+    bar.set_description(f"epoch {epoch}, loss {metrics['loss']:.2f} nats per data point")
+    return metrics
