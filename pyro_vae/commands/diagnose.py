@@ -10,9 +10,9 @@ from torch import Tensor
 
 from .. import plots
 from ..evidence.files import write_json
-from ..runs.environment import environment
+from ..runs.environment import environment, few_threads
 from ..runs.folder import require_run
-from ..runs.loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
+from ..runs.loading import choose_device, command_line, load_data, load_run, random_subset, read_run
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
@@ -53,7 +53,7 @@ def run(chosen: Namespace) -> None:
         )
     print(f"{folder}\ndata   {dataset.protocol}; {wanted:,} of the {chosen.get('split')} images\n\n{result}\n")
     about = {"protocol": f"{dataset.protocol}; {wanted:,} (seed {chosen.seed}) of the {chosen.get('split')} images"}
-    content = result.to_json() | about | {"command": command_line()} | environment(device)
+    content = result.to_json() | about | {"command": command_line()} | environment(device, module)
     write_json(folder / "diagnostics.json", content)
     plots.diagnostics_figure(result, title=folder.name).savefig(folder / "diagnostics.png", dpi=150)
     print(f"saved in {folder / 'diagnostics.json'}, {folder / 'diagnostics.png'}")

@@ -16,10 +16,10 @@ from ..evidence import BidirectionalGap, HeavyTail, LogMarginal
 from ..evidence.bits import bits_of, said_in_bits
 from ..evidence.files import read_json
 from ..pairs.widened import widened
-from ..runs.environment import environment
+from ..runs.environment import environment, few_threads
 from ..runs.evaluations import digest, load_evaluation, save_evaluation
 from ..runs.folder import read_metrics, require_run
-from ..runs.loading import choose_device, command_line, few_threads, load_data, load_run, random_subset, read_run
+from ..runs.loading import choose_device, command_line, load_data, load_run, random_subset, read_run
 from ..runs.options import add_device_option, add_evaluation_options, add_root_option, add_seed_option, dump
 from ..runs.parser import Parser
 from ..runs.partial_results import PartialResults
@@ -121,7 +121,7 @@ def evaluate_run(
     about = _about(module, folder, dataset, chosen, which, images)
     if isinstance(result, LogMarginal):
         about |= bits_of(result.log_prob, images, dataset, measure=about["measure"])
-    about |= environment(device)
+    about |= environment(device, module)
     save_evaluation(folder, result, name=estimator.name, images=images, about=about)
     partial.remove()
     estimator.draw(module, result, images, folder / estimator.name)

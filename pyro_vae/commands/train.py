@@ -21,9 +21,9 @@ from ..networks import count_parameters
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.contexts import seeded
 from ..runs import parts as settings
-from ..runs.environment import environment
+from ..runs.environment import environment, few_threads
 from ..runs.folder import append_metrics, new_folder, save_weights
-from ..runs.loading import choose_device, command_line, few_threads, load_data, part_settings
+from ..runs.loading import choose_device, command_line, load_data, part_settings
 from ..runs.options import DEFAULT_PARTS, add_training_options, dump, part_names
 from ..runs.parser import Parser
 from ..training.fit import fit
@@ -128,7 +128,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                 "finished": finished,
                 "command": command_line(),
             }
-            write_json(folder / "run.json", about | environment(device))
+            write_json(folder / "run.json", about | environment(device, module))
         else:  # not one epoch, nothing to keep
             shutil.rmtree(folder)
     best = result.history[result.best_epoch - 1]

@@ -15,6 +15,7 @@ from ..pairs.checks import check_guide
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
+from ..pairs.tensors import require_tensor
 from .annealing_path import Path, Start, State
 from .annealing_schedule import AnnealingSettings, Plan, Schedule, adapted
 from .counter_random import CounterRandom, generators, image_keys, seed_of
@@ -109,6 +110,7 @@ def annealed_log_marginal(
         >>> bool((result.log_prob + 1.5155).abs() < 5 * result.standard_error)
         True
     """
+    require_tensor(x, what="x")
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )

@@ -21,6 +21,7 @@ from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces
 from ..pairs.sites import sample_sites
+from ..pairs.tensors import require_tensor
 from .annealed import Chains, gather
 from .annealing_path import Path, Start, flat, unconstrained
 from .annealing_schedule import AnnealingSettings, Plan, Schedule
@@ -214,6 +215,7 @@ def bidirectional(
         >>> abs(result.mean_gap) < 1e-4
         True
     """
+    require_tensor(like, what="like")
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from ..pairs.checks import check_guide
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee, is_bound, modules_of
+from ..pairs.tensors import require_tensor
 from .chunking import parse_bytes
 from .counter_random import image_keys
 from .result import LogMarginal, warn_of
@@ -93,6 +94,7 @@ def log_marginal(
         HeavyTail: images with khat above 0.7.
 
     Raises:
+        TypeError: x is no tensor.
         ValueError: a count below 1, no images, a site outside the plate over images, model and guide that do not fit
             together or have other supports or masks, a guide that is a point mass (or one without the density that
             its auxiliary sites give it), auxiliary sites with a defensive mixture, an image twice in ``only``, bf16
@@ -115,6 +117,7 @@ def log_marginal(
         >>> log_marginal(model, guide, torch.tensor([0.0, 1.0]), num_samples=1).log_prob
         tensor([-1.2655, -1.5155], dtype=torch.float64)
     """
+    require_tensor(x, what="x")
     for name, value in (("num_samples", num_samples), ("number of images", len(x)), ("chunk_size", chunk_size)):
         if value is not None and value < 1:
             raise ValueError(f"Expected {name} >= 1; got {value}.")

@@ -4,23 +4,51 @@ from __future__ import annotations
 
 import datetime
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from ..networks import count_parameters
 from ..version import __version__
 
+SMALL = 200_000  # parameters
 
-def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, machine, threads and date: what a number needs to be understood later."""
+
+def threads_for(module: nn.Module | None) -> int:
+    """One thread for a small model: its matrix products gain nothing from more, and lose much on a busy machine."""
+    small = module is not None and count_parameters(module) < SMALL
+    return 1 if small else torch.get_num_threads()
+
+
+@contextmanager
+def few_threads(module: nn.Module) -> Iterator[None]:
+    """As many threads as a model is worth; as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads_for(module))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def environment(device: torch.device, module: nn.Module | None = None) -> dict[str, Any]:
+    """Versions, machine, threads and date: what a number needs to be understood later.
+
+    Args:
+        device: where it was computed.
+        module: the model that ran under `few_threads`.
+    """
     return {
         "versions": {"pyro-vae": __version__}
         | {name: metadata.version(name) for name in ("pyro-ppl", "torch", "numpy")}
         | {"python": platform.python_version()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor(),
-        "threads": torch.get_num_threads(),
+        "threads": threads_for(module),
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
 

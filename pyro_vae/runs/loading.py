@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from jsonargparse import Namespace
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import data, likelihoods
 from ..data import Data
 from ..evidence.files import read_json
-from ..networks import count_parameters
+from ..training.device import choose_device
 from . import parts as settings
 from .folder import load_weights, require_run
 from .options import read_settings
@@ -50,20 +48,6 @@ def _is_binary(config: Namespace) -> bool:
     )
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of a name, "auto" for CUDA where there is one.
-
-    Raises:
-        ValueError: this machine has no such device.
-    """
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.zeros((), device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"Expected --device cpu, cuda or auto; got {name!r}, which this machine has not.") from error
-    return device
-
-
 def part_settings(config: Namespace) -> dict[str, dict[str, Any]]:
     """The settings of the parts of a model, for `settings.build`."""
     return {
@@ -71,18 +55,6 @@ def part_settings(config: Namespace) -> dict[str, dict[str, Any]]:
         for part in settings.PARTS
         if part in config and part != "objective" and config[part].name
     }
-
-
-@contextmanager
-def few_threads(module: nn.Module) -> Iterator[None]:
-    """One thread for a small model: its matrix products gain nothing from more, and lose much on a busy machine."""
-    before = torch.get_num_threads()
-    if count_parameters(module) < 200_000:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def random_subset(count: int, wanted: int, seed: int) -> Tensor:

@@ -48,7 +48,7 @@ def batch_sizes(
     if any(_refusal(model, guide, batch_of, indices[:size]) for size in shared):
         raise ValueError(f"{refused} Choose a batch_size that divides the number of data points, {len(indices):,}.")
     warnings.warn(
-        f"{refused} The last two batches share their data points instead: {shared[0]} and {shared[1]}.", stacklevel=3
+        f"{refused} The last two batches share their data points instead: {shared[0]} and {shared[1]}.", stacklevel=4
     )
     return [*others, *shared]
 

@@ -28,7 +28,6 @@ def choose_device(device: str | torch.device, *, otherwise: torch.device = CPU, 
         torch.zeros((), device=device)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"Expected the device to be cpu, cuda or auto (--device); got {str(device)!r}: this machine has no such "
-            f"device."
+            f"Expected device cpu, cuda or auto; got {str(device)!r}: this machine has no such device."
         ) from error
     return torch.device(device)

@@ -259,7 +259,7 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
         (["train", "--network", "ConvEncoder"], "In the network, ConvEncoder: Expected in_shape of an image"),
         (["train", "--latent-dim", "1", "--prior", "CouplingFlow"], "a coupling needs two halves; got 1"),
         (["train", "--data", "mnist", "--root", "nowhere"], "Expected the MNIST files"),
-        (["train", "--device", "quantum"], "Expected --device cpu, cuda or auto; got 'quantum'"),
+        (["train", "--device", "quantum"], "Expected device cpu, cuda or auto; got 'quantum'"),
         (["train", "--config", "nowhere.yaml"], "Expected a settings file in YAML at nowhere.yaml"),
         (["train", "--kl-warmup", "-1"], "Expected a warm-up in epochs or in steps"),
         (["evaluate", "nowhere"], "there is no folder nowhere"),

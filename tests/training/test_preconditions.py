@@ -14,7 +14,20 @@ from torch import nn
 from torch.distributions import constraints
 from torch.utils.data import DataLoader, TensorDataset
 
-from pyro_vae import MLP, VAE, CompiledELBO, Gaussian, GaussianEncoder, Poisson, StandardNormal, adam, fit
+from pyro_vae import (
+    MLP,
+    VAE,
+    CompiledELBO,
+    Gaussian,
+    GaussianEncoder,
+    Poisson,
+    StandardNormal,
+    adam,
+    annealed_log_marginal,
+    bidirectional,
+    fit,
+    log_marginal,
+)
 from pyro_vae.data import Data
 from pyro_vae.training.device import choose_device
 
@@ -50,6 +63,15 @@ def test_other_containers_are_refused(name, make, text):
     given = {"data": pair.x, "validation": pair.x} | {name: make(pair.x)}
     with pytest.raises(TypeError, match=f"Expected {name} to be a .*{text}"):
         train(pair.model, pair.guide, **given)
+
+
+@pytest.mark.parametrize("estimate", [log_marginal, annealed_log_marginal, bidirectional])
+def test_estimators_refuse_them_in_the_same_words(estimate):
+    pair = bound(Own())
+    with pytest.raises(
+        TypeError, match=r"Expected (x|like) to be a torch tensor of shape \(N, \.\.\.\); got a ndarray of numpy"
+    ):
+        estimate(pair.model, pair.guide, pair.x.numpy())
 
 
 def test_validation_data_are_one_split():
@@ -148,7 +170,7 @@ def test_auto_is_cuda_where_there_is_one_and_the_pair_can_be_moved(monkeypatch, 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is one")
 def test_without_a_gpu_cuda_is_refused_in_a_sentence():
     pair = bound(Own())
-    with pytest.raises(ValueError, match=r"Expected the device to be cpu, cuda or auto .* got 'cuda': this machine"):
+    with pytest.raises(ValueError, match=r"Expected device cpu, cuda or auto; got 'cuda': this machine"):
         train(pair.model, pair.guide, pair.x, device="cuda")
 
 
