@@ -3,6 +3,7 @@
 import copy
 import functools
 import math
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -72,18 +73,19 @@ def as_factory(optimizer: Any) -> MakeOptimizer:
 class OneOptimizer(PyroOptim):
     """One torch optimizer over all parameters, where `pyro.optim` keeps one for each of them.
 
-    A parameter joins when `SVI` first hands it over, and a parameter without a gradient is left as it
-    is. After a step the gradients are freed, which also spares `SVI` from filling them with zeros.
+    A parameter without a gradient is left as it is. After a step the gradients are freed, which also spares `SVI` from
+    filling them with zeros.
 
     Args:
-        make_optimizer: called with the unconstrained parameters in the order of their names in the param
-            store, and again with all of them when one more turns up; it must return the same number of
-            parameter groups each time.
+        make_optimizer: called at the first step with the unconstrained parameters, in the order of their names in the
+            param store. `SVI` hands over the parameters of the sites it meets: where a branch brings a new one later,
+            or the store holds another tensor under a name, it is called again with all, and each keeps its state. It
+            must return as many parameter groups as before.
         make_scheduler: called with the optimizer; the scheduler is stepped once after each of its steps.
         clip_norm: gradients of a total Euclidean norm above this are scaled down to it.
-        check_every: the host looks at the gradient norm on every so many steps, which on a GPU means to
-            wait for it. In between, a fused optimizer skips a step of non-finite gradient on the device, so
-            that no such step ever changes a parameter; with other optimizers it looks at every step.
+        check_every: the host looks at the gradient norm once in so many steps, for which it waits on a GPU. In between,
+            a fused optimizer skips a step of non-finite gradient on the device, so that no such step ever changes a
+            parameter; with other optimizers it looks at every step.
 
     Attributes:
         last_grad_norm: total norm before clipping, shape (), on the parameters' device; None at first.
@@ -123,9 +125,8 @@ class OneOptimizer(PyroOptim):
         self.last_grad_norm: Tensor | None = None
         self.optimizer: Optimizer | None = None
         self.scheduler: LRScheduler | None = None
-        self._params: dict[str, Tensor] = {}
         self._names: dict[Tensor, str] = {}
-        self._state: dict[str, Any] = {"parameters": {}, "groups": None, "scheduler": None}
+        self._waiting: dict[str, Any] = {"parameters": {}, "groups": None, "scheduler": None}  # for their parameters
         self._steps = 0
         self._norms: Tensor | None = None  # sum of the norms that the host has not looked at
         self._watched: Tensor | None = None
@@ -133,8 +134,8 @@ class OneOptimizer(PyroOptim):
     def __call__(self, params: Iterable[Tensor], *args: Any, **kwargs: Any) -> None:
         """Take one step of the parameters given, by their `.grad`; further arguments go to the optimizer."""
         params = set(params)
-        if not params <= self._names.keys():
-            self._adopt(params - self._names.keys())
+        if new := params - self._names.keys():
+            self._meet(new)
         for absent in self._names.keys() - params:  # else momentum would still move them
             absent.grad = None
         held = [p for p in self._names if p.grad is not None]
@@ -171,7 +172,7 @@ class OneOptimizer(PyroOptim):
         norms, self._norms = self._norms, None
         if norms is None or math.isfinite(norms.item()):
             return
-        bad = [name for name, p in self._params.items() if p.grad is not None and not p.grad.isfinite().all()]
+        bad = [name for p, name in self._names.items() if p.grad is not None and not p.grad.isfinite().all()]
         where = "in " + ", ".join(bad) if bad else f"within the last {self.check_every} steps"
         raise NonFiniteGradient(
             f"Expected a finite gradient; got NaN or infinity {where}, step {self._steps}. The parameters were "
@@ -193,24 +194,19 @@ class OneOptimizer(PyroOptim):
 
     def get_state(self) -> dict[str, Any]:
         """A copy of the state, by names in the param store; with the parameters it resumes a run exactly."""
-        state = copy.deepcopy(self._state)
+        state = copy.deepcopy(self._waiting)
         if self.optimizer is not None:
-            for name, p in self._params.items():
-                if p in self.optimizer.state:
-                    state["parameters"][name] = copy.deepcopy(self.optimizer.state[p])
-            state["groups"] = [
-                {key: copy.deepcopy(value) for key, value in group.items() if key != "params"}
-                for group in self.optimizer.param_groups
-            ]
+            held = {name: self.optimizer.state[p] for p, name in self._names.items() if p in self.optimizer.state}
+            state["parameters"] |= copy.deepcopy(held)
+            state["groups"] = copy.deepcopy([_settings(group) for group in self.optimizer.param_groups])
         if self.scheduler is not None:
             state["scheduler"] = copy.deepcopy(self.scheduler.state_dict())
         return state
 
     def set_state(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state of `get_state`; parameters not met yet receive theirs when they are."""
-        self._state = copy.deepcopy(state_dict)
-        self._norms = None
-        if self.optimizer is not None:
+        self._waiting, self._norms = copy.deepcopy(state_dict), None
+        if self._names:
             self._build()
 
     def _guard(self, held: list[Tensor]) -> None:
@@ -239,9 +235,10 @@ class OneOptimizer(PyroOptim):
         """Its name in the param store, where it has joined."""
         return self._names.get(parameter)
 
-    def _adopt(self, new: set[Tensor]) -> None:
+    def _meet(self, new: set[Tensor]) -> None:
         """Take in parameters not met before."""
         store = pyro.get_param_store()
+        self._waiting = self.get_state()
         for p in new:
             name = store.param_name(p)
             if name is None:
@@ -249,41 +246,36 @@ class OneOptimizer(PyroOptim):
                     f"Expected parameters of the current param store; got one of shape {tuple(p.shape)} that is "
                     "not in it. Make and step the optimizer inside the same param store scope."
                 )
-            if self.optimizer is not None and name in self._params:  # the store holds another tensor by now
-                self.optimizer.state.pop(self._params[name], None)
-                self._state["parameters"].pop(name, None)
-            self._params[name] = p
-        self._state = self.get_state()
+            if name in self._names.values():  # under which the store now holds another tensor: it starts afresh
+                self._names = {old: of for old, of in self._names.items() if of != name}
+                self._waiting["parameters"].pop(name, None)
+            self._names[p] = name
         self._build()
 
     def _build(self) -> None:
-        """Make the optimizer over all parameters and give each the state waiting under its name."""
+        """Make the optimizer over all parameters and give each the state that waits under its name."""
         # SVI hands over an unordered set: the order of names makes runs and saved states repeatable.
-        self._params = dict(sorted(self._params.items()))
-        self._names = {p: name for name, p in self._params.items()}
-        self.optimizer = self.make_optimizer(list(self._params.values()))
+        self._names = dict(sorted(self._names.items(), key=operator.itemgetter(1)))
+        self.optimizer = self.make_optimizer(list(self._names))
         self.scheduler = None if self.make_scheduler is None else self.make_scheduler(self.optimizer)
         if isinstance(self.scheduler, ReduceLROnPlateau):
             raise ValueError("Expected a scheduler that is stepped without a metric; got ReduceLROnPlateau.")
-
-        waiting, groups = self._state["parameters"], self._state["groups"]
+        waiting, groups = self._waiting["parameters"], self._waiting["groups"]
         if groups is None:
             return
-        now = self.optimizer.state_dict()
-        if len(groups) != len(now["param_groups"]):
+        made = self.optimizer.state_dict()["param_groups"]
+        if len(groups) != len(made):
             raise ValueError(
-                f"Expected {len(groups)} parameter groups, as before; make_optimizer returned "
-                f"{len(now['param_groups'])}. Let it return the same groups for any parameters."
+                f"Expected {len(groups)} parameter groups, as before; make_optimizer returned {len(made)}. Let it "
+                f"return the same groups for any parameters."
             )
         names = [self._names[p] for group in self.optimizer.param_groups for p in group["params"]]
-        self.optimizer.load_state_dict(
-            {
-                "state": {i: waiting[name] for i, name in enumerate(names) if name in waiting},
-                "param_groups": [
-                    {**saved, "params": group["params"]}
-                    for saved, group in zip(groups, now["param_groups"], strict=True)
-                ],
-            }
-        )
-        if self.scheduler is not None and self._state["scheduler"] is not None:
-            self.scheduler.load_state_dict(self._state["scheduler"])
+        states = {i: waiting[name] for i, name in enumerate(names) if name in waiting}
+        restored = [{**saved, "params": group["params"]} for saved, group in zip(groups, made, strict=True)]
+        self.optimizer.load_state_dict({"state": states, "param_groups": restored})
+        if self.scheduler is not None and self._waiting["scheduler"] is not None:
+            self.scheduler.load_state_dict(self._waiting["scheduler"])
+
+
+def _settings(group: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key != "params"}
