@@ -143,7 +143,9 @@ def fit(
     total_steps = epochs * steps_per_epoch
     kl = KLWeight(warmup.schedule(steps_per_epoch=steps_per_epoch, total_steps=total_steps), device)
     read_every = 1 if device.type == "cpu" else READ_EVERY
-    one = OneOptimizer(as_factory(optimizer), make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
+    optimizer = OneOptimizer(
+        as_factory(optimizer), make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every
+    )
     saves = saved_in_training(modules.values(), batch_size=full_batch, num_steps=total_steps)
     objective = compile_if_worthwhile(
         objective, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
@@ -159,7 +161,7 @@ def fit(
         announced = announcing(model, guide)
         sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
         weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
-        steps = Steps(*weighted, one, objective, batch_of, full_batch=full_batch)
+        steps = Steps(*weighted, optimizer, objective, batch_of, full_batch=full_batch)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch))
         try:
             for epoch in range(1, epochs + 1):

@@ -84,7 +84,8 @@ def check_finite(data: Tensor, validation: Tensor | None, modules: dict[str, nn.
         if wrong.any():
             raise ValueError(
                 f"Expected finite values in {name}; got {int(wrong.sum()):,} NaN or infinite ones. Remove or replace "
-                f"them; for values that are missing, mark them with NaN and use Masked(likelihood)."
+                f"them; for values that are missing, mark them with NaN and use Masked(likelihood), or set "
+                f"accepts_missing = True on a module of yours that takes NaN."
             )
 
 

@@ -85,9 +85,9 @@ def test_matches_pyros_own_adam():
 
 
 def test_one_torch_optimizer_in_the_order_of_names():
-    one = OneOptimizer(adam())
-    run(one, 1)
-    (group,) = one.optimizer.param_groups
+    optimizer = OneOptimizer(adam())
+    run(optimizer, 1)
+    (group,) = optimizer.optimizer.param_groups
     store = pyro.get_param_store()
     assert [store.param_name(p) for p in group["params"]] == ["loc", "scale"]
 
@@ -102,16 +102,16 @@ def growing(data):
 
 def test_a_parameter_met_later_joins_and_the_others_keep_their_state():
     growing.calls = 0
-    one = OneOptimizer(adam(0.05), make_scheduler=decay)
-    run(one, 10, growing)
+    optimizer = OneOptimizer(adam(0.05), make_scheduler=decay)
+    run(optimizer, 10, growing)
     values = unconstrained()
     expected = hand_written(10, adam(0.05), make_scheduler=decay)
     for name in ("loc", "scale"):
         torch.testing.assert_close(values[name], expected[name], rtol=1e-6, atol=1e-6)
     assert values["a_late"] < 4.99
-    assert one.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 * 0.9**10)
+    assert optimizer.optimizer.param_groups[0]["lr"] == pytest.approx(0.05 * 0.9**10)
     late = pyro.get_param_store()["a_late"]
-    assert one.optimizer.state[late]["step"] == 6
+    assert optimizer.optimizer.state[late]["step"] == 6
 
 
 @pytest.mark.parametrize("fresh", [True, False])
@@ -119,49 +119,49 @@ def test_resumes_exactly(fresh, tmp_path):
     def make():
         return OneOptimizer(adam(0.05), make_scheduler=decay, clip_norm=3.0)
 
-    one = make()
-    run(one, 7)
-    one.save(tmp_path / "optimizer")
+    optimizer = make()
+    run(optimizer, 7)
+    optimizer.save(tmp_path / "optimizer")
     params = {name: value.detach().clone() for name, value in pyro.get_param_store().items()}
-    losses, expected = run(one, 7), unconstrained()
+    losses, expected = run(optimizer, 7), unconstrained()
 
     if fresh:
-        one = make()
+        optimizer = make()
     for name, p in pyro.get_param_store().named_parameters():
         transform = {"loc": lambda v: v, "scale": torch.log}[name]
         p.data.copy_(transform(params[name]))
-    one.load(tmp_path / "optimizer")
-    assert run(one, 7) == pytest.approx(losses, rel=1e-6)
+    optimizer.load(tmp_path / "optimizer")
+    assert run(optimizer, 7) == pytest.approx(losses, rel=1e-6)
     for name, value in unconstrained().items():
         torch.testing.assert_close(value, expected[name], rtol=1e-6, atol=1e-6)
 
 
 def test_a_saved_state_is_a_copy():
-    one = OneOptimizer(adam(0.05))
-    run(one, 3)
-    state = one.get_state()
+    optimizer = OneOptimizer(adam(0.05))
+    run(optimizer, 3)
+    state = optimizer.get_state()
     assert set(state["parameters"]) == {"loc", "scale"}
-    run(one, 3)
+    run(optimizer, 3)
     assert state["parameters"]["loc"]["step"] == 3
-    one.set_state(state)
-    run(one, 3)
+    optimizer.set_state(state)
+    run(optimizer, 3)
     assert state["parameters"]["loc"]["step"] == 3
 
 
 def test_a_tensor_replaced_in_the_store_starts_afresh():
-    one = OneOptimizer(adam(0.05))
-    run(one, 3)
+    optimizer = OneOptimizer(adam(0.05))
+    run(optimizer, 3)
     pyro.get_param_store()["loc"] = torch.tensor(0.0)
-    run(one, 2)
+    run(optimizer, 2)
     store = pyro.get_param_store()
-    assert one.optimizer.state[store["loc"]]["step"] == 2
-    assert len(one.optimizer.param_groups[0]["params"]) == 2
+    assert optimizer.optimizer.state[store["loc"]]["step"] == 2
+    assert len(optimizer.optimizer.param_groups[0]["params"]) == 2
     assert store["loc"] != 0
 
 
 def test_parameters_not_handed_over_stay_where_they_are():
-    one = OneOptimizer(adam(0.05))
-    run(one, 5)
+    optimizer = OneOptimizer(adam(0.05))
+    run(optimizer, 5)
     before = unconstrained()["scale"]
 
     def only_loc(data):
@@ -170,7 +170,7 @@ def test_parameters_not_handed_over_stay_where_they_are():
 
     pyro.get_param_store().named_parameters()
     dict(pyro.get_param_store().named_parameters())["scale"].grad = torch.tensor(1.0)
-    run(one, 3, only_loc)
+    run(optimizer, 3, only_loc)
     assert unconstrained()["scale"] == before
 
 
@@ -186,34 +186,34 @@ def poisoned(data):
 @pytest.mark.filterwarnings("ignore:Encountered NaN", "ignore:Encountered .*inf")
 def test_a_non_finite_gradient_raises_before_any_parameter_moves(factor, clip_norm):
     poisoned.factor = 1.0
-    one = OneOptimizer(adam(0.05), clip_norm=clip_norm)
-    run(one, 2, poisoned)
+    optimizer = OneOptimizer(adam(0.05), clip_norm=clip_norm)
+    run(optimizer, 2, poisoned)
     before = unconstrained()
     poisoned.factor = factor
     with pytest.raises(NonFiniteGradient, match=r"Expected a finite gradient; got NaN or infinity in bad, step 3"):
-        run(one, 1, poisoned)
+        run(optimizer, 1, poisoned)
     assert unconstrained() == before
-    assert not one.last_grad_norm.isfinite()
+    assert not optimizer.last_grad_norm.isfinite()
     poisoned.factor = 1.0
-    run(one, 1, poisoned)  # and training can go on
+    run(optimizer, 1, poisoned)  # and training can go on
     assert all(value.isfinite() for value in unconstrained().values())
 
 
 @pytest.mark.filterwarnings("ignore:Encountered NaN")
 def test_a_deferred_check_skips_the_bad_step_and_raises_later():
     poisoned.factor = 1.0
-    one = OneOptimizer(adam(0.05), check_every=4)
-    run(one, 4, poisoned)
+    optimizer = OneOptimizer(adam(0.05), check_every=4)
+    run(optimizer, 4, poisoned)
     before = unconstrained()
     poisoned.factor = float("nan")
-    run(one, 1, poisoned)
+    run(optimizer, 1, poisoned)
     assert unconstrained() == before
     poisoned.factor = 1.0
-    run(one, 2, poisoned)
+    run(optimizer, 2, poisoned)
     with pytest.raises(NonFiniteGradient, match="within the last 4 steps, step 8"):
-        run(one, 1, poisoned)
+        run(optimizer, 1, poisoned)
     assert all(value.isfinite() for value in unconstrained().values())
-    one.check()
+    optimizer.check()
 
 
 def test_errors_say_what_was_expected():
