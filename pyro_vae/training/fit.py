@@ -25,7 +25,7 @@ from .conditions import training_conditions
 from .device import choose_device
 from .epoch import OnStep, train_epoch
 from .fitted import Fit
-from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, as_factory
+from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer
 from .preconditions import Transform, as_warmup, check_finite, check_pair, check_settings, unpacked
 from .selection import BestState
 from .steps import Steps
@@ -110,7 +110,7 @@ def fit(
             count that is not a whole number of at least 1, patience without validation data, an objective that cannot
             be trained, a KL weight where it would be none, a device that this machine does not have, or bf16 without
             compiling. All before the first step.
-        TypeError: data, objective or optimizer are of another kind.
+        TypeError: data, objective, optimizer, scheduler or KL weight are of another kind.
         NonFiniteLoss: the loss or its gradient became NaN or infinite; names the step (on a GPU, where only a gradient
             did, the steps since the last reading) and the sites whose log-probability is not finite. The modules keep
             the best state so far. Or no validation loss was finite: the modules are as they were at the start.
@@ -143,9 +143,7 @@ def fit(
     total_steps = epochs * steps_per_epoch
     kl = KLWeight(warmup.schedule(steps_per_epoch=steps_per_epoch, total_steps=total_steps), device)
     read_every = 1 if device.type == "cpu" else READ_EVERY
-    optimizer = OneOptimizer(
-        as_factory(optimizer), make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every
-    )
+    optimizer = OneOptimizer(optimizer, make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
     saves = saved_in_training(modules.values(), batch_size=full_batch, num_steps=total_steps)
     objective = compile_if_worthwhile(
         objective, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device

@@ -51,7 +51,7 @@ def adam(
     return make
 
 
-def as_factory(optimizer: Any) -> MakeOptimizer:
+def _factory(optimizer: Any) -> MakeOptimizer:
     """The function that makes an optimizer from a list of parameters: ``adam()`` for None.
 
     Raises:
@@ -80,7 +80,8 @@ class OneOptimizer(PyroOptim):
         make_optimizer: called at the first step with the unconstrained parameters, in the order of their names in the
             param store. `SVI` hands over the parameters of the sites it meets: where a branch brings a new one later,
             or the store holds another tensor under a name, it is called again with all, and each keeps its state. It
-            must return as many parameter groups as before.
+            must return as many parameter groups as before. ``adam()`` by default; an optimizer of `pyro.optim` with
+            plain settings stands for its torch optimizer.
         make_scheduler: called with the optimizer; the scheduler is stepped once after each of its steps.
         clip_norm: gradients of a total Euclidean norm above this are scaled down to it.
         check_every: the host looks at the gradient norm once in so many steps, for which it waits on a GPU. In between,
@@ -91,6 +92,7 @@ class OneOptimizer(PyroOptim):
         last_grad_norm: total norm before clipping, shape (), on the parameters' device; None at first.
 
     Raises:
+        TypeError: make_optimizer or make_scheduler makes none.
         NonFiniteGradient: on a step whose total gradient norm is not finite; names the parameters.
 
     >>> from torch.distributions import constraints
@@ -107,7 +109,7 @@ class OneOptimizer(PyroOptim):
 
     def __init__(
         self,
-        make_optimizer: MakeOptimizer,
+        make_optimizer: MakeOptimizer | PyroOptim | None = None,
         *,
         make_scheduler: MakeScheduler | None = None,
         clip_norm: float | None = None,
@@ -117,8 +119,13 @@ class OneOptimizer(PyroOptim):
             raise ValueError(f"Expected clip_norm > 0, or None for no clipping; got {clip_norm}.")
         if check_every < 1:
             raise ValueError(f"Expected check_every >= 1; got {check_every}.")
-        super().__init__(make_optimizer, {})
-        self.make_optimizer = make_optimizer
+        if make_scheduler is not None and not callable(make_scheduler):
+            raise TypeError(
+                f"Expected a function that makes a scheduler from the optimizer; got {type(make_scheduler).__name__}. "
+                f"Give lambda optimizer: torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.999)."
+            )
+        self.make_optimizer = _factory(make_optimizer)
+        super().__init__(self.make_optimizer, {})
         self.make_scheduler = make_scheduler
         self.clip_norm = clip_norm
         self.check_every = check_every

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import operator
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -45,7 +46,11 @@ def unpacked(
 
 def as_warmup(kl_weight: float | KLWarmup) -> KLWarmup:
     """A constant weight as a warm-up of no length."""
-    return kl_weight if isinstance(kl_weight, KLWarmup) else KLWarmup(weight=kl_weight)
+    if isinstance(kl_weight, KLWarmup):
+        return kl_weight
+    if not isinstance(kl_weight, numbers.Real):
+        raise TypeError(f"Expected kl_weight to be a number or a KLWarmup; got {kl_weight!r}.")
+    return KLWarmup(weight=float(kl_weight))
 
 
 def check_settings(data: Tensor, validation: Tensor | None, **counts: int | None) -> None:

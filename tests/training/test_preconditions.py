@@ -20,6 +20,8 @@ from pyro_vae import (
     CompiledELBO,
     Gaussian,
     GaussianEncoder,
+    KLWarmup,
+    OneOptimizer,
     Poisson,
     StandardNormal,
     adam,
@@ -134,6 +136,7 @@ def test_an_optimizer_of_pyro_is_taken_where_its_meaning_is_plain():
         lambda pair: pyro.optim.Adam({"lr": 1e-3}, {"clip_norm": 1.0}),
         lambda pair: pyro.optim.Adam(lambda name: {"lr": 1e-3}),
         lambda pair: pyro.optim.ExponentialLR({"optimizer": torch.optim.Adam, "optim_args": {}, "gamma": 0.1}),
+        lambda pair: OneOptimizer(adam(), clip_norm=1.0),
         lambda pair: "adam",
     ],
 )
@@ -141,6 +144,30 @@ def test_other_optimizers_are_refused(make):
     pair = bound(Own())
     with pytest.raises(TypeError, match=r"Expected optimizer to be a function that makes .* Give adam\(lr=1e-3\)"):
         train(pair.model, pair.guide, pair.x, optimizer=make(pair))
+
+
+def test_a_scheduler_is_a_function_too():
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    made = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    pair = bound(Own())
+    with pytest.raises(TypeError, match=r"Expected a function that makes a scheduler .* got ExponentialLR"):
+        train(pair.model, pair.guide, pair.x, scheduler=made)
+
+
+@pytest.mark.parametrize("kl_weight", ["0.5", KLWarmup, torch.ones(2)])
+def test_a_kl_weight_is_a_number(kl_weight):
+    pair = bound(Own())
+    with pytest.raises(TypeError, match="Expected kl_weight to be a number or a KLWarmup; got"):
+        train(pair.model, pair.guide, pair.x, kl_weight=kl_weight)
+
+
+def test_gradients_that_the_caller_switched_off_are_switched_on():
+    pair = bound(Own())
+    before = pair.model.__self__.decode[0].weight.detach().clone()
+    with torch.no_grad():
+        train(pair.model, pair.guide, pair.x, epochs=1)
+        assert not torch.is_grad_enabled()
+    assert not torch.equal(pair.model.__self__.decode[0].weight, before)
 
 
 @pytest.mark.parametrize("lr", [-1e-3, math.nan, math.inf])
