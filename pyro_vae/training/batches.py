@@ -24,15 +24,8 @@ def batch_sizes(
 ) -> list[int]:
     """The sizes of the batches of an epoch: all of ``batch_size``, but for a smaller last one.
 
-    A pair may refuse that one in training mode, as `nn.BatchNorm1d` does with a single data point. Then the last two
-    batches share their data points, which a warning says.
-
-    Args:
-        model: p(x, z), in the modes of training.
-        guide: q(z|x), likewise.
-        batch_of: the batch for indices (B,).
-        indices: of all training data, (N,).
-        batch_size: at most N.
+    A pair, here in the modes of training, may refuse that one, as `nn.BatchNorm1d` does with a single data point. Then
+    the last two batches share their data points, which a warning says.
 
     Raises:
         ValueError: the pair refuses these batches, too.
@@ -46,7 +39,8 @@ def batch_sizes(
     reason = (str(why).strip() or type(why).__name__).splitlines()[0].rstrip(".")
     refused = f"The pair refuses the last batch of an epoch, of size {last}: {reason}."
     if any(_refusal(model, guide, batch_of, indices[:size]) for size in shared):
-        raise ValueError(f"{refused} Choose a batch_size that divides the number of data points, {len(indices):,}.")
+        cure = f"Choose a batch_size that divides the number of data points, {len(indices):,}."
+        raise ValueError(f"{refused} {cure}") from why
     warnings.warn(
         f"{refused} The last two batches share their data points instead: {shared[0]} and {shared[1]}.", stacklevel=4
     )

@@ -27,13 +27,10 @@ def train_epoch(
     """Take a step for each batch.
 
     Args:
-        epoch: its number, from 1.
-        steps: takes and counts them.
         batches: indices of data points, (B,) each.
         kl_weight: set before each step.
         read_every: losses are read once in so many steps, and after the last one.
         on_step: called with the number and the loss of each step but the last one, which the caller reports.
-        bar: moves with each step.
 
     Returns:
         The entries of the history about training.

@@ -8,7 +8,7 @@ from ..pairs.sites import sample_sites
 
 
 class NonFiniteLoss(FloatingPointError):
-    """The loss or its gradient became NaN or infinite; the pair keeps its last good state."""
+    """The loss or its gradient became NaN or infinite, or no validation loss was finite; the best state is kept."""
 
 
 def sites_not_finite(*traces: poutine.Trace) -> list[str]:

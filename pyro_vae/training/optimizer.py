@@ -40,7 +40,6 @@ def adam(
     >>> optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["fused"]
     (0.01, True)
     """
-
     if not (lr >= 0 and math.isfinite(lr)):
         raise ValueError(f"Expected a finite learning rate >= 0; got lr={lr}.")
 

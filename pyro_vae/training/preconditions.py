@@ -53,29 +53,26 @@ def as_warmup(kl_weight: float | KLWarmup) -> KLWarmup:
     return KLWarmup(weight=float(kl_weight))
 
 
-def check_settings(data: Tensor, validation: Tensor | None, **counts: int | None) -> None:
-    """Raise a ValueError for counts below 1, no data, and patience without validation data.
-
-    Args:
-        counts: ``epochs`` and ``batch_size``, and ``patience``, which may be None.
-    """
-    sizes = {"number of data points": len(data)}
+def check_settings(
+    data: Tensor, validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None
+) -> None:
+    """Raise a ValueError for counts below 1, no data, and patience without validation data."""
+    counts = {"number of data points": len(data), "epochs": epochs, "batch_size": batch_size}
     if validation is not None:
-        sizes["number of validation data points"] = len(validation)
-    for name, value in (sizes | counts).items():
-        if name == "patience" and value is None:
-            continue
+        counts["number of validation data points"] = len(validation)
+    if patience is not None:
+        counts["patience"] = patience
+    for name, count in counts.items():
         try:
-            whole = operator.index(value)  # type: ignore[arg-type]
+            whole = operator.index(count)
         except TypeError:
-            raise ValueError(f"Expected {name} to be a whole number; got {value!r}.") from None
+            raise ValueError(f"Expected {name} to be a whole number; got {count!r}.") from None
         if whole < 1:
             none = ", or None to train all epochs" if name == "patience" else ""
-            raise ValueError(f"Expected {name} >= 1{none}; got {value}.")
-    if counts["patience"] is not None and validation is None:
+            raise ValueError(f"Expected {name} >= 1{none}; got {count}.")
+    if patience is not None and validation is None:
         raise ValueError(
-            f"Expected validation data with patience={counts['patience']}; got none. Give validation=..., or leave "
-            f"patience out."
+            f"Expected validation data with patience={patience}; got none. Give validation=..., or leave patience out."
         )
 
 
@@ -105,12 +102,8 @@ def check_pair(
     """Run the pair on all data, so that what is wrong with it or them shows before training.
 
     Args:
-        model: p(x, z), in the modes of training.
-        guide: q(z|x), likewise.
         batch_of: the batch for indices (B,).
         indices: of all training data, (N,).
-        validation: validation data.
-        batch_size: number of data points in a batch.
 
     Returns:
         The sizes of the batches of an epoch.
