@@ -55,7 +55,7 @@ def load(
     if dequantize:
         if binarization != "none":
             raise ValueError(
-                f"Expected binarization 'none' to dequantize; got {binarization!r}. Take a likelihood of real values, "
+                f"Expected binarization 'none' to dequantize; got {binarization!r}. Use a likelihood of real values, "
                 f"such as Gaussian, ContinuousBernoulli or Beta, or no dequantization."
             )
         grey = load(name, root, download=download, seed=seed, missing=missing)

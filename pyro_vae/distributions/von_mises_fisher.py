@@ -126,8 +126,8 @@ def _draw_angle(concentration: Tensor, dim: int) -> Tensor:
     mode = (1 - b) / (1 + b)
     log_ratio = k * (cosine - mode) + m * ((1 - mode * cosine) / (1 - mode.square())).log()
     accepted = torch.rand_like(log_ratio).log() <= log_ratio
-    chosen = torch.where(accepted.any(-1), accepted.long().argmax(-1), PROPOSALS - 1)
-    return 2 * tangent.gather(-1, chosen[..., None])[..., 0].atan()
+    first = torch.where(accepted.any(-1), accepted.long().argmax(-1), PROPOSALS - 1)
+    return 2 * tangent.gather(-1, first[..., None])[..., 0].atan()
 
 
 def _symmetric_beta_odds(a: float, like: Tensor) -> Tensor:

@@ -9,8 +9,9 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..arguments.at_least import at_least
 from ..distributions.flow import Flow
-from ..distributions.scale import scale
+from ..distributions.scale import positive_scale
 from ..networks import MLP, Shape
 from ..networks.network import MakeNetwork
 
@@ -44,15 +45,14 @@ class HouseholderFlow(nn.Module):
     ) -> None:
         super().__init__()
         if latent_dim < 2:
-            raise ValueError(f"Expected latent_dim >= 2 to rotate; got {latent_dim}. Take GaussianEncoder instead.")
-        if num_transforms < 0:
-            raise ValueError(f"Expected num_transforms >= 0; got {num_transforms}.")
+            raise ValueError(f"Expected latent_dim >= 2 to rotate; got {latent_dim}. Use GaussianEncoder instead.")
+        at_least(0, num_transforms=num_transforms)
         self.num_transforms = num_transforms
         self.network = network(event_shape, (2 + num_transforms, latent_dim))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, *normals = self.network(x).unbind(-2)
-        return Flow(dist.Normal(loc, scale(raw)).to_event(1), [Reflection.along(v) for v in normals])
+        return Flow(dist.Normal(loc, positive_scale(raw)).to_event(1), [Reflection.along(v) for v in normals])
 
     def extra_repr(self) -> str:
         return f"num_transforms={self.num_transforms}"

@@ -1,4 +1,4 @@
-"""Missing pixels: log p of the observed ones alone, under any likelihood."""
+"""Missing values: log p of the observed ones alone, under any likelihood."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def observed(distribution: Any, mask: Tensor) -> Any:
     if not isinstance(distribution, dist.Independent):
         raise TypeError(
             f"Expected independent values, or a distribution with a method observed(mask); got "
-            f"{type(distribution).__name__}. Take another likelihood, or give this one that method, for the marginal."
+            f"{type(distribution).__name__}. Use another likelihood, or give this one that method, for the marginal."
         )
     base = distribution.base_dist
     if base.event_dim:  # one-hot vectors: one value each
@@ -97,7 +97,7 @@ class ObservedPart(TorchDistribution):
 
 
 class Masked(Likelihood):
-    """Any likelihood for data with missing pixels, which are nan: log p(x) is that of the observed ones.
+    """Any likelihood for data with missing values, which are nan: log p(x) is that of the observed ones.
 
     p(x_observed | z), the missing values integrated out: as right as the likelihood where they are missing at random.
     Under a coupled `DiscretizedLogisticMixture` pixels are missing with all their channels, under one-hot `Categorical`

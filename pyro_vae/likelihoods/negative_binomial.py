@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..distributions.gamma_ratio import log_gamma_ratio
+from ..distributions.means import log_mean
+from ..distributions.scale import bounded_exp
 from ..networks import Shape
-from .counts import CountLikelihood, bounded_exp, log_mean
+from .likelihood import CountLikelihood
 
 Dispersion = Literal["shared", "per-pixel"]
 
@@ -48,8 +50,8 @@ class NegativeBinomial(CountLikelihood):
     Args:
         event_shape: shape of one x.
         mean: mean of the training data, of shape event_shape: where m starts (at least 0.001) instead of at 1.
-        dispersion: "shared" for a learned r for each value of x, the same for all images; "per-pixel" for an r that
-            the decoder gives (features are then (2, *event_shape)). It starts at 1.
+        dispersion: "shared" for a learned r for each value of x, the same for all data points; "per-pixel" for an r
+            that the decoder gives (features are then (2, *event_shape)). It starts at 1.
 
     Reference:
         Hilbe 2011, "Negative binomial regression" (the form NB2).

@@ -115,7 +115,7 @@ class PixelCNN(Likelihood):
         if base.feature_shape != self.feature_shape:
             raise ValueError(
                 f"Expected the likelihood of the pixels to have features of shape (F, *{self.event_shape}); got "
-                f"{base.feature_shape}. Take one with the same number of features for each value, such as Bernoulli."
+                f"{base.feature_shape}. Use one with the same number of features for each value, such as Bernoulli."
             )
         self.pixels = base
         self.shown = f"channels={channels}, num_layers={num_layers}, kernel_size={kernel_size}"

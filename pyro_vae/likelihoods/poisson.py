@@ -5,8 +5,10 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor
 
+from ..distributions.means import log_mean
+from ..distributions.scale import bounded_exp
 from ..networks import Shape
-from .counts import CountLikelihood, bounded_exp, log_mean
+from .likelihood import CountLikelihood
 
 
 class Poisson(CountLikelihood):

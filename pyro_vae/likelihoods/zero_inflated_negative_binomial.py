@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
+from ..distributions.means import log_mean
+from ..distributions.scale import bounded_exp
 from ..networks import Shape
-from .counts import CountLikelihood, bounded_exp, log_mean
+from .likelihood import CountLikelihood
 from .negative_binomial import Dispersion, dispersion_of, with_mean
 
 GATE_START = 2.0  # the share of added zeros starts at sigmoid(-2)

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .initialization import preserve_scale
-from .network import Network, Shape, positive
+from .network import Network, Shape, positive, preserve_scale
 
 
 class GatedLinear(nn.Module):

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from .initialization import preserve_scale
-from .network import Network, Shape, positive
+from .network import Network, Shape, positive, preserve_scale
 
 
 class MLP(Network):

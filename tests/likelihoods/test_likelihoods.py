@@ -39,7 +39,7 @@ from pyro_vae import (
     ZeroInflatedNegativeBinomial,
 )
 from pyro_vae.distributions.levels import Levels
-from pyro_vae.likelihoods.scale import Finite
+from pyro_vae.likelihoods.likelihood import Finite
 
 ALL = {name: (make, (2, 3)) for name, make in LIKELIHOODS.items()} | JOINT_LIKELIHOODS
 BOUNDS = {"ContinuousBernoulli": (0.0, 1.0), "Beta": (0.0, 1.0), "VonMises": (-math.pi, math.pi)}
@@ -242,15 +242,15 @@ def test_recorded_steps_are_the_plain_ones(make):
             r"Expected floating-point data for Gaussian; got torch\.uint8\. Convert .* divide 8-bit images by 255",
         ),
         (lambda: Gaussian(2, scale="pixel"), r"Expected scale to be a number, 'shared' or 'per-pixel'; got 'pixel'\."),
-        (lambda: Gaussian(2, scale=0.0), r"Expected scale > 0; got 0\.0\."),
-        (lambda: Laplace(2, scale=math.nan), r"Expected scale > 0; got nan\."),
-        (lambda: Gaussian(2, min_scale=0.0), r"Expected min_scale > 0; got 0\.0\."),
-        (lambda: LowRankGaussian(2, rank=0), r"Expected rank >= 1; got 0\. Without correlations, take Gaussian"),
-        (lambda: StudentT(2, df=-1.0), r"Expected df > 0; got -1\.0\."),
+        (lambda: Gaussian(2, scale=0.0), r"Expected a finite scale > 0; got 0\.0\."),
+        (lambda: Laplace(2, scale=math.nan), r"Expected a finite scale > 0; got nan\."),
+        (lambda: Gaussian(2, min_scale=0.0), r"Expected a finite min_scale > 0; got 0\.0\."),
+        (lambda: LowRankGaussian(2, rank=0), r"Expected rank >= 1; got 0\. Without correlations, use Gaussian"),
+        (lambda: StudentT(2, df=-1.0), r"Expected a finite df > 0; got -1\.0\."),
         (lambda: StudentT(2, df="none"), r"Expected df to be a number or 'learned'; got 'none'\."),
         (lambda: DiscretizedLogistic(2, levels=1), r"Expected levels >= 2; got 1\."),
         (lambda: Categorical(2, levels=1), r"Expected levels >= 2; got 1\."),
-        (lambda: DiscretizedGaussian(2, min_scale=-1.0), r"Expected min_scale > 0; got -1\.0\."),
+        (lambda: DiscretizedGaussian(2, min_scale=-1.0), r"Expected a finite min_scale > 0; got -1\.0\."),
         (lambda: DiscretizedLogisticMixture(2, components=0), r"Expected components >= 1; got 0\."),
         (
             lambda: DiscretizedLogistic(2).check(torch.tensor([[0.0, 7.0], [0.5, 1.0]])),

@@ -112,7 +112,7 @@ def test_masks_that_cannot_be_are_errors():
         observed(counts(torch.zeros(counts.feature_shape)), torch.tensor([True, True, False]))
     with pytest.raises(TypeError, match=r"Expected independent values.*observed\(mask\); got MultivariateNormal\."):
         observed(dist.MultivariateNormal(torch.zeros(2), torch.eye(2)), torch.tensor([True, False]))
-    with pytest.raises(TypeError, match=r"got PixelCNNDistribution\. Take another likelihood, or give"):
+    with pytest.raises(TypeError, match=r"got PixelCNNDistribution\. Use another likelihood, or give"):
         Masked(PixelCNN((2, 2)))
 
 
