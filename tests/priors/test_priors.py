@@ -603,7 +603,7 @@ def test_pseudo_inputs_are_a_seeded_choice_of_different_images(encoder):
         (lambda: LARS(2, num_evaluation_samples=1), r"Expected num_evaluation_samples >= 2; got 1\."),
         (
             lambda: ExemplarPrior(GaussianEncoder(3, 2), torch.randn(10, 3)),
-            r"num_neighbors < num_exemplars <= 10, .* got num_neighbors=10 and num_exemplars=10\. Give more pseudo_inputs",
+            r"num_exemplars <= 10, .* got num_neighbors=10 and num_exemplars=10\. Give more pseudo_inputs",
         ),
         (lambda: VampPrior(GaussianEncoder(3, 2), torch.randn(4, 3), start="rest"), r"Expected start 'data' or 'rand"),
         (
