@@ -60,14 +60,12 @@ def image_folder(path: str | Path, *, binarization: Binarization = "none", seed:
     classes = sorted({name for name in names if name is not None})
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
     is_labelled = bool(classes) and None not in names
-    labels = torch.tensor([numbers[name] for name in names]) if is_labelled else torch.zeros(len(names))
-    if splits:
-        sizes = [len(group) for group in groups]
-        parts, how = Splits(*pixels.split(sizes)), "as given by subfolders"
-        labels_of = Splits(*labels.split(sizes))
-    else:
-        parts, how = random_split(pixels, seed=seed), f"random split with seed {seed}"
-        labels_of = random_split(labels, seed=seed)
+    how = "as given by subfolders" if splits else f"random split with seed {seed}"
+
+    def split(x: Tensor) -> Splits:
+        return Splits(*x.split([len(group) for group in groups])) if splits else random_split(x, seed=seed)
+
+    parts = split(pixels)
     words = [f"images of folder {path.resolve().name}, level / 255{how_read}; {describe_sizes(parts)}, {how}"]
     if is_labelled:
         words.append(f"labels of {len(classes)} class folders ({_some(classes)})")
@@ -75,7 +73,13 @@ def image_folder(path: str | Path, *, binarization: Binarization = "none", seed:
         words.append("no labels, since not all images lie in class folders")
     if left_out:
         words.append(f"left out: {_describe(left_out)}")
-    data = Data(name=path.resolve().name, **parts._asdict(), protocol="; ".join(words), levels=256, labels=labels_of)
+    data = Data(
+        name=path.resolve().name,
+        **parts._asdict(),
+        protocol="; ".join(words),
+        levels=256,
+        labels=split(torch.tensor([numbers[name] for name in names])) if is_labelled else None,
+    )
     return binarize(data, binarization, seed=seed)
 
 
