@@ -43,7 +43,7 @@ class Data:
         missing: whether NaN marks a value that is missing; without, NaN is an error.
 
     Raises:
-        ValueError: a split is empty, not float32, not finite, or its items differ in shape from the others'.
+        ValueError: a split is empty, not a tensor of float32, not finite, all of it missing, or its items differ in shape from the others'.
 
     Example:
         >>> x = torch.zeros(2, 1, 4, 4)
@@ -64,6 +64,10 @@ class Data:
 
     def __post_init__(self) -> None:
         for part, x in self.splits._asdict().items():
+            if not isinstance(x, Tensor):
+                raise ValueError(
+                    f"Expected {part} as a tensor; got {type(x).__name__}. Convert it with `torch.tensor`."
+                )
             if x.dim() < 2 or x.numel() == 0:
                 raise ValueError(f"Expected {part} of shape (N, D) or (N, C, H, W) with N >= 1; got {tuple(x.shape)}.")
             if x.dtype != torch.float32:
@@ -81,6 +85,10 @@ class Data:
                     f"Expected finite values in the {part} split of {self.name}; got {bad:,} "
                     f"{'infinite' if self.missing else 'NaN or infinite'} among {x.numel():,}. Repair or drop those "
                     f"items{cure}."
+                )
+            if self.missing and x.isnan().all():
+                raise ValueError(
+                    f"Expected known values in the {part} split of {self.name}; got none, all {x.numel():,} are missing."
                 )
             labels = None if self.labels is None else getattr(self.labels, part)
             if labels is not None and labels.shape != x.shape[:1]:

@@ -45,7 +45,7 @@ class NegativeBinomial(CountLikelihood):
     """Counts that vary more than a Poisson: the usual choice for counts of living things, reads or purchases.
 
     p(x|z) = prod_d NB(x_d; mean m_d, variance m_d + m_d^2 / r_d), m = exp(h + log mean). Large r is the Poisson. Data:
-    whole numbers as floats (array files of uint8 would be divided by 255: save float32).
+    whole numbers as floats (array files: any type but uint8, which is divided by 255).
 
     Args:
         event_shape: shape of one x.

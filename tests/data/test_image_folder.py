@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from pyro_vae.commands.main import main
 from pyro_vae.data import image_folder, load
 
 
@@ -246,3 +247,16 @@ def test_animations_are_said(tmp_path):
         frames = [Image.fromarray(frame) for frame in noise(3 if i < 4 else 1, 4, 6, seed=i)]
         frames[0].save(tmp_path / f"{i}.gif", save_all=True, append_images=frames[1:])
     assert "level / 255, the first frame of 4 animations; " in image_folder(tmp_path).protocol
+
+
+def test_colours_are_not_binarized_unasked(tmp_path, capsys):
+    write_images(tmp_path / "colour", noise(12, 4, 6, 3))
+    options = ["--data", str(tmp_path / "colour"), "--epochs", "1", "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit):
+        main(["train", *options])
+    message = "Expected a likelihood of colours for colour, images of 3 channels; got Bernoulli, for which they"
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    small = ["--network", "MLP", "--network.hidden", "[4]", "--latent-dim", "2"]
+    main(["train", *options, *small, "--binarization", "threshold"])
+    assert "binarization threshold" in capsys.readouterr().out
