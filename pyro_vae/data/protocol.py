@@ -88,7 +88,7 @@ class Data:
                 )
             if self.missing and x.isnan().all():
                 raise ValueError(
-                    f"Expected known values in the {part} split of {self.name}; got none, all {x.numel():,} are missing."
+                    f"Expected known values in the {part} split of {self.name}; got {x.numel():,} that are all missing."
                 )
             labels = None if self.labels is None else getattr(self.labels, part)
             if labels is not None and labels.shape != x.shape[:1]:

@@ -103,8 +103,8 @@ class CountLikelihood(Likelihood):
     support: Constraint = constraints.nonnegative_integer
     accepts = "counts 0, 1, 2, ..."
     cure = (
-        "Give counts as floats that are whole numbers (array files: uint8 is divided by 255, so save another type, with "
-        "`.astype('int64')`), or use Gaussian for other values."
+        "Give counts as floats that are whole numbers (array files: uint8 is divided by 255, so save another type, "
+        "with `.astype('int64')`), or use Gaussian for other values."
     )
 
 

@@ -185,7 +185,7 @@ def test_data_refuses_what_is_not_finite():
         ({"test": np.zeros((2, 4))}, r"Expected test as a tensor; got ndarray\. Convert it with `torch\.tensor`\."),
         (
             {"test": torch.full((2, 4), torch.nan), "missing": True},
-            r"Expected known values in the test split of x; got none, all 8 are missing\.",
+            r"Expected known values in the test split of x; got 8 that are all missing\.",
         ),
         ({"labels": Splits(*torch.zeros(3, 3))}, r"Expected train labels of shape \(2,\); got \(3,\)\."),
     ],
