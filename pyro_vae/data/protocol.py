@@ -43,7 +43,8 @@ class Data:
         missing: whether NaN marks a value that is missing; without, NaN is an error.
 
     Raises:
-        ValueError: a split is empty, not a tensor of float32, not finite, all of it missing, or its items differ in shape from the others'.
+        ValueError: a split is empty, not a tensor of float32, not finite, wholly missing, or its items differ in
+            shape from the others'.
 
     Example:
         >>> x = torch.zeros(2, 1, 4, 4)

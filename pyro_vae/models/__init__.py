@@ -1,6 +1,8 @@
 """Model/guide pairs: each a final class with two plain methods, ``model(x)`` and ``guide(x)``."""
 
-from .semi_amortized import SemiAmortizedVAE
-from .vae import VAE
+from types import ModuleType as _Module
 
-__all__ = ["VAE", "SemiAmortizedVAE"]
+from .semi_amortized import SemiAmortizedVAE as SemiAmortizedVAE
+from .vae import VAE as VAE
+
+__all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], _Module))]
