@@ -1,6 +1,7 @@
 """Encoders q(z|x): modules that turn x into a distribution over z."""
 
-from types import ModuleType as _Module
+import types
+import typing
 
 from .bernoulli import BernoulliEncoder as BernoulliEncoder
 from .categorical import CategoricalEncoder as CategoricalEncoder
@@ -19,4 +20,5 @@ from .sylvester import SylvesterFlow as SylvesterFlow
 from .von_mises_fisher import VonMisesFisherEncoder as VonMisesFisherEncoder
 from .zero_imputed import ZeroImputed as ZeroImputed
 
-__all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], _Module))]
+if not typing.TYPE_CHECKING:  # which knows it from the imports
+    __all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], types.ModuleType))]

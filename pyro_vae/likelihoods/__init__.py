@@ -1,6 +1,7 @@
 """Likelihoods p(x|z): modules that turn decoder features into a distribution over x."""
 
-from types import ModuleType as _Module
+import types
+import typing
 
 from ..data import dequantize as dequantize
 from .bernoulli import Bernoulli as Bernoulli
@@ -24,4 +25,5 @@ from .student_t import StudentT as StudentT
 from .von_mises import VonMises as VonMises
 from .zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
 
-__all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], _Module))]
+if not typing.TYPE_CHECKING:  # which knows it from the imports
+    __all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], types.ModuleType))]

@@ -1,6 +1,7 @@
 """Networks: deterministic maps between shapes, any leading dimensions."""
 
-from types import ModuleType as _Module
+import types
+import typing
 
 from .conv import ConvDecoder as ConvDecoder
 from .conv import ConvEncoder as ConvEncoder
@@ -13,4 +14,5 @@ from .network import count_parameters as count_parameters
 from .resnet import ResNetDecoder as ResNetDecoder
 from .resnet import ResNetEncoder as ResNetEncoder
 
-__all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], _Module))]
+if not typing.TYPE_CHECKING:  # which knows it from the imports
+    __all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], types.ModuleType))]

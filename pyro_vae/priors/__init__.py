@@ -1,6 +1,7 @@
 """Priors p(z): modules that, when called, return a distribution with batch () and event (D,)."""
 
-from types import ModuleType as _Module
+import types
+import typing
 
 from .autoregressive import AutoregressivePrior as AutoregressivePrior
 from .autoregressive_flow import AutoregressiveFlow as AutoregressiveFlow
@@ -22,4 +23,5 @@ from .uniform_sphere import UniformSphere as UniformSphere
 from .vamp import VampPrior as VampPrior
 from .von_mises_fisher import VonMisesFisherPrior as VonMisesFisherPrior
 
-__all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], _Module))]
+if not typing.TYPE_CHECKING:  # which knows it from the imports
+    __all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], types.ModuleType))]
