@@ -37,8 +37,8 @@ class Likelihood(nn.Module):
     """
 
     support: Constraint
-    accepts: str  # the support in words
-    cure: str  # what to do with other data
+    accepts = "values in the support"  # the support in words
+    cure = "Convert the data, or use another likelihood."  # what to do with other data
     bias: Tensor  # (*feature_shape), where `start_at` is called; added to the features
 
     def __init__(self, event_shape: Shape, features_per_value: int = 1) -> None:

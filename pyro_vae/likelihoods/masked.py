@@ -44,7 +44,13 @@ def observed(distribution: Any, mask: Tensor) -> Any:
         )
     base = distribution.base_dist
     if base.event_dim:  # one-hot vectors: one value each
-        mask = mask.flatten(-base.event_dim).all(-1)
+        parts = mask.flatten(-base.event_dim)
+        mask = parts.all(-1)
+        if base._validate_args and not torch.equal(mask, parts.any(-1)):
+            raise ValueError(
+                "Expected vectors that are observed or missing as a whole; got some with a part of them. Mask all entries "
+                "of a vector, or none."
+            )
     return base.mask(mask).to_event(distribution.reinterpreted_batch_ndims)
 
 

@@ -4,6 +4,7 @@ import math
 import re
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from contracts import assert_gradients_reach_everything, assert_survives_a_file
@@ -28,6 +29,7 @@ from pyro_vae import (
     Gaussian,
     GaussianEncoder,
     Laplace,
+    Likelihood,
     LowRankGaussian,
     Masked,
     NegativeBinomial,
@@ -333,3 +335,17 @@ def test_repr_builds_it_again(name):
     assert repr(again) == repr(likelihood)
     assert again.feature_shape == likelihood.feature_shape
     assert again.support.check(likelihood(torch.zeros(2, *likelihood.feature_shape)).sample()).all()
+
+
+def test_a_likelihood_needs_no_words_of_its_own_to_refuse_data():
+    class Exponential(Likelihood):
+        support = constraints.positive
+
+        def forward(self, features):
+            return dist.Exponential(features.exp()).to_event(1)
+
+    Exponential(2).check(torch.ones(5, 2))
+    with pytest.raises(
+        ValueError, match=r"^Expected values in the support for Exponential; got 10 other values, such as -1"
+    ):
+        Exponential(2).check(-torch.ones(5, 2))
