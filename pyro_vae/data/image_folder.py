@@ -238,7 +238,7 @@ def _open(file: Path) -> tuple[np.ndarray, bool]:
 
 
 def _bits_of_png(file: Path) -> int:
-    """Bits a channel of a PNG, of which Pillow keeps eight without a word; raises where its end is missing."""
+    """The bits of each channel of a PNG, of which Pillow keeps eight in silence; raises where its end is missing."""
     with Image.open(file, formats=("PNG",)) as image:
         image.verify()
     with file.open("rb") as stream:

@@ -107,7 +107,7 @@ def _read(name: str, title: str, root: Path, sha256: dict[str, str], download: b
 
 
 def torchvision_datasets() -> ModuleType:
-    """The module, imported only when it is needed: nobody who works on other data should notice that it does not fit.
+    """Import `torchvision.datasets` only when asked: one that does not fit torch stops nobody with other data.
 
     Raises:
         ImportError: torchvision was made for another torch.

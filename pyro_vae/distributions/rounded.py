@@ -117,7 +117,7 @@ def _normal_log_between(t: Tensor, width: Tensor) -> Tensor:
 
 
 def around_middle_grey(loc: Tensor, raw: Tensor, min_scale: float, levels: int, family: Family) -> Rounded:
-    """From unbounded features; at zero the middle grey, with a scale of about 0.1. min_scale is in levels."""
+    """Variables from unbounded features: at zero, middle grey with a scale of 0.1. min_scale is in levels."""
     return Rounded(loc + 0.5, positive_scale(raw - 2.25, min_scale / (levels - 1)), levels, family)
 
 

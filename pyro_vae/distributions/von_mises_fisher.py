@@ -67,7 +67,7 @@ class VonMisesFisher(dist.TorchDistribution):
 
     @property
     def _log_integral(self) -> Tensor:
-        """Of exp(k (loc . z - 1)) over the sphere, log."""
+        """The logarithm of the integral of exp(k (loc . z - 1)) over the sphere."""
         return self.event_shape[0] / 2 * math.log(2 * math.pi) + log_bessel(self._order, self.concentration)
 
     @property
@@ -112,7 +112,7 @@ class VonMisesFisher(dist.TorchDistribution):
 
 
 def _directions(like: Tensor, shape: torch.Size) -> Tensor:
-    """Uniform directions."""
+    """Draw uniform directions."""
     normal = torch.randn(shape, dtype=like.dtype, device=like.device)
     return normal / normal.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(like.dtype).tiny)
 

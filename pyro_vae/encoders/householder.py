@@ -67,7 +67,7 @@ class Reflection:
 
     @staticmethod
     def along(v: Tensor) -> Reflection:
-        """For v of any length."""
+        """The reflection along v of any length."""
         return Reflection(functional.normalize(v, dim=-1))
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:

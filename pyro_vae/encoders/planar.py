@@ -74,7 +74,7 @@ class Plane:
 
     @staticmethod
     def of(free: Tensor, w: Tensor, b: Tensor) -> Plane:
-        """With u = free but for its part along w, which is moved to where w . u > -1; zero stays zero."""
+        """The step whose u is free but for its part along w, which is moved to where w . u > -1; zero stays zero."""
         along = (free * w).sum(-1, keepdim=True)
         zero_at_zero = functional.softplus(along + 0.541325) - 1  # softplus(0.541325) = 1
         allowed = (1 - MARGIN) * zero_at_zero

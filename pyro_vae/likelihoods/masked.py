@@ -55,7 +55,7 @@ def observed(distribution: Any, mask: Tensor) -> Any:
 
 
 class Missing(constraints.Constraint):
-    """A support in which values may be missing, which nan says."""
+    """A support in which values may be missing, marked by nan."""
 
     def __init__(self, base_constraint: Any, filler: Tensor) -> None:
         self.base_constraint, self.filler = base_constraint, filler

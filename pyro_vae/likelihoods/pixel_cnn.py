@@ -33,7 +33,7 @@ class PixelCNNDistribution(TorchDistribution):
 
     @constraints.dependent_property
     def support(self) -> Constraint:
-        """That of the likelihood of the pixels."""
+        """The support of the likelihood of the pixels."""
         return constraints.independent(self.pixels.support, len(self.event_shape))
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> PixelCNNDistribution:

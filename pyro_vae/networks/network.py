@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -19,15 +20,18 @@ def as_shape(shape: Shape) -> tuple[int, ...]:
     """``40`` or ``(1, 28, 28)`` as a tuple of positive sizes.
 
     Raises:
-        ValueError: a size below 1, or no size at all.
+        ValueError: a size below 1 or not a whole number, or no size at all.
     """
-    sizes = (shape,) if isinstance(shape, int) else tuple(shape)
+    try:
+        sizes = tuple(map(operator.index, shape if isinstance(shape, Iterable) else (shape,)))
+    except TypeError:
+        raise ValueError(f"Expected a shape of whole numbers; got {shape!r}.") from None
     if not sizes or any(size < 1 for size in sizes):
         raise ValueError(f"Expected a shape of sizes of at least 1; got {sizes}.")
     return sizes
 
 
-def positive(widths: Sequence[int]) -> list[int]:
+def checked_widths(widths: Sequence[int]) -> list[int]:
     """The widths of hidden layers, if all are at least 1.
 
     Raises:
@@ -54,7 +58,7 @@ class Network(nn.Module):
         self.out_shape = as_shape(out_shape)
 
     def __repr__(self) -> str:
-        """As it was built, on one line; ``print(network.layers)`` shows what it is made of."""
+        """The network as it was built, on one line; ``print(network.layers)`` shows what it is made of."""
         given = [str(self.in_shape), str(self.out_shape), *filter(None, [self.extra_repr()])]
         return f"{type(self).__name__}({', '.join(given)})"
 

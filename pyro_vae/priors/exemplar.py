@@ -18,7 +18,7 @@ REFRESHED = 256  # stored codes brought up to date in a training step
 
 
 class ExemplarPrior(nn.Module):
-    """A Gaussian around the code of each data point of training: nothing to tune, for data sets small enough to keep.
+    """A Gaussian around the code of each training point: nothing to tune, for data sets small enough to keep.
 
     p(z) = 1/N sum_n Normal(z; m(x_n), s^2 I),  m(x_n) the mean of q(z|x_n), s learned and shared
 

@@ -42,7 +42,7 @@ class FlatPrior(nn.Module):
 
 
 class Flat(dist.ImproperUniform):
-    """Pyro's, on the device and in the precision of the value, and with a cure in its error."""
+    """`dist.ImproperUniform` with the device and precision of the value, and with a cure in its error."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         return super().log_prob(value).to(value)
