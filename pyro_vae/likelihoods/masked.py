@@ -46,10 +46,10 @@ def observed(distribution: Any, mask: Tensor) -> Any:
     if base.event_dim:  # one-hot vectors: one value each
         parts = mask.flatten(-base.event_dim)
         mask = parts.all(-1)
-        if base._validate_args and not torch.equal(mask, parts.any(-1)):
+        if base._validate_args and not (mask == parts.any(-1)).all():
             raise ValueError(
-                "Expected vectors that are observed or missing as a whole; got some with a part of them. Mask all entries "
-                "of a vector, or none."
+                "Expected vectors that are observed or missing as a whole; got some with a part of them. Mask all "
+                "entries of a vector, or none."
             )
     return base.mask(mask).to_event(distribution.reinterpreted_batch_ndims)
 
