@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ..arguments.at_least import at_least
-from ..distributions import bernoulli
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..distributions.one_hot import bernoulli
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class BernoulliEncoder(nn.Module):

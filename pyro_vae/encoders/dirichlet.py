@@ -7,8 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..arguments.at_least import at_least
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class DirichletEncoder(nn.Module):

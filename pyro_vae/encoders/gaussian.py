@@ -7,8 +7,7 @@ from torch import Tensor, nn
 
 from ..arguments.at_least import at_least
 from ..distributions.scale import positive_scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class GaussianEncoder(nn.Module):

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from ..arguments.at_least import at_least
 from ..distributions.implicit_mixture import ImplicitMixture
 from ..distributions.scale import positive_scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class MixtureEncoder(nn.Module):

@@ -12,8 +12,7 @@ from torch.nn import functional
 from ..arguments.at_least import at_least
 from ..distributions.flow import Flow
 from ..distributions.scale import positive_scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class HouseholderFlow(nn.Module):

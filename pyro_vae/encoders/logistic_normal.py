@@ -6,10 +6,9 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..arguments.at_least import at_least
-from ..distributions import AdditiveLogRatio
+from ..distributions.log_ratio import AdditiveLogRatio
 from ..distributions.scale import positive_scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class LogisticNormalEncoder(nn.Module):

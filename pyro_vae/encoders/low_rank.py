@@ -6,8 +6,7 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 
 from ..distributions.scale import positive_scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class LowRankEncoder(nn.Module):

@@ -14,8 +14,7 @@ from ..arguments.at_least import at_least
 from ..distributions.flow import Flow
 from ..distributions.monotone import MARGIN, solve
 from ..distributions.scale import positive_scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class PlanarFlow(nn.Module):

@@ -9,8 +9,7 @@ from torch import Tensor, nn
 
 from ..arguments.at_least import at_least
 from ..distributions.scale import positive_scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class StudentTEncoder(nn.Module):

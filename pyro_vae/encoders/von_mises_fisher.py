@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..distributions import VonMisesFisher
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..distributions.von_mises_fisher import VonMisesFisher
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class VonMisesFisherEncoder(nn.Module):

@@ -118,15 +118,7 @@ class Finite(constraints.Constraint):
 
 
 class LocationScale(Likelihood):
-    """Real values with a location and a scale. Abstract: a subclass gives ``forward``.
-
-    Args:
-        event_shape: shape of one x.
-        scale: a number for a fixed scale; "shared" for one learned scale; "per-pixel" for a scale that the
-            decoder gives for each value (``feature_shape`` is then (2, *event_shape)).
-        min_scale: lower bound of a learned scale.
-        mean: mean of the training data, of shape event_shape: where the locations start instead of at 0.
-    """
+    """Real values with a location and a scale. Abstract: a subclass gives ``forward``; arguments as in `Gaussian`."""
 
     support = Finite()
     accepts = "finite real values"
@@ -165,15 +157,7 @@ class LocationScale(Likelihood):
 
 
 class RoundedLikelihood(Likelihood):
-    """Independent rounded variables, location and scale from the decoder. Abstract: a subclass names the ``family``.
-
-    Args:
-        event_shape: shape of one x; features are (2, *event_shape).
-        levels: number of grey levels.
-        min_scale: lower bound of the scale, in units of one level.
-        mean: mean of the training data, of shape event_shape (between 0.001 and 0.999): where the mean starts instead
-            of at middle grey.
-    """
+    """Rounded variables. Abstract: a subclass names the ``family``; arguments as in `DiscretizedLogistic`."""
 
     family: Family
     cure = LEVELS_CURE

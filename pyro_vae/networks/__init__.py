@@ -7,6 +7,7 @@ from .conv import ConvDecoder as ConvDecoder
 from .conv import ConvEncoder as ConvEncoder
 from .gated_mlp import GatedMLP as GatedMLP
 from .mlp import MLP as MLP
+from .network import MakeNetwork as MakeNetwork
 from .network import Network as Network
 from .network import Shape as Shape
 from .network import as_shape as as_shape

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arguments.at_least import at_least
-from ..distributions import bernoulli
+from ..distributions.one_hot import bernoulli
 
 
 class BernoulliPrior(nn.Module):

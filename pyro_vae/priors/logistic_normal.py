@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ..arguments.at_least import at_least
-from ..distributions import AdditiveLogRatio
+from ..distributions.log_ratio import AdditiveLogRatio
 from ..distributions.scale import unit_scale
 
 

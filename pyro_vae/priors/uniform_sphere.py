@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..distributions import VonMisesFisher
+from ..distributions.von_mises_fisher import VonMisesFisher
 
 
 class UniformSphere(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..distributions import VonMisesFisher
+from ..distributions.von_mises_fisher import VonMisesFisher
 
 
 class VonMisesFisherPrior(nn.Module):

@@ -26,7 +26,9 @@ from pyro_vae import (
     log_marginal,
     sample,
 )
-from pyro_vae.distributions import AdditiveLogRatio, OneHot, RelaxedBernoulli, RelaxedOneHot
+from pyro_vae.distributions.log_ratio import AdditiveLogRatio
+from pyro_vae.distributions.one_hot import OneHot
+from pyro_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHot
 from pyro_vae.pairs.contexts import evaluating, seeded
 from pyro_vae.pairs.scoring import score
 from pyro_vae.training.optimizer import adam

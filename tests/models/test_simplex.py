@@ -35,7 +35,7 @@ from pyro_vae import (
     fit,
     log_marginal,
 )
-from pyro_vae.distributions import AdditiveLogRatio
+from pyro_vae.distributions.log_ratio import AdditiveLogRatio
 from pyro_vae.pairs.checks import check_latents
 from pyro_vae.pairs.contexts import evaluating
 from pyro_vae.pairs.scoring import traces

@@ -27,7 +27,8 @@ from pyro_vae import (
     fit,
     log_marginal,
 )
-from pyro_vae.distributions import VonMisesFisher, bessel_ratio, log_bessel
+from pyro_vae.distributions.bessel import bessel_ratio, log_bessel
+from pyro_vae.distributions.von_mises_fisher import VonMisesFisher
 
 encoder = functools.partial(VonMisesFisherEncoder, network=small_mlp)
 
