@@ -1,6 +1,5 @@
 """A user's own NumPy file."""
 
-import functools
 import math
 import zipfile
 from collections.abc import Callable
@@ -91,7 +90,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """
     sizes = _each_array(path, _declared_size)
     require_memory(sum(sizes.values()), path)
-    return _each_array(path, functools.partial(np.lib.format.read_array, allow_pickle=False))
+    return _each_array(path, _read_array)
 
 
 def _each_array(path: Path, read: Callable[[IO[bytes]], T]) -> dict[str, T]:
@@ -117,6 +116,13 @@ def _declared_size(file: IO[bytes]) -> int:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return math.prod(read(file)[0])
+
+
+def _read_array(file: IO[bytes]) -> np.ndarray:
+    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    if file.read(1):
+        raise ValueError("something follows the array, such as a second one")
+    return array
 
 
 def _to_float(arrays: list[np.ndarray], path: Path) -> tuple[list[Tensor], str]:

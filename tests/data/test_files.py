@@ -371,6 +371,14 @@ def test_declared_sizes_are_looked_at_before_memory_is_taken(tmp_path, suffix):
         array_file(file)
 
 
+def test_a_second_array_is_not_dropped(tmp_path):
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.save(file, noise(20, 3))
+        np.save(file, noise(20, 3))
+    with pytest.raises(ValueError, match=r"at .*x\.npy; got an error: something follows the array, such as a second"):
+        array_file(tmp_path / "x.npy")
+
+
 def test_a_pipe_is_no_array(tmp_path):
     os.mkfifo(tmp_path / "pipe.npy")
     with pytest.raises(FileNotFoundError, match=r"file at .*pipe\.npy; got a folder, pipe, socket or device\."):
