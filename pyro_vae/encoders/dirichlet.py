@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..arguments.at_least import at_least
+from ..distributions.scale import positive_scale
 from ..networks import MLP, MakeNetwork, Shape
 
 
@@ -40,4 +40,4 @@ class DirichletEncoder(nn.Module):
         self.network = network(event_shape, (latent_dim,))
 
     def forward(self, x: Tensor) -> dist.Distribution:
-        return dist.Dirichlet(0.1 + functional.softplus(self.network(x)))
+        return dist.Dirichlet(positive_scale(self.network(x), 0.1))

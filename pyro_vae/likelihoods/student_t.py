@@ -8,10 +8,10 @@ from typing import Literal
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ..arguments.positive import positive
 from ..distributions.gamma_ratio import log_gamma_ratio
+from ..distributions.scale import positive_scale
 from ..networks import Shape
 from .likelihood import LocationScale
 
@@ -72,7 +72,7 @@ class StudentT(LocationScale):
 
     def forward(self, features: Tensor) -> dist.Distribution:
         loc, scale = self.loc_and_scale(features)
-        df = features.new_tensor(self.df) if self.df != "learned" else 1 + functional.softplus(self.raw_df)
+        df = features.new_tensor(self.df) if self.df != "learned" else positive_scale(self.raw_df, 1.0)
         return StableStudentT(df, loc, scale).to_event(len(self.event_shape))
 
     def extra_repr(self) -> str:
