@@ -1,20 +1,10 @@
 """Deep latent-variable models as Pyro model/guide pairs, with log p(x) and its error."""
 
-from . import (
-    compiled,
-    data,
-    encoders,
-    evidence,
-    likelihoods,
-    models,
-    networks,
-    objectives,
-    pairs,
-    plots,
-    priors,
-    training,
-    uses,
-)
+import types
+import typing
+
+from . import data as data
+from . import plots as plots
 from .compiled import *  # noqa: F403 (each room says itself what is public)
 from .encoders import *  # noqa: F403
 from .evidence import *  # noqa: F403
@@ -26,17 +16,8 @@ from .pairs import *  # noqa: F403
 from .priors import *  # noqa: F403
 from .training import *  # noqa: F403
 from .uses import *  # noqa: F403
-from .version import __version__
+from .version import __version__ as __version__
 
-__all__ = ["__version__", "data", "plots"]
-__all__ += compiled.__all__
-__all__ += encoders.__all__
-__all__ += evidence.__all__
-__all__ += likelihoods.__all__
-__all__ += models.__all__
-__all__ += networks.__all__
-__all__ += objectives.__all__
-__all__ += pairs.__all__
-__all__ += priors.__all__
-__all__ += training.__all__
-__all__ += uses.__all__
+if not typing.TYPE_CHECKING:  # which knows it from the imports
+    __all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], types.ModuleType))]
+    __all__ += ["__version__", "data", "plots"]

@@ -1,8 +1,8 @@
 """THE list: every contract test runs over the parts and pairs named here. A new part is one line."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pyro
@@ -13,187 +13,145 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from pyro_vae import (
-    IAF,
-    LARS,
     MLP,
     VAE,
-    AutoregressiveFlow,
-    AutoregressivePrior,
     Bernoulli,
-    BernoulliEncoder,
-    BernoulliPrior,
-    Beta,
-    Binomial,
-    Categorical,
     CategoricalEncoder,
     CategoricalPrior,
-    ContinuousBernoulli,
-    ConvDecoder,
-    ConvEncoder,
-    CouplingFlow,
-    DiagonalNormal,
     DirichletEncoder,
-    DirichletPrior,
-    DiscretizedGaussian,
     DiscretizedLogistic,
-    DiscretizedLogisticMixture,
-    ExemplarPrior,
-    FullRankEncoder,
-    GatedMLP,
-    Gaussian,
     GaussianEncoder,
-    GaussianMixture,
-    HouseholderFlow,
-    Laplace,
-    LaplacePrior,
-    LogisticNormalEncoder,
     LogisticNormalPrior,
-    LowRankEncoder,
-    LowRankGaussian,
-    Masked,
-    MixtureEncoder,
-    NegativeBinomial,
-    PixelCNN,
-    PlanarFlow,
-    Poisson,
-    ResNetDecoder,
-    ResNetEncoder,
-    SplineFlow,
-    StandardNormal,
-    StudentT,
-    StudentTEncoder,
-    StudentTPrior,
-    SylvesterFlow,
-    UniformSphere,
-    VampPrior,
-    VonMises,
     VonMisesFisherEncoder,
     VonMisesFisherPrior,
-    ZeroInflatedNegativeBinomial,
+    encoders,
+    likelihoods,
+    networks,
+    priors,
 )
 
-small_mlp = functools.partial(MLP, hidden=(7,))
+small_mlp = partial(MLP, hidden=(7,))
 
 # name: (encoder, images) -> prior, of those that hold the encoder of the same model
 PRIORS_WITH_ENCODER: dict[str, Callable[[Any, Tensor], nn.Module]] = {
-    "VampPrior": functools.partial(VampPrior, num_components=4),
-    "VampPrior, frozen": functools.partial(VampPrior, num_components=4, learn_inputs=False),
-    "VampPrior, random": functools.partial(VampPrior, num_components=4, start="random", learn_weights=False),
-    "ExemplarPrior": functools.partial(ExemplarPrior, num_neighbors=3),
+    "VampPrior": partial(priors.VampPrior, num_components=4),
+    "VampPrior, frozen": partial(priors.VampPrior, num_components=4, learn_inputs=False),
+    "VampPrior, random": partial(priors.VampPrior, num_components=4, start="random", learn_weights=False),
+    "ExemplarPrior": partial(priors.ExemplarPrior, num_neighbors=3),
 }
 
 # name: (dim) -> prior
 PRIORS: dict[str, Callable[[int], nn.Module]] = {
-    "StandardNormal": StandardNormal,
-    "DiagonalNormal": DiagonalNormal,
-    "LaplacePrior": LaplacePrior,
-    "StudentTPrior": StudentTPrior,
-    "StudentTPrior, fixed": functools.partial(StudentTPrior, degrees_of_freedom=4.0, learn_degrees_of_freedom=False),
-    "GaussianMixture": functools.partial(GaussianMixture, num_components=3),
-    "GaussianMixture, low-rank": functools.partial(GaussianMixture, num_components=3, covariance="low-rank"),
-    "GaussianMixture, full": functools.partial(GaussianMixture, num_components=3, covariance="full"),
-    "CouplingFlow": functools.partial(CouplingFlow, num_transforms=3, hidden=(8,)),
-    "AutoregressiveFlow": functools.partial(AutoregressiveFlow, num_transforms=2, hidden=(8,)),
-    "SplineFlow": functools.partial(SplineFlow, num_transforms=2, num_bins=4, bound=2.0, hidden=(8,)),
-    "LARS": functools.partial(LARS, hidden=(8,), truncation=3, num_samples=64, num_evaluation_samples=4096),
-    "LARS, untruncated": functools.partial(LARS, hidden=(8,), truncation=None, num_evaluation_samples=4096),
-    "AutoregressivePrior": functools.partial(AutoregressivePrior, num_components=2, hidden=(8,)),
+    "StandardNormal": priors.StandardNormal,
+    "DiagonalNormal": priors.DiagonalNormal,
+    "LaplacePrior": priors.LaplacePrior,
+    "StudentTPrior": priors.StudentTPrior,
+    "StudentTPrior, fixed": partial(priors.StudentTPrior, degrees_of_freedom=4.0, learn_degrees_of_freedom=False),
+    "GaussianMixture": partial(priors.GaussianMixture, num_components=3),
+    "GaussianMixture, low-rank": partial(priors.GaussianMixture, num_components=3, covariance="low-rank"),
+    "GaussianMixture, full": partial(priors.GaussianMixture, num_components=3, covariance="full"),
+    "CouplingFlow": partial(priors.CouplingFlow, num_transforms=3, hidden=(8,)),
+    "AutoregressiveFlow": partial(priors.AutoregressiveFlow, num_transforms=2, hidden=(8,)),
+    "SplineFlow": partial(priors.SplineFlow, num_transforms=2, num_bins=4, bound=2.0, hidden=(8,)),
+    "LARS": partial(priors.LARS, hidden=(8,), truncation=3, num_samples=64, num_evaluation_samples=4096),
+    "LARS, untruncated": partial(priors.LARS, hidden=(8,), truncation=None, num_evaluation_samples=4096),
+    "AutoregressivePrior": partial(priors.AutoregressivePrior, num_components=2, hidden=(8,)),
 }
 
 
 def with_encoder(make: Callable[[Any, Tensor], nn.Module], dim: int) -> nn.Module:
-    return make(GaussianEncoder(3, dim, network=small_mlp), torch.randn(6, 3))
+    return make(encoders.GaussianEncoder(3, dim, network=small_mlp), torch.randn(6, 3))
 
 
-PRIORS |= {name: functools.partial(with_encoder, make) for name, make in PRIORS_WITH_ENCODER.items()}
+PRIORS |= {name: partial(with_encoder, make) for name, make in PRIORS_WITH_ENCODER.items()}
 
 # name: (event_shape) -> likelihood
 LIKELIHOODS: dict[str, Callable[[Any], nn.Module]] = {
-    "Bernoulli": Bernoulli,
-    "ContinuousBernoulli": ContinuousBernoulli,
-    "Beta": Beta,
-    "Gaussian, fixed": functools.partial(Gaussian, scale=0.7),
-    "Gaussian, shared": functools.partial(Gaussian, scale="shared"),
-    "Gaussian, per pixel": functools.partial(Gaussian, scale="per-pixel"),
-    "LowRankGaussian": functools.partial(LowRankGaussian, rank=2, min_scale=0.2),
-    "Laplace": functools.partial(Laplace, scale="per-pixel", min_scale=0.3),
-    "StudentT": functools.partial(StudentT, scale="per-pixel", min_scale=0.3),
-    "StudentT, fixed df": functools.partial(StudentT, df=30.0),
-    "DiscretizedLogistic": DiscretizedLogistic,
-    "DiscretizedLogistic, 5 levels": functools.partial(DiscretizedLogistic, levels=5),
-    "DiscretizedGaussian": DiscretizedGaussian,
-    "DiscretizedLogisticMixture": functools.partial(DiscretizedLogisticMixture, components=3, levels=17),
-    "Categorical": functools.partial(Categorical, levels=17),
-    "Binomial": Binomial,
-    "Binomial, counts": functools.partial(Binomial, total_count=6, data="counts"),
-    "Poisson": Poisson,
-    "NegativeBinomial": NegativeBinomial,
-    "NegativeBinomial, per pixel": functools.partial(NegativeBinomial, dispersion="per-pixel"),
-    "ZeroInflatedNegativeBinomial": ZeroInflatedNegativeBinomial,
-    "VonMises": VonMises,
+    "Bernoulli": likelihoods.Bernoulli,
+    "ContinuousBernoulli": likelihoods.ContinuousBernoulli,
+    "Beta": likelihoods.Beta,
+    "Gaussian, fixed": partial(likelihoods.Gaussian, scale=0.7),
+    "Gaussian, shared": partial(likelihoods.Gaussian, scale="shared"),
+    "Gaussian, per pixel": partial(likelihoods.Gaussian, scale="per-pixel"),
+    "LowRankGaussian": partial(likelihoods.LowRankGaussian, rank=2, min_scale=0.2),
+    "Laplace": partial(likelihoods.Laplace, scale="per-pixel", min_scale=0.3),
+    "StudentT": partial(likelihoods.StudentT, scale="per-pixel", min_scale=0.3),
+    "StudentT, fixed df": partial(likelihoods.StudentT, df=30.0),
+    "DiscretizedLogistic": likelihoods.DiscretizedLogistic,
+    "DiscretizedLogistic, 5 levels": partial(likelihoods.DiscretizedLogistic, levels=5),
+    "DiscretizedGaussian": likelihoods.DiscretizedGaussian,
+    "DiscretizedLogisticMixture": partial(likelihoods.DiscretizedLogisticMixture, components=3, levels=17),
+    "Categorical": partial(likelihoods.Categorical, levels=17),
+    "Binomial": likelihoods.Binomial,
+    "Binomial, counts": partial(likelihoods.Binomial, total_count=6, data="counts"),
+    "Poisson": likelihoods.Poisson,
+    "NegativeBinomial": likelihoods.NegativeBinomial,
+    "NegativeBinomial, per pixel": partial(likelihoods.NegativeBinomial, dispersion="per-pixel"),
+    "ZeroInflatedNegativeBinomial": likelihoods.ZeroInflatedNegativeBinomial,
+    "VonMises": likelihoods.VonMises,
 }
 
 # name: (event_shape) -> likelihood, and the event_shape it is tried with: values that belong together
 JOINT_LIKELIHOODS: dict[str, tuple[Callable[[Any], nn.Module], tuple[int, ...]]] = {
-    "Categorical, one-hot": (functools.partial(Categorical, data="one-hot"), (2, 4)),
-    "DiscretizedLogisticMixture, colour": (functools.partial(DiscretizedLogisticMixture, components=2), (3, 2, 2)),
-    "ZeroInflatedNegativeBinomial, exposure": (functools.partial(ZeroInflatedNegativeBinomial, exposure=True), (4,)),
-    "PixelCNN": (functools.partial(PixelCNN, channels=4, num_layers=2, kernel_size=3), (1, 2, 3)),
-    "Masked": (lambda event_shape: Masked(Gaussian(event_shape)), (2, 3)),
+    "Categorical, one-hot": (partial(likelihoods.Categorical, data="one-hot"), (2, 4)),
+    "DiscretizedLogisticMixture, colour": (partial(likelihoods.DiscretizedLogisticMixture, components=2), (3, 2, 2)),
+    "ZeroInflatedNegativeBinomial, exposure": (partial(likelihoods.ZeroInflatedNegativeBinomial, exposure=True), (4,)),
+    "PixelCNN": (partial(likelihoods.PixelCNN, channels=4, num_layers=2, kernel_size=3), (1, 2, 3)),
+    "Masked": (lambda event_shape: likelihoods.Masked(likelihoods.Gaussian(event_shape)), (2, 3)),
 }
 
 # name: (event_shape, latent_dim) -> encoder
 ENCODERS: dict[str, Callable[[Any, int], nn.Module]] = {
-    "GaussianEncoder": functools.partial(GaussianEncoder, network=small_mlp),
-    "GaussianEncoder, gated": functools.partial(GaussianEncoder, network=functools.partial(GatedMLP, hidden=(7,))),
-    "FullRankEncoder": functools.partial(FullRankEncoder, network=small_mlp),
-    "LowRankEncoder": functools.partial(LowRankEncoder, network=small_mlp),
-    "StudentTEncoder": functools.partial(StudentTEncoder, network=small_mlp, df=12.0),
-    "MixtureEncoder": functools.partial(MixtureEncoder, network=small_mlp, num_components=3),
-    "HouseholderFlow": functools.partial(HouseholderFlow, network=small_mlp, num_transforms=2),
-    "PlanarFlow": functools.partial(PlanarFlow, network=small_mlp, num_transforms=2),
-    "SylvesterFlow": functools.partial(SylvesterFlow, network=small_mlp, num_transforms=2),
-    "IAF": functools.partial(IAF, network=small_mlp, hidden=(8,)),
+    "GaussianEncoder": partial(encoders.GaussianEncoder, network=small_mlp),
+    "GaussianEncoder, gated": partial(encoders.GaussianEncoder, network=partial(networks.GatedMLP, hidden=(7,))),
+    "FullRankEncoder": partial(encoders.FullRankEncoder, network=small_mlp),
+    "LowRankEncoder": partial(encoders.LowRankEncoder, network=small_mlp),
+    "StudentTEncoder": partial(encoders.StudentTEncoder, network=small_mlp, df=12.0),
+    "MixtureEncoder": partial(encoders.MixtureEncoder, network=small_mlp, num_components=3),
+    "HouseholderFlow": partial(encoders.HouseholderFlow, network=small_mlp, num_transforms=2),
+    "PlanarFlow": partial(encoders.PlanarFlow, network=small_mlp, num_transforms=2),
+    "SylvesterFlow": partial(encoders.SylvesterFlow, network=small_mlp, num_transforms=2),
+    "IAF": partial(encoders.IAF, network=small_mlp, hidden=(8,)),
 }
 
 # Latents that are no vectors: codes, proportions, directions
 
 # name: (dim) -> prior, and the dim it is tried with
 LATENT_PRIORS: dict[str, tuple[Callable[[int], nn.Module], int]] = {
-    "CategoricalPrior": (functools.partial(CategoricalPrior, num_categories=3), 6),
-    "CategoricalPrior, learned": (functools.partial(CategoricalPrior, num_categories=2, learned=True), 6),
-    "BernoulliPrior": (BernoulliPrior, 6),
-    "BernoulliPrior, learned": (functools.partial(BernoulliPrior, learned=True), 6),
-    "DirichletPrior": (DirichletPrior, 4),
-    "DirichletPrior, learned": (functools.partial(DirichletPrior, concentration=0.7, learned=True), 4),
-    "LogisticNormalPrior": (LogisticNormalPrior, 4),
-    "UniformSphere": (UniformSphere, 5),
-    "UniformSphere, circle": (UniformSphere, 2),
-    "VonMisesFisherPrior": (VonMisesFisherPrior, 5),
-    "VonMisesFisherPrior, circle": (VonMisesFisherPrior, 2),
+    "CategoricalPrior": (partial(priors.CategoricalPrior, num_categories=3), 6),
+    "CategoricalPrior, learned": (partial(priors.CategoricalPrior, num_categories=2, learned=True), 6),
+    "BernoulliPrior": (priors.BernoulliPrior, 6),
+    "BernoulliPrior, learned": (partial(priors.BernoulliPrior, learned=True), 6),
+    "DirichletPrior": (priors.DirichletPrior, 4),
+    "DirichletPrior, learned": (partial(priors.DirichletPrior, concentration=0.7, learned=True), 4),
+    "LogisticNormalPrior": (priors.LogisticNormalPrior, 4),
+    "UniformSphere": (priors.UniformSphere, 5),
+    "UniformSphere, circle": (priors.UniformSphere, 2),
+    "VonMisesFisherPrior": (priors.VonMisesFisherPrior, 5),
+    "VonMisesFisherPrior, circle": (priors.VonMisesFisherPrior, 2),
 }
 
 # name: (event_shape, latent_dim) -> encoder, and the latent_dim it is tried with
 LATENT_ENCODERS: dict[str, tuple[Callable[[Any, int], nn.Module], int]] = {
-    "CategoricalEncoder": (functools.partial(CategoricalEncoder, num_categories=3, network=small_mlp), 6),
-    "BernoulliEncoder": (functools.partial(BernoulliEncoder, network=small_mlp), 6),
-    "DirichletEncoder": (functools.partial(DirichletEncoder, network=small_mlp), 4),
-    "LogisticNormalEncoder": (functools.partial(LogisticNormalEncoder, network=small_mlp), 4),
-    "VonMisesFisherEncoder": (functools.partial(VonMisesFisherEncoder, network=small_mlp), 5),
-    "VonMisesFisherEncoder, circle": (functools.partial(VonMisesFisherEncoder, network=small_mlp), 2),
+    "CategoricalEncoder": (partial(encoders.CategoricalEncoder, num_categories=3, network=small_mlp), 6),
+    "BernoulliEncoder": (partial(encoders.BernoulliEncoder, network=small_mlp), 6),
+    "DirichletEncoder": (partial(encoders.DirichletEncoder, network=small_mlp), 4),
+    "LogisticNormalEncoder": (partial(encoders.LogisticNormalEncoder, network=small_mlp), 4),
+    "VonMisesFisherEncoder": (partial(encoders.VonMisesFisherEncoder, network=small_mlp), 5),
+    "VonMisesFisherEncoder, circle": (partial(encoders.VonMisesFisherEncoder, network=small_mlp), 2),
 }
 
 # name: (in_shape, out_shape) -> network, and the shapes it is tried with
 NETWORKS: dict[str, tuple[Callable[[Any, Any], nn.Module], tuple[int, ...], tuple[int, ...]]] = {
     "MLP": (small_mlp, (1, 3, 5), (2, 4)),
-    "MLP, linear": (functools.partial(MLP, hidden=()), (6,), (3,)),
-    "GatedMLP": (functools.partial(GatedMLP, hidden=(9, 7)), (2, 6), (3, 2)),
-    "ConvEncoder": (functools.partial(ConvEncoder, channels=(3, 4)), (2, 9, 6), (2, 5)),
-    "ConvEncoder, leading size": (functools.partial(ConvEncoder, channels=(3,)), (2, 3, 4, 6), (5,)),
-    "ConvDecoder": (functools.partial(ConvDecoder, channels=(4, 3)), (5,), (2, 9, 6)),
-    "ConvDecoder, leading size": (functools.partial(ConvDecoder, channels=(4,)), (2, 3), (2, 1, 5, 4)),
-    "ResNetEncoder": (functools.partial(ResNetEncoder, channels=(3, 4)), (2, 9, 6), (2, 5)),
-    "ResNetDecoder": (functools.partial(ResNetDecoder, channels=(4, 3), num_blocks=2), (5,), (2, 9, 6)),
+    "MLP, linear": (partial(networks.MLP, hidden=()), (6,), (3,)),
+    "GatedMLP": (partial(networks.GatedMLP, hidden=(9, 7)), (2, 6), (3, 2)),
+    "ConvEncoder": (partial(networks.ConvEncoder, channels=(3, 4)), (2, 9, 6), (2, 5)),
+    "ConvEncoder, leading size": (partial(networks.ConvEncoder, channels=(3,)), (2, 3, 4, 6), (5,)),
+    "ConvDecoder": (partial(networks.ConvDecoder, channels=(4, 3)), (5,), (2, 9, 6)),
+    "ConvDecoder, leading size": (partial(networks.ConvDecoder, channels=(4,)), (2, 3), (2, 1, 5, 4)),
+    "ResNetEncoder": (partial(networks.ResNetEncoder, channels=(3, 4)), (2, 9, 6), (2, 5)),
+    "ResNetDecoder": (partial(networks.ResNetDecoder, channels=(4, 3), num_blocks=2), (5,), (2, 9, 6)),
 }
 
 

@@ -1,30 +1,17 @@
 """Data sets as tensors, each with its protocol in words."""
 
-from pyro_vae.arguments.nearest import did_you_mean
-from pyro_vae.data.arrays import array_file
-from pyro_vae.data.dequantization import dequantize, dequantized
-from pyro_vae.data.digits import digits
-from pyro_vae.data.image_folder import image_folder
-from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, random_split
-from pyro_vae.data.sources import NAMES, load
-from pyro_vae.data.static_mnist import static_mnist
-from pyro_vae.data.torchvision_sets import fashion_mnist, mnist
-
-__all__ = [
-    "NAMES",
-    "Binarization",
-    "Data",
-    "Splits",
-    "array_file",
-    "binarize",
-    "dequantize",
-    "dequantized",
-    "did_you_mean",
-    "digits",
-    "fashion_mnist",
-    "image_folder",
-    "load",
-    "mnist",
-    "random_split",
-    "static_mnist",
-]
+from .arrays import array_file as array_file
+from .dequantization import dequantize as dequantize
+from .dequantization import dequantized as dequantized
+from .digits import digits as digits
+from .image_folder import image_folder as image_folder
+from .protocol import Binarization as Binarization
+from .protocol import Data as Data
+from .protocol import Splits as Splits
+from .protocol import binarize as binarize
+from .protocol import random_split as random_split
+from .sources import NAMES as NAMES
+from .sources import load as load
+from .static_mnist import static_mnist as static_mnist
+from .torchvision_sets import fashion_mnist as fashion_mnist
+from .torchvision_sets import mnist as mnist

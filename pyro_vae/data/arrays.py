@@ -1,22 +1,31 @@
 """A user's own NumPy file."""
 
+import math
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
+from .memory import require_memory
+from .protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
+
+T = TypeVar("T")
 
 CHANNELS = (1, 3, 4)
 SCALED = "uint8 / 255"
+EXACT = 1 << 24  # the largest whole number up to which float32 has them all
 
 
 def array_file(path: str | Path, *, binarization: Binarization = "none", seed: int = 0, missing: bool = False) -> Data:
     """An .npy or .npz file: one array, or arrays train, validation (or valid) and test.
 
-    - One array is split 80/10/10 at random.
-    - uint8 is divided by 255, unless it holds only zeros and ones; bool becomes 0 and 1; floats stay.
+    - One array is split 80/10/10 at random. Other arrays of the file are left out, which the protocol says.
+    - uint8 holds grey levels and is divided by 255, unless it holds only zeros and ones; numbers of all other types
+      stay as they are: counts are saved as int64, for instance.
     - (N, D) stays flat; (N, H, W) becomes (N, 1, H, W). Of four dimensions the second is taken for the
       channels, unless it is none of 1, 3, 4 and the last one is: then the last one is moved there.
 
@@ -24,13 +33,14 @@ def array_file(path: str | Path, *, binarization: Binarization = "none", seed: i
         path: the file.
         binarization: see `pyro_vae.data.binarize`.
         seed: of the split and of the binarization.
-        missing: NaN marks values that are missing; without, it is an error. An encoder and a likelihood that take it
+        missing: NaN marks values that are missing; without, it is an error. An encoder and a likelihood for such data
             are ``ZeroImputed(encoder)`` and ``Masked(likelihood)``.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is truncated or holds Python objects; the arrays' names, types or shapes do not
-            fit; values are infinite, NaN without ``missing``, or outside [0, 1] where they are to be binarized.
+        ValueError: the file is truncated, holds more than memory can or Python objects; the arrays' names, types or
+            shapes do not fit; values are infinite, whole numbers that float32 does not hold, NaN without ``missing``,
+            or outside [0, 1] where they are to be binarized.
 
     Example:
         >>> import tempfile
@@ -41,7 +51,8 @@ def array_file(path: str | Path, *, binarization: Binarization = "none", seed: i
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"Expected an .npy or .npz file at {path}; got no such file.")
+        there = "a folder, pipe, socket or device" if path.exists() else "no such file"
+        raise FileNotFoundError(f"Expected an .npy or .npz file at {path}; got {there}.")
     arrays = read_arrays(path)
     validation = "validation" if "validation" in arrays else "valid"
     names = [*arrays] if len(arrays) == 1 else ["train", validation, "test"]
@@ -56,6 +67,8 @@ def array_file(path: str | Path, *, binarization: Binarization = "none", seed: i
     else:
         parts, how = Splits(*values), "as given"
     described = f"{path.name}, {scaling}; {describe_sizes(parts)}, {how}"
+    if left_out := [name for name in arrays if name not in names]:
+        described += f"; left out: {', '.join(left_out)}"
     if missing:
         count, total = sum(int(x.isnan().sum()) for x in parts), sum(x.numel() for x in parts)
         described += f"; {count:,} of {total:,} values missing, log p is that of the others"
@@ -73,29 +86,57 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read all arrays of an .npy (one array, named as the file) or .npz file.
 
     Raises:
-        ValueError: the file is truncated, no NumPy file, or holds Python objects.
+        ValueError: the file is truncated, no NumPy file, holds Python objects, or more than memory can.
     """
-    with path.open("rb") as file:  # np.load itself leaves a broken .npz open
-        try:
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {path.stem: loaded}
-            return {name: np.asarray(loaded[name]) for name in loaded.files}
-        except Exception as error:  # a broken file makes NumPy and zipfile raise any of a dozen kinds
-            raise ValueError(
-                f"Expected a complete NumPy file of plain numbers at {path}; got an error: {error}. "
-                "Copy or save it again, with np.save or np.savez."
-            ) from error
+    sizes = _each_array(path, _declared_size)
+    require_memory(sum(sizes.values()), path)
+    return _each_array(path, _read_array)
+
+
+def _each_array(path: Path, read: Callable[[IO[bytes]], T]) -> dict[str, T]:
+    try:
+        if not zipfile.is_zipfile(path):
+            with path.open("rb") as file:
+                return {path.stem: read(file)}
+        found = {}
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                with archive.open(name) as file:
+                    found[name.removesuffix(".npy")] = read(file)
+        return found
+    except Exception as error:  # a broken file makes NumPy and zipfile raise any of a dozen kinds
+        raise ValueError(
+            f"Expected a complete NumPy file of plain numbers at {path}; got an error: {error}. "
+            "Copy or save it again, with np.save or np.savez."
+        ) from error
+
+
+def _declared_size(file: IO[bytes]) -> int:
+    """Number of values that the header of an .npy file claims."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return math.prod(read(file)[0])
+
+
+def _read_array(file: IO[bytes]) -> np.ndarray:
+    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
+    if file.read(1):
+        raise ValueError("something follows the array, such as a second one")
+    return array
 
 
 def _to_float(arrays: list[np.ndarray], path: Path) -> tuple[list[Tensor], str]:
     kinds = {array.dtype for array in arrays}
     kind = arrays[0].dtype
-    if len(kinds) > 1 or not (kind == np.uint8 or kind.kind in "bf"):
+    if len(kinds) > 1 or kind.kind not in "biuf":
         raise ValueError(
-            f"Expected uint8, bool or one floating-point type in {path}; "
-            f"got {', '.join(sorted(map(str, kinds)))}. "
-            "Convert with `.astype`; uint8 is read as grey levels 0..255."
+            f"Expected numbers of one type in {path}; got {', '.join(sorted(map(str, kinds)))}. "
+            "Convert with `.astype`; uint8 is read as grey levels 0..255, all other types as stored."
+        )
+    if kind.kind in "iu" and any(array.size and (array.max() > EXACT or array.min() < -EXACT) for array in arrays):
+        raise ValueError(
+            f"Expected whole numbers from {-EXACT:,} to {EXACT:,} in {path}, which float32 holds exactly; got others. "
+            "Scale them, and save them as float32."
         )
     with np.errstate(over="ignore"):  # what is too large for float32 becomes infinite, and `Data` refuses it
         values = [_channels_first(torch.from_numpy(array.astype(np.float32)), path) for array in arrays]

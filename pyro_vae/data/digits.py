@@ -2,7 +2,7 @@
 
 import torch
 
-from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
+from .protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
 
 
 def digits(*, binarization: Binarization = "none", seed: int = 0) -> Data:

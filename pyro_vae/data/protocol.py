@@ -1,5 +1,6 @@
 """What every source shares: three checked splits, how they were drawn, and the words that say so."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable
@@ -42,7 +43,8 @@ class Data:
         missing: whether NaN marks a value that is missing; without, NaN is an error.
 
     Raises:
-        ValueError: a split is empty, not float32, not finite, or its items differ in shape from the others'.
+        ValueError: a split is empty, not a tensor of float32, not finite, wholly missing, or its items differ in
+            shape from the others'.
 
     Example:
         >>> x = torch.zeros(2, 1, 4, 4)
@@ -63,6 +65,10 @@ class Data:
 
     def __post_init__(self) -> None:
         for part, x in self.splits._asdict().items():
+            if not isinstance(x, Tensor):
+                raise ValueError(
+                    f"Expected {part} as a tensor; got {type(x).__name__}. Convert it with `torch.tensor`."
+                )
             if x.dim() < 2 or x.numel() == 0:
                 raise ValueError(f"Expected {part} of shape (N, D) or (N, C, H, W) with N >= 1; got {tuple(x.shape)}.")
             if x.dtype != torch.float32:
@@ -81,6 +87,10 @@ class Data:
                     f"{'infinite' if self.missing else 'NaN or infinite'} among {x.numel():,}. Repair or drop those "
                     f"items{cure}."
                 )
+            if self.missing and x.isnan().all():
+                raise ValueError(
+                    f"Expected known values in the {part} split of {self.name}; got {x.numel():,} that are all missing."
+                )
             labels = None if self.labels is None else getattr(self.labels, part)
             if labels is not None and labels.shape != x.shape[:1]:
                 raise ValueError(f"Expected {part} labels of shape ({len(x)},); got {tuple(labels.shape)}.")
@@ -94,6 +104,16 @@ class Data:
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one x."""
         return tuple(self.train.shape[1:])
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the values and labels of all splits, in hexadecimal: equal for equal data in equal order alone."""
+        sha256 = hashlib.sha256()
+        for tensor in (*self.splits, *(self.labels or ())):
+            array = np.ascontiguousarray(tensor.cpu().numpy())
+            sha256.update(f"{array.dtype} {array.shape} ".encode())
+            sha256.update(array.data)
+        return sha256.hexdigest()
 
     @property
     def mean(self) -> Tensor:

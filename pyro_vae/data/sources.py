@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from pyro_vae.arguments.nearest import did_you_mean
-from pyro_vae.data.arrays import array_file
-from pyro_vae.data.dequantization import dequantized
-from pyro_vae.data.digits import digits
-from pyro_vae.data.image_folder import image_folder
-from pyro_vae.data.protocol import Binarization, Data, check_binarization
-from pyro_vae.data.static_mnist import static_mnist
-from pyro_vae.data.torchvision_sets import fashion_mnist, mnist
+from ..arguments.nearest import did_you_mean
+from .arrays import array_file
+from .dequantization import dequantized
+from .digits import digits
+from .image_folder import image_folder
+from .protocol import Binarization, Data, check_binarization
+from .static_mnist import static_mnist
+from .torchvision_sets import fashion_mnist, mnist
 
 NAMES = ("digits", "mnist", "fashion_mnist", "static_mnist")
 
@@ -55,7 +55,7 @@ def load(
     if dequantize:
         if binarization != "none":
             raise ValueError(
-                f"Expected binarization 'none' to dequantize; got {binarization!r}. Take a likelihood of real values, "
+                f"Expected binarization 'none' to dequantize; got {binarization!r}. Use a likelihood of real values, "
                 f"such as Gaussian, ContinuousBernoulli or Beta, or no dequantization."
             )
         grey = load(name, root, download=download, seed=seed, missing=missing)

@@ -1,18 +1,17 @@
 """MNIST as Larochelle and Murray binarized it once and for all."""
 
 import os
+import tempfile
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
-from pyro_vae.data.arrays import read_arrays
-from pyro_vae.data.protocol import Data, Splits, binarize, check_sha256, describe_sizes
+from .arrays import read_arrays
+from .protocol import Data, Splits, binarize, check_sha256, describe_sizes
+from .torchvision_sets import torchvision_datasets
 
 URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/binarized_mnist_{}.amat"
 CURE = "Delete it and load again with download=True (--download)."
@@ -118,21 +117,14 @@ def _read_amat(root: Path, download: bool) -> dict[str, np.ndarray]:
 
 def _download(url: str, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / url.rsplit("/", 1)[1]
-    partial = path.with_suffix(".part")  # renamed when whole, so that an interrupted download is never read
+    name = url.rsplit("/", 1)[1]
     try:
-        with urlopen(url, timeout=60) as response, partial.open("wb") as file:
-            total = int(response.headers.get("Content-Length") or 0)
-            with tqdm(total=total or None, unit="B", unit_scale=True, desc=path.name) as progress:
-                while block := response.read(1 << 20):
-                    progress.update(file.write(block))
-        if total and partial.stat().st_size != total:
-            raise URLError(f"the connection closed after {partial.stat().st_size:,} of {total:,} bytes")
-        os.replace(partial, path)
-    except (URLError, HTTPException, TimeoutError, ConnectionError) as error:
+        # Moved when whole, so that an interrupted download is never read.
+        with tempfile.TemporaryDirectory(dir=folder) as partial:
+            torchvision_datasets().utils.download_url(url, partial)
+            os.replace(Path(partial, name), folder / name)
+    except (OSError, RuntimeError, HTTPException) as error:
         raise ConnectionError(
             f"Expected to download {url}; got an error: {error}. Try again, or put the file into {folder} yourself."
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
+    return folder / name

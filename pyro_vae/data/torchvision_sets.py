@@ -5,7 +5,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.error import URLError
 
-from pyro_vae.data.protocol import Binarization, Data, Splits, binarize, check_sha256, describe_sizes
+from .protocol import Binarization, Data, Splits, binarize, check_sha256, describe_sizes
 
 IDX_BYTES = {
     "train-images-idx3-ubyte": 16 + 60_000 * 784,
@@ -35,11 +35,13 @@ def mnist(root: str | Path, *, binarization: Binarization = "none", download: bo
     Reference:
         LeCun, Bottou, Bengio and Haffner, 1998.
     """
-    pixels_sha256 = (
-        "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
-        "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
-    )
-    data = _read("mnist", "MNIST", Path(root), pixels_sha256, download)
+    sha256 = {
+        "training images": "741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757",
+        "training labels": "1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13",
+        "test images": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
+        "test labels": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
+    }
+    data = _read("mnist", "MNIST", Path(root), sha256, download)
     return binarize(data, binarization, seed=seed)
 
 
@@ -51,16 +53,18 @@ def fashion_mnist(
     Reference:
         Xiao, Rasul and Vollgraf, 2017.
     """
-    pixels_sha256 = (
-        "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
-        "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
-    )
-    data = _read("fashion_mnist", "FashionMNIST", Path(root), pixels_sha256, download)
+    sha256 = {
+        "training images": "2e487a6c89124f78f2d7521542223cafe96f7123c3ca13d447772ac6ecbb3012",
+        "training labels": "657fbd221bfc9f4198cc14b5619cc33ec57c58dd0e47af4d99d6650759e869a7",
+        "test images": "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
+        "test labels": "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
+    }
+    data = _read("fashion_mnist", "FashionMNIST", Path(root), sha256, download)
     return binarize(data, binarization, seed=seed)
 
 
-def _read(name: str, title: str, root: Path, pixels_sha256: tuple[str, str], download: bool) -> Data:
-    source = getattr(_torchvision_datasets(), title)
+def _read(name: str, title: str, root: Path, sha256: dict[str, str], download: bool) -> Data:
+    source = getattr(torchvision_datasets(), title)
     raw = root / title / "raw"
     missing = [file for file in IDX_BYTES if not (raw / file).is_file()]
     if missing and not download:
@@ -86,8 +90,9 @@ def _read(name: str, title: str, root: Path, pixels_sha256: tuple[str, str], dow
         train, test = source(root, train=True), source(root, train=False)
     except Exception as error:  # its reader asserts, indexes and reshapes whatever it finds
         raise ValueError(f"Expected readable IDX files in {raw}; got an error: {error!r}. {cure}") from error
-    for dataset, sha256 in zip((train, test), pixels_sha256, strict=True):
-        check_sha256(dataset.data.numpy(), sha256, what=f"{title} images in {raw}", cure=cure)
+    contents = (train.data, train.targets, test.data, test.targets)
+    for (what, expected_sha256), content in zip(sha256.items(), contents, strict=True):
+        check_sha256(content.byte().numpy(), expected_sha256, what=f"{title} {what} in {raw}", cure=cure)
     parts = (train.data[:50_000], train.data[50_000:], test.data)
     images = Splits._make(x.float().div_(255).unsqueeze(1) for x in parts)
     return Data(
@@ -101,10 +106,13 @@ def _read(name: str, title: str, root: Path, pixels_sha256: tuple[str, str], dow
     )
 
 
-def _torchvision_datasets() -> ModuleType:
-    # Imported here only: a torch build that torchvision was not made for breaks the import, and nobody who
-    # works on other data should notice. A first attempt raises RuntimeError or OSError, a second one
-    # AttributeError.
+def torchvision_datasets() -> ModuleType:
+    """Import `torchvision.datasets` only when asked: one that does not fit torch stops nobody with other data.
+
+    Raises:
+        ImportError: torchvision was made for another torch.
+    """
+    # A first attempt raises RuntimeError or OSError, a second one AttributeError.
     try:
         import torchvision.datasets
     except (ImportError, RuntimeError, OSError, AttributeError) as error:

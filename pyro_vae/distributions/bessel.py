@@ -41,7 +41,7 @@ def bessel_ratio(order: float, x: Tensor) -> Tensor:
 
 
 class _LogBessel(torch.autograd.Function):
-    """With d/dx log(I_v(x) e^-x / x^v) = I_{v+1}(x) / I_v(x) - 1, much shorter than what autograd would record."""
+    """`log_bessel` with its derivative, I_{v+1}(x) / I_v(x) - 1, much shorter than what autograd would record."""
 
     @staticmethod
     def forward(ctx: Any, order: float, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The distribution of a Gaussian draw that went through bijections whose parameters differ from image to image."""
+"""The distribution of a Gaussian draw that went through bijections with parameters of their own for each data point."""
 
 from __future__ import annotations
 

@@ -25,11 +25,11 @@ class ImplicitMixture(dist.MixtureSameFamily):
     has_rsample = True
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        chosen = self.mixture_distribution.sample(sample_shape)[..., None, None].expand(
+        component = self.mixture_distribution.sample(sample_shape)[..., None, None].expand(
             *sample_shape, *self.batch_shape, 1, *self.event_shape
         )
         draws = self.component_distribution.rsample(sample_shape)  # (..., C, D)
-        z: Tensor = draws.gather(-2, chosen).squeeze(-2)
+        z: Tensor = draws.gather(-2, component).squeeze(-2)
         if not torch.is_grad_enabled():
             return z
         components, logits = self.component_distribution.base_dist, self.mixture_distribution.logits

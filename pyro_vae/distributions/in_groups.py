@@ -8,7 +8,7 @@ from torch.distributions.constraints import Constraint
 
 
 def in_groups(value: Tensor, num_categories: int) -> Tensor:
-    """(..., V C) as (..., V, C)."""
+    """View (..., V C) as (..., V, C)."""
     return value.unflatten(-1, (-1, num_categories))
 
 

@@ -11,7 +11,7 @@ from torch.distributions import constraints
 
 LEVELS_CURE = (
     "Scale 8-bit images by 1/255 and keep their levels (binarization 'none', no dequantization), set levels to the "
-    "number of grey levels of your data, or take Gaussian for real values."
+    "number of grey levels of your data, or use Gaussian for real values."
 )
 
 

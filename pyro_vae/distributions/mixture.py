@@ -52,8 +52,8 @@ class DiagonalGaussianMixture(dist.TorchDistribution):
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         shape = torch.Size(sample_shape) + self.batch_shape
-        chosen = torch.distributions.Categorical(logits=self.logits).sample(shape)
-        return torch.normal(self.loc[chosen], self.scale[chosen])
+        component = torch.distributions.Categorical(logits=self.logits).sample(shape)
+        return torch.normal(self.loc[component], self.scale[component])
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import pyro.distributions as dist
@@ -28,9 +29,9 @@ def bernoulli(logits: Tensor, temperature: float | None) -> dist.Distribution:
 
 
 def _positive(temperature: float) -> float:
-    if not temperature > 0:
+    if not 0 < temperature < math.inf:
         raise ValueError(
-            f"Expected a temperature above 0; got {temperature}. For draws of 0 and 1 in training too, give None."
+            f"Expected a finite temperature > 0; got {temperature}. For draws of 0 and 1 in training too, give None."
         )
     return temperature
 
@@ -83,10 +84,10 @@ class OneHot(dist.TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
-        chosen = dist.Categorical(logits=self.logits, validate_args=False).sample(sample_shape)[..., None]
+        category = dist.Categorical(logits=self.logits, validate_args=False).sample(sample_shape)[..., None]
         # Not functional.one_hot, which reads values and so cannot be recorded.
-        categories = torch.arange(self.logits.shape[-1], device=chosen.device)
-        return (chosen == categories).to(self.logits.dtype).flatten(-2)
+        categories = torch.arange(self.logits.shape[-1], device=category.device)
+        return (category == categories).to(self.logits.dtype).flatten(-2)
 
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
@@ -102,7 +103,7 @@ class OneHot(dist.TorchDistribution):
         variables, categories = self.logits.shape[-2:]
         if categories**variables > MOST_STATES:
             raise ValueError(
-                f"Expected at most {MOST_STATES:,} states to enumerate; got {categories} ** {variables}. Take fewer "
+                f"Expected at most {MOST_STATES:,} states to enumerate; got {categories} ** {variables}. Use fewer "
                 f"variables, or train with a temperature."
             )
         states = torch.tensor(list(itertools.product(range(categories), repeat=variables)), device=self.logits.device)

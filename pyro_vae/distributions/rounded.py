@@ -14,6 +14,7 @@ from torch.distributions.utils import broadcast_all
 from torch.nn import functional
 
 from .levels import Levels
+from .scale import positive_scale
 
 
 class Family(NamedTuple):
@@ -49,7 +50,7 @@ class Rounded(TorchDistribution):
     def mean(self) -> Tensor:
         """The exact mean of the rounded variable: the sum over thresholds of P(x >= threshold), one at a time."""
         total = torch.zeros_like(self.loc)
-        for k in range(1, self.levels):  # all at once would take `levels` times the memory of the image
+        for k in range(1, self.levels):  # all at once would take `levels` times the memory of the data
             total = total + self.family.log_below((self.loc - (k - 0.5) / (self.levels - 1)) / self.scale).exp()
         return total / (self.levels - 1)
 
@@ -116,8 +117,8 @@ def _normal_log_between(t: Tensor, width: Tensor) -> Tensor:
 
 
 def around_middle_grey(loc: Tensor, raw: Tensor, min_scale: float, levels: int, family: Family) -> Rounded:
-    """From unbounded features; at zero the middle grey, with a scale of about 0.1. min_scale is in levels."""
-    return Rounded(loc + 0.5, min_scale / (levels - 1) + functional.softplus(raw - 2.25), levels, family)
+    """Variables from unbounded features: at zero, middle grey with a scale of 0.1. min_scale is in levels."""
+    return Rounded(loc + 0.5, positive_scale(raw - 2.25, min_scale / (levels - 1)), levels, family)
 
 
 LOGISTIC = Family(functional.logsigmoid, _logistic_log_between, torch.logit)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .scale import positive_scale
+from .scale import unit_scale
 
 SMALLEST = 1e-3  # share of the interval that each bin has at least
 
@@ -42,7 +42,7 @@ def spline(x: Tensor, raw: Tensor, *, bound: float, inverse: bool = False) -> tu
     bins = (raw.shape[-1] + 1) // 3
     widths, heights, slopes = raw.split([bins, bins, bins - 1], -1)
     knots_x, knots_y = _knots(widths, bound), _knots(heights, bound)
-    knots_d = functional.pad(positive_scale(slopes), (1, 1), value=1.0)
+    knots_d = functional.pad(unit_scale(slopes), (1, 1), value=1.0)
 
     outside = x.abs() >= bound
     # A value inside stands in for those outside, so that no gradient is lost in branches that are not taken.

@@ -67,7 +67,7 @@ class VonMisesFisher(dist.TorchDistribution):
 
     @property
     def _log_integral(self) -> Tensor:
-        """Of exp(k (loc . z - 1)) over the sphere, log."""
+        """The logarithm of the integral of exp(k (loc . z - 1)) over the sphere."""
         return self.event_shape[0] / 2 * math.log(2 * math.pi) + log_bessel(self._order, self.concentration)
 
     @property
@@ -112,7 +112,7 @@ class VonMisesFisher(dist.TorchDistribution):
 
 
 def _directions(like: Tensor, shape: torch.Size) -> Tensor:
-    """Uniform directions."""
+    """Draw uniform directions."""
     normal = torch.randn(shape, dtype=like.dtype, device=like.device)
     return normal / normal.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(like.dtype).tiny)
 
@@ -126,8 +126,8 @@ def _draw_angle(concentration: Tensor, dim: int) -> Tensor:
     mode = (1 - b) / (1 + b)
     log_ratio = k * (cosine - mode) + m * ((1 - mode * cosine) / (1 - mode.square())).log()
     accepted = torch.rand_like(log_ratio).log() <= log_ratio
-    chosen = torch.where(accepted.any(-1), accepted.long().argmax(-1), PROPOSALS - 1)
-    return 2 * tangent.gather(-1, chosen[..., None])[..., 0].atan()
+    first = torch.where(accepted.any(-1), accepted.long().argmax(-1), PROPOSALS - 1)
+    return 2 * tangent.gather(-1, first[..., None])[..., 0].atan()
 
 
 def _symmetric_beta_odds(a: float, like: Tensor) -> Tensor:

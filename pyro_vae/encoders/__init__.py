@@ -1,37 +1,24 @@
 """Encoders q(z|x): modules that turn x into a distribution over z."""
 
-from .bernoulli import BernoulliEncoder
-from .categorical import CategoricalEncoder
-from .dirichlet import DirichletEncoder
-from .full_rank import FullRankEncoder
-from .gaussian import GaussianEncoder
-from .gaussian_mixture import MixtureEncoder
-from .householder import HouseholderFlow
-from .iaf import IAF
-from .logistic_normal import LogisticNormalEncoder
-from .low_rank import LowRankEncoder
-from .planar import PlanarFlow
-from .point import PointEncoder
-from .student_t import StudentTEncoder
-from .sylvester import SylvesterFlow
-from .von_mises_fisher import VonMisesFisherEncoder
-from .zero_imputed import ZeroImputed
+import types
+import typing
 
-__all__ = [
-    "IAF",
-    "BernoulliEncoder",
-    "CategoricalEncoder",
-    "DirichletEncoder",
-    "FullRankEncoder",
-    "GaussianEncoder",
-    "HouseholderFlow",
-    "LogisticNormalEncoder",
-    "LowRankEncoder",
-    "MixtureEncoder",
-    "PlanarFlow",
-    "PointEncoder",
-    "StudentTEncoder",
-    "SylvesterFlow",
-    "VonMisesFisherEncoder",
-    "ZeroImputed",
-]
+from .bernoulli import BernoulliEncoder as BernoulliEncoder
+from .categorical import CategoricalEncoder as CategoricalEncoder
+from .dirichlet import DirichletEncoder as DirichletEncoder
+from .full_rank import FullRankEncoder as FullRankEncoder
+from .gaussian import GaussianEncoder as GaussianEncoder
+from .gaussian_mixture import MixtureEncoder as MixtureEncoder
+from .householder import HouseholderFlow as HouseholderFlow
+from .iaf import IAF as IAF
+from .logistic_normal import LogisticNormalEncoder as LogisticNormalEncoder
+from .low_rank import LowRankEncoder as LowRankEncoder
+from .planar import PlanarFlow as PlanarFlow
+from .point import PointEncoder as PointEncoder
+from .student_t import StudentTEncoder as StudentTEncoder
+from .sylvester import SylvesterFlow as SylvesterFlow
+from .von_mises_fisher import VonMisesFisherEncoder as VonMisesFisherEncoder
+from .zero_imputed import ZeroImputed as ZeroImputed
+
+if not typing.TYPE_CHECKING:  # which knows it from the imports
+    __all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], types.ModuleType))]

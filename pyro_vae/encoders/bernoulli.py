@@ -6,9 +6,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..distributions import bernoulli
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..arguments.at_least import at_least
+from ..distributions.one_hot import bernoulli
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class BernoulliEncoder(nn.Module):
@@ -42,8 +42,7 @@ class BernoulliEncoder(nn.Module):
         network: MakeNetwork = MLP,
     ) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"Expected latent_dim >= 1; got {latent_dim}.")
+        at_least(1, latent_dim=latent_dim)
         bernoulli(torch.zeros(latent_dim), temperature)  # for its errors
         self.network = network(event_shape, (latent_dim,))
         self.temperature = temperature

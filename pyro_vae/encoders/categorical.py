@@ -6,9 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..distributions import one_hot, one_hot_shape
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..distributions.one_hot import one_hot, one_hot_shape
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class CategoricalEncoder(nn.Module):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 from torch import Tensor, nn
-from torch.nn import functional
 
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..arguments.at_least import at_least
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class DirichletEncoder(nn.Module):
@@ -36,9 +36,8 @@ class DirichletEncoder(nn.Module):
 
     def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
-        if latent_dim < 2:
-            raise ValueError(f"Expected latent_dim >= 2, since a simplex has at least two parts; got {latent_dim}.")
+        at_least(2, latent_dim=latent_dim)  # parts of a simplex
         self.network = network(event_shape, (latent_dim,))
 
     def forward(self, x: Tensor) -> dist.Distribution:
-        return dist.Dirichlet(0.1 + functional.softplus(self.network(x)))
+        return dist.Dirichlet(positive_scale(self.network(x), 0.1))

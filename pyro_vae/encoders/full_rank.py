@@ -6,9 +6,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..distributions.scale import scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..arguments.at_least import at_least
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class FullRankEncoder(nn.Module):
@@ -36,8 +36,7 @@ class FullRankEncoder(nn.Module):
 
     def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"Expected latent_dim >= 1; got {latent_dim}.")
+        at_least(1, latent_dim=latent_dim)
         self.below: Tensor  # rows and columns of N
         self.register_buffer("below", torch.tril_indices(latent_dim, latent_dim, -1), persistent=False)
         self.sizes = [latent_dim, latent_dim, self.below.shape[1]]
@@ -48,4 +47,4 @@ class FullRankEncoder(nn.Module):
         rows, columns = self.below
         tril = torch.diag_embed(torch.ones_like(raw))  # (..., B, D, D)
         tril[..., rows, columns] = below
-        return dist.MultivariateNormal(loc, scale_tril=scale(raw)[..., None] * tril)
+        return dist.MultivariateNormal(loc, scale_tril=positive_scale(raw)[..., None] * tril)

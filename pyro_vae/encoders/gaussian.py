@@ -5,9 +5,9 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ..distributions.scale import scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..arguments.at_least import at_least
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class GaussianEncoder(nn.Module):
@@ -35,10 +35,9 @@ class GaussianEncoder(nn.Module):
 
     def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"Expected latent_dim >= 1; got {latent_dim}.")
+        at_least(1, latent_dim=latent_dim)
         self.network = network(event_shape, (2, latent_dim))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw = self.network(x).unbind(-2)  # each (..., B, D)
-        return dist.Normal(loc, scale(raw)).to_event(1)
+        return dist.Normal(loc, positive_scale(raw)).to_event(1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor, nn
 
+from ..arguments.at_least import at_least
 from ..distributions.implicit_mixture import ImplicitMixture
-from ..distributions.scale import scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class MixtureEncoder(nn.Module):
@@ -40,17 +40,14 @@ class MixtureEncoder(nn.Module):
         self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP, num_components: int = 4
     ) -> None:
         super().__init__()
-        if latent_dim < 1 or num_components < 1:
-            raise ValueError(
-                f"Expected latent_dim >= 1 and num_components >= 1; got {latent_dim} and {num_components}."
-            )
+        at_least(1, latent_dim=latent_dim, num_components=num_components)
         self.num_components = num_components
         self.network = network(event_shape, (num_components, 1 + 2 * latent_dim))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         h = self.network(x)  # (..., B, C, 1 + 2 D)
         logits, (loc, raw) = h[..., 0], h[..., 1:].chunk(2, -1)
-        return ImplicitMixture(dist.Categorical(logits=logits), dist.Normal(loc, scale(raw)).to_event(1))
+        return ImplicitMixture(dist.Categorical(logits=logits), dist.Normal(loc, positive_scale(raw)).to_event(1))
 
     def extra_repr(self) -> str:
         return f"num_components={self.num_components}"

@@ -9,10 +9,10 @@ import pyro.distributions as dist
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..arguments.at_least import at_least
 from ..distributions.flow import Flow
-from ..distributions.scale import scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class HouseholderFlow(nn.Module):
@@ -44,15 +44,14 @@ class HouseholderFlow(nn.Module):
     ) -> None:
         super().__init__()
         if latent_dim < 2:
-            raise ValueError(f"Expected latent_dim >= 2 to rotate; got {latent_dim}. Take GaussianEncoder instead.")
-        if num_transforms < 0:
-            raise ValueError(f"Expected num_transforms >= 0; got {num_transforms}.")
+            raise ValueError(f"Expected latent_dim >= 2 to rotate; got {latent_dim}. Use GaussianEncoder instead.")
+        at_least(0, num_transforms=num_transforms)
         self.num_transforms = num_transforms
         self.network = network(event_shape, (2 + num_transforms, latent_dim))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, *normals = self.network(x).unbind(-2)
-        return Flow(dist.Normal(loc, scale(raw)).to_event(1), [Reflection.along(v) for v in normals])
+        return Flow(dist.Normal(loc, positive_scale(raw)).to_event(1), [Reflection.along(v) for v in normals])
 
     def extra_repr(self) -> str:
         return f"num_transforms={self.num_transforms}"
@@ -67,7 +66,7 @@ class Reflection:
 
     @staticmethod
     def along(v: Tensor) -> Reflection:
-        """For v of any length."""
+        """The reflection along v of any length."""
         return Reflection(functional.normalize(v, dim=-1))
 
     def __call__(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,10 +11,10 @@ import torch
 from pyro.nn import ConditionalAutoRegressiveNN
 from torch import Tensor, nn
 
+from ..arguments.at_least import at_least
 from ..distributions.flow import Flow
-from ..distributions.scale import scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class IAF(nn.Module):
@@ -60,13 +60,11 @@ class IAF(nn.Module):
         super().__init__()
         if latent_dim < 2:
             raise ValueError(
-                f"Expected latent_dim >= 2, since each dimension is moved by those before it; got {latent_dim}. Take "
+                f"Expected latent_dim >= 2, since each dimension is moved by those before it; got {latent_dim}. Use "
                 f"GaussianEncoder or MixtureEncoder instead."
             )
-        if num_transforms < 0 or num_features < 1:
-            raise ValueError(
-                f"Expected num_transforms >= 0 and num_features >= 1; got {num_transforms} and {num_features}."
-            )
+        at_least(0, num_transforms=num_transforms)
+        at_least(1, num_features=num_features)
         if not hidden or min(hidden) < latent_dim:
             raise ValueError(f"Expected hidden widths of at least latent_dim, {latent_dim}; got {list(hidden)}.")
         order = torch.arange(latent_dim)
@@ -83,7 +81,7 @@ class IAF(nn.Module):
         loc, raw, *features = self.network(x).split(self.sizes, -1)
         order = range(loc.shape[-1])
         steps = [Gates(masked, order[::-1] if t % 2 else order, *features) for t, masked in enumerate(self.masked)]
-        return Flow(dist.Normal(loc, scale(raw)).to_event(1), steps)
+        return Flow(dist.Normal(loc, positive_scale(raw)).to_event(1), steps)
 
     def extra_repr(self) -> str:
         return f"num_transforms={len(self.masked)}"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ..distributions import AdditiveLogRatio
-from ..distributions.scale import scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..arguments.at_least import at_least
+from ..distributions.log_ratio import AdditiveLogRatio
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class LogisticNormalEncoder(nn.Module):
@@ -36,11 +36,10 @@ class LogisticNormalEncoder(nn.Module):
 
     def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
-        if latent_dim < 2:
-            raise ValueError(f"Expected latent_dim >= 2; got {latent_dim}. A simplex has at least two parts.")
+        at_least(2, latent_dim=latent_dim)  # parts of a simplex
         self.network = network(event_shape, (2, latent_dim - 1))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw = self.network(x).unbind(-2)  # each (..., B, D - 1)
-        normal = dist.Normal(loc, scale(raw)).to_event(1)
+        normal = dist.Normal(loc, positive_scale(raw)).to_event(1)
         return dist.TransformedDistribution(normal, [AdditiveLogRatio()])

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ..distributions.scale import scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class LowRankEncoder(nn.Module):
@@ -40,7 +39,7 @@ class LowRankEncoder(nn.Module):
         super().__init__()
         if not 1 <= rank <= latent_dim:
             raise ValueError(
-                f"Expected rank from 1 to latent_dim, {latent_dim}; got {rank}. For no correlations take "
+                f"Expected rank from 1 to latent_dim, {latent_dim}; got {rank}. For no correlations use "
                 f"GaussianEncoder, for all of them FullRankEncoder."
             )
         self.rank = rank
@@ -48,7 +47,7 @@ class LowRankEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, factor = self.network(x).split([1, 1, self.rank], -2)  # each (..., B, *, D)
-        sigma = scale(raw)
+        sigma = positive_scale(raw)
         covariance = {"cov_factor": (sigma * factor).mT, "cov_diag": sigma.squeeze(-2).square()}
         return dist.LowRankMultivariateNormal(loc.squeeze(-2), **covariance)
 

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..arguments.at_least import at_least
 from ..distributions.flow import Flow
 from ..distributions.monotone import MARGIN, solve
-from ..distributions.scale import scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class PlanarFlow(nn.Module):
-    """q(z|x): a Gaussian bent along T planes that differ from image to image; few parameters, mildly non-Gaussian.
+    """q(z|x): a Gaussian bent along T planes of their own for each data point; few parameters, mildly non-Gaussian.
 
     z_t = z_{t-1} + u tanh(w . z_{t-1} + b),  z_0 ~ Normal(m, diag(s^2));  m, s and all u, w, b from one network
 
@@ -47,10 +47,8 @@ class PlanarFlow(nn.Module):
         self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP, num_transforms: int = 8
     ) -> None:
         super().__init__()
-        if latent_dim < 1 or num_transforms < 0:
-            raise ValueError(
-                f"Expected latent_dim >= 1 and num_transforms >= 0; got {latent_dim} and {num_transforms}."
-            )
+        at_least(1, latent_dim=latent_dim)
+        at_least(0, num_transforms=num_transforms)
         self.num_transforms = num_transforms
         self.sizes = [latent_dim, latent_dim] + num_transforms * [latent_dim, latent_dim, 1]
         self.network = network(event_shape, (sum(self.sizes),))
@@ -58,7 +56,7 @@ class PlanarFlow(nn.Module):
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, *rest = self.network(x).split(self.sizes, -1)
         planes = [Plane.of(*rest[3 * t : 3 * t + 3]) for t in range(self.num_transforms)]
-        return Flow(dist.Normal(loc, scale(raw)).to_event(1), planes)
+        return Flow(dist.Normal(loc, positive_scale(raw)).to_event(1), planes)
 
     def extra_repr(self) -> str:
         return f"num_transforms={self.num_transforms}"
@@ -75,7 +73,7 @@ class Plane:
 
     @staticmethod
     def of(free: Tensor, w: Tensor, b: Tensor) -> Plane:
-        """With u = free but for its part along w, which is moved to where w . u > -1; zero stays zero."""
+        """The step whose u is free but for its part along w, which is moved to where w . u > -1; zero stays zero."""
         along = (free * w).sum(-1, keepdim=True)
         zero_at_zero = functional.softplus(along + 0.541325) - 1  # softplus(0.541325) = 1
         allowed = (1 - MARGIN) * zero_at_zero

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class PointEncoder(nn.Module):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pyro.distributions as dist
 from torch import Tensor, nn
 
-from ..distributions.scale import scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..arguments.at_least import at_least
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class StudentTEncoder(nn.Module):
@@ -36,16 +38,17 @@ class StudentTEncoder(nn.Module):
 
     def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP, df: float = 5.0) -> None:
         super().__init__()
-        if latent_dim < 1:
-            raise ValueError(f"Expected latent_dim >= 1; got {latent_dim}.")
-        if not df > 2:
-            raise ValueError(f"Expected df > 2, else KL(q || p) to a Gaussian prior is infinite; got {df}. Take df=3.")
+        at_least(1, latent_dim=latent_dim)
+        if not 2 < df < math.inf:
+            raise ValueError(
+                f"Expected a finite df > 2, else KL(q || p) to a Gaussian prior is infinite; got {df}. Use df=3."
+            )
         self.df = df
         self.network = network(event_shape, (2, latent_dim))
 
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw = self.network(x).unbind(-2)  # each (..., B, D)
-        return dist.StudentT(self.df, loc, scale(raw)).to_event(1)
+        return dist.StudentT(self.df, loc, positive_scale(raw)).to_event(1)
 
     def extra_repr(self) -> str:
         return f"df={self.df:g}"

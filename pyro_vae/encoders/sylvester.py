@@ -10,15 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..arguments.at_least import at_least
 from ..distributions.flow import Flow
 from ..distributions.monotone import MARGIN, solve
-from ..distributions.scale import scale
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..distributions.scale import positive_scale
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class SylvesterFlow(nn.Module):
-    """q(z|x): a Gaussian through T layers of M units amortized per image; planar flow's stronger successor.
+    """q(z|x): a Gaussian through T layers of M units amortized over data points; planar flow's stronger successor.
 
     z_t = z_{t-1} + Q R tanh(P Q^T z_{t-1} + b),  z_0 ~ Normal(m, diag(s^2));  Q (D, M) orthonormal, R and P (M, M)
     upper triangular with R_ii P_ii > -1;  m, s and all Q, R, P, b from one network
@@ -55,10 +55,8 @@ class SylvesterFlow(nn.Module):
     ) -> None:
         super().__init__()
         units = min(8, latent_dim) if num_units is None else num_units
-        if latent_dim < 1 or num_transforms < 0:
-            raise ValueError(
-                f"Expected latent_dim >= 1 and num_transforms >= 0; got {latent_dim} and {num_transforms}."
-            )
+        at_least(1, latent_dim=latent_dim)
+        at_least(0, num_transforms=num_transforms)
         if not 1 <= units <= latent_dim:
             raise ValueError(f"Expected num_units from 1 to latent_dim, {latent_dim}; got {units}. Give fewer units.")
         self.latent_dim, self.num_transforms, self.num_units = latent_dim, num_transforms, units
@@ -69,7 +67,7 @@ class SylvesterFlow(nn.Module):
     def forward(self, x: Tensor) -> dist.Distribution:
         loc, raw, *rest = self.network(x).split(self.sizes, -1)
         steps = [self._layer(*rest[4 * t : 4 * t + 4]) for t in range(self.num_transforms)]
-        return Flow(dist.Normal(loc, scale(raw)).to_event(1), steps)
+        return Flow(dist.Normal(loc, positive_scale(raw)).to_event(1), steps)
 
     def _layer(self, normals: Tensor, square: Tensor, diagonal: Tensor, b: Tensor) -> Layer:
         # One square matrix holds the upper triangles of both R and P, but for the diagonal of P.

@@ -7,9 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..distributions import VonMisesFisher
-from ..networks import MLP, Shape
-from ..networks.network import MakeNetwork
+from ..distributions.von_mises_fisher import VonMisesFisher
+from ..networks import MLP, MakeNetwork, Shape
 
 
 class VonMisesFisherEncoder(nn.Module):
@@ -40,7 +39,7 @@ class VonMisesFisherEncoder(nn.Module):
         super().__init__()
         if latent_dim < 2:
             raise ValueError(
-                f"Expected latent_dim >= 2; got {latent_dim}. A sphere in one dimension is two points: take "
+                f"Expected latent_dim >= 2; got {latent_dim}. A sphere in one dimension is two points: use "
                 f"BernoulliEncoder instead."
             )
         self.network = network(event_shape, (latent_dim + 1,))
@@ -48,7 +47,7 @@ class VonMisesFisherEncoder(nn.Module):
     def forward(self, x: Tensor) -> dist.Distribution:
         h = self.network(x)  # (..., B, D + 1)
         direction, raw = h[..., :-1], h[..., -1]
-        # Zero features have no direction; a network without biases yet gives them for a black image. Any will do.
+        # Zero features have no direction; a network without biases yet gives them for x = 0. Any will do.
         pole = functional.pad(torch.ones_like(raw[..., None]), (0, direction.shape[-1] - 1))
         direction = torch.where(direction.norm(dim=-1, keepdim=True) > 1e-6, direction, pole)
         concentration = direction.shape[-1] * functional.softplus(raw)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class ZeroImputed(nn.Module):
-    """q(z|x) that sees zeros where values of x are nan: for data with missing pixels, beside `Masked`.
+    """q(z|x) that sees zeros where values of x are nan: for data with missing values, beside `Masked`.
 
     Args:
-        encoder: q(z|x) for complete data, trained on such images.
+        encoder: q(z|x) for complete data; it is trained on zeros in place of what is missing.
 
     Reference:
         Nazabal, Olmos, Ghahramani, Valera 2020, "Handling incomplete heterogeneous data using VAEs".

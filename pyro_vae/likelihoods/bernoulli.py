@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..distributions.means import inner
 from ..networks import Shape
 from .likelihood import Likelihood
-from .start import inner
 
 
 class Bernoulli(Likelihood):
@@ -37,7 +37,7 @@ class Bernoulli(Likelihood):
     accepts = "pixels that are 0 or 1"
     cure = (
         "Grey pixels under a Bernoulli give a bound on no likelihood: binarize the data (binarization "
-        "'dynamic', 'static' or 'threshold'), or take DiscretizedLogistic or Gaussian."
+        "'dynamic', 'static' or 'threshold'), or use DiscretizedLogistic or Gaussian."
     )
 
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
+from ..distributions.means import inner
 from ..networks import Shape
 from .likelihood import Likelihood
-from .start import inner
 
 AT_ONE = math.log(math.e - 1)  # softplus of it is 1
 SMALLEST = 1e-3
@@ -53,7 +53,7 @@ class Beta(Likelihood):
     support = OpenUnitInterval()
     accepts = "values strictly between 0 and 1"
     cure = (
-        "Dequantize 8-bit pixels (`dequantized`, --dequantize), move exact 0 and 1 inside, or take ContinuousBernoulli."
+        "Dequantize 8-bit pixels (`dequantized`, --dequantize), move exact 0 and 1 inside, or use ContinuousBernoulli."
     )
 
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:

@@ -10,10 +10,11 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
+from ..arguments.at_least import at_least
 from ..distributions.levels import Levels, OnLevels
+from ..distributions.means import inner
 from ..networks import Shape
 from .likelihood import Likelihood
-from .start import inner
 
 
 class ExactBinomial(dist.Binomial):
@@ -53,8 +54,7 @@ class Binomial(Likelihood):
         data: Literal["levels", "counts"] = "levels",
         mean: Tensor | None = None,
     ) -> None:
-        if total_count < 1:
-            raise ValueError(f"Expected total_count >= 1; got {total_count}.")
+        at_least(1, total_count=total_count)
         if data not in ("levels", "counts"):
             raise ValueError(f"Expected data to be 'levels' or 'counts'; got {data!r}.")
         super().__init__(event_shape)

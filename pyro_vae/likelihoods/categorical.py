@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..distributions.levels import LEVELS_CURE, Levels, OnLevels
+from ..distributions.means import inner, invert
 from ..networks import Shape
 from .likelihood import Likelihood
-from .start import inner, invert
 
 
 class Ordered(dist.Categorical):

@@ -10,9 +10,9 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..distributions.means import inner, invert
 from ..networks import Shape
 from .likelihood import Likelihood
-from .start import inner, invert
 
 NEAR = 0.3  # below, series in u = |logit| / 2 replace formulas that would cancel; their next terms are below 2e-11
 
@@ -86,7 +86,7 @@ class ContinuousBernoulli(Likelihood):
 
     support = constraints.unit_interval
     accepts = "values in [0, 1]"
-    cure = "Scale 8-bit images by 1/255, other data by their range, or take Gaussian."
+    cure = "Scale 8-bit images by 1/255, other data by their range, or use Gaussian."
 
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
         super().__init__(event_shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..distributions.rounded import LOGISTIC
-from .rounded_likelihood import RoundedLikelihood
+from .likelihood import RoundedLikelihood
 
 
 class DiscretizedLogistic(RoundedLikelihood):

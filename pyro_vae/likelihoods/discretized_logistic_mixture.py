@@ -11,12 +11,13 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..arguments.at_least import at_least
+from ..arguments.positive import positive
 from ..distributions.levels import LEVELS_CURE, Levels
+from ..distributions.means import inner, invert
 from ..distributions.rounded import LOGISTIC, Rounded, around_middle_grey
 from ..networks import Shape
 from .likelihood import Likelihood
-from .scale import positive
-from .start import inner, invert
 
 
 class ColourMixture(TorchDistribution):
@@ -129,11 +130,11 @@ class DiscretizedLogisticMixture(Likelihood):
         min_scale: float = 0.1,
         mean: Tensor | None = None,
     ) -> None:
-        if components < 1:
-            raise ValueError(f"Expected components >= 1; got {components}.")
+        at_least(1, components=components)
         super().__init__(event_shape, features_per_value=3 * components)
         self.components, self.levels, self.support = components, levels, Levels(levels)
-        self.min_scale = positive(min_scale, name="min_scale")
+        positive(min_scale=min_scale)
+        self.min_scale = min_scale
         self.accepts = f"pixels that are {self.support}"
         self.is_colour = len(self.event_shape) == 3 and self.event_shape[0] == 3
         if self.is_colour:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor
 
-from .scale import LocationScale
+from .likelihood import LocationScale
 
 
 class Gaussian(LocationScale):
@@ -15,7 +15,7 @@ class Gaussian(LocationScale):
 
     A density, not a probability: with a learned scale, values that repeat exactly (black borders) let it grow
     without bound. ``min_scale`` is the floor; choose it near the data's resolution (1/256 for 8-bit pixels), or
-    take `DiscretizedLogistic` for 8-bit pixels.
+    use `DiscretizedLogistic` for 8-bit pixels.
 
     Args:
         event_shape: shape of one x.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor
 
-from .scale import LocationScale
+from .likelihood import LocationScale
 
 
 class Laplace(LocationScale):

@@ -1,17 +1,25 @@
-"""What every likelihood knows: the shape of one x, of its features, and which x it accepts."""
+"""What likelihoods share: shapes, which x they accept, where they start; counts, real values and rounded ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
+import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from ..arguments.positive import positive
+from ..distributions.levels import LEVELS_CURE, Levels
+from ..distributions.means import inner, invert
+from ..distributions.rounded import Family, Rounded, around_middle_grey
+from ..distributions.scale import positive_scale
 from ..networks import Shape, as_shape
 
 NOT_FINITE = (
-    "Repair or remove what is not finite; where NaN marks what is missing, take Masked(likelihood) and "
+    "Repair or remove what is not finite; where NaN marks what is missing, use Masked(likelihood) and "
     "ZeroImputed(encoder) (--missing)."
 )
 
@@ -29,8 +37,8 @@ class Likelihood(nn.Module):
     """
 
     support: Constraint
-    accepts: str  # the support in words
-    cure: str  # what to do with other data
+    accepts = "values in the support"  # the support in words
+    cure = "Convert the data, or use another likelihood."  # what to do with other data
     bias: Tensor  # (*feature_shape), where `start_at` is called; added to the features
 
     def __init__(self, event_shape: Shape, features_per_value: int = 1) -> None:
@@ -87,3 +95,88 @@ class Likelihood(nn.Module):
 
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}"
+
+
+class CountLikelihood(Likelihood):
+    """Counts with rates exp(feature). Abstract: a subclass gives ``forward`` and starts at `log_mean` of the data."""
+
+    support: Constraint = constraints.nonnegative_integer
+    accepts = "counts 0, 1, 2, ..."
+    cure = (
+        "Give counts as floats that are whole numbers (array files: uint8 is divided by 255, so save another type, "
+        "with `.astype('int64')`), or use Gaussian for other values."
+    )
+
+
+class Finite(constraints.Constraint):
+    """Real values; torch's own constraint lets the infinite ones pass."""
+
+    is_discrete = False
+
+    def check(self, value: Tensor) -> Tensor:
+        return value.isfinite()
+
+
+class LocationScale(Likelihood):
+    """Real values with a location and a scale. Abstract: a subclass gives ``forward``; arguments as in `Gaussian`."""
+
+    support = Finite()
+    accepts = "finite real values"
+    cure = NOT_FINITE
+
+    def __init__(
+        self,
+        event_shape: Shape,
+        scale: float | Literal["shared", "per-pixel"] = "shared",
+        min_scale: float = 0.01,
+        mean: Tensor | None = None,
+    ) -> None:
+        if isinstance(scale, str) and scale not in ("shared", "per-pixel"):
+            raise ValueError(f"Expected scale to be a number, 'shared' or 'per-pixel'; got {scale!r}.")
+        super().__init__(event_shape, features_per_value=2 if scale == "per-pixel" else 1)
+        positive(min_scale=min_scale)
+        self.scale, self.min_scale = scale, min_scale
+        if not isinstance(scale, str):
+            positive(scale=scale)
+        elif scale == "shared":
+            self.raw_scale = nn.Parameter(torch.zeros(()))
+        self.start_at(mean, lambda mean: mean)
+
+    def loc_and_scale(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Both (..., B, *event_shape), or a scale (); a learned scale is min_scale + softplus."""
+        features = features + self.bias
+        if self.scale == "per-pixel":
+            loc, raw = self.split(features)
+            return loc, positive_scale(raw, self.min_scale)
+        if self.scale == "shared":
+            return features, positive_scale(self.raw_scale, self.min_scale)
+        return features, features.new_tensor(self.scale)
+
+    def extra_repr(self) -> str:
+        return f"event_shape={self.event_shape}, scale={self.scale!r}, min_scale={self.min_scale}"
+
+
+class RoundedLikelihood(Likelihood):
+    """Rounded variables. Abstract: a subclass names the ``family``; arguments as in `DiscretizedLogistic`."""
+
+    family: Family
+    cure = LEVELS_CURE
+
+    def __init__(
+        self, event_shape: Shape, levels: int = 256, min_scale: float = 0.1, mean: Tensor | None = None
+    ) -> None:
+        super().__init__(event_shape, features_per_value=2)
+        self.levels, self.support = levels, Levels(levels)
+        positive(min_scale=min_scale)
+        self.min_scale = min_scale
+        self.accepts = f"pixels that are {self.support}"
+        self.start_at(mean, lambda mean: invert(lambda loc: self._rounded(loc, 0 * loc).mean, inner(mean), bound=3.0))
+
+    def _rounded(self, loc: Tensor, raw: Tensor) -> Rounded:
+        return around_middle_grey(loc, raw, self.min_scale, self.levels, self.family)
+
+    def forward(self, features: Tensor) -> dist.Distribution:
+        return self._rounded(*self.split(features + self.bias)).to_event(len(self.event_shape))
+
+    def extra_repr(self) -> str:
+        return f"event_shape={self.event_shape}, levels={self.levels}, min_scale={self.min_scale}"

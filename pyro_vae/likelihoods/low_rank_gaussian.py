@@ -11,11 +11,11 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
-from torch.nn import functional
 
+from ..arguments.positive import positive
+from ..distributions.scale import positive_scale
 from ..networks import Shape
-from .likelihood import NOT_FINITE, Likelihood
-from .scale import Finite, positive
+from .likelihood import NOT_FINITE, Finite, Likelihood
 
 
 class LowRankNormal(TorchDistribution):
@@ -88,8 +88,8 @@ class LowRankGaussian(Likelihood):
     """Gaussian real values that the decoder correlates: for residuals that move together, such as smooth noise.
 
     p(x|z) = Normal(x; m, W W' + diag(s^2)), W with ``rank`` columns; m, s and W come from the decoder. The price is
-    rank + 2 features for each value, and a matrix of rank x rank to factor for each image. A density: see `Gaussian`
-    on min_scale.
+    rank + 2 features for each value, and a matrix of rank x rank to factor for each data point. A density: see
+    `Gaussian` on min_scale.
 
     Args:
         event_shape: shape of one x; features are (rank + 2, *event_shape).
@@ -113,15 +113,16 @@ class LowRankGaussian(Likelihood):
 
     def __init__(self, event_shape: Shape, rank: int = 5, min_scale: float = 0.01, mean: Tensor | None = None) -> None:
         if rank < 1:
-            raise ValueError(f"Expected rank >= 1; got {rank}. Without correlations, take Gaussian.")
+            raise ValueError(f"Expected rank >= 1; got {rank}. Without correlations, use Gaussian.")
         super().__init__(event_shape, features_per_value=rank + 2)
-        self.rank, self.min_scale = rank, positive(min_scale, name="min_scale")
+        positive(min_scale=min_scale)
+        self.rank, self.min_scale = rank, min_scale
         self.start_at(mean, lambda mean: mean)
 
     def forward(self, features: Tensor) -> dist.Distribution:
         flat = (features + self.bias).flatten(-len(self.event_shape))  # (..., rank + 2, D)
         loc, raw, factor = flat[..., 0, :], flat[..., 1, :], flat[..., 2:, :].mT
-        diagonal = (self.min_scale + functional.softplus(raw)).square()
+        diagonal = positive_scale(raw, self.min_scale).square()
         return LowRankNormal(loc, factor, diagonal, self.event_shape)
 
     def extra_repr(self) -> str:

@@ -1,4 +1,4 @@
-"""Missing pixels: log p of the observed ones alone, under any likelihood."""
+"""Missing values: log p of the observed ones alone, under any likelihood."""
 
 from __future__ import annotations
 
@@ -40,16 +40,22 @@ def observed(distribution: Any, mask: Tensor) -> Any:
     if not isinstance(distribution, dist.Independent):
         raise TypeError(
             f"Expected independent values, or a distribution with a method observed(mask); got "
-            f"{type(distribution).__name__}. Take another likelihood, or give this one that method, for the marginal."
+            f"{type(distribution).__name__}. Use another likelihood, or give this one that method, for the marginal."
         )
     base = distribution.base_dist
     if base.event_dim:  # one-hot vectors: one value each
-        mask = mask.flatten(-base.event_dim).all(-1)
+        parts = mask.flatten(-base.event_dim)
+        mask = parts.all(-1)
+        if base._validate_args and not (mask == parts.any(-1)).all():
+            raise ValueError(
+                "Expected vectors that are observed or missing as a whole; got some with a part of them. Mask all "
+                "entries of a vector, or none."
+            )
     return base.mask(mask).to_event(distribution.reinterpreted_batch_ndims)
 
 
 class Missing(constraints.Constraint):
-    """A support in which values may be missing, which nan says."""
+    """A support in which values may be missing, marked by nan."""
 
     def __init__(self, base_constraint: Any, filler: Tensor) -> None:
         self.base_constraint, self.filler = base_constraint, filler
@@ -97,7 +103,7 @@ class ObservedPart(TorchDistribution):
 
 
 class Masked(Likelihood):
-    """Any likelihood for data with missing pixels, which are nan: log p(x) is that of the observed ones.
+    """Any likelihood for data with missing values, which are nan: log p(x) is that of the observed ones.
 
     p(x_observed | z), the missing values integrated out: as right as the likelihood where they are missing at random.
     Under a coupled `DiscretizedLogisticMixture` pixels are missing with all their channels, under one-hot `Categorical`

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..distributions.gamma_ratio import log_gamma_ratio
+from ..distributions.means import log_mean
+from ..distributions.scale import bounded_exp
 from ..networks import Shape
-from .counts import CountLikelihood, bounded_exp, log_mean
+from .likelihood import CountLikelihood
 
 Dispersion = Literal["shared", "per-pixel"]
 
@@ -43,13 +45,13 @@ class NegativeBinomial(CountLikelihood):
     """Counts that vary more than a Poisson: the usual choice for counts of living things, reads or purchases.
 
     p(x|z) = prod_d NB(x_d; mean m_d, variance m_d + m_d^2 / r_d), m = exp(h + log mean). Large r is the Poisson. Data:
-    whole numbers as floats (array files of uint8 would be divided by 255: save float32).
+    whole numbers as floats (array files: any type but uint8, which is divided by 255).
 
     Args:
         event_shape: shape of one x.
         mean: mean of the training data, of shape event_shape: where m starts (at least 0.001) instead of at 1.
-        dispersion: "shared" for a learned r for each value of x, the same for all images; "per-pixel" for an r that
-            the decoder gives (features are then (2, *event_shape)). It starts at 1.
+        dispersion: "shared" for a learned r for each value of x, the same for all data points; "per-pixel" for an r
+            that the decoder gives (features are then (2, *event_shape)). It starts at 1.
 
     Reference:
         Hilbe 2011, "Negative binomial regression" (the form NB2).

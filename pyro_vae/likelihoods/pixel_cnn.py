@@ -33,7 +33,7 @@ class PixelCNNDistribution(TorchDistribution):
 
     @constraints.dependent_property
     def support(self) -> Constraint:
-        """That of the likelihood of the pixels."""
+        """The support of the likelihood of the pixels."""
         return constraints.independent(self.pixels.support, len(self.event_shape))
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> PixelCNNDistribution:
@@ -115,7 +115,7 @@ class PixelCNN(Likelihood):
         if base.feature_shape != self.feature_shape:
             raise ValueError(
                 f"Expected the likelihood of the pixels to have features of shape (F, *{self.event_shape}); got "
-                f"{base.feature_shape}. Take one with the same number of features for each value, such as Bernoulli."
+                f"{base.feature_shape}. Use one with the same number of features for each value, such as Bernoulli."
             )
         self.pixels = base
         self.shown = f"channels={channels}, num_layers={num_layers}, kernel_size={kernel_size}"

@@ -5,15 +5,17 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import Tensor
 
+from ..distributions.means import log_mean
+from ..distributions.scale import bounded_exp
 from ..networks import Shape
-from .counts import CountLikelihood, bounded_exp, log_mean
+from .likelihood import CountLikelihood
 
 
 class Poisson(CountLikelihood):
     """Independent counts whose variance equals their mean: events, photons, word counts.
 
     p(x|z) = prod_d Poisson(x_d; exp(h_d + log mean_d)), the rates between 3e-7 and 3e6. Data: whole numbers as floats
-    (array files of uint8 would be divided by 255: save float32).
+    (array files: any type but uint8, which is divided by 255).
 
     Args:
         event_shape: shape of one x.

@@ -8,11 +8,12 @@ from typing import Literal
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from ..arguments.positive import positive
 from ..distributions.gamma_ratio import log_gamma_ratio
+from ..distributions.scale import positive_scale
 from ..networks import Shape
-from .scale import LocationScale, positive
+from .likelihood import LocationScale
 
 
 class StableStudentT(dist.StudentT):
@@ -63,13 +64,15 @@ class StudentT(LocationScale):
         if isinstance(df, str) and df != "learned":
             raise ValueError(f"Expected df to be a number or 'learned'; got {df!r}.")
         super().__init__(event_shape, scale, min_scale, mean)
-        self.df = df if isinstance(df, str) else positive(df, name="df")
-        if df == "learned":
+        self.df = df
+        if isinstance(df, str):
             self.raw_df = nn.Parameter(torch.tensor(4.0))
+        else:
+            positive(df=df)
 
     def forward(self, features: Tensor) -> dist.Distribution:
         loc, scale = self.loc_and_scale(features)
-        df = features.new_tensor(self.df) if self.df != "learned" else 1 + functional.softplus(self.raw_df)
+        df = features.new_tensor(self.df) if self.df != "learned" else positive_scale(self.raw_df, 1.0)
         return StableStudentT(df, loc, scale).to_event(len(self.event_shape))
 
     def extra_repr(self) -> str:

@@ -12,15 +12,17 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.nn import functional
 
+from ..distributions.means import log_mean
+from ..distributions.scale import bounded_exp
 from ..networks import Shape
-from .counts import CountLikelihood, bounded_exp, log_mean
+from .likelihood import CountLikelihood
 from .negative_binomial import Dispersion, dispersion_of, with_mean
 
 GATE_START = 2.0  # the share of added zeros starts at sigmoid(-2)
 
 
 class ZeroInflated(dist.ZeroInflatedDistribution):
-    """Pyro's, which after a draw keeps its gate, so that expand fails and log_prob takes a less precise formula."""
+    """`dist.ZeroInflatedDistribution` that keeps no gate after a draw, as Pyro's does, whose expand then fails."""
 
     @property
     def gate(self) -> Tensor:
@@ -152,7 +154,7 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
         self.register_buffer("reference", torch.ones(()) if mean is None or not exposure else mean[..., -1].clone())
 
     def _log_rate(self, mean: Tensor) -> Tensor:
-        """Of the negative binomial (at exposure 1), such that with the zeros put in the counts have this mean."""
+        """The log rate at exposure 1 with which the counts, zeros put in, have this mean."""
         log_rate = log_mean(mean) - functional.logsigmoid(torch.tensor(GATE_START))
         return log_rate[:-1] - mean[-1].log() if self.exposure else log_rate
 

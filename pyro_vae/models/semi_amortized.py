@@ -1,4 +1,4 @@
-"""A VAE whose guide is refined for each image."""
+"""A VAE whose guide is refined for each data point."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .vae import VAE
 
 
 class SemiAmortizedVAE(nn.Module):
-    """A `VAE` whose guide is refined for each image by a few steps: where the encoder falls short.
+    """A `VAE` whose guide is refined for each data point by a few steps: where the encoder falls short.
 
     In training the steps are taken too, and count as constants in the gradient; see `refined`.
 
@@ -21,7 +21,7 @@ class SemiAmortizedVAE(nn.Module):
         encoder: ``encoder(x)`` is a Gaussian q(z|x), batch (B,), event (D,): where the steps start.
         decoder: ``decoder(z)`` are features h (..., B, *).
         likelihood: ``likelihood(h)`` is p(x|z), batch (..., B), event the shape of one x.
-        num_steps: steps for each image, each a forward and a backward pass.
+        num_steps: steps for each data point, each a forward and a backward pass.
         learning_rate: step size, in standard deviations of the encoder's Gaussian.
 
     Reference:
@@ -57,11 +57,11 @@ class SemiAmortizedVAE(nn.Module):
         return self.vae.likelihood
 
     def model(self, x: Tensor) -> Tensor:
-        """p(x, z) for images x (B, *event_shape); returns x, or a draw of it when unconditioned."""
+        """p(x, z) for data points x (B, *event_shape); returns x, or a draw of it when unconditioned."""
         return self.vae.model(x)
 
     def guide(self, x: Tensor) -> None:
-        """q(z|x), refined for images x (B, *event_shape)."""
+        """q(z|x), refined for data points x (B, *event_shape)."""
         self._refined()(x)
 
     def _refined(self) -> Callable[[Tensor], None]:

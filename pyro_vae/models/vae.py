@@ -45,12 +45,12 @@ class VAE(nn.Module):
         self.likelihood = likelihood
 
     def model(self, x: Tensor) -> Tensor:
-        """p(x, z) for images x (B, *event_shape); returns x, or a draw of it when unconditioned."""
+        """p(x, z) for data points x (B, *event_shape); returns x, or a draw of it when unconditioned."""
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("z", self.prior())  # (B, D)
             return pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
 
     def guide(self, x: Tensor) -> None:
-        """q(z|x) for images x (B, *event_shape)."""
+        """q(z|x) for data points x (B, *event_shape)."""
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", self.encoder(x))  # (B, D)

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from .initialization import preserve_scale
-from .network import Network, Shape, halvings, image_shape
+from .network import Network, Shape, halvings, image_shape, preserve_scale
 
 
 def downsampling(image: tuple[int, int, int], channels: Sequence[int]) -> tuple[list[nn.Conv2d], int]:

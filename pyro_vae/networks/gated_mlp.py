@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .initialization import preserve_scale
-from .network import Network, Shape, positive
+from .network import Network, Shape, checked_widths, preserve_scale
 
 
 class GatedLinear(nn.Module):
@@ -64,7 +63,7 @@ class GatedMLP(Network):
     def __init__(self, in_shape: Shape, out_shape: Shape, hidden: Sequence[int] = (300, 300)) -> None:
         super().__init__(in_shape, out_shape)
         self.hidden = tuple(hidden)
-        widths = [math.prod(self.in_shape), *positive(hidden)]
+        widths = [math.prod(self.in_shape), *checked_widths(hidden)]
         gated = [GatedLinear(before, after) for before, after in itertools.pairwise(widths)]
         head = nn.Linear(widths[-1], math.prod(self.out_shape))
         factor = min(1.0, 2 / max(1, len(gated)))

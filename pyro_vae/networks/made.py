@@ -17,7 +17,7 @@ def masked_network(dim: int, num_outputs: int, hidden: Sequence[int]) -> nn.Modu
     """
     if dim < 2:
         raise ValueError(
-            f"Expected dim >= 2, since each dimension depends on those before it; got {dim}. Take GaussianMixture "
+            f"Expected dim >= 2, since each dimension depends on those before it; got {dim}. Use GaussianMixture "
             f"instead."
         )
     if not hidden or min(hidden) < dim:

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from .initialization import preserve_scale
-from .network import Network, Shape, positive
+from .network import Network, Shape, checked_widths, preserve_scale
 
 
 class MLP(Network):
@@ -39,7 +38,7 @@ class MLP(Network):
     ) -> None:
         super().__init__(in_shape, out_shape)
         self.hidden, self.activation = tuple(hidden), type(activation()).__name__
-        widths = [math.prod(self.in_shape), *positive(hidden)]
+        widths = [math.prod(self.in_shape), *checked_widths(hidden)]
         linear = [nn.Linear(a, b) for a, b in itertools.pairwise([*widths, math.prod(self.out_shape)])]
         preserve_scale(linear, activation())
         hidden_layers = [layer for hidden_layer in linear[:-1] for layer in (hidden_layer, activation())]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..arguments.at_least import at_least
 from .conv import downsampling, upsampling
-from .initialization import preserve_scale
-from .network import Network, Shape, image_shape
+from .network import Network, Shape, image_shape, preserve_scale
 
 
 class ResidualBlock(nn.Module):
@@ -39,8 +39,7 @@ def blocks(channels: int, count: int, total: int) -> list[nn.Module]:
     Raises:
         ValueError: count is negative.
     """
-    if count < 0:
-        raise ValueError(f"Expected num_blocks >= 0; got {count}.")
+    at_least(0, num_blocks=count)
     return [ResidualBlock(channels, 1 / math.sqrt(total)) for _ in range(count)]
 
 

@@ -8,8 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..arguments.at_least import at_least
 from ..distributions.density import Density
-from ..distributions.scale import positive_scale
+from ..distributions.scale import unit_scale
 from ..networks.made import masked_network
 
 
@@ -40,8 +41,7 @@ class AutoregressivePrior(nn.Module):
 
     def __init__(self, dim: int, num_components: int = 5, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
-        if num_components < 1:
-            raise ValueError(f"Expected num_components >= 1; got {num_components}.")
+        at_least(1, num_components=num_components)
         self.dim, self.num_components = dim, num_components
         self.network = masked_network(dim, 3 * num_components, hidden)
         self.zeros: Tensor
@@ -53,7 +53,7 @@ class AutoregressivePrior(nn.Module):
     def conditionals(self, z: Tensor) -> dist.Distribution:
         """p(z_d | z_<d) of all d at once: batch (..., D) for z (..., D)."""
         logits, loc, raw_scale = self.network(z).mT.chunk(3, -1)  # each (..., D, K)
-        return dist.MixtureSameFamily(dist.Categorical(logits=logits), dist.Normal(loc, positive_scale(raw_scale)))
+        return dist.MixtureSameFamily(dist.Categorical(logits=logits), dist.Normal(loc, unit_scale(raw_scale)))
 
     def _log_density(self, z: Tensor) -> Tensor:
         return self.conditionals(z).log_prob(z).sum(-1)

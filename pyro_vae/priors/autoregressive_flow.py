@@ -8,8 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..arguments.at_least import at_least
 from ..distributions.chain import Chain
-from ..distributions.scale import positive_scale
+from ..distributions.scale import unit_scale
 from ..networks.made import masked_network
 
 
@@ -39,8 +40,7 @@ class AutoregressiveFlow(nn.Module):
 
     def __init__(self, dim: int, num_transforms: int = 4, hidden: Sequence[int] = (128, 128)) -> None:
         super().__init__()
-        if num_transforms < 0:
-            raise ValueError(f"Expected num_transforms >= 0; got {num_transforms}.")
+        at_least(0, num_transforms=num_transforms)
         self.chain = Chain(dim, (MaskedAffine(dim, hidden) for _ in range(num_transforms)))
 
     def forward(self) -> dist.Distribution:
@@ -68,4 +68,4 @@ class MaskedAffine(nn.Module):
 
     def _shift_and_scale(self, z: Tensor) -> tuple[Tensor, Tensor]:
         shift, raw_scale = self.network(z).unbind(-2)  # each (..., D)
-        return shift, positive_scale(raw_scale)
+        return shift, unit_scale(raw_scale)

@@ -6,7 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..distributions import bernoulli
+from ..arguments.at_least import at_least
+from ..distributions.one_hot import bernoulli
 
 
 class BernoulliPrior(nn.Module):
@@ -34,8 +35,7 @@ class BernoulliPrior(nn.Module):
 
     def __init__(self, dim: int, temperature: float | None = 0.5, learned: bool = False) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"Expected dim >= 1; got {dim}.")
+        at_least(1, dim=dim)
         bernoulli(torch.zeros(dim), temperature)  # for its errors
         self.logits: Tensor
         if learned:

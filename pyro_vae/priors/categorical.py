@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..distributions import one_hot, one_hot_shape
+from ..distributions.one_hot import one_hot, one_hot_shape
 
 
 class CategoricalPrior(nn.Module):

@@ -9,6 +9,8 @@ import torch
 from pyro.distributions.transforms import Permute, affine_coupling
 from torch import Tensor, nn
 
+from ..arguments.at_least import at_least
+
 
 class CouplingFlow(nn.Module):
     """A chain of affine couplings (RealNVP): a flexible smooth density, as fast to sample as to score.
@@ -40,10 +42,9 @@ class CouplingFlow(nn.Module):
         super().__init__()
         if dim < 2:
             raise ValueError(
-                f"Expected dim >= 2, since a coupling needs two halves; got {dim}. Take GaussianMixture instead."
+                f"Expected dim >= 2, since a coupling needs two halves; got {dim}. Use GaussianMixture instead."
             )
-        if num_transforms < 0:
-            raise ValueError(f"Expected num_transforms >= 0; got {num_transforms}.")
+        at_least(0, num_transforms=num_transforms)
         self.couplings = nn.ModuleList(affine_coupling(dim, list(hidden)) for _ in range(num_transforms))
         # Buffers follow .to(device); a Permute keeps its permutation as a plain tensor, so it is made anew each time.
         self.loc: Tensor

@@ -6,7 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from ..distributions.scale import positive_scale
+from ..arguments.at_least import at_least
+from ..distributions.scale import unit_scale
 
 
 class DiagonalNormal(nn.Module):
@@ -30,13 +31,12 @@ class DiagonalNormal(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"Expected dim >= 1; got {dim}.")
+        at_least(1, dim=dim)
         self.loc = nn.Parameter(torch.zeros(dim))
         self.raw_scale = nn.Parameter(torch.zeros(dim))
 
     def forward(self) -> dist.Distribution:
-        return dist.Normal(self.loc, positive_scale(self.raw_scale)).to_event(1)
+        return dist.Normal(self.loc, unit_scale(self.raw_scale)).to_event(1)
 
     def extra_repr(self) -> str:
         return f"dim={len(self.loc)}"

@@ -8,6 +8,9 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from ..arguments.at_least import at_least
+from ..arguments.positive import positive
+
 
 class DirichletPrior(nn.Module):
     """p(z) = Dirichlet(a) on the simplex: proportions of topics, few of them at a time where a is small.
@@ -31,11 +34,8 @@ class DirichletPrior(nn.Module):
 
     def __init__(self, dim: int, concentration: float = 1.0, learned: bool = False) -> None:
         super().__init__()
-        if dim < 2 or not concentration > 0:
-            raise ValueError(
-                f"Expected dim >= 2 and a concentration above 0; got {dim} and {concentration}. A simplex has at least "
-                f"two parts; for sparse ones take a small concentration, such as 0.1."
-            )
+        at_least(2, dim=dim)  # parts of a simplex
+        positive(concentration=concentration)
         self.log_concentration = nn.Parameter(torch.full((dim,), math.log(concentration)), requires_grad=learned)
 
     def forward(self) -> dist.Distribution:

@@ -11,44 +11,45 @@ import torch
 from torch import Tensor, nn
 
 from ..distributions.density import Density
-from ..distributions.scale import positive_scale
+from ..distributions.scale import unit_scale
 
 BLOCK = 2048  # exemplars scored at once in evaluation
 REFRESHED = 256  # stored codes brought up to date in a training step
 
 
 class ExemplarPrior(nn.Module):
-    """A Gaussian around the code of each training image: nothing to tune, for data sets small enough to keep.
+    """A Gaussian around the code of each training point: nothing to tune, for data sets small enough to keep.
 
     p(z) = 1/N sum_n Normal(z; m(x_n), s^2 I),  m(x_n) the mean of q(z|x_n), s learned and shared
 
-    In training an image must not explain itself. Which exemplar it is need not be known, also when its pixels are
+    In training a data point must not explain itself. Which exemplar it is need not be known, also when its values are
     binarized anew at each visit: for every z the exemplar nearest to it is left out, whatever it is. The largest term
     of a sum taken away leaves no more than any other would, so that
 
     log 1/(N-1) sum_{n in nearest K, without the very nearest} Normal(z; m(x_n), s^2 I)
 
     is a lower bound on the leave-one-out prior of the paper, and equal to it up to the K where z lies nearest to the
-    code of its own image. The K + 1 nearest are looked up among stored codes, of which 256 are brought up to date in
-    each step; an old code only costs tightness. They are then encoded again, with gradients.
+    code of its own data point. The K + 1 nearest are looked up among stored codes, of which 256 are brought up to date
+    in each step; an old code only costs tightness. They are then encoded again, with gradients.
 
     In evaluation log p(z) is the full mixture over all exemplars, encoded anew by each call of log_prob, so that it
-    follows the encoder: exact, and as slow as N is large. For images of the training set it is too high, since they
-    explain themselves there.
+    follows the encoder: exact, and as slow as N is large. It is too high for the training data, which explain
+    themselves there.
 
     Args:
         encoder: the encoder of the same model; shared, not copied.
-        pseudo_inputs: (M, *event_shape), the training images.
+        pseudo_inputs: (M, *event_shape), the training data.
         num_exemplars: N, that many of them at random; by default all. They are kept with the weights.
         num_neighbors: K, terms of the sum in training.
         seed: of that choice; the global random state is not touched.
 
     Raises:
-        ValueError: num_exemplars above the number of images, or not above num_neighbors, or num_neighbors below 1.
+        ValueError: num_exemplars above the number of pseudo_inputs, or not above num_neighbors, or num_neighbors
+            below 1.
 
     Reference:
         Norouzi, Fleet, Norouzi 2020, "Exemplar VAE: linking generative models, nearest neighbor retrieval, and data
-        augmentation" (there the image itself is left out by its index).
+        augmentation" (there the data point itself is left out by its index).
 
     Example:
         >>> from pyro_vae.encoders import GaussianEncoder
@@ -69,8 +70,9 @@ class ExemplarPrior(nn.Module):
         count = len(pseudo_inputs) if num_exemplars is None else num_exemplars
         if num_neighbors < 1 or not num_neighbors < count <= len(pseudo_inputs):
             raise ValueError(
-                f"Expected 1 <= num_neighbors < num_exemplars <= {len(pseudo_inputs):,}, the number of images; got "
-                f"num_neighbors={num_neighbors:,} and num_exemplars={count:,}. Give more images, or fewer neighbors."
+                f"Expected 1 <= num_neighbors < num_exemplars <= {len(pseudo_inputs):,}, the number of pseudo_inputs; "
+                f"got num_neighbors={num_neighbors:,} and num_exemplars={count:,}. Give more pseudo_inputs, or fewer "
+                f"neighbors."
             )
         order = torch.randperm(len(pseudo_inputs), generator=torch.Generator().manual_seed(seed))
         self.encoder = encoder
@@ -92,8 +94,8 @@ class ExemplarPrior(nn.Module):
         log_density = self._without_nearest if self.training else self._full
         return Density(self.codes.shape[1], log_density, self._draw)
 
-    def _encode(self, images: Tensor) -> Tensor:
-        mean: Tensor = self.encoder(images).mean
+    def _encode(self, x: Tensor) -> Tensor:
+        mean: Tensor = self.encoder(x).mean
         return mean
 
     @torch.no_grad()
@@ -114,7 +116,7 @@ class ExemplarPrior(nn.Module):
         return (others.logsumexp(-1) - math.log(len(self.codes) - 1)).view(z.shape[:-1])
 
     def _full(self, z: Tensor) -> Tensor:
-        scale, dim = positive_scale(self.raw_scale).double(), self.codes.shape[1]
+        scale, dim = unit_scale(self.raw_scale).double(), self.codes.shape[1]
         points = z.double() / scale  # double, since squared distances come out of differences of large numbers
         points = torch.cat([points, -points.square().sum(-1, keepdim=True) / 2, torch.ones_like(points[..., :1])], -1)
         blocks = []
@@ -126,11 +128,11 @@ class ExemplarPrior(nn.Module):
         return functools.reduce(torch.logaddexp, blocks) - constant.to(z.dtype)
 
     def _around(self, codes: Tensor) -> dist.Distribution:
-        return dist.Normal(codes, positive_scale(self.raw_scale).expand_as(codes)).to_event(1)
+        return dist.Normal(codes, unit_scale(self.raw_scale).expand_as(codes)).to_event(1)
 
     def _draw(self, shape: torch.Size) -> Tensor:
-        chosen = torch.randint(len(self.exemplars), shape, device=self.codes.device)
-        codes = self._encode(self.exemplars[chosen.flatten()]).view(*shape, -1)
+        indices = torch.randint(len(self.exemplars), shape, device=self.codes.device)
+        codes = self._encode(self.exemplars[indices.flatten()]).view(*shape, -1)
         return self._around(codes).sample()
 
     def extra_repr(self) -> str:

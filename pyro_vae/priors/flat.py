@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ..arguments.at_least import at_least
+
 
 class FlatPrior(nn.Module):
     """p(z) = 1 everywhere: no preference among codes, for plain autoencoders; log p(x) does not exist.
@@ -29,8 +31,7 @@ class FlatPrior(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"Expected dim >= 1; got {dim}.")
+        at_least(1, dim=dim)
         self.dim = dim
 
     def forward(self) -> dist.Distribution:
@@ -41,7 +42,7 @@ class FlatPrior(nn.Module):
 
 
 class Flat(dist.ImproperUniform):
-    """Pyro's, on the device and in the precision of the value, and with a cure in its error."""
+    """`dist.ImproperUniform` with the device and precision of the value, and with a cure in its error."""
 
     def log_prob(self, value: Tensor) -> Tensor:
         return super().log_prob(value).to(value)

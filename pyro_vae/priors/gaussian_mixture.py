@@ -8,14 +8,15 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
+from ..arguments.at_least import at_least
 from ..distributions.mixture import mixture
-from ..distributions.scale import positive_scale
+from ..distributions.scale import unit_scale
 
 Covariance = Literal["diagonal", "low-rank", "full"]
 
 
 class GaussianMixture(nn.Module):
-    """A mixture of learned Gaussians: when images fall into kinds, and latents should fall into clusters.
+    """A mixture of learned Gaussians: when data fall into kinds, and latents should fall into clusters.
 
     p(z) = sum_c w_c Normal(z; m_c, S_c),  S_c = diag(s_c^2), or F_c F_c' + diag(s_c^2), or L_c L_c'
 
@@ -43,8 +44,7 @@ class GaussianMixture(nn.Module):
 
     def __init__(self, dim: int, num_components: int = 10, covariance: Covariance = "diagonal", rank: int = 2) -> None:
         super().__init__()
-        if dim < 1 or num_components < 1:
-            raise ValueError(f"Expected dim >= 1 and num_components >= 1; got {dim} and {num_components}.")
+        at_least(1, dim=dim, num_components=num_components)
         if covariance not in ("diagonal", "low-rank", "full"):
             raise ValueError(f"Expected covariance 'diagonal', 'low-rank' or 'full'; got {covariance!r}.")
         if covariance == "low-rank" and not 1 <= rank <= dim:
@@ -59,7 +59,7 @@ class GaussianMixture(nn.Module):
             self.lower = nn.Parameter(torch.zeros(num_components, dim * (dim - 1) // 2))
 
     def forward(self) -> dist.Distribution:
-        scale = positive_scale(self.raw_scale)  # (C, D)
+        scale = unit_scale(self.raw_scale)  # (C, D)
         components: dist.Distribution
         if self.covariance == "diagonal":
             components = dist.Normal(self.loc, scale).to_event(1)

@@ -6,7 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..distributions.scale import positive_scale
+from ..arguments.at_least import at_least
+from ..distributions.scale import unit_scale
 
 
 class LaplacePrior(nn.Module):
@@ -30,14 +31,13 @@ class LaplacePrior(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"Expected dim >= 1; got {dim}.")
+        at_least(1, dim=dim)
         self.raw_scale = nn.Parameter(torch.zeros(dim))
         self.loc: Tensor
         self.register_buffer("loc", torch.zeros(dim), persistent=False)
 
     def forward(self) -> dist.Distribution:
-        return dist.Laplace(self.loc, positive_scale(self.raw_scale)).to_event(1)
+        return dist.Laplace(self.loc, unit_scale(self.raw_scale)).to_event(1)
 
     def extra_repr(self) -> str:
         return f"dim={len(self.loc)}"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..arguments.at_least import at_least
 from ..distributions.density import Density
 from ..networks import MLP
 
@@ -63,12 +64,10 @@ class LARS(nn.Module):
         num_evaluation_samples: int = 32_768,
     ) -> None:
         super().__init__()
-        if dim < 1 or num_samples < 1:
-            raise ValueError(f"Expected dim >= 1 and num_samples >= 1; got {dim} and {num_samples}.")
+        at_least(1, dim=dim, num_samples=num_samples)
+        at_least(2, num_evaluation_samples=num_evaluation_samples)  # for an error
         if truncation is not None and truncation < 2:
-            raise ValueError(f"Expected truncation >= 2, or None; got {truncation}. Take StandardNormal instead of 1.")
-        if num_evaluation_samples < 2:
-            raise ValueError(f"Expected num_evaluation_samples >= 2, for an error; got {num_evaluation_samples}.")
+            raise ValueError(f"Expected truncation >= 2, or None; got {truncation}. Use StandardNormal instead of 1.")
         self.truncation, self.num_samples = truncation, num_samples
         self.network = MLP(dim, 1, hidden, nn.Tanh)
         self.loc: Tensor

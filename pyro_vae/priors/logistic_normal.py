@@ -6,8 +6,9 @@ import pyro.distributions as dist
 import torch
 from torch import nn
 
-from ..distributions import AdditiveLogRatio
-from ..distributions.scale import positive_scale
+from ..arguments.at_least import at_least
+from ..distributions.log_ratio import AdditiveLogRatio
+from ..distributions.scale import unit_scale
 
 
 class LogisticNormalPrior(nn.Module):
@@ -33,13 +34,12 @@ class LogisticNormalPrior(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        if dim < 2:
-            raise ValueError(f"Expected dim >= 2, since a simplex has at least two parts; got {dim}.")
+        at_least(2, dim=dim)  # parts of a simplex
         self.loc = nn.Parameter(torch.zeros(dim - 1))
-        self.lower = nn.Parameter(torch.zeros(dim - 1, dim - 1))  # L, its diagonal before `positive_scale`
+        self.lower = nn.Parameter(torch.zeros(dim - 1, dim - 1))  # L, its diagonal before `unit_scale`
 
     def forward(self) -> dist.Distribution:
-        diagonal = positive_scale(self.lower.diagonal())
+        diagonal = unit_scale(self.lower.diagonal())
         normal = dist.MultivariateNormal(self.loc, scale_tril=self.lower.tril(-1) + diagonal.diag())
         return dist.TransformedDistribution(normal, [AdditiveLogRatio()])
 

@@ -8,6 +8,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..arguments.at_least import at_least
+from ..arguments.positive import positive
 from ..distributions.chain import Chain
 from ..distributions.spline import SMALLEST, spline
 from ..networks import MLP
@@ -51,12 +53,12 @@ class SplineFlow(nn.Module):
         hidden: Sequence[int] = (64, 64),
     ) -> None:
         super().__init__()
+        at_least(0, num_transforms=num_transforms)
+        positive(bound=bound)
         if dim < 2:
             raise ValueError(
-                f"Expected dim >= 2, since a coupling needs two halves; got {dim}. Take GaussianMixture instead."
+                f"Expected dim >= 2, since a coupling needs two halves; got {dim}. Use GaussianMixture instead."
             )
-        if num_transforms < 0 or bound <= 0:
-            raise ValueError(f"Expected num_transforms >= 0 and bound > 0; got {num_transforms} and {bound}.")
         if not 2 <= num_bins < 1 / SMALLEST:
             raise ValueError(f"Expected num_bins from 2 to {1 / SMALLEST - 1:.0f}; got {num_bins}.")
         self.chain = Chain(dim, (SplineCoupling(dim, num_bins, bound, hidden) for _ in range(num_transforms)))

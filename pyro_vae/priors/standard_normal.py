@@ -6,6 +6,8 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..arguments.at_least import at_least
+
 
 class StandardNormal(nn.Module):
     """The standard normal, nothing to learn: to start with, and to compare all others with.
@@ -28,8 +30,7 @@ class StandardNormal(nn.Module):
 
     def __init__(self, dim: int) -> None:
         super().__init__()
-        if dim < 1:
-            raise ValueError(f"Expected dim >= 1; got {dim}.")
+        at_least(1, dim=dim)
         self.loc: Tensor
         self.register_buffer("loc", torch.zeros(dim), persistent=False)  # a buffer: it follows .to(device)
 

@@ -8,12 +8,14 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
+from ..arguments.at_least import at_least
+from ..arguments.positive import positive
 from ..distributions.density import Density
-from ..distributions.scale import positive_scale
+from ..distributions.scale import unit_scale
 
 
 class StudentTPrior(nn.Module):
-    """Independent Student-t latents with learned scales: when some images lie far out, which a normal forbids.
+    """Independent Student-t latents with learned scales: when some data points lie far out, which a normal forbids.
 
     p(z) = prod_d StudentT(z_d; df_d, 0, s_d)
 
@@ -35,8 +37,8 @@ class StudentTPrior(nn.Module):
 
     def __init__(self, dim: int, degrees_of_freedom: float = 5.0, learn_degrees_of_freedom: bool = True) -> None:
         super().__init__()
-        if dim < 1 or not 0 < degrees_of_freedom < math.inf:
-            raise ValueError(f"Expected dim >= 1 and degrees_of_freedom > 0; got {dim} and {degrees_of_freedom}.")
+        at_least(1, dim=dim)
+        positive(degrees_of_freedom=degrees_of_freedom)
         self.raw_scale = nn.Parameter(torch.zeros(dim))
         log_df = torch.full((dim,), math.log(degrees_of_freedom))
         self.log_degrees_of_freedom: Tensor
@@ -48,7 +50,7 @@ class StudentTPrior(nn.Module):
         self.register_buffer("loc", torch.zeros(dim), persistent=False)
 
     def forward(self) -> dist.Distribution:
-        parameters = (self.log_degrees_of_freedom.exp(), self.loc, positive_scale(self.raw_scale))
+        parameters = (self.log_degrees_of_freedom.exp(), self.loc, unit_scale(self.raw_scale))
         # With many degrees of freedom, the normalizer is a small difference of large numbers.
         student = dist.StudentT(*(parameter.double() for parameter in parameters)).to_event(1)
 

@@ -6,7 +6,7 @@ import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
 
-from ..distributions import VonMisesFisher
+from ..distributions.von_mises_fisher import VonMisesFisher
 
 
 class UniformSphere(nn.Module):
@@ -32,7 +32,7 @@ class UniformSphere(nn.Module):
         super().__init__()
         if dim < 2:
             raise ValueError(
-                f"Expected dim >= 2; got {dim}. A sphere in one dimension is two points: take BernoulliPrior instead."
+                f"Expected dim >= 2; got {dim}. A sphere in one dimension is two points: use BernoulliPrior instead."
             )
         self.loc: Tensor
         self.register_buffer("loc", torch.eye(dim)[0], persistent=False)  # any: at concentration 0 it does not matter

@@ -21,16 +21,16 @@ class VampPrior(nn.Module):
 
     Args:
         encoder: the encoder of the same model; shared, not copied.
-        pseudo_inputs: (N, *event_shape), images of the training data; the whole set can be passed.
-        num_components: C; by default 500, or all of the images where there are fewer.
-        start: where the pseudo-inputs start: "data" takes C of the images at random; "random" draws each pixel from a
-            normal with the mean and standard deviation that it has over the images.
+        pseudo_inputs: (N, *event_shape), training data; the whole set can be passed.
+        num_components: C; by default 500, or all of the pseudo_inputs where there are fewer.
+        start: where the pseudo-inputs start: "data" takes C of them at random; "random" draws each value from a
+            normal with the mean and standard deviation that it has over all of them.
         learn_inputs: train the pseudo-inputs; else they stay where they start, and only the encoder moves.
         learn_weights: train the weights w_c; else they are equal.
         seed: of the start; the global random state is not touched.
 
     Raises:
-        ValueError: num_components below 1, or with start="data" more than there are images.
+        ValueError: num_components below 1, or with start="data" more than there are pseudo_inputs.
 
     Reference:
         Tomczak, Welling 2018, "VAE with a VampPrior" (there with equal weights).
@@ -59,7 +59,7 @@ class VampPrior(nn.Module):
         if not count >= 1 or (start == "data" and count > len(pseudo_inputs)) or not len(pseudo_inputs):
             raise ValueError(
                 f"Expected num_components from 1 to {len(pseudo_inputs):,}, the number of pseudo_inputs; got "
-                f"{count:,}. Give fewer components or more images, or start='random'."
+                f"{count:,}. Give fewer components or more pseudo_inputs, or start='random'."
             )
         images, generator = pseudo_inputs.float(), torch.Generator().manual_seed(seed)
         if start == "data":

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from ..distributions import VonMisesFisher
+from ..distributions.von_mises_fisher import VonMisesFisher
 
 
 class VonMisesFisherPrior(nn.Module):
@@ -32,7 +32,7 @@ class VonMisesFisherPrior(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         if dim < 2:
-            raise ValueError(f"Expected dim >= 2, a sphere and not two points; got {dim}. Take BernoulliPrior instead.")
+            raise ValueError(f"Expected dim >= 2, a sphere and not two points; got {dim}. Use BernoulliPrior instead.")
         self.direction = nn.Parameter(torch.randn(dim))
         self.raw_concentration = nn.Parameter(torch.tensor(-2.0))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from ..data import did_you_mean
+from ..arguments.nearest import did_you_mean
 from . import parts as settings
 
 # What a comparison may vary: the option, and the part.

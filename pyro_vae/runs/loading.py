@@ -20,8 +20,12 @@ from .options import read_settings
 
 
 def load_data(config: Namespace, *, root: str | None = None) -> Data:
-    """The data of a run, from another root if given."""
-    return data.load(
+    """The data of a run, from another root if given.
+
+    Raises:
+        ValueError: colours would be binarized, though nobody asked for it.
+    """
+    loaded = data.load(
         config.data,
         root or config.root,
         binarization=binarization(config),
@@ -30,6 +34,13 @@ def load_data(config: Namespace, *, root: str | None = None) -> Data:
         dequantize=config.dequantize,
         missing=config.missing,
     )
+    is_colour = len(loaded.event_shape) == 3 and loaded.event_shape[0] == 3
+    if is_colour and config.binarization is None and loaded.visit is not None and not config.dequantize:
+        raise ValueError(
+            f"Expected a likelihood of colours for {loaded.name}, images of 3 channels; got Bernoulli, for which they "
+            f"would be binarized. Use --likelihood DiscretizedLogisticMixture, or give --binarization dynamic."
+        )
+    return loaded
 
 
 def binarization(config: Namespace) -> data.Binarization:

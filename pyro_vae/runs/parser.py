@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter
 
-from ..data import did_you_mean
+from ..arguments.nearest import did_you_mean
 
 # Types in the words of a user.
 KINDS = {

@@ -31,7 +31,7 @@ from docstring_parser import parse as parse_docstring
 from torch import Tensor, nn
 
 from .. import encoders, likelihoods, models, networks, priors
-from ..data import did_you_mean
+from ..arguments.nearest import did_you_mean
 from ..pairs.contexts import seeded
 
 # Each part: where its short names live, and what is said of it in --help.

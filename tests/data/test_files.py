@@ -1,19 +1,23 @@
 """Sets read from files: published content, users' arrays and images, and files that are broken."""
 
+import functools
 import hashlib
+import http.server
 import importlib
+import io
 import os
 import re
-import shutil
 import sys
+import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-from pyro_vae.data import array_file, image_folder, load, mnist, static_mnist
+from pyro_vae import Poisson
+from pyro_vae.data import array_file, load, mnist, static_mnist
 from pyro_vae.data.static_mnist import parse_amat
 from pyro_vae.data.torchvision_sets import IDX_BYTES
 
@@ -72,7 +76,9 @@ def blank_idx(tmp_path):
 
 
 def test_altered_idx_is_told_by_its_checksum(blank_idx):
-    with pytest.raises(ValueError, match=r"Expected MNIST images in .*raw with the published content.*altered.*Delete"):
+    with pytest.raises(
+        ValueError, match=r"Expected MNIST training images in .*raw with the published content.*altered.*Delete"
+    ):
         mnist(blank_idx.parents[1])
 
 
@@ -186,19 +192,33 @@ def test_truncated_amat_is_named(tmp_path, small_static):
         static_mnist(tmp_path)
 
 
-def test_download_leaves_whole_files_or_none(tmp_path, small_static, monkeypatch, capsys):
-    server = tmp_path / "server"
-    server.mkdir()
-    monkeypatch.setattr(static_mnist_module, "URL", server.as_uri() + "/binarized_mnist_{}.amat")
-    with pytest.raises(ConnectionError, match=r"Expected to download .*train.amat; got an error: .*Try again"):
+@pytest.fixture
+def server(tmp_path):
+    """The address of a web server on this machine, and the folder that it shows."""
+    folder = tmp_path / "server"
+    folder.mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}", folder
+        running.shutdown()
+
+
+def test_download_leaves_whole_files_or_none(tmp_path, small_static, monkeypatch, server):
+    address, folder = server
+    monkeypatch.setattr(static_mnist_module, "URL", address + "/binarized_mnist_{}.amat")
+    with pytest.raises(ConnectionError, match=r"Expected to download .*train.amat; got an error: .*404.*Try again"):
         static_mnist(tmp_path / "root", download=True)
     assert not list((tmp_path / "root" / "MNIST_static").iterdir())
     for name, bits in small_static.items():
-        (server / f"binarized_mnist_{name}.amat").write_bytes(as_amat(bits))
+        (folder / f"binarized_mnist_{name}.amat").write_bytes(as_amat(bits))
     data = static_mnist(tmp_path / "root", download=True)
     assert len(data.train) == 30
     assert len(list((tmp_path / "root" / "MNIST_static").iterdir())) == 4
-    assert "binarized_mnist_test.amat" in capsys.readouterr().err  # progress is shown
 
 
 @pytest.mark.parametrize("change", ["truncated", "other names", "other pixels"])
@@ -231,6 +251,8 @@ def test_static_npz_is_verified(tmp_path, small_static, change):
         (noise(20, 7) % 2, (7,), "uint8 values as stored; .*0 or 1 as stored"),
         (noise(20, 7) > 99, (7,), "bool values as stored; .*0 or 1 as stored"),
         (noise(20, 7) / 51 - 2, (7,), r"float64 values as stored; .*values in \[-2, .*\], not binarized"),
+        (noise(20, 7).astype(np.int64) - 40, (7,), r"int64 values as stored; .*values in \[-40, .*\], not binarized"),
+        (noise(20, 7).astype(np.uint16), (7,), r"uint16 values as stored; .*values in \[0, .*\], not binarized"),
         ((noise(20, 7) / 255).astype(">f4"), (7,), r"float32 values as stored; .*grey levels in \[0, 1\]"),
     ],
 )
@@ -261,11 +283,13 @@ def test_sparse_dark_split_is_scaled_as_the_others(tmp_path):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
+        (noise(20, 2) + 1j, r"Expected numbers of one type in .*x.npy; got complex128\. Convert"),
+        (noise(20, 2).astype(str), r"got <U\d+\. Convert"),
         (
-            np.arange(40).reshape(20, 2),
-            r"Expected uint8, bool or one floating-point type in .*x.npy; got int64\. Convert",
+            np.full((20, 2), 2**24 + 1),
+            r"Expected whole numbers from -16,777,216 to 16,777,216 in .*x.npy, which float32",
         ),
-        (noise(20, 2) + 1j, r"got complex128\. Convert"),
+        (np.full((20, 2), -(2**40)), r"Expected whole numbers from .*x.npy"),
         (noise(20), r"Expected shape \(N, D\).* in .*x.npy; got \(20,\)\."),
         (noise(9, 2), r"Expected at least 10 items"),
         (noise(20, 0), r"Expected train of shape .*; got \(16, 0\)\."),
@@ -290,7 +314,7 @@ def test_unfit_names_and_shapes_are_refused(tmp_path):
     ):
         array_file(tmp_path / "x.npz")
     np.savez(tmp_path / "x.npz", train=noise(20, 2), valid=noise(20, 2), test=noise(20, 2) / 255)
-    with pytest.raises(ValueError, match=r"one floating-point type in .*x.npz; got float64, uint8"):
+    with pytest.raises(ValueError, match=r"Expected numbers of one type in .*x.npz; got float64, uint8"):
         array_file(tmp_path / "x.npz")
     np.savez(tmp_path / "x.npz", train=noise(20, 2), valid=noise(20, 3), test=noise(20, 2))
     with pytest.raises(ValueError, match=r"Expected validation items of shape \(2,\), as in train; got \(3,\)"):
@@ -312,74 +336,63 @@ def test_truncated_array_files_are_named(tmp_path, suffix, keep):
         array_file(file)
 
 
-# A folder of images
+@pytest.mark.parametrize("kind", [np.int8, np.int32, np.int64, np.uint16, np.uint32, np.float64])
+def test_counts_are_kept_as_they_are(tmp_path, kind):
+    counts = np.arange(60).reshape(20, 3).astype(kind)
+    np.savez(tmp_path / "x.npz", train=counts, validation=counts[:3], test=counts[3:])
+    data = array_file(tmp_path / "x.npz")
+    assert np.array_equal(data.train.numpy(), counts)
+    Poisson(3).check(data.train)
 
 
-def write_images(folder, pixels, *, suffix="png"):
-    folder.mkdir(parents=True, exist_ok=True)
-    for i, array in enumerate(pixels):
-        Image.fromarray(array).save(folder / f"{i:03}.{suffix}")
-
-
-def test_grey_folder_keeps_order_and_pixels(tmp_path):
-    pixels = noise(20, 4, 6)
-    write_images(tmp_path / "grey", pixels)
-    (tmp_path / "grey" / "notes.txt").write_text("not an image")
-    np.save(tmp_path / "same.npy", pixels)
-    data, same = load("grey", tmp_path, seed=3), load("same.npy", tmp_path, seed=3)
-    assert data.event_shape == (1, 4, 6)
-    for x, y in zip(data.splits, same.splits, strict=True):
-        assert torch.equal(x, y)
-    assert data.protocol.startswith(
-        "images of folder grey, level / 255; 16 train / 2 validation / 2 test, random split"
+def test_arrays_left_out_are_said(tmp_path):
+    x = noise(20, 3)
+    np.savez(tmp_path / "x.npz", train=x, validation=x, test=x, valid=x, lengths=np.arange(20))
+    assert array_file(tmp_path / "x.npz").protocol.startswith(
+        "x.npz, uint8 / 255; 20 train / 20 validation / 20 test, as given; left out: valid, lengths; "
     )
 
 
-def test_one_colour_image_makes_all_rgb(tmp_path):
-    write_images(tmp_path, [*noise(19, 4, 6), noise(4, 6, 3)])
-    data = image_folder(tmp_path)
-    assert data.event_shape == (3, 4, 6)
-    grey_images = sum(bool((x == x[:1]).all()) for part in data.splits for x in part)
-    assert grey_images == 19
+def header(shape):
+    """The beginning of an .npy file of bytes."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    return file.getvalue()
 
 
-@pytest.mark.parametrize("validation", ["validation", "valid"])
-def test_subfolders_are_the_splits(tmp_path, validation):
-    for part, n in (("train", 3), (validation, 2), ("test", 1)):
-        write_images(tmp_path / part, noise(n, 4, 6))
-    data = image_folder(tmp_path)
-    assert [len(x) for x in data.splits] == [3, 2, 1]
-    assert torch.equal(data.train[:1], data.test)
-    shutil.rmtree(tmp_path / "test")
-    with pytest.raises(ValueError, match=rf"Expected subfolders train, .*; got only train, {validation}\. Add"):
-        image_folder(tmp_path)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_declared_sizes_are_looked_at_before_memory_is_taken(tmp_path, suffix):
+    claimed, file = header((10**6, 10**6)), tmp_path / f"x.{suffix}"
+    file.write_bytes(claimed)
+    if suffix == "npz":
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("train.npy", claimed)
+    with pytest.raises(ValueError, match=rf"^Expected at most .* values in .*x.{suffix}.*; got 1,000,000,000,000\."):
+        array_file(file)
 
 
-def test_palette_with_transparency_reads_without_a_warning(tmp_path):
-    for i in range(10):
-        image = Image.fromarray(noise(4, 6) % 2).convert("P")
-        image.save(tmp_path / f"{i}.png", transparency=bytes([0, 9]))
-    assert image_folder(tmp_path).event_shape == (3, 4, 6)
+def test_a_second_array_is_not_dropped(tmp_path):
+    with (tmp_path / "x.npy").open("wb") as file:
+        np.save(file, noise(20, 3))
+        np.save(file, noise(20, 3))
+    with pytest.raises(ValueError, match=r"at .*x\.npy; got an error: something follows the array, such as a second"):
+        array_file(tmp_path / "x.npy")
 
 
-def test_unfit_folders_are_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"Expected images \(\.bmp, .*\.webp\) in .*; got none\."):
-        image_folder(tmp_path)
-    write_images(tmp_path, noise(9, 4, 6))
-    with pytest.raises(ValueError, match=r"Expected at least 10 items to split 80/10/10; got 9\. Add more"):
-        image_folder(tmp_path)
-    Image.fromarray(noise(5, 6)).save(tmp_path / "009.png")
-    with pytest.raises(ValueError, match=r"one size; got 6 x 4 in .*000.png and 6 x 5 in .*009.png\. Resize"):
-        image_folder(tmp_path)
-    Image.fromarray(noise(4, 6).astype(np.uint16)).save(tmp_path / "009.png")
-    with pytest.raises(ValueError, match=r"Expected a readable 8-bit image in .*009.png; .*more than 8 bits"):
-        image_folder(tmp_path)
+def test_a_pipe_is_no_array(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npy")
+    with pytest.raises(FileNotFoundError, match=r"file at .*pipe\.npy; got a folder, pipe, socket or device\."):
+        load("pipe.npy", tmp_path)
 
 
-@pytest.mark.parametrize("suffix", ["png", "jpg", "bmp", "gif", "webp"])
-def test_truncated_image_is_named(tmp_path, suffix):
-    write_images(tmp_path, noise(10, 32, 32), suffix=suffix)
-    file = tmp_path / f"004.{suffix}"
-    file.write_bytes(file.read_bytes()[:60])
-    with pytest.raises(ValueError, match=rf"Expected a readable 8-bit image in .*004.{suffix}; got .*remove it"):
-        image_folder(tmp_path)
+def test_the_labels_of_mnist_are_verified(published, tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in IDX_BYTES:
+        (raw / file).symlink_to(published / "MNIST" / "raw" / file)
+    altered = bytearray((raw / "t10k-labels-idx1-ubyte").read_bytes())
+    altered[500] ^= 1
+    (raw / "t10k-labels-idx1-ubyte").unlink()
+    (raw / "t10k-labels-idx1-ubyte").write_bytes(altered)
+    with pytest.raises(ValueError, match=r"Expected MNIST test labels in .* with the published content"):
+        mnist(tmp_path)

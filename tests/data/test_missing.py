@@ -127,7 +127,7 @@ def test_what_is_no_grey_level_is_not_dequantized(tmp_path):
         ):
             load(tmp_path / "own.npy", dequantize=True)
     with pytest.raises(
-        ValueError, match=r"Expected binarization 'none' to dequantize; got 'static'\. Take a likelihood"
+        ValueError, match=r"Expected binarization 'none' to dequantize; got 'static'\. Use a likelihood"
     ):
         load("digits", dequantize=True, binarization="static")
     with pytest.raises(ValueError, match="Expected grey levels to dequantize"):

@@ -143,9 +143,9 @@ def pair(request):
 
 @pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 def test_estimates_of_log_p_are_right(pair):
-    x = pair.bias.detach() + torch.randn(3, 12)
-    weighted = log_marginal(pair.model, pair.guide, x, num_samples=4000)
-    short = {"num_chains": 100, "num_temperatures": 15, "num_leapfrog": 2, "num_warmup_chains": 2}
+    x = pair.bias.detach() + torch.randn(2, 12)
+    weighted = log_marginal(pair.model, pair.guide, x, num_samples=1000)
+    short = {"num_chains": 60, "num_temperatures": 8, "num_leapfrog": 2, "num_warmup_chains": 2}
     annealed = annealed_log_marginal(pair.model, pair.guide, x, **short)
     for result in (weighted, annealed):
         assert result.ess.min() > 10
@@ -341,17 +341,18 @@ def test_householder_rotates_the_covariance():
     ("make", "message"),
     [
         (lambda: FullRankEncoder(3, 0), r"latent_dim >= 1; got 0\."),
-        (lambda: LowRankEncoder(3, 4, rank=5), r"rank from 1 to latent_dim, 4; got 5\. .* take GaussianEncoder"),
-        (lambda: StudentTEncoder(3, 2, df=2.0), r"df > 2, else KL.* infinite; got 2\.0\. Take df=3\."),
+        (lambda: LowRankEncoder(3, 4, rank=5), r"rank from 1 to latent_dim, 4; got 5\. .* use GaussianEncoder"),
+        (lambda: StudentTEncoder(3, 2, df=2.0), r"df > 2, else KL.* infinite; got 2\.0\. Use df=3\."),
+        (lambda: StudentTEncoder(3, 2, df=float("inf")), r"finite df > 2, .*; got inf\."),
         (lambda: StudentTEncoder(3, 0), r"latent_dim >= 1; got 0\."),
-        (lambda: MixtureEncoder(3, 2, num_components=0), r"num_components >= 1; got 2 and 0\."),
-        (lambda: IAF(3, 1), r"latent_dim >= 2, .*; got 1\. Take GaussianEncoder"),
+        (lambda: MixtureEncoder(3, 2, num_components=0), r"num_components >= 1; got 0\."),
+        (lambda: IAF(3, 1), r"latent_dim >= 2, .*; got 1\. Use GaussianEncoder"),
         (lambda: IAF(3, 8, hidden=(7,)), r"hidden widths of at least latent_dim, 8; got \[7\]"),
-        (lambda: IAF(3, 2, num_features=0), r"num_features >= 1; got 2 and 0\."),
-        (lambda: HouseholderFlow(3, 1), r"latent_dim >= 2 to rotate; got 1\. Take GaussianEncoder"),
+        (lambda: IAF(3, 2, num_features=0), r"num_features >= 1; got 0\."),
+        (lambda: HouseholderFlow(3, 1), r"latent_dim >= 2 to rotate; got 1\. Use GaussianEncoder"),
         (lambda: HouseholderFlow(3, 2, num_transforms=-1), r"num_transforms >= 0; got -1\."),
-        (lambda: PlanarFlow(3, 2, num_transforms=-1), r"num_transforms >= 0; got 2 and -1\."),
-        (lambda: SylvesterFlow(3, 2, num_transforms=-1), r"num_transforms >= 0; got 2 and -1\."),
+        (lambda: PlanarFlow(3, 2, num_transforms=-1), r"num_transforms >= 0; got -1\."),
+        (lambda: SylvesterFlow(3, 2, num_transforms=-1), r"num_transforms >= 0; got -1\."),
         (lambda: SylvesterFlow(3, 2, num_units=3), r"num_units from 1 to latent_dim, 2; got 3\."),
     ],
 )

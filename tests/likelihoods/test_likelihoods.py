@@ -4,6 +4,7 @@ import math
 import re
 
 import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 from contracts import assert_gradients_reach_everything, assert_survives_a_file
@@ -28,6 +29,7 @@ from pyro_vae import (
     Gaussian,
     GaussianEncoder,
     Laplace,
+    Likelihood,
     LowRankGaussian,
     Masked,
     NegativeBinomial,
@@ -39,7 +41,7 @@ from pyro_vae import (
     ZeroInflatedNegativeBinomial,
 )
 from pyro_vae.distributions.levels import Levels
-from pyro_vae.likelihoods.scale import Finite
+from pyro_vae.likelihoods.likelihood import Finite
 
 ALL = {name: (make, (2, 3)) for name, make in LIKELIHOODS.items()} | JOINT_LIKELIHOODS
 BOUNDS = {"ContinuousBernoulli": (0.0, 1.0), "Beta": (0.0, 1.0), "VonMises": (-math.pi, math.pi)}
@@ -242,15 +244,15 @@ def test_recorded_steps_are_the_plain_ones(make):
             r"Expected floating-point data for Gaussian; got torch\.uint8\. Convert .* divide 8-bit images by 255",
         ),
         (lambda: Gaussian(2, scale="pixel"), r"Expected scale to be a number, 'shared' or 'per-pixel'; got 'pixel'\."),
-        (lambda: Gaussian(2, scale=0.0), r"Expected scale > 0; got 0\.0\."),
-        (lambda: Laplace(2, scale=math.nan), r"Expected scale > 0; got nan\."),
-        (lambda: Gaussian(2, min_scale=0.0), r"Expected min_scale > 0; got 0\.0\."),
-        (lambda: LowRankGaussian(2, rank=0), r"Expected rank >= 1; got 0\. Without correlations, take Gaussian"),
-        (lambda: StudentT(2, df=-1.0), r"Expected df > 0; got -1\.0\."),
+        (lambda: Gaussian(2, scale=0.0), r"Expected a finite scale > 0; got 0\.0\."),
+        (lambda: Laplace(2, scale=math.nan), r"Expected a finite scale > 0; got nan\."),
+        (lambda: Gaussian(2, min_scale=0.0), r"Expected a finite min_scale > 0; got 0\.0\."),
+        (lambda: LowRankGaussian(2, rank=0), r"Expected rank >= 1; got 0\. Without correlations, use Gaussian"),
+        (lambda: StudentT(2, df=-1.0), r"Expected a finite df > 0; got -1\.0\."),
         (lambda: StudentT(2, df="none"), r"Expected df to be a number or 'learned'; got 'none'\."),
         (lambda: DiscretizedLogistic(2, levels=1), r"Expected levels >= 2; got 1\."),
         (lambda: Categorical(2, levels=1), r"Expected levels >= 2; got 1\."),
-        (lambda: DiscretizedGaussian(2, min_scale=-1.0), r"Expected min_scale > 0; got -1\.0\."),
+        (lambda: DiscretizedGaussian(2, min_scale=-1.0), r"Expected a finite min_scale > 0; got -1\.0\."),
         (lambda: DiscretizedLogisticMixture(2, components=0), r"Expected components >= 1; got 0\."),
         (
             lambda: DiscretizedLogistic(2).check(torch.tensor([[0.0, 7.0], [0.5, 1.0]])),
@@ -333,3 +335,17 @@ def test_repr_builds_it_again(name):
     assert repr(again) == repr(likelihood)
     assert again.feature_shape == likelihood.feature_shape
     assert again.support.check(likelihood(torch.zeros(2, *likelihood.feature_shape)).sample()).all()
+
+
+def test_a_likelihood_needs_no_words_of_its_own_to_refuse_data():
+    class Exponential(Likelihood):
+        support = constraints.positive
+
+        def forward(self, features):
+            return dist.Exponential(features.exp()).to_event(1)
+
+    Exponential(2).check(torch.ones(5, 2))
+    with pytest.raises(
+        ValueError, match=r"^Expected values in the support for Exponential; got 10 other values, such as -1"
+    ):
+        Exponential(2).check(-torch.ones(5, 2))

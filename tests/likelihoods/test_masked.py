@@ -76,6 +76,13 @@ def test_independent_values_are_left_out(likelihood):
         torch.testing.assert_close(observed(px, mask).log_prob(x), expected)
 
 
+def test_a_part_of_a_one_hot_vector_is_not_taken_for_a_missing_one():
+    likelihood = Masked(Categorical((2, 3), data="one-hot"))
+    x = torch.tensor([[[1.0, torch.nan, 0.0], [0.0, 1.0, 0.0]]])
+    with pytest.raises(ValueError, match=r"^Expected vectors that are observed or missing as a whole; .* Mask all"):
+        likelihood(torch.zeros(1, 2, 3)).log_prob(x)
+
+
 def test_correlated_values_are_integrated_out():
     likelihood, mask = LowRankGaussian((2, 2), rank=2), torch.tensor([[True, False], [True, True]])
     h, x = torch.randn(4, 2, 2), torch.randn(2, 2)
@@ -112,7 +119,7 @@ def test_masks_that_cannot_be_are_errors():
         observed(counts(torch.zeros(counts.feature_shape)), torch.tensor([True, True, False]))
     with pytest.raises(TypeError, match=r"Expected independent values.*observed\(mask\); got MultivariateNormal\."):
         observed(dist.MultivariateNormal(torch.zeros(2), torch.eye(2)), torch.tensor([True, False]))
-    with pytest.raises(TypeError, match=r"got PixelCNNDistribution\. Take another likelihood, or give"):
+    with pytest.raises(TypeError, match=r"got PixelCNNDistribution\. Use another likelihood, or give"):
         Masked(PixelCNN((2, 2)))
 
 

@@ -26,7 +26,9 @@ from pyro_vae import (
     log_marginal,
     sample,
 )
-from pyro_vae.distributions import AdditiveLogRatio, OneHot, RelaxedBernoulli, RelaxedOneHot
+from pyro_vae.distributions.log_ratio import AdditiveLogRatio
+from pyro_vae.distributions.one_hot import OneHot
+from pyro_vae.distributions.relaxed import RelaxedBernoulli, RelaxedOneHot
 from pyro_vae.pairs.contexts import evaluating, seeded
 from pyro_vae.pairs.scoring import score
 from pyro_vae.training.optimizer import adam
@@ -52,7 +54,7 @@ def test_one_hot_states_are_enumerated_for_each_batch():
     fn = OneHot(torch.zeros(5, 4, 2, 3))
     assert fn.enumerate_support().shape == (9, 5, 4, 6)
     assert fn.enumerate_support(expand=False).shape == (9, 1, 1, 6)
-    with pytest.raises(ValueError, match=r"Expected at most 10,000 states to enumerate; got 10 \*\* 20\. Take fewer"):
+    with pytest.raises(ValueError, match=r"Expected at most 10,000 states to enumerate; got 10 \*\* 20\. Use fewer"):
         OneHot(torch.zeros(20, 10)).enumerate_support()
 
 
@@ -292,12 +294,12 @@ def test_annealing_refuses_discrete_latents():
         (lambda: CategoricalPrior(7, 3), r"divisible by num_categories >= 2; got 7 and 3\. .*, such as 6\."),
         (lambda: CategoricalPrior(1), r"divisible by num_categories >= 2; got 1 and 1\. .*, such as 2\."),
         (lambda: CategoricalEncoder(3, 2, num_categories=4), r"got 2 and 4\. .*, such as 4\."),
-        (lambda: CategoricalPrior(4, temperature=0.0), r"Expected a temperature above 0; got 0\.0\. .* give None\."),
-        (lambda: CategoricalEncoder(3, 4, temperature=-1.0), r"Expected a temperature above 0; got -1\.0"),
+        (lambda: CategoricalPrior(4, temperature=0.0), r"Expected a finite temperature > 0; got 0\.0\. .* give None\."),
+        (lambda: CategoricalEncoder(3, 4, temperature=-1.0), r"Expected a finite temperature > 0; got -1\.0"),
         (lambda: BernoulliPrior(0), r"Expected dim >= 1; got 0\."),
         (lambda: BernoulliEncoder(3, 0), r"Expected latent_dim >= 1; got 0\."),
-        (lambda: BernoulliEncoder(3, 2, temperature=0.0), r"Expected a temperature above 0"),
-        (lambda: BernoulliPrior(2, temperature=0.0), r"Expected a temperature above 0"),
+        (lambda: BernoulliEncoder(3, 2, temperature=0.0), r"Expected a finite temperature > 0"),
+        (lambda: BernoulliPrior(2, temperature=0.0), r"Expected a finite temperature > 0"),
     ],
 )
 def test_errors_say_what_was_expected(build, text):

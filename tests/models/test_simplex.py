@@ -35,7 +35,7 @@ from pyro_vae import (
     fit,
     log_marginal,
 )
-from pyro_vae.distributions import AdditiveLogRatio
+from pyro_vae.distributions.log_ratio import AdditiveLogRatio
 from pyro_vae.pairs.checks import check_latents
 from pyro_vae.pairs.contexts import evaluating
 from pyro_vae.pairs.scoring import traces
@@ -217,11 +217,12 @@ def test_point_masses_and_narrower_guides_are_left_alone():
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (lambda: DirichletPrior(1), r"Expected dim >= 2 and a concentration above 0; got 1 and 1\.0\. A simplex"),
-        (lambda: DirichletPrior(3, 0.0), r"got 3 and 0\.0\. .* take a small concentration, such as 0\.1\."),
-        (lambda: DirichletEncoder(3, 1), r"Expected latent_dim >= 2, since a simplex has .*; got 1\."),
-        (lambda: LogisticNormalPrior(1), r"Expected dim >= 2, since a simplex has .*; got 1\."),
-        (lambda: LogisticNormalEncoder(3, 1), r"Expected latent_dim >= 2; got 1\. A simplex has at least two parts\."),
+        (lambda: DirichletPrior(1), r"Expected dim >= 2; got 1\."),
+        (lambda: DirichletPrior(3, 0.0), r"Expected a finite concentration > 0; got 0\.0\."),
+        (lambda: DirichletPrior(3, float("inf")), r"Expected a finite concentration > 0; got inf\."),
+        (lambda: DirichletEncoder(3, 1), r"Expected latent_dim >= 2; got 1\."),
+        (lambda: LogisticNormalPrior(1), r"Expected dim >= 2; got 1\."),
+        (lambda: LogisticNormalEncoder(3, 1), r"Expected latent_dim >= 2; got 1\."),
         (lambda: LogisticNormalPrior(3)().log_prob(torch.ones(3)), "within the support"),
     ],
 )

@@ -27,7 +27,8 @@ from pyro_vae import (
     fit,
     log_marginal,
 )
-from pyro_vae.distributions import VonMisesFisher, bessel_ratio, log_bessel
+from pyro_vae.distributions.bessel import bessel_ratio, log_bessel
+from pyro_vae.distributions.von_mises_fisher import VonMisesFisher
 
 encoder = functools.partial(VonMisesFisherEncoder, network=small_mlp)
 
@@ -246,9 +247,9 @@ def test_annealing_refuses_the_sphere():
 @pytest.mark.parametrize(
     ("build", "text"),
     [
-        (lambda: UniformSphere(1), r"Expected dim >= 2; got 1\. .* take BernoulliPrior instead\."),
-        (lambda: VonMisesFisherPrior(1), r"Expected dim >= 2, .*; got 1\. Take BernoulliPrior instead\."),
-        (lambda: VonMisesFisherEncoder(3, 1), r"Expected latent_dim >= 2; got 1\. .* take BernoulliEncoder instead\."),
+        (lambda: UniformSphere(1), r"Expected dim >= 2; got 1\. .* use BernoulliPrior instead\."),
+        (lambda: VonMisesFisherPrior(1), r"Expected dim >= 2, .*; got 1\. Use BernoulliPrior instead\."),
+        (lambda: VonMisesFisherEncoder(3, 1), r"Expected latent_dim >= 2; got 1\. .* use BernoulliEncoder instead\."),
         (lambda: VonMisesFisher(torch.ones(1), torch.ones(())), r"Expected loc of at least 2 dimensions, .*\(1,\)\."),
         (lambda: VonMisesFisher(torch.ones(3), torch.ones(())), "loc"),
         (lambda: VonMisesFisher(torch.eye(3)[0], -torch.ones(())), "concentration"),

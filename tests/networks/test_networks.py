@@ -1,5 +1,6 @@
 """The contract of a network, over every network of `examples.NETWORKS`."""
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -214,7 +215,11 @@ def test_errors_say_what_was_expected(build, text):
 
 def test_shapes():
     assert as_shape(40) == (40,)
-    assert as_shape([1, 2]) == (1, 2)
+    assert as_shape([1, 2]) == as_shape(np.array([1, 2])) == as_shape(torch.Size([1, 2])) == (1, 2)
+    assert repr(as_shape(np.int64(40))) == "(40,)"
+    for wrong in (2.5, "40", [1, 2.0], None):
+        with pytest.raises(ValueError, match=r"^Expected a shape of whole numbers; got "):
+            as_shape(wrong)
     assert image_shape((2, 3, 8, 6), "in_shape") == (6, 8, 6)
 
 

@@ -8,7 +8,7 @@ from examples import PAIRS, LinearGaussian
 from goodness_of_fit import assert_within_standard_errors
 
 from pyro_vae import decode, encode, interpolate, reconstruct, sample
-from pyro_vae.distributions import VonMisesFisher
+from pyro_vae.distributions.von_mises_fisher import VonMisesFisher
 from pyro_vae.uses.generate import between, manifold, most_varied, traverse
 
 

@@ -1,4 +1,4 @@
-"""Features from which a likelihood starts at a given mean, where no formula gives them."""
+"""Means that a distribution can reach, and parameters with which it has a given mean."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ from torch import Tensor
 
 
 def inner(mean: Tensor, *, edge: float = 1e-3) -> Tensor:
-    """A mean in [0, 1], moved inside: one that a value has always had stays possible to leave."""
+    """A mean in [0, 1], moved inside: a value that has always been 0 in the data may still become 1."""
     return mean.clamp(edge, 1 - edge)
+
+
+def log_mean(mean: Tensor) -> Tensor:
+    """The logarithm of mean counts, at least 0.001."""
+    return mean.clamp(min=1e-3).log()
 
 
 @torch.no_grad()
