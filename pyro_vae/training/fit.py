@@ -22,6 +22,7 @@ from ..data import Data
 from ..objectives.kl_weights import KLWarmup, check_kl_weight, scale_latents
 from ..pairs.contexts import seeded, train_mode
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
+from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state, set_state, with_store
 from .fitted import Fit, Metrics
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, adam
@@ -166,7 +167,7 @@ def fit(
     ):
         # Pyro warns of a loss that is not finite; here it is an error that says more.
         warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
-        announced = announcing(model, guide)
+        announced = tuple(map(for_the_batch, announcing(model, guide)))
         require_parameters(*announced, batch_of(torch.arange(full_batch, device=place)))
         weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
         steps = Steps(*weighted, one, objective, batch_of, full_batch=full_batch)
@@ -213,9 +214,7 @@ def fit(
                     break
         finally:  # also after an error or an interrupt: the pair is left in its best state
             set_state(modules, store, best_state)
-    if not is_bound(model, guide):
-        model, guide = with_store(model, trained), with_store(guide, trained)
-    return Fit(model, guide, history, best_state, best_epoch, stopped_early=epoch < epochs)
+    return Fit(*with_store(model, guide, trained), history, best_state, best_epoch, stopped_early=epoch < epochs)
 
 
 def _device(device: str | torch.device, data: Tensor, *, movable: bool) -> torch.device:

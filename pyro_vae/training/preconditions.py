@@ -9,6 +9,7 @@ from ..pairs.checks import check_latents, check_support
 from ..pairs.contexts import evaluating, seeded, train_mode
 from ..pairs.modules import Callee, modules_of
 from ..pairs.scoring import traces
+from ..pairs.trainable import check_trainable
 
 
 def check_arguments(
@@ -37,13 +38,14 @@ def check_arguments(
 
 def require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
     """Run the pair once, so that what is wrong with it shows before training, and see that it has parameters."""
-    with evaluating(model, guide), poutine.trace(param_only=True) as capture:
+    with evaluating(model, guide, initial=True), poutine.trace(param_only=True) as capture:
         guide_trace = poutine.trace(guide).get_trace(batch)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
         check_support(model_trace)
         discrete = check_latents(model_trace, guide_trace)
+    check_trainable(model, guide, batch)
     if discrete:  # perhaps not while training
-        with seeded(0), evaluating(model, guide), train_mode(modules_of(model, guide)):
+        with seeded(0), evaluating(model, guide, initial=True), train_mode(modules_of(model, guide)):
             check_latents(*traces(model, guide, batch))
     if not any(site["type"] == "param" and site["value"].requires_grad for site in capture.trace.nodes.values()):
         raise ValueError(

@@ -402,7 +402,7 @@ def test_a_latent_outside_the_plate_is_an_error():
     def guide(x):
         pyro.sample("w", dist.Normal(0.0, 1.0))
 
-    with pytest.raises(ValueError, match=r"Expected site '[wx]' inside the plate over images"):
+    with pytest.raises(ValueError, match=r"Expected site '[wx]' inside the plate over the data"):
         log_marginal(model, guide, torch.zeros(5))
 
 
