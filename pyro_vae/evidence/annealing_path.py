@@ -15,6 +15,7 @@ from torch.distributions import Transform, biject_to
 
 from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
+from ..pairs.particles import repeat_data
 from ..pairs.scoring import drawn_from_prior, score_traces, traces
 from ..pairs.sites import latents_of, sample_sites
 from ..pairs.supports import support_of
@@ -62,7 +63,7 @@ class Path:
 
     def __init__(self, model: Callee, guide: Callee, x: Tensor, num_chains: int, start: Start) -> None:
         self.model, self.num_chains = model, num_chains
-        self.rows = x.repeat(num_chains, *[1] * (x.dim() - 1))  # (R, ...)
+        self.rows = repeat_data(x, num_chains)  # (R, ...)
         self.guide = guide if start == "guide" else None
         self.fixed_guide: poutine.Trace | None = None
         if self.guide is None:
@@ -79,7 +80,7 @@ class Path:
     def continued(self, x: Tensor, num_chains: int) -> Path:
         """The same path for other images of the same shape and another number of chains, without a draw of q0."""
         path = copy.copy(self)
-        path.num_chains, path.rows = num_chains, x.repeat(num_chains, *[1] * (x.dim() - 1))
+        path.num_chains, path.rows = num_chains, repeat_data(x, num_chains)
         if self.guide is not None and self.fixed_guide is not None:
             path.fixed_guide = poutine.trace(self.guide).get_trace(path.rows)
         return path

@@ -17,7 +17,7 @@ def check_amortized(model: Callee, guide: Callee, x: Tensor) -> None:
     """Raise a ValueError where parameters belong to places in the batch x (B, ...), not to what stands there.
 
     Such a parameter has the size of the batch, and the score of each data point depends on its own entry alone, also
-    after the data points have changed places.
+    after the data points have changed places. Parameters of ``pyro.param`` are looked at once the pair has run.
     """
     cure = (
         "Batches are shuffled, and others hold other data. Use an amortized guide, whose distributions a network "
@@ -28,12 +28,14 @@ def check_amortized(model: Callee, guide: Callee, x: Tensor) -> None:
         raise ValueError(f"Expected a guide that is a function of the data; got an AutoGuide. {cure}")
     if len(x) < 3:
         return
+    store = pyro.get_param_store().get_state()["params"]
+    named = {**store, **{name: p for module in modules for name, p in module.named_parameters()}}
+    suspects = {name: p for name, p in named.items() if p.requires_grad and len(x) in p.shape}
+    if not suspects:
+        return
     with torch.enable_grad():
         log_weight = score(model, guide, x.flip(0)).log_weight
-        store = pyro.get_param_store().get_state()["params"]
-        named = {**store, **{name: p for module in modules for name, p in module.named_parameters()}}
-        suspects = {name: p for name, p in named.items() if p.requires_grad and len(x) in p.shape}
-        if not suspects or not log_weight.requires_grad:
+        if not log_weight.requires_grad:
             return
         gradients = [
             torch.autograd.grad(term, list(suspects.values()), retain_graph=True, materialize_grads=True)

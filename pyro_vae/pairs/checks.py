@@ -33,18 +33,18 @@ def check_data(model: Callee, guide: Callee | None, batches: Iterable[Tensor]) -
                     model_trace, guide_trace = drawn_from_prior(model, part), poutine.Trace()
                 else:
                     model_trace, guide_trace = traces(model, guide, part)
-                check_observes(model_trace)
-                check_support(model_trace)
-                score_traces(model_trace, guide_trace, shape=(len(part),))  # for its errors
+                check_scores(model_trace, guide_trace, len(part))
 
 
-def check_observes(model_trace: poutine.Trace) -> None:
-    """Raise a ValueError where a model observes nothing."""
+def check_scores(model_trace: poutine.Trace, guide_trace: poutine.Trace, num_data: int) -> None:
+    """Raise a ValueError unless traces of a pair observe their data points, in supports, and score each by itself."""
     if not any(site["is_observed"] for _, site in sample_sites(model_trace)):
         raise ValueError(
             "Expected a model that observes the data; got no observed site, so that log p(x) would be 0 for all data. "
             "Give the site that stands for them obs=x: pyro.sample('x', ..., obs=x)."
         )
+    check_support(model_trace)
+    score_traces(model_trace, guide_trace, shape=(num_data,))  # for its errors
 
 
 def check_support(model_trace: poutine.Trace) -> None:

@@ -23,7 +23,7 @@ def check_own_density(guide: Callee, x: Tensor, cure: str) -> None:
     trace = poutine.trace(guide).get_trace(x)
     for name, site in sample_sites(trace):
         if site["infer"].get("is_auxiliary"):
-            raise ValueError(f"Expected a guide whose q(z|x) is known; its site {name!r} is auxiliary. {cure}")
+            raise ValueError(f"Expected a guide whose q(z|x) is known; got the auxiliary site {name!r}. {cure}")
         if is_point_mass(site["fn"]):
             raise ValueError(f"Expected a guide with a density; got a point mass at site {name!r}. {cure}")
     elsewhere = poutine.condition(guide, data={name: site["value"].clone() for name, site in latents_of(trace).items()})

@@ -20,21 +20,24 @@ def whole_of_part(site: Any) -> float:
     return math.prod(frame.full_size / frame.size for frame in inner)
 
 
-def for_the_batch(function: Callee) -> Callee:
-    """The function, its plate over the data of the size of the batch: a total size stated there scales nothing.
+def for_the_batch(model: Callee, guide: Callee) -> tuple[Callee, Callee]:
+    """The pair, its plate over the data of the size of the batch: a total size stated there scales nothing.
 
     ``pyro.plate("data", N, subsample=x)`` makes the loss of a batch one of all N data points.
     """
-
-    @functools.wraps(function)
-    def unscaled(x: Tensor) -> Any:
-        with _ForTheBatch():
-            return function(x)
-
-    return unscaled
+    return _ForTheBatch.around(model), _ForTheBatch.around(guide)
 
 
 class _ForTheBatch(Messenger):
+    @classmethod
+    def around(cls, function: Callee) -> Callee:
+        @functools.wraps(function)
+        def unscaled(x: Tensor) -> Any:
+            with cls():
+                return function(x)
+
+        return unscaled
+
     def _pyro_sample(self, msg: Any) -> None:
         if counts(msg):
             for frame in msg["cond_indep_stack"]:

@@ -6,7 +6,7 @@ import pyro
 from torch import Tensor, nn
 
 from .amortized import check_amortized
-from .checks import check_data
+from .checks import check_scores
 from .contexts import evaluating, seeded
 from .modules import Callee, modules_of
 from .scales import check_scales
@@ -16,8 +16,8 @@ from .scoring import traces
 def check_trainable(model: Callee, guide: Callee, batch: Tensor) -> None:
     """Raise a ValueError unless a loss of the pair is right for a batch (B, ...), and trains every network it calls.
 
-    See `check_data`, `check_amortized` and `check_scales`. Networks that are called but unknown to Pyro would silently
-    stay as they are; those that are not found would lack their buffers in a saved state.
+    See `check_scores`, `check_amortized` and `check_scales`. Networks that are called but unknown to Pyro would stay
+    as they are, without a word; those that are not found would lack their buffers in a saved state.
     """
     known = {part for module in modules_of(model, guide).values() for part in module.modules()}
     called: dict[nn.Module, None] = {}
@@ -27,10 +27,10 @@ def check_trainable(model: Callee, guide: Callee, batch: Tensor) -> None:
             model_trace, guide_trace = traces(model, guide, batch)
         finally:
             hook.remove()
-        announced = {id(p) for p in pyro.get_param_store().get_state()["params"].values()}
+        check_scores(model_trace, guide_trace, len(batch))
         check_scales(model_trace, guide_trace)
-        check_data(model, guide, [batch])
         check_amortized(model, guide, batch)
+        announced = {id(p) for p in pyro.get_param_store().get_state()["params"].values()}
     for network in called:
         name = type(network).__name__
         if any(p.requires_grad and id(p) not in announced for p in network.parameters(recurse=False)):

@@ -167,7 +167,7 @@ def fit(
     ):
         # Pyro warns of a loss that is not finite; here it is an error that says more.
         warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
-        announced = tuple(map(for_the_batch, announcing(model, guide)))
+        announced = for_the_batch(*announcing(model, guide))
         require_parameters(*announced, batch_of(torch.arange(full_batch, device=place)))
         weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
         steps = Steps(*weighted, one, objective, batch_of, full_batch=full_batch)

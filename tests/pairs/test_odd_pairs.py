@@ -101,7 +101,7 @@ def test_noise_that_no_latent_is_made_from_is_refused(x):
 
 
 def test_a_defensive_mixture_needs_the_density_of_the_guide(x):
-    with pytest.raises(ValueError, match="'noise' is auxiliary"):
+    with pytest.raises(ValueError, match="the auxiliary site 'noise'"):
         log_marginal(model, carried, x, defensive=0.3)
 
 

@@ -26,12 +26,6 @@ def pair(request):
     return PAIRS[request.param]()
 
 
-@pytest.fixture
-def scope():
-    with pyro.get_param_store().scope():
-        yield pyro.get_param_store()
-
-
 # Scores
 
 

@@ -425,7 +425,7 @@ def test_modules_train_in_training_mode_are_validated_in_evaluation_mode_and_end
     module = pair.model.__self__
     running = module.encode[1].running_mean.clone()
     result = train(pair.model, pair.guide, pair.x, validation=pair.x, epochs=1)
-    assert module.modes == [(False, False), *[(True, True)] * 3, (False, False)]
+    assert module.modes == [(False, False), (False, False), *[(True, True)] * 3, (False, False)]
     assert (module.training, module.encode[1].training, module.decode[1].training) == (True, True, False)
     assert not torch.equal(module.encode[1].running_mean, running)
     assert torch.equal(module.encode[1].running_mean, result.state["pair.encode.1.running_mean"])
