@@ -55,23 +55,24 @@ def check_support(model_trace: poutine.Trace) -> None:
     for name, site in sample_sites(model_trace):
         if not site["is_observed"] or (support := support_of(site["fn"])) is None:
             continue
-        value, inside = site["value"], support.check(site["value"])
-        event = value.shape[inside.dim() :]
+        value, single = site["value"], of_one_value(support)
+        outside, each = ~support.check(value), ~single.check(value)  # events, and single values
+        event = value.shape[outside.dim() :]
         if site["mask"] is not None:
-            inside = inside | ~torch.as_tensor(site["mask"], device=inside.device)
-        if not inside.all():
-            support = of_one_value(support)
-            # An event's support tells which events are wrong, not which of their values: show one between 0 and 1.
-            values = value.expand(inside.shape + event)[~inside].flatten()
-            shown = values[(values != 0) & (values != 1)][:1].tolist() or values[:1].tolist()
+            outside = outside & torch.as_tensor(site["mask"], device=outside.device)
+        if outside.any():
+            shown = value.expand(outside.shape + event)[outside].flatten()
+            if each.shape == value.shape:
+                shown = shown[each.expand(outside.shape + event)[outside].flatten()]
             cure = "Scale, round or shift the data, or use another likelihood."
-            if support is constraints.boolean:
+            if single is constraints.boolean:
                 cure = (
                     "Grey pixels under a Bernoulli give a bound on no likelihood: binarize them "
                     "(binarization='dynamic', --binarization dynamic), or use another likelihood."
                 )
             raise ValueError(
-                f"Expected data in the support of site {name!r}, {support}; got values such as {shown[0]:.4g}. {cure}"
+                f"Expected data in the support of site {name!r}, {single}; got values such as "
+                f"{shown[0].item():.4g}. {cure}"
             )
 
 

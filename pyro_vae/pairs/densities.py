@@ -8,7 +8,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from .amortized import check_amortized
+from .amortized import check_amortized, check_no_autoguide
 from .checks import check_data, check_latents, check_proper
 from .contexts import unvalidated
 from .modules import Callee
@@ -60,7 +60,7 @@ def check_guide(model: Callee, guide: Callee | None, x: Tensor, *, elsewhere: st
 
 def _check_weights(model: Callee, guide: Callee, x: Tensor) -> None:
     cure = "Give the pair another guide, or use annealed_log_marginal with start='prior', which needs none."
-    check_amortized(model, guide, x)
+    check_no_autoguide(model, guide)
     with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
         model_trace, guide_trace = traces(model, guide, x)
         check_proper(model_trace)
@@ -91,6 +91,7 @@ def _check_weights(model: Callee, guide: Callee, x: Tensor) -> None:
     if points:
         _check_carried_density(guide, x[:1], points={name: fn for name, fn in latents if name in points}, noise=noise)
     check_latents(model_trace, guide_trace)
+    check_amortized(model, guide, x)
     for name, prior in latents:
         guided = support_of(at_prior.nodes[name]["fn"])
         with unvalidated():  # many draws: supports that differ by little shall be found out, too

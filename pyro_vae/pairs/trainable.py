@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyro
 from torch import Tensor, nn
 
-from .amortized import check_amortized
-from .checks import check_scores
+from .amortized import check_amortized, check_no_autoguide
+from .checks import check_latents, check_scores
 from .contexts import evaluating, seeded
 from .modules import Callee, modules_of
 from .scales import check_scales
@@ -19,6 +19,7 @@ def check_trainable(model: Callee, guide: Callee, batch: Tensor) -> None:
     See `check_scores`, `check_amortized` and `check_scales`. Networks that are called but unknown to Pyro would stay
     as they are, without a word; those that are not found would lack their buffers in a saved state.
     """
+    check_no_autoguide(model, guide)
     known = {part for module in modules_of(model, guide).values() for part in module.modules()}
     called: dict[nn.Module, None] = {}
     with seeded(0), evaluating(model, guide, initial=True):
@@ -27,6 +28,7 @@ def check_trainable(model: Callee, guide: Callee, batch: Tensor) -> None:
             model_trace, guide_trace = traces(model, guide, batch)
         finally:
             hook.remove()
+        check_latents(model_trace, guide_trace)
         check_scores(model_trace, guide_trace, len(batch))
         check_scales(model_trace, guide_trace)
         check_amortized(model, guide, batch)

@@ -26,7 +26,7 @@ from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state, set_state, with_store
 from .fitted import Fit, Metrics
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer, adam
-from .preconditions import check_arguments, require_parameters
+from .preconditions import check_all_data, check_arguments, require_parameters
 from .steps import Steps
 from .tensorboard import _writer
 from .validation import validate
@@ -169,6 +169,9 @@ def fit(
         warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
         announced = for_the_batch(*announcing(model, guide))
         require_parameters(*announced, batch_of(torch.arange(full_batch, device=place)))
+        check_all_data(*announced, map(batch_of, torch.arange(len(data), device=place).split(batch_size)))
+        if validation is not None:
+            check_all_data(*announced, [validation])
         weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
         steps = Steps(*weighted, one, objective, batch_of, full_batch=full_batch)
         best_state = get_state(modules, store)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pyro import poutine
 from torch import Tensor
 
-from ..pairs.checks import check_latents, check_support
+from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded, train_mode
 from ..pairs.modules import Callee, modules_of
 from ..pairs.scoring import traces
@@ -36,14 +38,18 @@ def check_arguments(
             )
 
 
+def check_all_data(model: Callee, guide: Callee, batches: Iterable[Tensor]) -> None:
+    """`check_data` before the first step; recorded steps do not look at values again."""
+    with evaluating(model, guide, initial=True):
+        check_data(model, guide, batches)
+
+
 def require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
     """Run the pair once, so that what is wrong with it shows before training, and see that it has parameters."""
-    with evaluating(model, guide, initial=True), poutine.trace(param_only=True) as capture:
-        guide_trace = poutine.trace(guide).get_trace(batch)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch)
-        check_support(model_trace)
-        discrete = check_latents(model_trace, guide_trace)
     check_trainable(model, guide, batch)
+    with evaluating(model, guide, initial=True), poutine.trace(param_only=True) as capture:
+        model_trace, guide_trace = traces(model, guide, batch)
+        discrete = check_latents(model_trace, guide_trace)
     if discrete:  # perhaps not while training
         with seeded(0), evaluating(model, guide, initial=True), train_mode(modules_of(model, guide)):
             check_latents(*traces(model, guide, batch))

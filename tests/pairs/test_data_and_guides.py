@@ -1,4 +1,4 @@
-"""Data, guides and plates that a pair cannot be right for are refused in a sentence, by training and estimators alike."""
+"""Data, guides and plates for which a pair cannot be right are refused, by training and estimators alike."""
 
 import math
 
@@ -7,11 +7,11 @@ import pyro.distributions as dist
 import pytest
 import torch
 from pyro import poutine
-from pyro.distributions.transforms import block_autoregressive, planar, radial, sylvester
+from pyro.distributions.transforms import AffineTransform, block_autoregressive, planar, radial, sylvester
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal
 from torch import nn
 
-from pyro_vae import adam, annealed_log_marginal, diagnose, fit, inference_gaps, log_marginal
+from pyro_vae import annealed_log_marginal, diagnose, fit, inference_gaps, log_marginal
 from pyro_vae.pairs.scoring import score
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
@@ -74,7 +74,7 @@ def test_a_forgotten_obs(use):
         (lambda z: dist.Bernoulli(logits=z[..., None], validate_args=False), 0.4),
         (lambda z: dist.Poisson(z[..., None].exp(), validate_args=False), 2.5),
         (lambda z: dist.Beta(z[..., None].exp(), 2.0, validate_args=False), 1.5),
-        (lambda z: dist.Bernoulli(logits=z[..., None]), -1.0),
+        (lambda z: dist.Bernoulli(logits=z[..., None]), -1),
     ],
 )
 def test_a_single_value_outside_the_support(use, distribution, wrong):
@@ -86,11 +86,14 @@ def test_a_single_value_outside_the_support(use, distribution, wrong):
 
 
 def test_values_under_a_mask_are_not_looked_at():
-    pair = Latent(lambda z, x: pyro.sample("x", dist.Bernoulli(logits=z, validate_args=False).mask(x >= 0), obs=x))
-    masked = Latent(lambda z, x: poutine.mask(pyro.sample, mask=x >= 0)("x", dist.Bernoulli(logits=z), obs=x.relu()))
-    x = torch.tensor([1.0, 0.0, -1.0])
-    assert log_marginal(masked.model, masked.guide, x[:, None].squeeze(1), num_samples=2).log_prob[2] != 0
-    assert pair is not masked
+    def observe(z, x):
+        with poutine.mask(mask=x[:, 0] >= 0):
+            pyro.sample("x", dist.Bernoulli(logits=z, validate_args=False), obs=x[:, 0])
+
+    pair = Latent(observe)
+    result = log_marginal(pair.model, pair.guide, torch.tensor([[1.0], [0.0], [-0.5]]), num_samples=1000)
+    assert result.log_prob[2].abs() < 5 * result.standard_error[2]
+    assert (result.log_prob[:2] < -0.3).all()
 
 
 # Shapes
@@ -105,16 +108,15 @@ def forgotten(z, x):
 
 
 def more_channels(z, x):
-    image = x if x.dim() == 3 else x[:, None]
-    pyro.sample("x", dist.Normal(z[..., None, None], 1.0).expand([*z.shape, 2, 2]).to_event(2), obs=image)
+    pyro.sample("x", dist.Normal(z[..., None, None], 1.0).expand([*z.shape, 2, 2]).to_event(2), obs=x)
 
 
 @EVERYWHERE
 def test_a_dimension_that_no_plate_holds(use):
     for observe, x in ((column, torch.randn(5, 1)), (more_channels, torch.randn(5, 2, 2)[:, None])):
         pair = Latent(observe)
-        with pytest.raises(ValueError, match=r"log-probability of shape \(5,\) at site 'x', .* got \(5, 5\)"):
-            use(pair.model, pair.guide, x[:, 0] if x.dim() == 5 else x)
+        with pytest.raises(ValueError, match=r"log-probability of shape \(5,\) at site 'x', .* got \(5, (1, )?5\)"):
+            use(pair.model, pair.guide, x)
 
 
 @EVERYWHERE
@@ -151,7 +153,7 @@ def test_as_many_latents_in_guide_and_model(use):
 
     for prior, shape in ((dist.Normal(torch.zeros(7), 1.0).to_event(1), r"\(7,\)"), (dist.Normal(0.0, 1.0), r"\(\)")):
         pair = Pair(prior)
-        with pytest.raises(ValueError, match=rf"Expected as many dimensions of site 'z'.*event shape {shape}; got \(8,\)"):
+        with pytest.raises(ValueError, match=rf"as many dimensions of site 'z'.*event shape {shape}; got \(8,\)"):
             use(pair.model, pair.guide, torch.randn(5, 2))
 
 
@@ -180,13 +182,11 @@ def test_the_visited_part_of_a_plate_has_no_log_p(use):
 
 def test_the_visited_part_of_a_plate_stands_for_the_whole():
     """In expectation, with the same latents."""
-    x = torch.randn(1, 8).expand(4000, 8)
+    x = torch.randn(1, 8)
     part, whole = Latent(lambda z, x: parts(z, x, subsample_size=2)), Latent(parts)
-    latents = poutine.trace(lambda x: whole.guide(x)).get_trace(x[:1])
-    guide = poutine.condition(whole.guide, data={})
-    fixed = poutine.replay(guide, trace=latents)
-    values = torch.stack([score(part.model, fixed, x[:1]).distortion for _ in range(2000)])
-    truth = score(whole.model, fixed, x[:1]).distortion
+    fixed = poutine.replay(whole.guide, trace=poutine.trace(whole.guide).get_trace(x))
+    values = torch.stack([score(part.model, fixed, x).distortion for _ in range(2000)])
+    truth = score(whole.model, fixed, x).distortion
     assert (values.mean() - truth).abs() < 5 * values.std() / math.sqrt(len(values))
 
 
@@ -241,7 +241,7 @@ def test_parameters_by_place_are_refused(shape):
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", dist.Normal(means if means.dim() == 1 else means.sum(shape.index(2)), 1.0))
 
-    with pytest.raises(ValueError, match=rf"got 'means' of shape \({', '.join(map(str, shape))},?\), with an entry for"):
+    with pytest.raises(ValueError, match=r"got 'means' of shape \([\d, ]+\), with an entry"):
         train(Total(None).model, guide, torch.randn(20, 1), batch_size=6)
 
 
@@ -297,8 +297,10 @@ def two_dimensional(transform):
 
 @pytest.mark.parametrize("flow", [planar, radial, sylvester, block_autoregressive])
 def test_flows_without_an_inverse_as_guide(flow):
-    layer = flow(2)
-    model, guide = two_dimensional(lambda q, prior: q if prior else dist.TransformedDistribution(q, [layer]))
+    layers = [flow(2)]
+    if flow is block_autoregressive:  # alone, its values are bounded
+        layers = [flow(2, residual="gated"), AffineTransform(0.0, 2.0)]
+    model, guide = two_dimensional(lambda q, prior: q if prior else dist.TransformedDistribution(q, layers))
     x = torch.tensor([[0.3, -1.0], [1.0, 0.5]])
     result = log_marginal(model, guide, x, num_samples=2000)
     truth = dist.Normal(0.0, 2**0.5).log_prob(x).sum(1)
@@ -316,12 +318,8 @@ def test_distributions_that_are_only_called():
     truth = dist.Normal(0.0, 2**0.5).log_prob(x).sum(1)
     assert ((result.log_prob - truth) / result.standard_error).abs().max() < 5
     assert diagnose(model, guide, x, num_pool=0).elbo.value < truth.mean()
-    assert train(model, guide_with(guide, adam), x).best_epoch == 1
 
+    def shifted(x):
+        guide(x + pyro.param("shift", torch.zeros(())))
 
-def guide_with(guide, _):
-    def trained(x):
-        pyro.param("unused", torch.zeros(()))
-        guide(x)
-
-    return trained
+    assert train(model, shifted, x).best_epoch == 1
