@@ -90,6 +90,13 @@ def in_a_sentence() -> Iterator[None]:
             if found := re.match(pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
         raise
+    except KeyError as error:
+        if "intermediates cache" not in str(error):
+            raise
+        raise ValueError(
+            f"Expected a distribution that can score these values; one of its transforms has no inverse ({error}). Use "
+            f"one with an inverse, or, for values that it has drawn itself, give the transforms after it cache_size=1."
+        ) from error
 
 
 SENTENCES = (

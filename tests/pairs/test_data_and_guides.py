@@ -299,7 +299,7 @@ def two_dimensional(transform):
 def test_flows_without_an_inverse_as_guide(flow):
     layers = [flow(2)]
     if flow is block_autoregressive:  # alone, its values are bounded
-        layers = [flow(2, residual="gated"), AffineTransform(0.0, 2.0)]
+        layers = [flow(2, residual="gated"), AffineTransform(0.0, 2.0, cache_size=1)]
     model, guide = two_dimensional(lambda q, prior: q if prior else dist.TransformedDistribution(q, layers))
     x = torch.tensor([[0.3, -1.0], [1.0, 0.5]])
     result = log_marginal(model, guide, x, num_samples=2000)
@@ -309,6 +309,14 @@ def test_flows_without_an_inverse_as_guide(flow):
         log_marginal(model, guide, x, defensive=0.2)
     with pytest.raises(ValueError, match=r"no inverse .* Use start='prior'\."):
         annealed_log_marginal(model, guide, x, **SHORT)
+
+
+def test_a_flow_that_cannot_score_its_own_draws():
+    layers = [planar(2), AffineTransform(0.0, 2.0)]
+    model, guide = two_dimensional(lambda q, prior: q if prior else dist.TransformedDistribution(q, layers))
+    for use in (train, log_marginal):
+        with pytest.raises(ValueError, match=r"no inverse .* cache_size=1\.$"):
+            use(model, guide, torch.zeros(3, 2))
 
 
 def test_distributions_that_are_only_called():
