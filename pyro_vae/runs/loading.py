@@ -18,6 +18,7 @@ from ..evidence.files import read_json
 from ..networks import count_parameters
 from . import parts as settings
 from .folder import load_weights, require_run
+from .loose_params import load_params
 from .options import read_settings
 
 
@@ -109,6 +110,7 @@ def load_run(folder: Path, device: torch.device) -> tuple[Any, dict[str, Any]]:
         missing=config.missing,
     )
     load_weights(folder, module)
+    load_params(folder, module, device)
     return module.to(device), about
 
 
