@@ -29,6 +29,13 @@ def global_state():
     }
 
 
+@pytest.fixture
+def scope():
+    """A param store of the test's own."""
+    with pyro.get_param_store().scope():
+        yield pyro.get_param_store()
+
+
 @pytest.fixture(autouse=True)
 def _same_global_state():
     random.seed(0)

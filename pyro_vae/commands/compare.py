@@ -15,9 +15,8 @@ from ..evidence import LogMarginal
 from ..evidence import tables as report
 from ..evidence.comparison import compare, require_one_kind
 from ..evidence.files import read_json, write_json
-from ..pairs.checks import check_guide, check_support
 from ..pairs.contexts import evaluating, seeded
-from ..pairs.scoring import traces
+from ..pairs.densities import check_guide
 from ..runs import parts as settings
 from ..runs.candidates import VARIED, file_name, parse
 from ..runs.environment import environment
@@ -228,7 +227,6 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
         try:
             module = build_module(config, dataset)
             with seeded(0), evaluating(module.model, module.guide):
-                check_support(traces(module.model, module.guide, batch)[0])
                 check_guide(module.model, module.guide, batch)
             measures[name] = "probability" if is_discrete(module.model, batch) else "density"
         except ValueError as error:

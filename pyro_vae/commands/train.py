@@ -24,6 +24,7 @@ from ..runs import parts as settings
 from ..runs.environment import environment, few_threads
 from ..runs.folder import append_metrics, new_folder, save_weights
 from ..runs.loading import choose_device, command_line, load_data, part_settings
+from ..runs.loose_params import save_params
 from ..runs.options import DEFAULT_PARTS, add_training_options, dump, part_names
 from ..runs.parser import Parser
 from ..training.fit import fit
@@ -112,6 +113,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                 tensorboard=folder / "tensorboard" if config.tensorboard else None,
             )
         finished = True
+        save_params(folder, result.state)
     except KeyboardInterrupt:
         if (folder / "metrics.jsonl").exists():
             print(f"\nstopped; the best state so far is kept in {folder}")

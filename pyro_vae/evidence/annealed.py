@@ -11,8 +11,8 @@ from pyro.infer import ELBO
 from torch import Tensor
 
 from ..compiled.when_it_pays import compile_if_worthwhile
-from ..pairs.checks import check_guide
 from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.densities import check_guide
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.tensors import require_tensor
@@ -118,8 +118,7 @@ def annealed_log_marginal(
     wanted = chosen_images(len(x), only)
     results = []
     with seeded(seed), evaluating(model, guide), annealing.bar(2 * len(wanted), progress=progress) as bar:
-        if start == "guide":
-            check_guide(model, guide, x[:3])
+        check_guide(model, guide if start == "guide" else None, x[wanted], elsewhere="Use start='prior'.")
         batches = annealing.batches(wanted, chunk_size)
         chains = Chains(annealing, model, guide, len(batches), compile, x.device, bar.update)
         keys = image_keys(x, seed)

@@ -12,13 +12,13 @@ from pyro.distributions.util import sum_rightmost
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Transform, biject_to
-from torch.distributions.constraints import MixtureSameFamilyConstraint
 
-from ..pairs.checks import check_own_density
 from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
-from ..pairs.scoring import score_traces, traces
-from ..pairs.sites import sample_sites
+from ..pairs.particles import repeat_data
+from ..pairs.scoring import drawn_from_prior, score_traces, traces
+from ..pairs.sites import latents_of, sample_sites
+from ..pairs.supports import support_of
 
 JITTER = 0.2  # of step sizes, relative, so that no trajectory closes on itself
 Start = Literal["guide", "prior"]
@@ -63,20 +63,13 @@ class Path:
 
     def __init__(self, model: Callee, guide: Callee, x: Tensor, num_chains: int, start: Start) -> None:
         self.model, self.num_chains = model, num_chains
-        self.rows = x.repeat(num_chains, *[1] * (x.dim() - 1))  # (R, ...)
+        self.rows = repeat_data(x, num_chains)  # (R, ...)
         self.guide = guide if start == "guide" else None
         self.fixed_guide: poutine.Trace | None = None
         if self.guide is None:
-            try:
-                model_trace, guide_trace = poutine.trace(model).get_trace(self.rows), poutine.Trace()
-            except NotImplementedError as error:  # a flat prior cannot be drawn from
-                raise ValueError(
-                    f"Expected a prior that can be drawn from; got {error or 'one that cannot'}. Use start='guide'; an "
-                    f"autoencoder's flat prior leaves no log p(x) at all."
-                ) from error
+            model_trace, guide_trace = drawn_from_prior(model, self.rows), poutine.Trace()
         else:
             model_trace, guide_trace = traces(model, self.guide, self.rows)
-            check_own_density(guide_trace, "Use start='prior'.")
             if len(list(sample_sites(guide_trace))) == 1:  # then its distribution depends on x alone: encode x once
                 self.fixed_guide = guide_trace
         score_traces(model_trace, guide_trace, shape=(len(self.rows),))  # for its errors, while validation is on
@@ -87,7 +80,7 @@ class Path:
     def continued(self, x: Tensor, num_chains: int) -> Path:
         """The same path for other images of the same shape and another number of chains, without a draw of q0."""
         path = copy.copy(self)
-        path.num_chains, path.rows = num_chains, x.repeat(num_chains, *[1] * (x.dim() - 1))
+        path.num_chains, path.rows = num_chains, repeat_data(x, num_chains)
         if self.guide is not None and self.fixed_guide is not None:
             path.fixed_guide = poutine.trace(self.guide).get_trace(path.rows)
         return path
@@ -161,7 +154,7 @@ class Path:
 def unconstrained(model_trace: poutine.Trace) -> dict[str, Tensor]:
     """The latents of a trace, by site, in unconstrained space and with the images first: (R, ...)."""
     latents = {}
-    for name, site in _latents(model_trace):
+    for name, site in latents_of(model_trace).items():
         transform, row = _coordinates(name, site["fn"])
         latents[name] = transform.inv(site["value"]).movedim(row, 0)
     return latents
@@ -195,10 +188,6 @@ class _Placing(Messenger):
         self.log_jacobian = self.log_jacobian + log_jacobian
 
 
-def _latents(trace: poutine.Trace) -> list[tuple[str, Any]]:
-    return [(name, site) for name, site in sample_sites(trace) if not site["is_observed"]]
-
-
 def _coordinates(name: str, prior: Any) -> tuple[Transform, int]:
     """The bijection from unconstrained space onto the support of a site, and the dimension of the images there."""
     if prior.support.is_discrete:
@@ -206,10 +195,8 @@ def _coordinates(name: str, prior: Any) -> tuple[Transform, int]:
             f"Expected continuous latents, which Hamiltonian transitions can move; site {name!r} is discrete. Sum it "
             f"out inside a distribution (such as MixtureSameFamily), or use log_marginal."
         )
-    # torch wraps a mixture's support, and has no bijection for the wrapper.
-    support = prior.support.base_constraint if isinstance(prior.support, MixtureSameFamilyConstraint) else prior.support
     try:
-        transform = biject_to(support)
+        transform = biject_to(support_of(prior))
     except NotImplementedError:
         raise ValueError(
             f"Expected a support with a bijection from unconstrained space; site {name!r} has {prior.support}. "

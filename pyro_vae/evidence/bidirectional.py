@@ -16,8 +16,8 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..pairs.checks import check_guide
 from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.densities import check_guide
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces
 from ..pairs.sites import sample_sites
@@ -224,8 +224,8 @@ def bidirectional(
     results = []
     with seeded(seed), evaluating(model, guide), annealing.bar(3 * len(wanted), progress=progress) as bar:
         keys = image_keys(torch.arange(len(like))[:, None], seed).to(like.device)  # by number: there are no images yet
-        if start == "guide":
-            check_guide(model, guide, simulate(model, like[:3])[0])
+        few, _ = simulate(model, like[:3])
+        check_guide(model, guide if start == "guide" else None, few, elsewhere="Use start='prior'.")
         batches = annealing.batches(wanted, chunk_size)
         chains = Chains(annealing, model, guide, len(batches), compile, like.device, bar.update)
         error = shared_error(model, guide)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..pairs.modules import Callee
-from ..pairs.particles import _broadcasts, in_particle_plate
+from ..pairs.particles import broadcasts, in_particle_plate, repeat_data
 from ..pairs.scoring import score_traces, traces
 from .counter_random import CounterRandom, generators, seed_of
 from .proposals import mixed_traces
@@ -37,10 +37,9 @@ def particle_log_weights(model: Callee, guide: Callee, x: Tensor, *, defensive: 
         return weights(p, q, batch, (count, len(batch)))
 
     def repeated(batch: Tensor, count: int) -> Tensor:
-        rows = batch.repeat(count, *[1] * (batch.dim() - 1))  # (K B, ...)
-        return weights(model, guide, rows, (len(rows),)).view(count, len(batch))
+        return weights(model, guide, repeat_data(batch, count), (count * len(batch),)).view(count, len(batch))
 
-    return plated if _broadcasts(model, guide, x[:3]) else repeated
+    return plated if broadcasts(model, guide, x[:3]) else repeated
 
 
 def keyed(plain: LogWeights, x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, count: int) -> Tensor:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import math
 import operator
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-import pyro
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..pairs.checks import check_guide
 from ..pairs.contexts import evaluating, seeded
-from ..pairs.modules import Callee, is_bound, modules_of
+from ..pairs.densities import check_guide
+from ..pairs.modules import Callee, modules_of
 from ..pairs.tensors import require_tensor
 from .chunking import parse_bytes
 from .counter_random import image_keys
@@ -132,10 +130,8 @@ def log_marginal(
     budget = parse_bytes(memory_budget)
     wanted = chosen_images(len(x), only)
     seed = int(torch.randint(2**62, ())) if seed is None else seed
-    store = pyro.get_param_store()
     with seeded(seed), evaluating(model, guide):
-        known = set(store.keys())
-        check_guide(model, guide, x[:3])
+        check_guide(model, guide, x[wanted], elsewhere="Give defensive=0." if defensive else None)
         keys, count = image_keys(x, seed), len(wanted)
         sampler = Sampler(model, guide, x, keys, count, defensive, num_samples, budget, chunk_size, compile, precision)
         total = len(wanted) * num_samples if target_standard_error is None else None
@@ -153,14 +149,6 @@ def log_marginal(
                 results.append(result)
                 if on_result is not None:
                     on_result(some, result)
-        # pyro.module only looks its parameters up; pyro.param without a value starts from its initial one.
-        fresh = sorted(name for name in set(store.keys()) - known if "$$$" not in name)
-    if fresh and not is_bound(model, guide):
-        warnings.warn(
-            f"The parameters {fresh} were not in the param store and took their initial values. To evaluate functions "
-            f"trained by fit, give its result.model and result.guide.",
-            stacklevel=2,
-        )
     result = LogMarginal.join(results)
     warn_of(result, wanted, stacklevel=3)
     return result

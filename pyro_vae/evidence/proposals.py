@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
-from ..pairs.checks import check_own_density
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
+from ..pairs.sites import is_latent
 
 
 class _FromPrior(Messenger):
@@ -23,7 +22,7 @@ class _FromPrior(Messenger):
         self.guide_trace, self.chosen = guide_trace, chosen
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] in self.guide_trace and not msg["is_observed"] and not site_is_subsample(msg):
+        if is_latent(msg) and msg["name"] in self.guide_trace:
             chosen = self.chosen.reshape(self.chosen.shape + (1,) * msg["fn"].event_dim)
             # Sites that depend on others see those of their own particle, so this is a draw of the joint prior.
             msg["value"] = torch.where(chosen, msg["fn"].sample(), self.guide_trace.nodes[msg["name"]]["value"])
@@ -35,7 +34,6 @@ def mixed_traces(
 ) -> tuple[poutine.Trace, poutine.Trace]:
     """As `traces`, with that share of the draws (of the given shape) from the prior; the guide is scored there, too."""
     _, guide_trace = traces(model, guide, x)
-    check_own_density(guide_trace, "Give defensive=0.")
     chosen = torch.rand(shape, device=x.device) < share
     with _FromPrior(guide_trace, chosen):
         model_trace = poutine.trace(model).get_trace(x)

@@ -11,10 +11,10 @@ from typing import Any
 
 import torch
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from ..pairs.modules import Callee
+from ..pairs.sites import is_latent
 
 
 class ScaleLatents(Messenger):
@@ -33,7 +33,7 @@ class ScaleLatents(Messenger):
         self.weight = weight
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not msg["is_observed"] and not site_is_subsample(msg):
+        if is_latent(msg):
             msg["scale"] = msg["scale"] * self.weight
 
 

@@ -1,23 +1,48 @@
-"""What a pair runs in: a random stream of its own, evaluation or training mode, no validation."""
+"""What a pair runs in: one thread, a random stream of its own, evaluation or training mode, no validation."""
 
 from __future__ import annotations
 
+import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import torch
 from torch import nn
 
 from .modules import Callee, is_bound, modules_of
+from .state import loose
+
+_IN_USE = threading.RLock()
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Refuse a second thread: handlers, parameters and random numbers belong to the process, so that each thread would
+    change the numbers of the other."""
+    if not _IN_USE.acquire(blocking=False):
+        raise RuntimeError(
+            "Expected one thread at a time; another thread of this process is training or evaluating a pair, and Pyro "
+            "keeps handlers and parameters for all threads together. Use processes, or a lock around the calls."
+        )
+    try:
+        yield
+    finally:
+        _IN_USE.release()
 
 
 @contextmanager
 def seeded(seed: int | None) -> Iterator[None]:
-    """A random stream of its own that starts at seed, the global one left as it was; None keeps to the global one."""
+    """A random stream of its own that starts at seed, the global one left as it was; None keeps to the global one.
+
+    Raises:
+        RuntimeError: another thread is in `seeded` or `evaluating`.
+    """
     # A GPU that nothing has been put on yet has no stream to keep, and to ask for it would start it.
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices, enabled=seed is not None):
+    with _one_thread(), torch.random.fork_rng(devices, enabled=seed is not None):
         if seed is not None:
             torch.default_generator.manual_seed(seed)
             if devices:
@@ -26,22 +51,62 @@ def seeded(seed: int | None) -> Iterator[None]:
 
 
 @contextmanager
-def evaluating(model: Callee, guide: Callee) -> Iterator[None]:
-    """Evaluation mode, no gradients, and a param store of its own; everything is as before afterwards."""
-    modules = modules_of(model, guide)
-    was_training = [m for module in modules.values() for m in module.modules() if m.training]
-    # Methods of modules hold their parameters themselves; in the caller's store another model's parameters may stand
-    # under the same names. Plain functions look theirs up in the caller's store.
+def evaluating(model: Callee, guide: Callee, *, initial: bool = False) -> Iterator[None]:
+    """Evaluation mode, no gradients, and a param store of its own; everything is as before afterwards.
+
+    Modules that `modules_of` does not find (in a closure's helper, say) are put into evaluation mode when they are
+    called.
+
+    Args:
+        model, guide: the pair.
+        initial: parameters that are not in the param store yet may take their initial values.
+
+    Warns:
+        UserWarning: parameters took their initial values.
+
+    Raises:
+        RuntimeError: another thread is in `seeded` or `evaluating`.
+    """
+    known = {m for module in modules_of(model, guide).values() for m in module.modules()}
+    was_training = [m for m in known if m.training]
+
+    def evaluate(called: nn.Module, _: Any) -> None:
+        if called.training and called not in known:
+            hidden = [m for m in called.modules() if m.training]
+            was_training.extend(hidden)
+            for m in hidden:
+                m.training = False
+
     store = pyro.get_param_store()
-    scope = store.scope() if is_bound(model, guide) else store.scope(store.get_state())
-    try:
-        for m in was_training:
-            m.training = False
-        with torch.no_grad(), scope:
-            yield
-    finally:
-        for m in was_training:
-            m.training = True
+    with _one_thread():
+        hook = nn.modules.module.register_module_forward_pre_hook(evaluate)
+        try:
+            for m in was_training:
+                m.training = False
+            with torch.no_grad(), store.scope(_visible_state(model, guide)):
+                before = set(store.keys())
+                yield
+                fresh = sorted(set(loose(store.get_state()["params"])) - before)
+        finally:
+            hook.remove()
+            for m in was_training:
+                m.training = True
+    if fresh and not initial:
+        warnings.warn(
+            f"The parameters {fresh} were not in the param store and took their initial values. To evaluate what fit "
+            f"has trained, give its result.model and result.guide.",
+            stacklevel=4,
+        )
+
+
+def _visible_state(model: Callee, guide: Callee) -> Any:
+    """What a pair may see of the param store, as a state of its own.
+
+    Modules hold their parameters themselves: in the store another model's may stand under the same names.
+    """
+    state = pyro.get_param_store().get_state()
+    params = dict(loose(state["params"]) if is_bound(model, guide) else state["params"])
+    return {"params": params, "constraints": {name: state["constraints"][name] for name in params}}
 
 
 @contextmanager

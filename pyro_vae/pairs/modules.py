@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pyro
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
+# One half of a pair, a model or a guide: any function that is called with a batch of data (B, ...) and has Pyro sites.
+# What it returns is not used. A method of an nn.Module, a module with a forward, and a plain function are such.
 Callee = Callable[[Tensor], Any]
 
 
@@ -18,7 +20,8 @@ def modules_of(model: Callee, guide: Callee) -> dict[str, nn.Module]:
     """The modules behind a pair, by name.
 
     For bound methods (and callable modules) it is their module, "pair" when model and guide share it, else "model"
-    and "guide". For plain functions these are the modules that their code refers to, by variable name.
+    and "guide". For other functions these are the modules that their code refers to, by variable name: directly, in
+    containers, in objects and in functions of the same file.
     """
     owners = [_owner(model), _owner(guide)]
     if owners[0] is not None and owners[0] is owners[1]:
@@ -28,7 +31,7 @@ def modules_of(model: Callee, guide: Callee) -> dict[str, nn.Module]:
         if owner is not None:
             found[role] = owner
         else:
-            found.update(_referenced_modules(function))
+            _collect(role, function, found, set())
     return found
 
 
@@ -40,16 +43,32 @@ def _owner(function: Callee) -> nn.Module | None:
     return None if wrapped is None else _owner(wrapped)
 
 
-def _referenced_modules(function: Callee) -> dict[str, nn.Module]:
-    function = inspect.unwrap(function)
-    if not inspect.isfunction(function):
-        return {}
-    variables = inspect.getclosurevars(function)
-    return {
-        name: value
-        for name, value in {**variables.globals, **variables.nonlocals}.items()
-        if isinstance(value, nn.Module)
-    }
+def _collect(name: str, value: Any, found: dict[str, nn.Module], seen: set[int], file: Any = None) -> None:
+    """Add the modules that a value refers to, by name, looking into functions whose globals are ``file``."""
+    if id(value) in seen or isinstance(value, (Tensor, type)):
+        return
+    seen.add(id(value))
+    inner: Mapping[str, Any] = {}
+    if isinstance(value, nn.Module):
+        if not any(value is m for m in found.values()):
+            found[name if name not in found else f"{name}_{len(found)}"] = value
+    elif inspect.isfunction(value):
+        if file is None or value.__globals__ is file or hasattr(value, "__wrapped__"):
+            file = file or inspect.unwrap(value).__globals__
+            variables = inspect.getclosurevars(value)
+            inner = {"__wrapped__": getattr(value, "__wrapped__", None), **variables.globals, **variables.nonlocals}
+    elif inspect.ismethod(value):
+        inner = {"__self__": value.__self__, "__func__": value.__func__}
+    elif isinstance(value, functools.partial):
+        inner = {"func": value.func, "args": value.args, **value.keywords}
+    elif isinstance(value, (list, tuple, set)):
+        inner = {f"{name}_{i}": item for i, item in enumerate(value)}
+    elif isinstance(value, dict):
+        inner = {str(key): item for key, item in value.items()}
+    elif hasattr(value, "__dict__") and type(value).__module__.partition(".")[0] not in ("builtins", "torch", "pyro"):
+        inner = {**vars(value), "call": type(value).__dict__.get("__call__")}
+    for key, item in inner.items():
+        _collect(key, item, found, seen, file)
 
 
 def is_bound(model: Callee, guide: Callee) -> bool:

@@ -24,19 +24,25 @@ def in_particle_plate(function: Callee, num_particles: int) -> Callee:
     return vectorized
 
 
-def _broadcasts(model: Callee, guide: Callee, x: Tensor) -> bool:
-    particles, images = 2, len(x)
-    rows = x.repeat(particles, *[1] * (x.dim() - 1))  # (K B, ...)
-    # Outside the try: a pair that fails on plain images has a fault of its own to report.
+def repeat_data(x: Tensor, num_particles: int) -> Tensor:
+    """The data (B, ...), copy after copy: (K B, ...)."""
+    return x.repeat(num_particles, *[1] * (x.dim() - 1))
+
+
+def broadcasts(model: Callee, guide: Callee, x: Tensor) -> bool:
+    """Whether the pair may be run in a plate of particles: the same latents have the same log weights as with the data
+    x (B, ...) repeated. Where latents cannot be scored a second time, it may not."""
+    rows = repeat_data(x, 2)
+    # Outside the try: a pair that fails on plain data has a fault of its own to report.
     _, plain_guide = traces(model, guide, rows)
     try:
-        plated = traces(in_particle_plate(model, particles), in_particle_plate(guide, particles), x)
-        plated_weight = score_traces(*plated, shape=(particles, images)).log_weight
-    except (RuntimeError, ValueError, IndexError, TypeError):
+        plated = traces(in_particle_plate(model, 2), in_particle_plate(guide, 2), x)
+        plated_weight = score_traces(*plated, shape=(2, len(x))).log_weight
+        plated_sites = dict(sample_sites(plated[1]))
+        for name, site in sample_sites(plain_guide):
+            site["value"] = plated_sites[name]["value"].flatten(0, 1)
+        same_latents = traces(model, poutine.replay(guide, trace=plain_guide), rows)
+        plain_weight = score_traces(*same_latents, shape=(len(rows),)).log_weight
+    except (RuntimeError, ValueError, IndexError, TypeError, KeyError):  # NotImplementedError is a RuntimeError
         return False
-    plated_sites = dict(sample_sites(plated[1]))
-    for name, site in sample_sites(plain_guide):
-        site["value"] = plated_sites[name]["value"].flatten(0, 1)
-    same_latents = traces(model, poutine.replay(guide, trace=plain_guide), rows)
-    plain_weight = score_traces(*same_latents, shape=(particles * images,)).log_weight
     return torch.allclose(plated_weight.flatten(), plain_weight, rtol=1e-4, atol=1e-3)

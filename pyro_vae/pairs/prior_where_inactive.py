@@ -9,10 +9,10 @@ import pyro.distributions as dist
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import NonlocalExit
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 
 from .modules import Callee
+from .sites import is_latent
 from .supports import factors
 
 
@@ -55,7 +55,7 @@ class _PriorWhereInactive(Messenger):
         self.prior, self.x, self.active, self.seen = prior, x, active, ""
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["is_observed"] or msg["infer"].get("_deterministic") or site_is_subsample(msg):
+        if not is_latent(msg):
             return
         if self.seen:
             raise ValueError(f"Expected a single latent site; got {self.seen!r} and {msg['name']!r}. Keep the guide.")
@@ -77,13 +77,9 @@ class _PriorWhereInactive(Messenger):
 
 def _prior(model: Callee, x: Tensor) -> Any:
     """p(z) of the model's first latent site; the model is left there, before its decoder."""
-
-    def latent(site: Any) -> bool:
-        return site["type"] == "sample" and not site["is_observed"] and not site_is_subsample(site)
-
     try:
         with poutine.block():
-            poutine.escape(model, escape_fn=latent)(x)
+            poutine.escape(model, escape_fn=is_latent)(x)
     except NonlocalExit as found:
         found.reset_stack()
         return found.site["fn"]

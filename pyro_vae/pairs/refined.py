@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
+
+from .modules import Callee
+from .sites import is_latent
 
 Moves = dict[str, Tensor]
 GAUSSIANS = (
@@ -22,12 +23,12 @@ GAUSSIANS = (
 
 
 def refined(
-    model: Callable[[Tensor], Any],
-    guide: Callable[[Tensor], Any],
+    model: Callee,
+    guide: Callee,
     *,
     num_steps: int = 10,
     learning_rate: float = 0.3,
-) -> Callable[[Tensor], None]:
+) -> Callee:
     """The guide, its Gaussians moved for each image by steps up the ELBO: for what the encoder leaves to be gained.
 
     q'(z|x) = Normal(m + t * sd, diag(e^s) C diag(e^s)) where the guide has Normal(m, C) with standard deviations sd;
@@ -112,7 +113,7 @@ class _Moving(Messenger):
         self.moves, self.step = dict(moves), step
 
     def _pyro_sample(self, msg: Any) -> None:
-        if msg["is_observed"] or site_is_subsample(msg):
+        if not is_latent(msg):
             return
         name, site = msg["name"], msg["fn"]
         fn = _gaussian(name, site)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +13,13 @@ from pyro import poutine
 from torch import Tensor
 
 from .modules import Callee
-from .sites import sample_sites
+from .scales import whole_of_part
+from .sites import is_latent, latents_of, sample_sites
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Log-probabilities of one draw of the latents, in nats, each (B,) per image or (K, B) with K particles."""
+    """Log-probabilities of one draw of the latents, in nats, each (B,) per data point or (K, B) with K particles."""
 
     log_likelihood: Tensor  # of the observed sites, log p(x|z)
     log_prior: Tensor  # of the model's latent sites, log p(z)
@@ -41,20 +45,78 @@ def traces(model: Callee, guide: Callee, x: Tensor) -> tuple[poutine.Trace, pout
     """Trace the guide and the model replayed against it, and check that they fit together.
 
     Raises:
-        ValueError: a latent site that only one of the two has.
+        ValueError: a latent site that only one of the two has, or what Pyro refuses, in a sentence.
     """
-    guide_trace = poutine.trace(guide).get_trace(x)
-    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
-    latent = {name for name, site in sample_sites(model_trace) if not site["is_observed"]}
-    guided = {name for name, site in sample_sites(guide_trace) if not site["infer"].get("is_auxiliary")}
-    if missing := sorted(latent - guided):
-        raise ValueError(f"Expected the guide to sample every latent site of the model; it misses {missing}.")
-    if surplus := sorted(guided - {name for name, _ in sample_sites(model_trace)}):
+    with in_a_sentence():
+        guide_trace = poutine.trace(guide).get_trace(x)
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
+    guided = latents_of(guide_trace)
+    if missing := sorted({name for name, site in sample_sites(model_trace) if is_latent(site)} - guided.keys()):
+        raise ValueError(
+            f"Expected the guide to sample every latent site of the model; it misses {missing}. Sample them in the "
+            f"guide, or, where a site stands for the data, observe it: pyro.sample({missing[0]!r}, ..., obs=x)."
+        )
+    if surplus := sorted(guided.keys() - {name for name, _ in sample_sites(model_trace)}):
         raise ValueError(
             f"Expected every site of the guide in the model; the guide alone has {surplus}. Remove it, or mark it "
             f"with infer={{'is_auxiliary': True}}."
         )
     return model_trace, guide_trace
+
+
+def drawn_from_prior(model: Callee, x: Tensor) -> poutine.Trace:
+    """Trace the model with its latents drawn from their priors.
+
+    Raises:
+        ValueError: a prior that cannot be drawn from, or what Pyro refuses, in a sentence.
+    """
+    try:
+        with in_a_sentence():
+            return poutine.trace(model).get_trace(x)
+    except NotImplementedError as error:
+        raise ValueError(
+            f"Expected a prior that can be drawn from; got {error or 'one that cannot'}. Use start='guide'; an "
+            f"autoencoder's flat prior leaves no log p(x) at all."
+        ) from error
+
+
+@contextmanager
+def in_a_sentence() -> Iterator[None]:
+    """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints."""
+    try:
+        yield
+    except ValueError as error:
+        for pattern, sentence in SENTENCES:
+            if found := re.match(pattern, str(error), re.DOTALL):
+                raise ValueError(sentence.format(*found.groups())) from None
+        raise
+    except KeyError as error:
+        if "intermediates cache" not in str(error):
+            raise
+        raise ValueError(
+            f"Expected a distribution that can score these values; one of its transforms has no inverse ({error}). Use "
+            f"one with an inverse, or, for values that it has drawn itself, give the transforms after it cache_size=1."
+        ) from error
+
+
+SENTENCES = (
+    (
+        r"Shape mismatch inside plate\('(.*?)'\) at site (\S+) dim \S+ (\d+) vs (\d+)",
+        "Expected {2} values along the plate {0!r} at site {1!r}; got {3}. Dimensions of one data point belong to the "
+        "event of its distribution: add .to_event(1), or how many there are. Along the plate, parameters have to be a "
+        "function of the data.",
+    ),
+    (
+        r"Expected parameter (\w+) .* of distribution (\w+)\(.* to satisfy the constraint (.*), but found invalid",
+        "Expected {0} of a {1} to satisfy {2}; got other values, or NaN. Map the output of its network there: a scale, "
+        "say, by .exp() or torch.nn.functional.softplus.",
+    ),
+    (
+        r"Expected value argument .* within the support \((.*)\) of the distribution (\w+)\(.*, but found invalid",
+        "Expected values in the support of a {1}, {0}; got others, or NaN. Use a distribution for such values, or keep "
+        "them inside.",
+    ),
+)
 
 
 def score(model: Callee, guide: Callee, x: Tensor) -> Scores:
@@ -80,26 +142,50 @@ def score_traces(model_trace: poutine.Trace, guide_trace: poutine.Trace, *, shap
     log_likelihood = log_prior = log_guide = torch.zeros(())
     for name, site in sample_sites(model_trace):
         term = site_log_prob(name, site, shape)
-        if site["is_observed"]:
-            log_likelihood = log_likelihood + term
-        else:
+        if is_latent(site):
             log_prior = log_prior + term
+        else:
+            log_likelihood = log_likelihood + term
     for name, site in sample_sites(guide_trace):
         log_guide = log_guide + site_log_prob(name, site, shape)
     return Scores(*(term.expand(shape) for term in (log_likelihood, log_prior, log_guide)))
 
 
 def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
-    """Unscaled, masked log-probability of one site for each image, of the given shape (B,) or (K, B)."""
-    frames = site["cond_indep_stack"]
-    if not any(frame.vectorized and frame.dim == -1 and frame.size == shape[-1] for frame in frames):
+    """Log-probability of one site for each data point, masked, without scales, of the given shape (B,) or (K, B).
+
+    A plate inside that of the data counts as a whole where it visits a part: the part's sum times whole / part.
+
+    Raises:
+        ValueError: the site lies outside the plate over the data, its values are smaller than an event of its
+            distribution, or its log-probability has a dimension that no plate holds.
+    """
+    frames = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
+    if not any(frame.dim == -1 and frame.size == shape[-1] for frame in frames):
         raise ValueError(
-            f"Expected site {name!r} inside the plate over images, pyro.plate('data', len(x), dim=-1); it is outside, "
-            f"so log p(x) of one image is not defined."
+            f"Expected site {name!r} inside the plate over the data, pyro.plate('data', len(x), dim=-1); it is "
+            f"outside, so log p(x) of one data point is not defined. For a number that all data points share, use "
+            f"pyro.param instead of pyro.sample."
         )
-    log_prob: Tensor = site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+    fn, value = site["fn"], site["value"]
+    event = value.shape[value.dim() - fn.event_dim :]
+    if any(size not in (1, given) for size, given in zip(fn.event_shape, event, strict=True)):
+        raise ValueError(
+            f"Expected values of event shape {tuple(fn.event_shape)} at site {name!r}; got {tuple(event)}, the end of "
+            f"{tuple(value.shape)}. Give data and distribution the same shape."
+        )
+    with in_a_sentence():
+        log_prob: Tensor = fn.log_prob(value, *site["args"], **site["kwargs"])
+    sizes = {frame.dim: frame.size for frame in frames}
+    expected = tuple(sizes.get(dim, 1) for dim in range(min(sizes), 0))
+    if any(size not in (1, sizes.get(dim - log_prob.dim())) for dim, size in enumerate(log_prob.shape)):
+        raise ValueError(
+            f"Expected a log-probability of shape {expected} at site {name!r}, one dimension for each plate; got "
+            f"{tuple(log_prob.shape)}. Give dimensions of one data point to the event by .to_event(1), or, where the "
+            f"data have a dimension more than the distribution, take it away, x.squeeze(-1), or add it there."
+        )
     if site["mask"] is not None:
         log_prob = torch.where(torch.as_tensor(site["mask"], device=log_prob.device), log_prob, 0.0)
-    if log_prob.dim() > len(shape):  # inner plates of the model, left of the images
+    if log_prob.dim() > len(shape):  # inner plates of the model, left of the data
         log_prob = log_prob.sum(tuple(range(log_prob.dim() - len(shape))))
-    return log_prob.expand(shape)
+    return (log_prob * whole_of_part(site)).expand(shape)

@@ -9,13 +9,21 @@ from pyro import poutine
 from pyro.poutine.util import site_is_subsample
 
 
+def counts(site: Any) -> bool:
+    """Whether a site carries a log-probability: a sample site, no plate's own subsampling and no deterministic one."""
+    return site["type"] == "sample" and not site_is_subsample(site) and not site["infer"].get("_deterministic")
+
+
+def is_latent(site: Any) -> bool:
+    """Whether a site, in a trace or on its way through the handlers, is drawn and counts."""
+    return counts(site) and not site["is_observed"]
+
+
 def sample_sites(trace: poutine.Trace) -> Iterator[tuple[str, Any]]:
-    """The sample sites of a trace that carry a log-probability: no subsampling, no deterministic ones."""
-    for name, site in trace.nodes.items():
-        if site["type"] == "sample" and not site_is_subsample(site) and not site["infer"].get("_deterministic"):
-            yield name, site
+    """The sample sites of a trace that carry a log-probability."""
+    return ((name, site) for name, site in trace.nodes.items() if counts(site))
 
 
 def latents_of(trace: poutine.Trace) -> dict[str, Any]:
-    """The latent sites of a trace, by name."""
-    return {n: s for n, s in sample_sites(trace) if not s["is_observed"] and not s["infer"].get("is_auxiliary")}
+    """The latent sites of a trace, by name, without a guide's auxiliary ones."""
+    return {n: s for n, s in sample_sites(trace) if is_latent(s) and not s["infer"].get("is_auxiliary")}

@@ -7,26 +7,65 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from .modules import Callee
+from .modules import Callee, is_bound
 
 
-def with_store(function: Callee, state: Any) -> Callee:
-    """Run a function with the parameters of a Pyro param-store state, leaving the caller's store as it was."""
+def loose(params: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The parameters of a store that ``pyro.param`` made; those of modules are `nn.Parameter`, or named by ``$$$``."""
+    return {name: p for name, p in params.items() if not isinstance(p, nn.Parameter) and "$$$" not in name}
 
-    @functools.wraps(function)
-    def stored(x: Tensor) -> Any:
-        with pyro.get_param_store().scope({"params": dict(state["params"]), "constraints": dict(state["constraints"])}):
-            return function(x)
 
-    return stored
+def with_store(model: Callee, guide: Callee, state: Any) -> tuple[Callee, Callee]:
+    """The pair, run with the parameters of a param-store state, the caller's store left as it was.
+
+    Args:
+        model, guide: the pair; methods of modules hold the parameters of these modules themselves, whatever the state.
+        state: {"params": unconstrained tensors, "constraints": ...} by name, as ``get_param_store().get_state()``. A
+            constraint that is missing is the one that the pair gives to ``pyro.param``.
+    """
+    params = loose(state["params"]) if is_bound(model, guide) else dict(state["params"])
+    if not params:
+        return model, guide
+    given = _Given(params, {name: c for name, c in state["constraints"].items() if name in params})
+    return given.around(model), given.around(guide)
+
+
+class _Given(Messenger):
+    """Puts parameters into the store when they are first asked for."""
+
+    def __init__(self, params: dict[str, Tensor], constraints: dict[str, Any]) -> None:
+        super().__init__()
+        self.params, self.constraints = params, constraints
+
+    def around(self, function: Callee) -> Callee:
+        @functools.wraps(function)
+        def stored(x: Tensor) -> Any:
+            known = {name: self.params[name] for name in self.constraints}
+            with pyro.get_param_store().scope({"params": known, "constraints": dict(self.constraints)}), self:
+                return function(x)
+
+        return stored
+
+    def _pyro_param(self, msg: Any) -> None:
+        name = msg["name"]
+        if name in self.params and name not in self.constraints:
+            if len(msg["args"]) < 2:
+                raise ValueError(
+                    f"Expected an initial value and the constraint of the parameter {name!r} where it is first used; "
+                    f"got its name alone. Write pyro.param({name!r}, initial, constraint=...) in model and guide."
+                )
+            self.constraints[name] = msg["kwargs"]["constraint"]
+            store = pyro.get_param_store()
+            store.set_state({"params": {name: self.params[name]}, "constraints": {name: self.constraints[name]}})
 
 
 def get_state(modules: dict[str, nn.Module], store: Any) -> dict[str, Tensor]:
     """A copy of all that is trained: "NAME.KEY" for modules, "param.NAME" (unconstrained) for other parameters."""
     state = {f"{name}.{key}": value for name, m in modules.items() for key, value in m.state_dict().items()}
-    state |= {f"param.{name}": p for name, p in _loose_parameters(modules, store).items()}
+    state |= {f"param.{name}": p for name, p in _held_by_none(modules, store).items()}
     return {key: value.detach().clone() for key, value in state.items()}
 
 
@@ -35,11 +74,11 @@ def set_state(modules: dict[str, nn.Module], store: Any, state: dict[str, Tensor
     for name, m in modules.items():
         m.load_state_dict({key: state[f"{name}.{key}"] for key in m.state_dict()})
     with torch.no_grad():
-        for name, p in _loose_parameters(modules, store).items():
+        for name, p in _held_by_none(modules, store).items():
             if f"param.{name}" in state:  # a parameter made since then keeps its value
                 p.copy_(state[f"param.{name}"])
 
 
-def _loose_parameters(modules: dict[str, nn.Module], store: Any) -> dict[str, Tensor]:
+def _held_by_none(modules: dict[str, nn.Module], store: Any) -> dict[str, Tensor]:
     held = {id(p) for m in modules.values() for p in m.parameters()}
     return {name: p for name, p in store.get_state()["params"].items() if id(p) not in held}

@@ -18,7 +18,7 @@ def is_point_mass(fn: Any) -> bool:
     return isinstance(fn, dist.Delta)
 
 
-def _support(fn: Any) -> Constraint | None:
+def support_of(fn: Any) -> Constraint | None:
     """The support of a distribution; None for one that does not say, as a user's own may."""
     try:
         support = fn.support
@@ -27,23 +27,23 @@ def _support(fn: Any) -> Constraint | None:
     return support.base_constraint if isinstance(support, MixtureSameFamilyConstraint) else support  # torch wraps it
 
 
-def _of_one_value(support: Any) -> Any:
+def of_one_value(support: Any) -> Any:
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support
 
 
-def _of_one_event(support: Any) -> Any:
+def of_one_event(support: Any) -> Any:
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return support
 
 
-def _coordinates(support: Constraint, event_shape: torch.Size) -> Any:
+def free_coordinates(support: Constraint, event_shape: torch.Size) -> Any:
     """How many free coordinates a support has; its name where they cannot be told."""
     if support.is_discrete:  # one-hot vectors are among all binary codes, but not their relaxations
-        return "one-hot" if _of_one_value(support) is constraints.one_hot else "discrete"
-    support = _of_one_event(support)
+        return "one-hot" if of_one_value(support) is constraints.one_hot else "discrete"
+    support = of_one_event(support)
     if support.event_dim == 0:  # said apart, for bounds that differ from image to image would count the images too
         return event_shape.numel()
     try:
@@ -52,15 +52,15 @@ def _coordinates(support: Constraint, event_shape: torch.Size) -> Any:
         return repr(support)
 
 
-def _num_coordinates(value: Tensor, fn: Any) -> int | None:
+def num_coordinates(value: Tensor, fn: Any) -> int | None:
     """How many free coordinates all events of a value have; None where that cannot be told."""
-    support = _support(fn)
-    each = None if support is None else _coordinates(support, fn.event_shape)
+    support = support_of(fn)
+    each = None if support is None else free_coordinates(support, fn.event_shape)
     return value.numel() // fn.event_shape.numel() * each if isinstance(each, int) else None
 
 
-def _name(support: Any) -> str:
-    support = _of_one_event(support)
+def describe(support: Any) -> str:
+    support = of_one_event(support)
     return text if len(text := str(support)) < 60 else type(support).__name__.strip("_")
 
 
@@ -69,8 +69,3 @@ def factors(fn: Any) -> Any:
     while isinstance(fn, torch.distributions.Independent):
         fn = fn.base_dist
     return fn if fn.event_dim == 0 else None
-
-
-def takes_any_number(fn: Any) -> bool:
-    """Whether every real number is in the support of a distribution's values, so that there is nothing to check."""
-    return _support(fn) is not None and _of_one_value(_support(fn)) is constraints.real

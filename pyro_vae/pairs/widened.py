@@ -9,11 +9,12 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import AffineTransform, biject_to
 
 from .modules import Callee
+from .sites import is_latent
+from .supports import of_one_value, support_of
 
 
 def widened(guide: Callee, scale: float) -> Callee:
@@ -58,7 +59,7 @@ class _Widening(Messenger):
 
     def _pyro_sample(self, msg: Any) -> None:
         fn = msg["fn"]
-        if msg["is_observed"] or site_is_subsample(msg) or not fn.has_rsample or isinstance(fn, dist.Delta):
+        if not is_latent(msg) or not fn.has_rsample or isinstance(fn, dist.Delta):
             return
         try:
             mean = fn.mean
@@ -69,8 +70,8 @@ class _Widening(Messenger):
                 f"Expected a guide whose latents know their mean, to be widened around; site {msg['name']!r} has "
                 f"{type(fn).__name__}. Use a defensive mixture with the prior instead."
             )
-        free = biject_to(fn.support)
+        free = biject_to(support_of(fn))
         centre = free.inv(mean)
         spread = AffineTransform(centre * (1 - self.scale), self.scale, event_dim=free.domain.event_dim)
-        is_real = getattr(fn.support, "base_constraint", fn.support) is dist.constraints.real
+        is_real = of_one_value(support_of(fn)) is dist.constraints.real
         msg["fn"] = dist.TransformedDistribution(fn, [spread] if is_real else [free.inv, spread, free])

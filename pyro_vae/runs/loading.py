@@ -16,6 +16,7 @@ from ..evidence.files import read_json
 from ..training.device import choose_device
 from . import parts as settings
 from .folder import load_weights, require_run
+from .loose_params import load_params
 from .options import read_settings
 
 
@@ -35,7 +36,7 @@ def load_data(config: Namespace, *, root: str | None = None) -> Data:
         missing=config.missing,
     )
     is_colour = len(loaded.event_shape) == 3 and loaded.event_shape[0] == 3
-    if is_colour and config.binarization is None and loaded.visit is not None and not config.dequantize:
+    if is_colour and config.binarization is None and loaded.batch_transform is not None and not config.dequantize:
         raise ValueError(
             f"Expected a likelihood of colours for {loaded.name}, images of 3 channels; got Bernoulli, for which they "
             f"would be binarized. Use --likelihood DiscretizedLogisticMixture, or give --binarization dynamic."
@@ -92,6 +93,7 @@ def load_run(folder: Path, device: torch.device) -> tuple[Any, dict[str, Any]]:
         missing=config.missing,
     )
     load_weights(folder, module)
+    load_params(folder, module, device)
     return module.to(device), about
 
 

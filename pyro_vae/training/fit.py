@@ -19,6 +19,7 @@ from ..data import Data
 from ..objectives.accepted import as_objective, check_kl_weight
 from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
+from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state, set_state, with_store
 from .batches import choosing
 from .conditions import training_conditions
@@ -156,7 +157,7 @@ def fit(
         tensorboard_writer(tensorboard) as write,
         bar,
     ):
-        announced = announcing(model, guide)
+        announced = for_the_batch(*announcing(model, guide))
         sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
         weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
         steps = Steps(*weighted, optimizer, objective, batch_of, full_batch=full_batch)
@@ -178,6 +179,4 @@ def fit(
             best.require_one()
         finally:  # also after an error or an interrupt: the pair is left in its best state
             set_state(modules, store, best.state)
-    if not is_bound(model, guide):
-        model, guide = with_store(model, trained), with_store(guide, trained)
-    return Fit(model, guide, history, best.state, best.epoch, epoch < epochs, best.warmed_up)
+    return Fit(*with_store(model, guide, trained), history, best.state, best.epoch, epoch < epochs, best.warmed_up)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from pyro import poutine
@@ -12,15 +12,14 @@ from torch import Tensor, nn
 
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup
-from ..pairs.checks import check_latents, check_support
-from ..pairs.contexts import evaluating, seeded
+from ..pairs.checks import check_data, check_latents
+from ..pairs.contexts import evaluating
 from ..pairs.modules import Callee
-from ..pairs.sites import sample_sites
-from ..pairs.supports import takes_any_number
+from ..pairs.scoring import traces
 from ..pairs.tensors import require_tensor
+from ..pairs.trainable import check_trainable
 from .batches import batch_sizes
 from .trials import run_pair, trying
-from .validation import LEAST_AT_ONCE
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -113,9 +112,9 @@ def check_pair(
             its site, or the pair refuses the last batch.
     """
     batch = batch_of(indices[:batch_size])
-    with evaluating(model, guide), poutine.trace(param_only=True) as capture:
-        model_trace, guide_trace = run_pair(model, guide, batch)
-        check_support(model_trace)
+    check_trainable(model, guide, batch)
+    with evaluating(model, guide, initial=True), poutine.trace(param_only=True) as capture:
+        model_trace, guide_trace = traces(model, guide, batch)
         discrete = check_latents(model_trace, guide_trace)
         params = [site["value"].unconstrained() for site in capture.trace.nodes.values() if site["type"] == "param"]
     if discrete:  # perhaps not while training
@@ -127,21 +126,8 @@ def check_pair(
             "an nn.Module or PyroModule that has parameters, or functions that call pyro.module or pyro.param."
         )
     sizes = batch_sizes(model, guide, batch_of, indices, batch_size)
-    check_supports(model, guide, map(batch_of, indices.split(sizes)))
-    if validation is not None:
-        check_supports(model, guide, validation.split(max(batch_size, LEAST_AT_ONCE)))
+    with evaluating(model, guide, initial=True):  # all of them: recorded steps do not look at values again
+        check_data(model, guide, map(batch_of, indices.split(sizes)))
+        if validation is not None:
+            check_data(model, guide, [validation])
     return sizes
-
-
-def check_supports(model: Callee, guide: Callee, batches: Iterable[Tensor]) -> None:
-    """Raise a ValueError unless all observed values lie in the supports of their distributions.
-
-    Once for all: recorded steps do not look at values again.
-    """
-    with seeded(0), evaluating(model, guide):
-        for batch in batches:
-            model_trace, _ = run_pair(model, guide, batch)
-            check_support(model_trace)
-            observed = [site["fn"] for _, site in sample_sites(model_trace) if site["is_observed"]]
-            if all(map(takes_any_number, observed)):
-                return

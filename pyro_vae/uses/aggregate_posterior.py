@@ -12,10 +12,10 @@ from pyro import poutine
 from torch import Tensor
 
 from ..pairs.modules import Callee
-from ..pairs.particles import in_particle_plate
+from ..pairs.particles import in_particle_plate, repeat_data
 from ..pairs.scoring import score_traces, site_log_prob, traces
 from ..pairs.sites import latents_of, sample_sites
-from ..pairs.supports import factors, is_point_mass
+from ..pairs.supports import factors
 
 LARGEST = 2**21  # numbers in memory at once while images are scored against each other
 
@@ -109,7 +109,7 @@ def _scoring(guide: Callee, x: Tensor, *, each: bool) -> Callable[[Values, Tenso
     def repeated(values: Values, images: Tensor) -> Tensor:
         count = next(v.shape[-1 - e] for v, e in values.values())
         data = {n: v.repeat_interleave(len(images), -1 - e) for n, (v, e) in values.items()}
-        rows = images.repeat(count, *[1] * (images.dim() - 1))
+        rows = repeat_data(images, count)
         return terms(poutine.trace(poutine.condition(guide, data=data)).get_trace(rows), (len(rows),)).unflatten(
             0, (count, len(images))
         )
@@ -121,27 +121,6 @@ def _scoring(guide: Callee, x: Tensor, *, each: bool) -> Callable[[Values, Tenso
         return plated if torch.allclose(fast, slow, rtol=1e-4, atol=1e-3) else repeated
     except (RuntimeError, ValueError, IndexError, TypeError):
         return repeated
-
-
-def check_scorable(guide: Callee, x: Tensor) -> None:
-    """Raise a ValueError unless the guide can score the latents of other images."""
-    cure = "Give num_pool=0 for all the rest, without mutual information."
-    trace = poutine.trace(guide).get_trace(x)
-    for name, site in sample_sites(trace):
-        if is_point_mass(site["fn"]):
-            raise ValueError(f"Expected a guide with a density; got a point mass at site {name!r}. {cure}")
-        if site["infer"].get("is_auxiliary"):
-            raise ValueError(f"Expected a guide whose q(z|x) is known; got the auxiliary site {name!r}. {cure}")
-    values, _ = _draw(guide, x)
-    data = {n: v.flip(-1 - e) for n, (v, e) in values.items()}
-    try:
-        swapped = poutine.trace(poutine.condition(guide, data=data)).get_trace(x)
-        swapped.compute_log_prob()
-    except (NotImplementedError, KeyError) as error:
-        raise ValueError(
-            f"Expected a guide that can score the z of another image; its flow has no inverse ({error}). Take a flow "
-            f"with an inverse. {cure}"
-        ) from error
 
 
 def factorizes(guide: Callee, x: Tensor) -> bool:

@@ -10,13 +10,14 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..pairs.checks import check_latents
+from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
+from ..pairs.densities import check_own_density
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
 from ..pairs.sites import latents_of
 from ..pairs.supports import factors
-from .aggregate_posterior import aggregate, check_scorable, factorizes, rows
+from .aggregate_posterior import aggregate, factorizes, rows
 
 ACTIVE = 0.01  # both conventions: variance of the posterior mean, and nats
 
@@ -198,10 +199,10 @@ def diagnose(
     with seeded(seed), evaluating(model, guide):
         pool = x[torch.randperm(len(x))[:num_pool].to(x.device)]
         few = traces(model, guide, x[:2])
-        score_traces(*few, shape=(2,))  # for its errors; a plate of another meaning may have the size of a batch
         check_latents(*few)
+        check_data(model, guide, [x])
         if num_pool:
-            check_scorable(guide, pool[:2])
+            check_own_density(guide, pool[:2], "Give num_pool=0 for all the rest, without mutual information.")
         batches = [_Batch.of(model, guide, batch, num_samples) for batch in x.split(batch_size)]
         by_dimension = [b.information for b in batches if b.information is not None]
         several = len(latents_of(poutine.trace(guide).get_trace(x[:2]))) > 1

@@ -14,7 +14,7 @@ from torch.nn import functional
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
-from ..pairs.sites import sample_sites
+from ..pairs.sites import latents_of, sample_sites
 
 Path = Literal["linear", "sphere"]
 
@@ -228,8 +228,8 @@ def _codes(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> 
     """Mean of q and support of p(z) at each latent site, in the model's order."""
     with seeded(seed), evaluating(model, guide):
         model_trace, guide_trace = traces(model, guide, x)
-    latent = {name: site for name, site in sample_sites(model_trace) if not site["is_observed"]}
-    return {name: (_mean(guide_trace.nodes[name]), site["fn"].support) for name, site in latent.items()}
+    latents = latents_of(model_trace)
+    return {name: (_mean(guide_trace.nodes[name]), site["fn"].support) for name, site in latents.items()}
 
 
 def _top(model: Callee, guide: Callee, x: Tensor) -> tuple[str, Tensor, Any]:

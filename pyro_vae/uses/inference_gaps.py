@@ -11,14 +11,17 @@ import pyro.distributions as dist
 import torch
 from pyro.distributions.transforms import AffineTransform
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.distributions import constraints
 
 from ..evidence import LogMarginal
+from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee
+from ..pairs.particles import repeat_data
 from ..pairs.scoring import score, traces
+from ..pairs.sites import is_latent
+from ..pairs.supports import of_one_value, support_of
 from .diagnostics import Measured, measured
 
 
@@ -165,6 +168,7 @@ def inference_gaps(
         raise ValueError(f"Expected log_prob of the same {len(x):,} images, ({len(x)},); got {tuple(known.shape)}.")
     batches = []
     with seeded(seed), evaluating(model, guide):
+        check_data(model, guide, [x])
         for batch in x.split(max(1, chunk_size // num_particles)):
             better = _corrections(model, guide, batch, num_steps, num_particles, learning_rate)
             seeds = torch.randint(2**31, (2,)).tolist()
@@ -207,7 +211,7 @@ class _Corrections(Messenger):
         return corrected
 
     def _pyro_sample(self, msg: Any) -> None:
-        if not (msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic")):
+        if is_latent(msg):
             msg["fn"] = self._moved(msg["name"], msg["fn"], -1 - msg["fn"].event_dim)
 
     def _moved(self, name: str, fn: Any, dim: int) -> Any:
@@ -215,10 +219,7 @@ class _Corrections(Messenger):
             return self._moved(name, fn.base_dist, dim).to_event(fn.reinterpreted_batch_ndims)
         if isinstance(fn, torch.distributions.TransformedDistribution):
             return dist.TransformedDistribution(self._moved(name, fn.base_dist, dim), fn.transforms)
-        support = fn.support
-        while isinstance(support, constraints.independent):
-            support = support.base_constraint
-        if not fn.has_rsample or support is not constraints.real or isinstance(fn, dist.Delta):
+        if not fn.has_rsample or of_one_value(support_of(fn)) is not constraints.real or isinstance(fn, dist.Delta):
             raise ValueError(
                 f"Expected a guide of reparameterized real draws, or transforms of them, such as Normal or LogNormal; "
                 f"got {type(fn).__name__} at site {name!r}. Take another guide, or log_prob - ELBO alone."
@@ -241,7 +242,7 @@ def _corrections(model: Callee, guide: Callee, x: Tensor, steps: int, particles:
     optimizer = torch.optim.Adam(amounts, lr=rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     corrections.copies = particles
-    rows = x.repeat(particles, *[1] * (x.dim() - 1))
+    rows = repeat_data(x, particles)
     for _ in range(steps):
         with torch.enable_grad():
             loss = -score(model, corrections(guide), rows).log_weight.sum() / particles
@@ -262,6 +263,6 @@ def _elbos(
         with seeded(seed):
             for start in range(0, num_samples, copies):
                 corrections.copies = min(copies, num_samples - start)
-                rows = x.repeat(corrections.copies, *[1] * (x.dim() - 1))
+                rows = repeat_data(x, corrections.copies)
                 draws.append(score(model, function, rows).log_weight.double().view(-1, len(x)))
     return torch.cat(draws).view(2, num_samples, len(x))

@@ -488,7 +488,7 @@ def test_a_latent_outside_the_plate_is_an_error():
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("x", dist.Normal(w, 1.0), obs=x)
 
-    with pytest.raises(ValueError, match="Expected site 'w' inside the plate over images"):
+    with pytest.raises(ValueError, match="Expected site 'w' inside the plate over the data"):
         annealed_log_marginal(model, model, torch.zeros(5), start="prior", **QUICK)
 
 

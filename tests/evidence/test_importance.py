@@ -142,9 +142,9 @@ def test_exactly_as_many_samples_are_drawn_as_asked_for(linear, num_samples, chu
     counting = Counting(linear, 7)
     result = log_marginal(counting.model, counting.guide, x, num_samples=num_samples, chunk_size=chunk_size)
     assert (result.num_samples == num_samples).all()
-    # The first three images are also used to see whether the pair broadcasts.
-    assert counting.counts[3:].tolist() == [num_samples] * 4
-    assert counting.largest <= max(chunk_size, 6)
+    # The first three are also used to see whether the pair broadcasts, and each once more to check the data.
+    assert counting.counts[3:].tolist() == [1 + num_samples] * 4
+    assert counting.largest <= max(chunk_size, 7)
 
 
 def test_portions_in_which_weights_are_summed_up_do_not_change_the_result(linear, x, monkeypatch):
@@ -182,8 +182,8 @@ def test_images_are_encoded_once_where_the_pair_broadcasts(name):
         pair.guide(x)
 
     log_marginal(pair.model, guide, pair.x, num_samples=50)
-    # Besides the images themselves, a few are encoded to see whether the pair broadcasts.
-    assert (rows < 3 * len(pair.x)) == (name != "raw convolution")
+    # Besides, each is encoded once to check the data, and a few to see whether the pair broadcasts.
+    assert (rows < 4 * len(pair.x)) == (name != "raw convolution")
 
 
 # Streaming sums
@@ -402,7 +402,7 @@ def test_a_latent_outside_the_plate_is_an_error():
     def guide(x):
         pyro.sample("w", dist.Normal(0.0, 1.0))
 
-    with pytest.raises(ValueError, match=r"Expected site '[wx]' inside the plate over images"):
+    with pytest.raises(ValueError, match=r"Expected site '[wx]' inside the plate over the data"):
         log_marginal(model, guide, torch.zeros(5))
 
 

@@ -185,7 +185,7 @@ def test_prior_and_encoder_must_be_of_one_space(prior, encoder):
 
 def test_fit_says_it_before_the_first_step():
     module, x = vae(DirichletPrior, GaussianEncoder), patterns(8, (3, 4))
-    with pytest.raises(ValueError, match=r"prior, Simplex\(\); got .*Real.*\. Take an encoder .*DirichletEncoder"):
+    with pytest.raises(ValueError, match=r"prior, Simplex\(\); got .*Real.*\. Use an encoder .*DirichletEncoder"):
         fit(module.model, module.guide, x, epochs=1, progress=False)
 
 

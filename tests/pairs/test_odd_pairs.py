@@ -101,7 +101,7 @@ def test_noise_that_no_latent_is_made_from_is_refused(x):
 
 
 def test_a_defensive_mixture_needs_the_density_of_the_guide(x):
-    with pytest.raises(ValueError, match="'noise' is auxiliary"):
+    with pytest.raises(ValueError, match="the auxiliary site 'noise'"):
         log_marginal(model, carried, x, defensive=0.3)
 
 
@@ -209,7 +209,7 @@ def outside_guide(x):
     [(features_last, features_last_guide, torch.zeros(5, 5)), (outside, outside_guide, torch.zeros(5))],
 )
 def test_no_other_plate_passes_for_that_over_images(estimate, model, guide, x):
-    with pytest.raises(ValueError, match="inside the plate over images"):
+    with pytest.raises(ValueError, match="inside the plate over the data"):
         estimate(model, guide, x)
 
 

@@ -26,12 +26,6 @@ def pair(request):
     return PAIRS[request.param]()
 
 
-@pytest.fixture
-def scope():
-    with pyro.get_param_store().scope():
-        yield pyro.get_param_store()
-
-
 # Scores
 
 
@@ -220,7 +214,7 @@ def plateless_model(x):
 @pytest.mark.parametrize("num_particles", [None, 3])
 def test_a_site_outside_the_plate_is_an_error(model, guide, site, num_particles):
     with pytest.raises(
-        ValueError, match=rf"Expected site '{site}' inside the plate over images, .* it is outside, so log"
+        ValueError, match=rf"Expected site '{site}' inside the plate over the data, .* it is outside, so log"
     ):
         score_particles(model, guide, torch.randn(5, 2), num_particles)
 
@@ -324,7 +318,7 @@ def test_functions_can_keep_a_store_of_their_own(scope):
     with scope.scope() as state:
         pair.guide(pair.x)
         pyro.get_param_store()["q_scale"] = torch.tensor([3.0, 4.0])
-    guide = with_store(pair.guide, state)
+    _, guide = with_store(pair.model, pair.guide, state)
     scale = poutine.trace(guide).get_trace(pair.x).nodes["z"]["fn"].base_dist.scale
     torch.testing.assert_close(scale[0], torch.tensor([3.0, 4.0]))
     assert not list(scope.keys())

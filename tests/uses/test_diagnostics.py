@@ -130,8 +130,10 @@ def test_sampled_means_are_corrected_for_their_noise():
 
 
 @pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.usefixtures("scope")
 def test_any_pair(name):
     pair = PAIRS[name]()
+    pair.guide(pair.x), pair.model(pair.x)  # their parameters, as if trained
     result = diagnose(pair.model, pair.guide, pair.x, num_samples=4, batch_size=7)
     again = diagnose(pair.model, pair.guide, pair.x, num_samples=4, batch_size=7)
     json.dumps(result.to_json(), allow_nan=False)

@@ -1,0 +1,55 @@
+"""Whether a pair treats a data point the same wherever it stands in its batch."""
+
+from __future__ import annotations
+
+import pyro
+import torch
+from pyro.infer.autoguide import AutoGuide
+from torch import Tensor
+
+from .modules import Callee, modules_of
+from .scoring import score
+
+LOOKED_AT = 8  # data points: fewer could pass for it by chance, where a hidden layer is as wide as the batch
+CURE = (
+    "Batches are shuffled, and others hold other data. Use an amortized guide, whose distributions a network computes "
+    "from x: GaussianEncoder, say."
+)
+
+
+def check_no_autoguide(model: Callee, guide: Callee) -> None:
+    """Raise a ValueError for Pyro's automatic guides, which keep parameters for each place in the batch."""
+    if any(isinstance(part, AutoGuide) for module in modules_of(model, guide).values() for part in module.modules()):
+        raise ValueError(f"Expected a guide that is a function of the data; got an AutoGuide. {CURE}")
+
+
+def check_amortized(model: Callee, guide: Callee, x: Tensor) -> None:
+    """Raise a ValueError where parameters belong to places in the batch x (B, ...), not to what stands there.
+
+    Such a parameter has the size of the batch, and the score of each data point depends on its own entry alone, also
+    after the data points have changed places. The pair must have run before, so that ``pyro.param`` has made its own.
+    """
+    if len(x) < 3:
+        return
+    store = pyro.get_param_store().get_state()["params"]
+    held = {name: p for module in modules_of(model, guide).values() for name, p in module.named_parameters()}
+    named = {**store, **held}
+    suspects = {name: p for name, p in named.items() if p.requires_grad and len(x) in p.shape}
+    if not suspects:
+        return
+    with torch.enable_grad():
+        log_weight = score(model, guide, x.flip(0)).log_weight
+        if not log_weight.requires_grad:
+            return
+        gradients = [
+            torch.autograd.grad(term, list(suspects.values()), retain_graph=True, materialize_grads=True)
+            for term in log_weight[:LOOKED_AT]
+        ]
+    for (name, p), by_point in zip(suspects.items(), zip(*gradients, strict=True), strict=True):
+        for dim in (dim for dim, size in enumerate(p.shape) if size == len(x)):
+            used = torch.stack([g.movedim(dim, 0).reshape(len(x), -1).ne(0).any(1) for g in by_point])
+            if torch.equal(used, torch.eye(*used.shape, dtype=torch.bool, device=used.device)):
+                raise ValueError(
+                    f"Expected parameters that serve all data; got {name!r} of shape {tuple(p.shape)}, with an entry "
+                    f"for each place in the batch. {CURE}"
+                )

@@ -1,0 +1,146 @@
+"""What must hold of a guide for its draws to be weighted, or its density to be known at other draws."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro import poutine
+from torch import Tensor
+
+from .amortized import check_amortized, check_no_autoguide
+from .checks import check_data, check_latents, check_proper
+from .contexts import unvalidated
+from .modules import Callee
+from .scales import check_whole
+from .scoring import drawn_from_prior, traces
+from .sites import is_latent, latents_of, sample_sites
+from .supports import describe, is_point_mass, num_coordinates, support_of
+
+
+def check_own_density(guide: Callee, x: Tensor, cure: str) -> None:
+    """Raise a ValueError unless a guide's density is known at latents that it has not drawn itself."""
+    trace = poutine.trace(guide).get_trace(x)
+    for name, site in sample_sites(trace):
+        if site["infer"].get("is_auxiliary"):
+            raise ValueError(f"Expected a guide whose q(z|x) is known; got the auxiliary site {name!r}. {cure}")
+        if is_point_mass(site["fn"]):
+            raise ValueError(f"Expected a guide with a density; got a point mass at site {name!r}. {cure}")
+    elsewhere = poutine.condition(guide, data={name: site["value"].clone() for name, site in latents_of(trace).items()})
+    try:
+        poutine.trace(elsewhere).get_trace(x).compute_log_prob()
+    except (NotImplementedError, KeyError) as error:
+        raise ValueError(
+            f"Expected a guide that can score latents that it has not drawn; its flow has no inverse ({error}). Use a "
+            f"flow with an inverse. {cure}"
+        ) from error
+
+
+def check_guide(model: Callee, guide: Callee | None, x: Tensor, *, elsewhere: str | None = None) -> None:
+    """Raise a ValueError unless log p(x) of all data x can be had by weighting the guide's draws, or, without a guide,
+    the prior's.
+
+    Beyond `check_data` and `check_latents`, a point mass has no density to weight by (unless an auxiliary site carries
+    it), an auxiliary site beside latents that have one leaves p(x, z) / q(z, a|x), which is no weight for p(x), and a
+    guide that cannot reach where the prior has mass would make log p(x) too low.
+
+    Args:
+        model, guide: the pair.
+        x: data (N, ...).
+        elsewhere: the cure for a guide whose density is not known at latents it has not drawn; None where it need not.
+    """
+    if guide is None:
+        check_whole(drawn_from_prior(model, x[:3]))
+    else:
+        _check_weights(model, guide, x[:3])
+        if elsewhere is not None:
+            check_own_density(guide, x[:3], elsewhere)
+    check_data(model, guide, [x])
+
+
+def _check_weights(model: Callee, guide: Callee, x: Tensor) -> None:
+    cure = "Give the pair another guide, or use annealed_log_marginal with start='prior', which needs none."
+    check_no_autoguide(model, guide)
+    with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
+        model_trace, guide_trace = traces(model, guide, x)
+        check_proper(model_trace)
+        check_whole(model_trace)
+        prior_trace = drawn_from_prior(model, x)
+        at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(x)
+    latents = [(name, site["fn"]) for name, site in sample_sites(model_trace) if is_latent(site)]
+    points = [name for name, fn in latents if is_point_mass(guide_trace.nodes[name]["fn"]) and not is_point_mass(fn)]
+    noise = []
+    for name, site in sample_sites(guide_trace):
+        if site["is_observed"]:
+            raise ValueError(
+                f"Expected a guide that draws latents and observes nothing; got site {name!r}. Give it the latents of "
+                f"the model alone."
+            )
+        if name not in model_trace and not is_point_mass(site["fn"]):
+            noise.append(name)
+    if points and not noise:
+        raise ValueError(
+            f"Expected a guide that draws each latent from a density; site {points[0]!r} is a point mass, so that "
+            f"there is no log p(x) to be had from it. {cure}"
+        )
+    if noise and not points:
+        raise ValueError(
+            f"Expected a guide that draws each latent from a density of its own; it draws the auxiliary site "
+            f"{noise[0]!r} besides, whose density belongs to no part of p(x, z). {cure}"
+        )
+    if points:
+        _check_carried_density(guide, x[:1], points={name: fn for name, fn in latents if name in points}, noise=noise)
+    check_latents(model_trace, guide_trace)
+    check_amortized(model, guide, x)
+    for name, prior in latents:
+        guided = support_of(at_prior.nodes[name]["fn"])
+        with unvalidated():  # many draws: supports that differ by little shall be found out, too
+            draws = prior_trace.nodes[name]["fn"](torch.Size((100,)))
+        if guided is not None and not guided.check(draws).all():
+            raise ValueError(
+                f"Expected the guide of site {name!r} to reach all of the support of its prior, "
+                f"{describe(prior.support)}; draws of the prior lie outside {describe(guided)}. {cure}"
+            )
+
+
+def _check_carried_density(guide: Callee, x: Tensor, *, points: dict[str, Any], noise: list[str]) -> None:
+    """Raise a ValueError unless point masses have the density that the auxiliary sites give them.
+
+    With z = f(a) it is q(a) / |det df/da|: the first is the auxiliary sites' own, the second has to be the point
+    masses' ``log_density``. f is taken to be one-to-one; where it has no gradient, nothing can be told.
+    """
+    with unvalidated(), torch.enable_grad():
+        trace = poutine.trace(guide).get_trace(x)
+        masses = [name for name, site in sample_sites(trace) if is_point_mass(site["fn"])]
+        for name in masses:  # made anew from the auxiliary sites, those on the way too
+            trace.remove_node(name)
+        inputs = [trace.nodes[name]["value"].detach() for name in noise]
+        if not all(value.is_floating_point() for value in inputs):
+            return
+        for name, value in zip(noise, inputs, strict=True):
+            trace.nodes[name]["value"] = value.requires_grad_()
+        trace = poutine.trace(poutine.replay(guide, trace=trace)).get_trace(x)
+        outputs = torch.cat([trace.nodes[name]["value"].flatten() for name in points])
+        given = sum(trace.nodes[name]["fn"].log_prob(trace.nodes[name]["value"]).sum().item() for name in masses)
+        drawn = sum(value.numel() for value in inputs)
+        sizes = [num_coordinates(trace.nodes[name]["value"], fn) for name, fn in points.items()]
+        free = [size for size in sizes if size is not None]
+        if len(free) == len(sizes) and sum(free) != drawn:
+            raise ValueError(
+                f"Expected as many auxiliary numbers as the point masses {[*points]} have free coordinates, "
+                f"{sum(free)}; got {drawn} at {noise}: another number leaves q(z|x) unknown. Draw each latent from a "
+                f"density of its own."
+            )
+        if not outputs.requires_grad or len(outputs) != drawn:
+            return
+        rows = [
+            torch.cat([g.flatten() for g in torch.autograd.grad(z, inputs, retain_graph=True, materialize_grads=True)])
+            for z in outputs
+        ]
+    wanted = -torch.linalg.slogdet(torch.stack(rows).double()).logabsdet.item()
+    if not abs(given - wanted) < 1e-2 + 1e-3 * abs(wanted):
+        raise ValueError(
+            f"Expected log_density={wanted:.3f} at the point masses {[*points]}, which is -log|det dz/da| for the "
+            f"auxiliary sites {noise} that they are made from; got {given:.3f}. Give it: dist.Delta(z, "
+            f"log_density=...), or draw z from a TransformedDistribution instead."
+        )

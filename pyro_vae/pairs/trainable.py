@@ -1,0 +1,49 @@
+"""What must hold of a pair for its loss to train all of it, in nats per data point."""
+
+from __future__ import annotations
+
+import pyro
+from torch import Tensor, nn
+
+from .amortized import check_amortized, check_no_autoguide
+from .checks import check_latents, check_scores
+from .contexts import evaluating, seeded
+from .modules import Callee, modules_of
+from .scales import check_scales
+from .scoring import traces
+
+
+def check_trainable(model: Callee, guide: Callee, batch: Tensor) -> None:
+    """Raise a ValueError unless a loss of the pair is right for a batch (B, ...), and trains every network it calls.
+
+    See `check_scores`, `check_amortized` and `check_scales`. Networks that are called but unknown to Pyro would stay
+    as they are, without a word; those that are not found would lack their buffers in a saved state.
+    """
+    check_no_autoguide(model, guide)
+    known = {part for module in modules_of(model, guide).values() for part in module.modules()}
+    called: dict[nn.Module, None] = {}
+    with seeded(0), evaluating(model, guide, initial=True):
+        hook = nn.modules.module.register_module_forward_pre_hook(lambda module, _: called.setdefault(module))
+        try:
+            model_trace, guide_trace = traces(model, guide, batch)
+        finally:
+            hook.remove()
+        check_latents(model_trace, guide_trace)
+        check_scores(model_trace, guide_trace, len(batch))
+        check_scales(model_trace, guide_trace)
+        check_amortized(model, guide, batch)
+        announced = {id(p) for p in pyro.get_param_store().get_state()["params"].values()}
+    for network in called:
+        name = type(network).__name__
+        if any(p.requires_grad and id(p) not in announced for p in network.parameters(recurse=False)):
+            raise ValueError(
+                f"Expected every network of the pair to be trained or frozen; got a {name} that neither the pair's "
+                f"module holds nor pyro.module announces, and that would stay as it is. Make it an attribute of an "
+                f"nn.Module whose methods are model and guide, or call pyro.module('name', network) in them, or freeze "
+                f"it by requires_grad_(False)."
+            )
+        if network not in known and network.training and any(True for _ in network.buffers(recurse=False)):
+            raise ValueError(
+                f"Expected networks that can be found by the pair's code; got a {name} with buffers, which would be "
+                f"missing in the trained state. Make it an attribute of an nn.Module whose methods are model and guide."
+            )
