@@ -1,5 +1,6 @@
 """What every source shares: three checked splits, how they were drawn, and the words that say so."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Callable
@@ -94,6 +95,16 @@ class Data:
     def event_shape(self) -> tuple[int, ...]:
         """The shape of one x."""
         return tuple(self.train.shape[1:])
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of the values and labels of all splits, in hexadecimal: equal for equal data in equal order alone."""
+        sha256 = hashlib.sha256()
+        for tensor in (*self.splits, *(self.labels or ())):
+            array = np.ascontiguousarray(tensor.cpu().numpy())
+            sha256.update(f"{array.dtype} {array.shape} ".encode())
+            sha256.update(array.data)
+        return sha256.hexdigest()
 
     @property
     def mean(self) -> Tensor:

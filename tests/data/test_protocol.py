@@ -1,6 +1,7 @@
 """Named sets, splits and binarization: sizes, values against known truths, and what each error says."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -188,6 +189,24 @@ def test_data_refuses_splits_that_do_not_fit(change, message):
     x = torch.zeros(2, 4)
     with pytest.raises(ValueError, match=message):
         Data(**{"name": "x", "train": x, "validation": x, "test": x, "protocol": "x"} | change)
+
+
+def test_the_digest_tells_any_change_of_the_data():
+    data = digits()
+    assert data.digest == digits().digest == data.digest
+    assert len(data.digest) == 64
+    swapped = data.test.clone()
+    swapped[[0, 1]] = swapped[[1, 0]]
+    labels = data.labels._replace(test=data.labels.test.roll(1))
+    changed = [
+        replace(data, test=swapped),
+        replace(data, labels=labels),
+        replace(data, labels=None),
+        replace(data, train=data.train.flatten(1), validation=data.validation.flatten(1), test=data.test.flatten(1)),
+        replace(data, train=data.train[:-1], labels=data.labels._replace(train=data.labels.train[:-1])),
+    ]
+    assert len({data.digest, *(other.digest for other in changed)}) == 6
+    assert replace(data, protocol="in other words").digest == data.digest
 
 
 # Names
