@@ -1,0 +1,172 @@
+"""A folder for results: claimed, filled, published. The program removes from it only what it wrote there itself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from ..disk.lock import locked
+from ..disk.reading import read_whole
+from ..disk.writing import PART, require_regular, saying, write_text
+
+Kind = Literal["run", "comparison"]
+MARK = "README.txt"  # its first line says that the folder is ours
+RESULTS: dict[Kind, str] = {
+    "run": "run.json",
+    "comparison": "comparison.json",
+}  # the file that holds the results, the last to be written
+UNFINISHED = "unfinished"  # folder inside that of the run, where its files are until training ends
+RESERVED = "reserved"  # as many bytes as the weights have, so that they find room at the end
+
+FIGURES = (".png", "_khat.png", "_convergence.png", "_dimensions.png")  # of an evaluation, after its name
+# All that the program writes into a run folder: names and what they are. Of other names nothing is ever removed.
+FILES: dict[str, tuple[Sequence[str], str]] = {
+    "settings.yaml": (["settings.yaml"], "every setting; `pyro-vae train --config settings.yaml` does the run again"),
+    "weights.safetensors": (["weights.safetensors"], "the best state: parameters and buffers"),
+    "run.json": (["run.json"], "what the run saw and reached: data protocol, validation ELBO, versions, device, date"),
+    "metrics.jsonl": (["metrics.jsonl"], "one line for each epoch, in nats"),
+    "training.png": (["training.png"], "the course of training"),
+    "tensorboard/": ([], "the same as scalars, if asked for"),
+    "evaluation*": (
+        [
+            f"evaluation{which}{suffix}"
+            for which in ("", "_annealed", "_bidirectional")
+            for suffix in (".json", ".npz", *FIGURES)
+        ],
+        ".npz: log p(x) and its error for each data point; .json: means, protocol; .png: figures",
+    ),
+    "diagnostics.*": (["diagnostics.json", "diagnostics.png"], "rate, distortion, mutual information, active units"),
+    "*.png": (
+        ["samples.png", "reconstructions.png", "traversals.png", "manifold.png"]
+        + [f"interpolations_{path}.png" for path in ("linear", "sphere")],
+        "pictures",
+    ),
+}
+NAMES = frozenset(name for names, _ in FILES.values() for name in names)
+
+
+@contextlib.contextmanager
+def new_run(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to train into, locked. What is written there becomes the run when the block ends, if it has a run.json.
+
+    The files of an earlier run stay as they are until then, and for good if the block writes no run.json.
+
+    Raises:
+        FileExistsError: the folder holds a run and overwrite is False, or files of others; or a link is in the way.
+        BlockingIOError: another process trains into it.
+        OSError: it cannot be written.
+    """
+    with claimed(folder, "run", overwrite=overwrite) as run:
+        unfinished = run / UNFINISHED
+        _remove(unfinished)  # of a process that was killed
+        with saying(unfinished):
+            unfinished.mkdir(exist_ok=True)
+        try:
+            yield unfinished
+        finally:
+            if (unfinished / RESULTS["run"]).exists() or not (unfinished / "weights.safetensors").exists():
+                _publish(unfinished)  # else weights without a run.json, which found no room: somebody's to save
+
+
+@contextlib.contextmanager
+def claimed(folder: str | Path, kind: Kind, *, overwrite: bool) -> Iterator[Path]:
+    """A folder for results of one kind, locked; made if it is not there, and taken away if nothing came into it.
+
+    Raises:
+        FileExistsError: it holds results already and overwrite is False, or files of others; or a link is in the way.
+        BlockingIOError: another process makes results there.
+        OSError: it cannot be written.
+    """
+    folder = Path(folder)
+    _require_free(folder, kind, overwrite=overwrite)
+    made = not folder.exists()
+    with saying(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MARK).exists():
+        write_text(folder / MARK, _readme(kind))
+    with locked(folder / f".{kind}", doing=f"writing the {kind} in {folder}"):
+        try:
+            _publish(folder / UNFINISHED)  # of a process that was killed while it did so
+            _require_free(folder, kind, overwrite=overwrite)
+            yield folder
+        finally:
+            ours = {MARK, f".{kind}.lock", f".{kind}.holder"}
+            if made and {path.name for path in folder.iterdir()} <= ours:
+                with contextlib.suppress(OSError):
+                    for name in ours:
+                        (folder / name).unlink(missing_ok=True)
+                    folder.rmdir()
+
+
+def _require_free(folder: Path, kind: Kind, *, overwrite: bool) -> None:
+    with saying(folder):
+        empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if empty:
+        return
+    if not folder.is_dir() or not _is_ours(folder, kind):
+        raise FileExistsError(
+            f"Expected an empty or new folder for the results; got {folder}, which is no {kind} of pyro-vae. Choose "
+            f"another --out."
+        )
+    if (folder / RESULTS[kind]).exists() and not overwrite:
+        raise FileExistsError(
+            f"Expected a folder without results; {folder} holds some already. Add --overwrite to replace them, or "
+            f"choose another --out."
+        )
+    if folder.is_symlink():
+        raise FileExistsError(f"Expected a folder of its own for the results; got a link, {folder}. Name its target.")
+    for name in (MARK, *(NAMES if kind == "run" else RESULTS.values())):
+        require_regular(folder / name)
+    if (folder / UNFINISHED).is_symlink():
+        raise FileExistsError(f"Expected no link at {folder / UNFINISHED}; got one. Move it away.")
+
+
+def _is_ours(folder: Path, kind: Kind) -> bool:
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return read_whole(folder / MARK).decode().splitlines()[:1] == _readme(kind).splitlines()[:1]
+    return False
+
+
+def _readme(kind: Kind) -> str:
+    head = f"A {kind} of pyro-vae, folder format 1.\n\n"
+    if kind == "comparison":
+        return head + "comparison.md and .json hold the results, runs/ what was trained for them.\n"
+    rows = "".join(f"{name:<20}  {text}\n" for name, (_, text) in FILES.items())
+    return f"{head}{rows}\n{UNFINISHED}/ holds what a training that still runs, or was killed, has written so far.\n"
+
+
+def _written(folder: Path) -> list[Path]:
+    """What the program has written into a folder of a run; a link is never among it."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    scalars = folder / "tensorboard"
+    paths = [path for path in folder.iterdir() if path.name in (*NAMES, RESERVED) or PART.fullmatch(path.name)]
+    paths += [] if scalars.is_symlink() else scalars.glob("events.out.tfevents.*")
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
+
+
+def _remove(folder: Path) -> None:
+    """Remove what the program has written into a folder, and the folder if it is empty then."""
+    for path in _written(folder):
+        path.unlink()
+    for path in (folder / "tensorboard", folder):
+        with contextlib.suppress(OSError):  # not there, or it holds files of others
+            path.rmdir()
+
+
+def _publish(unfinished: Path) -> None:
+    """Let finished files take the place of those of the run before, run.json last; remove those that are not whole."""
+    if (unfinished / "run.json").is_file() and not unfinished.is_symlink():
+        folder = unfinished.parent
+        before = set(_written(folder))
+        finished = sorted(_written(unfinished), key=lambda path: path.name == "run.json")
+        for path in finished:
+            target = folder / path.relative_to(unfinished)
+            target.parent.mkdir(exist_ok=True)
+            path.replace(target)
+            before.discard(target)
+        for path in before:  # of the run before: its evaluations and pictures are not those of these weights
+            path.unlink()
+    _remove(unfinished)
