@@ -15,6 +15,7 @@ from ..runs.parser import Parser, fail
 from ..training import NonFiniteLoss
 from ..version import __version__
 from . import compare, diagnose, evaluate, interpolate, manifold, reconstruct, sample, train, traverse
+from .process import exit_code, lasting_streams, stop_like_an_interrupt
 
 COMMANDS = {
     "train": train,
@@ -48,14 +49,13 @@ def command() -> None:
     That takes a second or two where something was compiled. What must happen at the end, does: exit handlers run, and
     the output is written.
     """
+    streams = lasting_streams()
+    stop_like_an_interrupt()
     main()
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # whoever read the output is gone, or the disk is full
-        os._exit(1)
-    os._exit(0)
+    for stream in streams:
+        stream.flush()
+    os._exit(int(any(stream.lost for stream in streams)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -82,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             COMMANDS[chosen.command].run(chosen[chosen.command])
     except (ValueError, OSError, ImportError, NonFiniteLoss) as error:
         fail(_one_line(error))
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         print("\ninterrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(exit_code(stopped))
     except Exception as error:  # out of a user's own class, or a fault of ours: the traceback is for who wants it
         if os.environ.get("PYRO_VAE_TRACEBACK"):
             raise

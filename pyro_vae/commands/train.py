@@ -99,8 +99,8 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
         try:
             result = _fit(config, module, dataset, device, unfinished, recorder)
         except KeyboardInterrupt:
-            kept = f"the best state so far is kept in {folder}" if recorder.history else "nothing to keep"
-            print(f"\nstopped{'' if recorder.history else ' in the first epoch'}; {kept}")
+            kept = f"stopped; the best state so far is kept in {folder}"
+            print(f"\n{kept if recorder.history else 'stopped in the first epoch: nothing to keep'}")
             raise
         finally:  # also after an interrupt or an error: the module holds its best state
             if recorder.history:

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from pyro_vae.data.arrays import read_arrays
 from pyro_vae.data.protocol import Data, Splits, binarize, check_sha256, describe_sizes
+from pyro_vae.disk.writing import written_whole
 
 URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/binarized_mnist_{}.amat"
 CURE = "Delete it and load again with download=True (--download)."
@@ -109,10 +110,8 @@ def _read_amat(root: Path, download: bool) -> dict[str, np.ndarray]:
             raise ValueError(f"Expected the published content in {path}; got an error: {error} {CURE}") from error
         check_sha256(pixels[part], sha256, what=str(path), cure=CURE)
     with suppress(OSError):  # a folder that cannot be written only costs the speed of the next load
-        npz = path.with_name("mnist_static.npz")
-        partial = npz.with_name("mnist_static.part.npz")
-        np.savez_compressed(partial, train=pixels["train"], valid=pixels["valid"], test=pixels["test"])
-        os.replace(partial, npz)
+        with written_whole(path.with_name("mnist_static.npz")) as file:
+            np.savez_compressed(file, train=pixels["train"], valid=pixels["valid"], test=pixels["test"])
     return pixels
 
 
