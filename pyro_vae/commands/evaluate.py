@@ -131,7 +131,8 @@ def _evaluate(
     about = _about(module, folder, dataset, chosen, which, images)
     if isinstance(result, LogMarginal):
         about |= bits_of(result.log_prob, images, dataset, measure=about["measure"])
-    about |= environment(device)
+    with few_threads(module):  # as for the estimate
+        about |= environment(device)
     save_evaluation(folder, result, name=estimator.name, images=images, about=about)
     partial.remove()
     estimator.draw(module, result, images, folder / estimator.name)

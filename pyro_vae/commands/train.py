@@ -92,14 +92,15 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
         described = ", ".join(config[part].name for part in settings.PARTS if part in config and config[part].name)
         print(f"model  {described}: {count_parameters(module):,} parameters, on {device}")
     result = None
-    with new_run(folder, overwrite=config.overwrite) as unfinished:
+    with new_run(folder, overwrite=config.overwrite) as unfinished, few_threads(module):
         write_text(unfinished / "settings.yaml", dump(config))
         reserve_space(unfinished, module)
         recorder = _Recorder(unfinished, config.epochs, loud=verbose and not sys.stderr.isatty())
         try:
             result = _fit(config, module, dataset, device, unfinished, recorder)
         except KeyboardInterrupt:
-            kept = f"stopped; the best state so far is kept in {folder}"
+            kept = f"{unfinished}; the run in {folder} stays as it was" if (folder / "run.json").exists() else folder
+            kept = f"stopped; the best state so far is kept in {kept}"
             print(f"\n{kept if recorder.history else 'stopped in the first epoch: nothing to keep'}")
             raise
         finally:  # also after an interrupt or an error: the module holds its best state
@@ -108,9 +109,8 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                 with warned("the metrics"):
                     write_metrics(unfinished, recorder.history)
                 write_about(unfinished, _about(config, module, dataset, recorder.history, result) | environment(device))
-    title = folder.name
     with warned("the figure"):
-        save_figure(plots.training_curves(result.history, title=title), folder / "training.png")
+        save_figure(plots.training_curves(result.history, title=folder.name), folder / "training.png")
     if verbose:
         _say_best(result)
 
@@ -118,26 +118,25 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
 def _fit(config: Namespace, module: Any, dataset: Data, device: torch.device, folder: Path, recorder: _Recorder) -> Fit:
     total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size) if config.batch_size > 0 else 1
     decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(1, total_steps))
-    with few_threads(module):
-        return fit(
-            module.model,
-            module.guide,
-            dataset,
-            objective=settings.build_objective(config.objective.as_dict()),
-            optimizer=adam(config.learning_rate),
-            scheduler=decay if config.learning_rate_decay == "cosine" else None,
-            clip_norm=config.clip_norm,
-            epochs=config.epochs,
-            batch_size=config.batch_size,
-            kl_weight=KLWarmup(epochs=config.kl_warmup, weight=config.kl_weight),
-            patience=config.patience,
-            compile=config.compile,
-            precision=config.precision,
-            device=device,
-            seed=config.seed,
-            on_step=recorder,
-            tensorboard=folder / "tensorboard" if config.tensorboard else None,
-        )
+    return fit(
+        module.model,
+        module.guide,
+        dataset,
+        objective=settings.build_objective(config.objective.as_dict()),
+        optimizer=adam(config.learning_rate),
+        scheduler=decay if config.learning_rate_decay == "cosine" else None,
+        clip_norm=config.clip_norm,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        kl_weight=KLWarmup(epochs=config.kl_warmup, weight=config.kl_weight),
+        patience=config.patience,
+        compile=config.compile,
+        precision=config.precision,
+        device=device,
+        seed=config.seed,
+        on_step=recorder,
+        tensorboard=folder / "tensorboard" if config.tensorboard else None,
+    )
 
 
 def _about(

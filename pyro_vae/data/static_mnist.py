@@ -109,9 +109,9 @@ def _read_amat(root: Path, download: bool) -> dict[str, np.ndarray]:
         except ValueError as error:
             raise ValueError(f"Expected the published content in {path}; got an error: {error} {CURE}") from error
         check_sha256(pixels[part], sha256, what=str(path), cure=CURE)
-    with suppress(OSError):  # a folder that cannot be written only costs the speed of the next load
-        with written_whole(path.with_name("mnist_static.npz")) as file:
-            np.savez_compressed(file, train=pixels["train"], valid=pixels["valid"], test=pixels["test"])
+    # A folder that cannot be written only costs the speed of the next load.
+    with suppress(OSError), written_whole(path.with_name("mnist_static.npz")) as file:
+        np.savez_compressed(file, train=pixels["train"], valid=pixels["valid"], test=pixels["test"])
     return pixels
 
 

@@ -48,11 +48,10 @@ def is_finished(folder: Path) -> bool:
 
 
 def write_about(folder: Path, about: dict[str, Any]) -> None:
-    """Write run.json, with the digests of the settings and the weights that it belongs to."""
-    digests = {
-        name: _sha256(read_whole(folder / name, limit=None)) for name in ("settings.yaml", "weights.safetensors")
-    }
-    write_json(folder / "run.json", {**about, "files_sha256": digests}, kind="run")
+    """Write run.json, with sizes and digests of the settings and the weights that it belongs to."""
+    contents = {name: read_whole(folder / name, limit=None) for name in ("settings.yaml", "weights.safetensors")}
+    files = {name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in contents.items()}
+    write_json(folder / "run.json", {**about, "files": files}, kind="run")
 
 
 def read_about(folder: Path) -> dict[str, Any]:
@@ -72,8 +71,9 @@ def read_checked(folder: Path, name: str) -> bytes:
         FileNotFoundError: it is not there.
         ValueError: it is not the one that run.json belongs to.
     """
-    content = read_whole(folder / name, limit=None if name == "weights.safetensors" else MEBIBYTE)
-    if read_about(folder)["files_sha256"][name] != _sha256(content):
+    expected = read_about(folder)["files"][name]
+    content = read_whole(folder / name, limit=expected["bytes"])
+    if expected["sha256"] != _sha256(content):
         raise ValueError(
             f"Expected {folder / name} as the training wrote it; it is damaged or was changed. Put the file back, or "
             f"train the run again."
@@ -83,7 +83,7 @@ def read_checked(folder: Path, name: str) -> bytes:
 
 def weights_digest(folder: Path) -> str:
     """SHA-256 of the weights of a run, from its run.json."""
-    return str(read_about(folder)["files_sha256"]["weights.safetensors"])
+    return str(read_about(folder)["files"]["weights.safetensors"]["sha256"])
 
 
 def require_same_data(folder: Path, data: Data) -> Data:

@@ -7,16 +7,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..disk.reading import read_whole
 from ..disk.writing import PART, require_regular, saying, write_text
 
 Kind = Literal["run", "comparison"]
 MARK = "README.txt"  # its first line says that the folder is ours
-RESULTS: dict[Kind, str] = {
-    "run": "run.json",
-    "comparison": "comparison.json",
-}  # the file that holds the results, the last to be written
+RESULTS: dict[Kind, str] = {"run": "run.json", "comparison": "comparison.json"}  # the last file to be written
 UNFINISHED = "unfinished"  # folder inside that of the run, where its files are until training ends
 RESERVED = "reserved"  # as many bytes as the weights have, so that they find room at the end
 
@@ -49,9 +47,10 @@ NAMES = frozenset(name for names, _ in FILES.values() for name in names)
 
 @contextlib.contextmanager
 def new_run(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
-    """A folder to train into, locked. What is written there becomes the run when the block ends, if it has a run.json.
+    """A folder to train into, locked. What is written there becomes the run when the block ends.
 
-    The files of an earlier run stay as they are until then, and for good if the block writes no run.json.
+    The files of an earlier run stay as they are until then, and for good if the block writes no run.json, or one that
+    says that training did not finish: then what it wrote stays in the folder "unfinished", if there are weights.
 
     Raises:
         FileExistsError: the folder holds a run and overwrite is False, or files of others; or a link is in the way.
@@ -60,14 +59,15 @@ def new_run(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
     """
     with claimed(folder, "run", overwrite=overwrite) as run:
         unfinished = run / UNFINISHED
-        _remove(unfinished)  # of a process that was killed
+        _remove(unfinished)  # of a process that was killed or stopped
         with saying(unfinished):
             unfinished.mkdir(exist_ok=True)
         try:
             yield unfinished
         finally:
-            if (unfinished / RESULTS["run"]).exists() or not (unfinished / "weights.safetensors").exists():
-                _publish(unfinished)  # else weights without a run.json, which found no room: somebody's to save
+            _publish(run)
+            if not (unfinished / "weights.safetensors").exists():
+                _remove(unfinished)
 
 
 @contextlib.contextmanager
@@ -88,7 +88,7 @@ def claimed(folder: str | Path, kind: Kind, *, overwrite: bool) -> Iterator[Path
         write_text(folder / MARK, _readme(kind))
     with locked(folder / f".{kind}", doing=f"writing the {kind} in {folder}"):
         try:
-            _publish(folder / UNFINISHED)  # of a process that was killed while it did so
+            _publish(folder)  # of a process that was killed while it did so
             _require_free(folder, kind, overwrite=overwrite)
             yield folder
         finally:
@@ -119,8 +119,9 @@ def _require_free(folder: Path, kind: Kind, *, overwrite: bool) -> None:
         raise FileExistsError(f"Expected a folder of its own for the results; got a link, {folder}. Name its target.")
     for name in (MARK, *(NAMES if kind == "run" else RESULTS.values())):
         require_regular(folder / name)
-    if (folder / UNFINISHED).is_symlink():
-        raise FileExistsError(f"Expected no link at {folder / UNFINISHED}; got one. Move it away.")
+    for link in (folder / UNFINISHED, folder / "tensorboard"):
+        if link.is_symlink():
+            raise FileExistsError(f"Expected a folder or nothing at {link}; got a link. Move it away.")
 
 
 def _is_ours(folder: Path, kind: Kind) -> bool:
@@ -134,7 +135,10 @@ def _readme(kind: Kind) -> str:
     if kind == "comparison":
         return head + "comparison.md and .json hold the results, runs/ what was trained for them.\n"
     rows = "".join(f"{name:<20}  {text}\n" for name, (_, text) in FILES.items())
-    return f"{head}{rows}\n{UNFINISHED}/ holds what a training that still runs, or was killed, has written so far.\n"
+    return (
+        f"{head}{rows}\n{UNFINISHED}/ holds what a training has written that still runs, was killed, or was stopped "
+        f"before it could\nreplace the run that is here.\n"
+    )
 
 
 def _written(folder: Path) -> list[Path]:
@@ -156,17 +160,23 @@ def _remove(folder: Path) -> None:
             path.rmdir()
 
 
-def _publish(unfinished: Path) -> None:
-    """Let finished files take the place of those of the run before, run.json last; remove those that are not whole."""
-    if (unfinished / "run.json").is_file() and not unfinished.is_symlink():
-        folder = unfinished.parent
-        before = set(_written(folder))
-        finished = sorted(_written(unfinished), key=lambda path: path.name == "run.json")
-        for path in finished:
-            target = folder / path.relative_to(unfinished)
-            target.parent.mkdir(exist_ok=True)
-            path.replace(target)
-            before.discard(target)
-        for path in before:  # of the run before: its evaluations and pictures are not those of these weights
-            path.unlink()
-    _remove(unfinished)
+def _publish(folder: Path) -> None:
+    """Let the files of a finished training take the place of those of the run before, run.json last.
+
+    Those of a training that was stopped do so where there is no run.
+    """
+    unfinished, results = folder / UNFINISHED, RESULTS["run"]
+    if not (unfinished / results).is_file() or unfinished.is_symlink():
+        return
+    if (folder / results).exists() and not read_json(unfinished / results, kind="run")["finished"]:
+        return
+    before = set(_written(folder))
+    for path in sorted(_written(unfinished), key=lambda path: path.name == results):
+        if path.name == RESERVED or PART.fullmatch(path.name):
+            continue
+        target = folder / path.relative_to(unfinished)
+        target.parent.mkdir(exist_ok=True)
+        path.replace(target)
+        before.discard(target)
+    for path in before:  # of the run before: its evaluations and pictures are not those of these weights
+        path.unlink()

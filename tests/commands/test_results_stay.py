@@ -178,12 +178,24 @@ def test_a_comparison_goes_on_and_replaces_nothing_unasked(capsys, monkeypatch):
     assert "holds some already" in refused(capsys, *CANDIDATES, *small)
 
 
-def test_runs_that_were_stopped_are_marked_when_compared(trained, capsys, monkeypatch):
-    def second_epoch_is_stopped(folder, metrics):
-        append_metrics(folder, metrics)
-        if metrics["epoch"] == 2:
-            raise KeyboardInterrupt
+def second_epoch_is_stopped(folder, metrics):
+    append_metrics(folder, metrics)
+    if metrics["epoch"] == 2:
+        raise KeyboardInterrupt
 
+
+def test_a_stopped_training_leaves_the_run_before(trained, capsys, monkeypatch):
+    shutil.copytree(trained / "a", "a")
+    before = content("a")
+    monkeypatch.setattr("pyro_vae.commands.train.append_metrics", second_epoch_is_stopped)
+    with pytest.raises(SystemExit):
+        main(["train", *SMALL, "--epochs", "50", "--out", "a", "--overwrite"])
+    assert "the best state so far is kept in a/unfinished; the run in a stays as it was" in capsys.readouterr().out
+    assert content("a").items() >= before.items()
+    main(["evaluate", "a/unfinished", "--num-samples", "5", "--num-images", "9"])
+
+
+def test_runs_that_were_stopped_are_marked_when_compared(trained, capsys, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("pyro_vae.commands.train.append_metrics", second_epoch_is_stopped)
         refused(capsys, "train", *SMALL, "--epochs", "50", "--prior", "LaplacePrior", "--out", "part", code=130)

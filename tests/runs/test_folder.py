@@ -31,16 +31,16 @@ def vamp_vae(seed=0):
     return VAE(VampPrior(encoder, torch.rand(5, 1, 4, 4)), encoder, MLP(3, likelihood.feature_shape), likelihood)
 
 
-def fill(folder, text="epochs: 1\n", module=None):
+def fill(folder, text="epochs: 1\n", module=None, finished=True):
     """What a training writes, in the same order."""
     (folder / "settings.yaml").write_text(text)
     save_weights(folder, module or MLP(2, 3))
-    write_about(folder, {"finished": True, "data_sha256": "0"})
+    write_about(folder, {"finished": finished, "data_sha256": "0"})
 
 
-def make_run(folder, text="epochs: 1\n", module=None, **how):
+def make_run(folder, text="epochs: 1\n", module=None, *, finished=True, **how):
     with new_run(folder, **how) as unfinished:
-        fill(unfinished, text, module)
+        fill(unfinished, text, module, finished)
     return folder
 
 
@@ -120,7 +120,7 @@ def test_a_killed_training_is_in_nobodys_way_and_a_whole_one_is_kept(tmp_path, m
     folder = tmp_path / "run"
     with monkeypatch.context() as killed:
         killed.setattr(new_folder, "_publish", lambda _: None)
-        begin(folder)
+        begin(folder, weights=True)
         (folder / "unfinished" / f".{'0' * 16}.part").write_text("half a f")
         make_run(tmp_path / "whole")
     make_run(folder)
@@ -129,6 +129,20 @@ def test_a_killed_training_is_in_nobodys_way_and_a_whole_one_is_kept(tmp_path, m
     for each in (folder, tmp_path / "whole"):
         assert require_run(each)
         assert content(each).keys() == {"README.txt", "settings.yaml", "weights.safetensors", "run.json"}
+
+
+def test_a_stopped_training_replaces_no_run_and_is_kept_beside_it(tmp_path):
+    stopped = make_run(tmp_path / "new", finished=False)
+    assert require_run(stopped)
+    assert not is_finished(stopped)
+    before = content(make_run(tmp_path / "old"))
+    make_run(tmp_path / "old", "epochs: 2\n", finished=False, overwrite=True)
+    after = content(tmp_path / "old")
+    assert before.items() <= after.items()
+    assert require_run(tmp_path / "old" / "unfinished")
+    assert after["unfinished/settings.yaml"] == b"epochs: 2\n"
+    make_run(tmp_path / "old", "epochs: 3\n", overwrite=True)
+    assert content(tmp_path / "old").keys() == before.keys()
 
 
 def test_weights_without_room_for_the_rest_are_kept(tmp_path):
@@ -171,6 +185,13 @@ def a_link_for_unfinished(folder):
     (folder / "unfinished").symlink_to("elsewhere")
 
 
+def a_link_for_scalars(folder):
+    make_run(folder)
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "events.out.tfevents.1.host.2").write_text("of others")
+    (folder / "tensorboard").symlink_to("elsewhere")
+
+
 def a_folder_among_its_files(folder):
     make_run(folder)
     (folder / "samples.png").mkdir()
@@ -185,6 +206,7 @@ def a_folder_among_its_files(folder):
         a_comparison,
         a_link_among_its_files,
         a_link_for_unfinished,
+        a_link_for_scalars,
         a_folder_among_its_files,
     ],
 )
@@ -304,6 +326,10 @@ def test_damaged_weights_are_refused(tmp_path):
         path.write_bytes(content)
         with pytest.raises(ValueError, match=r"Expected .*weights\.safetensors as the training wrote it"):
             load_weights(path.parent, vamp_vae())
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(ValueError, match=r"Expected at most .* bytes in .*weights\.safetensors"):
+        load_weights(path.parent, vamp_vae())
 
 
 # Evaluations
