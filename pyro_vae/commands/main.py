@@ -15,7 +15,7 @@ from ..runs.parser import Parser, fail
 from ..training import NonFiniteLoss
 from ..version import __version__
 from . import compare, diagnose, evaluate, interpolate, manifold, reconstruct, sample, train, traverse
-from .process import exit_code, lasting_streams, stop_like_an_interrupt
+from .process import lasting_streams, stop_like_an_interrupt
 
 COMMANDS = {
     "train": train,
@@ -82,9 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             COMMANDS[chosen.command].run(chosen[chosen.command])
     except (ValueError, OSError, ImportError, NonFiniteLoss) as error:
         fail(_one_line(error))
-    except KeyboardInterrupt as stopped:
+    except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
-        sys.exit(exit_code(stopped))
+        sys.exit(130)
     except Exception as error:  # out of a user's own class, or a fault of ours: the traceback is for who wants it
         if os.environ.get("PYRO_VAE_TRACEBACK"):
             raise

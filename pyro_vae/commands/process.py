@@ -60,9 +60,4 @@ def stop_like_an_interrupt() -> None:
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     signal.signal(number, signal.SIG_IGN)  # once is enough: the next one would end the saving
-    raise KeyboardInterrupt(number)
-
-
-def exit_code(stopped: KeyboardInterrupt) -> int:
-    """The code by which a process says that a signal ended it: 130 after Ctrl-C, 143 after SIGTERM."""
-    return 128 + int(*stopped.args or (signal.SIGINT,))
+    raise KeyboardInterrupt
