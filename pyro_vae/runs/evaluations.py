@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..disk.json_files import read_json
+from ..disk.writing import require_regular
 from ..evidence import BidirectionalGap, LogMarginal
 from .folder import weights_digest
 from .new_folder import FIGURES
@@ -26,8 +27,9 @@ def save_evaluation(
 
     The figures of the evaluation before are removed: they show other numbers.
     """
-    for figure in FIGURES:
-        (folder / f"{name}{figure}").unlink(missing_ok=True)
+    for figure in (folder / f"{name}{suffix}" for suffix in FIGURES):
+        require_regular(figure)
+        figure.unlink(missing_ok=True)
     about = {"images_sha256": digest(images), "weights_sha256": weights_digest(folder), **about}
     result.save(folder / name, about)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..disk.reading import read_whole
 from ..disk.writing import PART, require_regular, saying, write_text
+from . import __doc__ as CONTENTS
 
 Kind = Literal["run", "comparison"]
 MARK = "README.txt"  # its first line says that the folder is ours
@@ -19,30 +20,13 @@ UNFINISHED = "unfinished"  # folder inside that of the run, where its files are 
 RESERVED = "reserved"  # as many bytes as the weights have, so that they find room at the end
 
 FIGURES = (".png", "_khat.png", "_convergence.png", "_dimensions.png")  # of an evaluation, after its name
-# All that the program writes into a run folder: names and what they are. Of other names nothing is ever removed.
-FILES: dict[str, tuple[Sequence[str], str]] = {
-    "settings.yaml": (["settings.yaml"], "every setting; `pyro-vae train --config settings.yaml` does the run again"),
-    "weights.safetensors": (["weights.safetensors"], "the best state: parameters and buffers"),
-    "run.json": (["run.json"], "what the run saw and reached: data protocol, validation ELBO, versions, device, date"),
-    "metrics.jsonl": (["metrics.jsonl"], "one line for each epoch, in nats"),
-    "training.png": (["training.png"], "the course of training"),
-    "tensorboard/": ([], "the same as scalars, if asked for"),
-    "evaluation*": (
-        [
-            f"evaluation{which}{suffix}"
-            for which in ("", "_annealed", "_bidirectional")
-            for suffix in (".json", ".npz", *FIGURES)
-        ],
-        ".npz: log p(x) and its error for each data point; .json: means, protocol; .png: figures",
-    ),
-    "diagnostics.*": (["diagnostics.json", "diagnostics.png"], "rate, distortion, mutual information, active units"),
-    "*.png": (
-        ["samples.png", "reconstructions.png", "traversals.png", "manifold.png"]
-        + [f"interpolations_{path}.png" for path in ("linear", "sphere")],
-        "pictures",
-    ),
+ESTIMATORS = ("", "_annealed", "_bidirectional")
+NAMES = {  # all that the program writes into the folder of a run; nothing of another name is ever removed
+    *("settings.yaml", "weights.safetensors", "run.json", "metrics.jsonl", "training.png"),
+    *(f"evaluation{name}{suffix}" for name in ESTIMATORS for suffix in (".json", ".npz", *FIGURES)),
+    *("diagnostics.json", "diagnostics.png", "samples.png", "reconstructions.png", "traversals.png", "manifold.png"),
+    *("interpolations_linear.png", "interpolations_sphere.png"),
 }
-NAMES = frozenset(name for names, _ in FILES.values() for name in names)
 
 
 @contextlib.contextmanager
@@ -126,19 +110,13 @@ def _require_free(folder: Path, kind: Kind, *, overwrite: bool) -> None:
 
 def _is_ours(folder: Path, kind: Kind) -> bool:
     with contextlib.suppress(FileNotFoundError, ValueError):
-        return read_whole(folder / MARK).decode().splitlines()[:1] == _readme(kind).splitlines()[:1]
+        return read_whole(folder / MARK).decode().startswith(_readme(kind).splitlines()[0])
     return False
 
 
 def _readme(kind: Kind) -> str:
-    head = f"A {kind} of pyro-vae, folder format 1.\n\n"
-    if kind == "comparison":
-        return head + "comparison.md and .json hold the results, runs/ what was trained for them.\n"
-    rows = "".join(f"{name:<20}  {text}\n" for name, (_, text) in FILES.items())
-    return (
-        f"{head}{rows}\n{UNFINISHED}/ holds what a training has written that still runs, was killed, or was stopped "
-        f"before it could\nreplace the run that is here.\n"
-    )
+    what = CONTENTS if kind == "run" else "comparison.md and .json hold the results, runs/ what was trained for them.\n"
+    return f"This folder holds a {kind} of pyro-vae, format 1.\n\n{what}"
 
 
 def _written(folder: Path) -> list[Path]:
