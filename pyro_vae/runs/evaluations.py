@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from ..disk.json_files import read_json
 from ..disk.writing import require_regular
 from ..evidence import BidirectionalGap, LogMarginal
+from ..evidence.saved import load_arrays
 from .folder import weights_digest
 from .new_folder import FIGURES
 
@@ -50,9 +50,9 @@ def load_evaluation(folder: Path) -> tuple[LogMarginal, dict[str, Any]]:
     if not path.exists():
         raise FileNotFoundError(f"Expected an evaluated run; {folder} has no evaluation.json. {cure}")
     try:
-        result, about = LogMarginal.load(folder / "evaluation"), read_json(path, kind="LogMarginal")
+        arrays, about = load_arrays(folder / "evaluation", kind="LogMarginal")
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"{error} {cure}") from error
     if about["weights_sha256"] != weights_digest(folder):
         raise ValueError(f"Expected an evaluation of the weights in {folder}; {path} is one of other weights. {cure}")
-    return result, about
+    return LogMarginal.from_arrays(arrays, bound=about["bound"]), about
