@@ -104,11 +104,11 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
             print(f"\n{kept if recorder.history else 'stopped in the first epoch: nothing to keep'}")
             raise
         finally:  # also after an interrupt or an error: the module holds its best state
-            if recorder.history:
+            if history := recorder.history if result is None else result.history:
                 save_weights(unfinished, module)
                 with warned("the metrics"):
-                    write_metrics(unfinished, recorder.history)
-                write_about(unfinished, _about(config, module, dataset, recorder.history, result) | environment(device))
+                    write_metrics(unfinished, history)
+                write_about(unfinished, _about(config, module, dataset, history, result) | environment(device))
     with warned("the figure"):
         save_figure(plots.training_curves(result.history, title=folder.name), folder / "training.png")
     if verbose:
@@ -189,12 +189,14 @@ class _Recorder:
 
     def __init__(self, folder: Path, epochs: int, *, loud: bool) -> None:
         self.folder, self.epochs, self.loud, self.shown = folder, epochs, loud, -math.inf
-        self.history: list[Metrics] = []
+        self.history: list[Metrics] = []  # of the epochs whose state the module's may be: `fit` chooses after this call
+        self.latest: list[Metrics] = []
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
-        if "epoch" not in metrics:
+        self.history += self.latest
+        self.latest = [metrics] if "epoch" in metrics else []
+        if not self.latest:
             return
-        self.history.append(metrics)
         with contextlib.suppress(OSError):  # a full disk: all lines are written again at the end
             append_metrics(self.folder, metrics)
         if self.loud and (time.monotonic() - self.shown > 10 or metrics["epoch"] == self.epochs):
