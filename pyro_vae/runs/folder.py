@@ -29,7 +29,10 @@ def require_run(folder: str | Path) -> Path:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected a run folder made by pyro-vae train; there is no folder {folder}.")
-    for name in ("settings.yaml", "run.json", "weights.safetensors"):
+    known = ["settings.yaml", "run.json", "weights.safetensors"]
+    if (folder / "run.json").exists():
+        known += read_about(folder)["files"]
+    for name in known:
         if not (folder / name).exists():
             raise FileNotFoundError(
                 f"Expected a run folder made by pyro-vae train; {folder} has no {name}. "
@@ -48,9 +51,10 @@ def is_finished(folder: Path) -> bool:
 
 
 def write_about(folder: Path, about: dict[str, Any]) -> None:
-    """Write run.json, with sizes and digests of the settings and the weights that it belongs to."""
-    contents = {name: read_whole(folder / name, limit=None) for name in ("settings.yaml", "weights.safetensors")}
-    files = {name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in contents.items()}
+    """Write run.json, with sizes and digests of the settings and of all tensors that it belongs to."""
+    contents = {path.name: read_whole(path, limit=None) for path in folder.glob("*.safetensors")}
+    contents["settings.yaml"] = read_whole(folder / "settings.yaml")
+    files = {name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in sorted(contents.items())}
     write_json(folder / "run.json", {**about, "files": files}, kind="run")
 
 
@@ -82,8 +86,9 @@ def read_checked(folder: Path, name: str) -> bytes:
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 of the weights of a run, from its run.json."""
-    return str(read_about(folder)["files"]["weights.safetensors"]["sha256"])
+    """SHA-256 of the digests of all tensors of a run, from its run.json."""
+    files = read_about(folder)["files"]
+    return _sha256(" ".join(files[name]["sha256"] for name in sorted(files) if name != "settings.yaml").encode())
 
 
 def require_same_data(folder: Path, data: Data) -> Data:

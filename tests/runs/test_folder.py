@@ -272,6 +272,15 @@ def test_require_run_names_what_is_missing(tmp_path):
         require_run(tmp_path)
 
 
+def test_every_file_of_tensors_belongs_to_a_run(tmp_path):
+    with new_run(tmp_path / "run") as unfinished:
+        (unfinished / "weights_of_more.safetensors").write_bytes(b"more")
+        fill(unfinished)
+        (unfinished / "weights_of_more.safetensors").rename(tmp_path / "taken away")
+    with pytest.raises(FileNotFoundError, match=r"run has no weights_of_more\.safetensors"):
+        require_run(tmp_path / "run")
+
+
 def set_other_settings(folder):
     shutil.copy(make_run(folder.parent / "other", "epochs: 7\n") / "settings.yaml", folder)
 
