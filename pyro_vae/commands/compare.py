@@ -11,19 +11,21 @@ from jsonargparse import Namespace
 
 from .. import plots
 from ..data import Data
+from ..disk.json_files import write_json
+from ..disk.writing import save_figure, write_text
 from ..evidence import LogMarginal
 from ..evidence import tables as report
 from ..evidence.comparison import compare, require_one_kind
-from ..evidence.files import read_json, write_json
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
 from ..runs import parts as settings
 from ..runs.candidates import VARIED, file_name, parse
 from ..runs.environment import environment
 from ..runs.evaluations import load_evaluation
-from ..runs.folder import is_finished, new_folder, require_run
+from ..runs.folder import is_finished, read_about, require_run, require_same_data
 from ..runs.grouping import grouped
-from ..runs.loading import binarization, choose_device, command_line, load_data, load_run, random_subset, read_run
+from ..runs.loading import binarization, choose_device, command_line, data_of, load_data, load_run, random_subset
+from ..runs.new_folder import claimed
 from ..runs.options import DEFAULT_PARTS, add_evaluation_options, add_training_options, dump, part_names, train_parser
 from ..runs.parser import Parser
 from ..uses.generate import is_discrete, reconstruct, sample
@@ -76,11 +78,21 @@ def run(chosen: Namespace) -> None:
     started = time.perf_counter()
     if chosen.estimator != "importance":
         raise ValueError(f"Expected --estimator importance for a comparison; got {chosen.estimator}.")
+    out = Path(chosen.out or "comparison")
     if chosen.runs:
-        folder = new_folder(chosen.out or "comparison", overwrite=chosen.overwrite)
         kind, groups = grouped([require_run(name) for name in chosen.runs])
-    else:
-        kind, groups, folder = _train_all(chosen)
+        with claimed(out, "comparison", overwrite=chosen.overwrite) as folder:
+            _compare(kind, groups, folder, chosen, started)
+        return
+    kind, configs = _candidates(chosen)
+    dataset = _check(configs)
+    with claimed(out, "comparison", overwrite=chosen.overwrite) as folder:
+        groups = _train_all(kind, configs, dataset, folder, chosen)
+        _compare(kind, groups, folder, chosen, started)
+
+
+def _compare(kind: str, groups: Mapping[str, list[Path]], folder: Path, chosen: Namespace, started: float) -> None:
+    """Compare evaluated runs, given by the names of their models, and write the results into the folder."""
     evaluations = {label: [load_evaluation(run) for run in members] for label, members in groups.items()}
     abouts = [about for members in evaluations.values() for _, about in members]
     if len({about["images_sha256"] for about in abouts}) > 1:
@@ -93,27 +105,25 @@ def run(chosen: Namespace) -> None:
     comparison = compare({label: [result for result, _ in members] for label, members in evaluations.items()})
     likelihoods = sorted({about["likelihood"] for about in abouts})
     lines = report.protocol_lines(comparison, protocol=abouts[0]["protocol"], likelihood=" / ".join(likelihoods))
+    lines += _unfinished(groups)
     about = {
         "command": command_line(),
         "seconds": round(time.perf_counter() - started, 1),
         **environment(choose_device("cpu" if chosen.runs else chosen.device)),
     }
-    write_json(
-        folder / "comparison.json",
-        {
-            **report.comparison_json(comparison),
-            "protocol": abouts[0]["protocol"],
-            "likelihood": likelihoods,
-            "runs": {label: [str(run) for run in members] for label, members in groups.items()},
-            **about,
-        },
-    )
     table = report.comparison_table(comparison, kind=kind)
     machine = f"{about['device']}, {about['threads']} threads, {about['date']}, {about['seconds']:.0f} seconds."
-    (folder / "comparison.md").write_text("\n\n".join([table, *lines, f"`{about['command']}` on {machine}"]) + "\n")
-    plots.comparison_figure(comparison, title=abouts[0]["protocol"].split(";")[0]).savefig(
-        folder / "comparison.png", dpi=150
-    )
+    write_text(folder / "comparison.md", "\n\n".join([table, *lines, f"`{about['command']}` on {machine}"]) + "\n")
+    figure = plots.comparison_figure(comparison, title=abouts[0]["protocol"].split(";")[0])
+    save_figure(figure, folder / "comparison.png")
+    content = {
+        **report.comparison_json(comparison),
+        "protocol": abouts[0]["protocol"],
+        "likelihood": likelihoods,
+        "runs": {label: [str(run) for run in members] for label, members in groups.items()},
+        **about,
+    }
+    write_json(folder / "comparison.json", content, kind="comparison")  # the last: with it the comparison is there
     for label, members in groups.items():
         _page(members[0], folder / f"{file_name(label)}.png", title=label, root=chosen.root)
     table = report.comparison_table(comparison, kind=kind, style="simple", most_pairs=MOST_PAIRS)
@@ -131,12 +141,17 @@ def run(chosen: Namespace) -> None:
         )
 
 
-def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
-    """Train and evaluate every candidate with every seed; finished runs that are there already are taken as they are.
+def _unfinished(groups: Mapping[str, list[Path]]) -> list[str]:
+    """A line about runs that were stopped before the end of their training, if there are any."""
+    abouts = {run: read_about(run) for members in groups.values() for run in members}
+    stopped = [
+        f"{run} after {a['epochs']} of {a['epochs_asked_for']} epochs" for run, a in abouts.items() if not a["finished"]
+    ]
+    return [f"Not trained to the end: {', '.join(stopped)}."] if stopped else []
 
-    Returns:
-        The part that varies, the runs of each candidate, and the folder of the comparison.
-    """
+
+def _candidates(chosen: Namespace) -> tuple[str, dict[tuple[str, int], Namespace]]:
+    """The part that varies, and the settings of each candidate with each seed."""
     if chosen.seeds < 1:
         raise ValueError(f"Expected --seeds >= 1; got {chosen.seeds}.")
     given = [option for option in VARIED if chosen[option]]
@@ -146,11 +161,30 @@ def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
     }
     if len(configs) < len(candidates) * chosen.seeds or len(set(map(dump, configs.values()))) < len(configs):
         raise ValueError(f"Expected different candidates; got two that are the same among {', '.join(candidates)}.")
-    dataset = _check(configs)
-    folder = Path(chosen.out or "comparison")
-    if chosen.overwrite or not _is_unfinished(folder):
-        new_folder(folder, overwrite=chosen.overwrite)
-        write_json(folder / "comparison.json", {})  # from now on the folder is known as ours
+    return part, configs
+
+
+def _train_all(
+    part: str, configs: Mapping[tuple[str, int], Namespace], dataset: Data, folder: Path, chosen: Namespace
+) -> dict[str, list[Path]]:
+    """Train and evaluate every candidate with every seed; finished runs that are there already are taken as they are.
+
+    Returns:
+        The runs of each candidate.
+
+    Raises:
+        FileExistsError: a finished run of other settings is in the place of one, and not to be overwritten.
+    """
+    runs = {key: folder / "runs" / f"{file_name(key[0])}-seed{config.seed}" for key, config in configs.items()}
+    there = [] if chosen.overwrite else [key for key, run in runs.items() if is_finished(run)]
+    for key in there:
+        if (runs[key] / "settings.yaml").read_text() != dump(configs[key]):
+            raise FileExistsError(
+                f"Expected runs with these settings in {folder}; {runs[key]} has others. Add --overwrite to replace "
+                f"it, or choose another --out."
+            )
+        require_same_data(runs[key], dataset)
+    candidates = [*dict.fromkeys(name for name, _ in configs)]
     print(f"data   {dataset.protocol}")
     counts = [f"{n} {what}{'s' * (n != 1)}" for n, what in ((chosen.seeds, "seed"), (chosen.epochs, "epoch"))]
     print(f"runs   {len(candidates)} {part}s x {counts[0]}, {counts[1]} each\n", flush=True)
@@ -159,13 +193,12 @@ def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
     groups: dict[str, list[Path]] = {}
     width = max(18, *map(len, candidates))
     try:
-        for count, ((name, _), config) in enumerate(configs.items(), 1):
+        for count, (key, config) in enumerate(configs.items(), 1):
             started = time.perf_counter()
-            run = folder / "runs" / f"{file_name(name)}-seed{config.seed}"
-            trained = is_finished(run) and (run / "settings.yaml").read_text() == dump(config)
-            if not trained:
+            name, run = key[0], runs[key]
+            if key not in there:
                 train_run(config, dataset, run, verbose=False)
-            result = finished_evaluation(run, evaluation) if trained else None
+            result = finished_evaluation(run, evaluation) if key in there else None
             spent = "was there" if result else ""
             result = result or _evaluated(run, evaluation, dataset)
             groups.setdefault(name, []).append(run)
@@ -180,7 +213,7 @@ def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
             f"pyro-vae compare {folder}/runs/* --out NEW"
         )
         raise
-    return part, groups, folder
+    return groups
 
 
 def _evaluated(run: Path, chosen: Namespace, dataset: Data) -> LogMarginal:
@@ -241,20 +274,14 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
     return dataset
 
 
-def _is_unfinished(folder: Path) -> bool:
-    path = folder / "comparison.json"
-    return path.exists() and not read_json(path)
-
-
 def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
     """Samples beside reconstructions of one run; nothing for data without pictures."""
-    config, about = read_run(folder)
-    if len(about["event_shape"]) != 3:
+    if len(read_about(folder)["event_shape"]) != 3:
         return
     module, _ = load_run(folder, choose_device("cpu"))
-    dataset = load_data(config, root=root)
+    dataset = data_of(folder, root=root)
     images = dataset.test[random_subset(len(dataset.test), min(32, len(dataset.test)), 0)]
     _, means = sample(module.model, torch.zeros(64, *dataset.event_shape))
     rows = plots.beside(images, reconstruct(module.model, module.guide, images))
     panels = {f"{title}: samples": means, "test images, reconstructions below": rows}
-    plots.image_panels(panels).savefig(path, dpi=110)
+    save_figure(plots.image_panels(panels), path, dpi=110)

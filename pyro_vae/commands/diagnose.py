@@ -9,10 +9,11 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from .. import plots
-from ..evidence.files import write_json
+from ..disk.json_files import write_json
+from ..disk.writing import save_figure
 from ..runs.environment import environment, few_threads
 from ..runs.folder import require_run
-from ..runs.loading import choose_device, command_line, load_data, load_run, random_subset, read_run
+from ..runs.loading import choose_device, command_line, data_of, load_run, random_subset
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
@@ -34,7 +35,7 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
 def run(chosen: Namespace) -> None:
     """Show what a trained model does with its latents: rate, distortion, mutual information, active units."""
     folder = require_run(chosen.run)
-    dataset = load_data(read_run(folder)[0], root=chosen.root)
+    dataset = data_of(folder, root=chosen.root)
     device = choose_device(chosen.device)
     module, _ = load_run(folder, device)
     images: Tensor = getattr(dataset, chosen.split)
@@ -54,6 +55,6 @@ def run(chosen: Namespace) -> None:
     print(f"{folder}\ndata   {dataset.protocol}; {wanted:,} of the {chosen.get('split')} images\n\n{result}\n")
     about = {"protocol": f"{dataset.protocol}; {wanted:,} (seed {chosen.seed}) of the {chosen.get('split')} images"}
     content = result.to_json() | about | {"command": command_line()} | environment(device, module)
-    write_json(folder / "diagnostics.json", content)
-    plots.diagnostics_figure(result, title=folder.name).savefig(folder / "diagnostics.png", dpi=150)
+    write_json(folder / "diagnostics.json", content, kind="diagnostics")
+    save_figure(plots.diagnostics_figure(result, title=folder.name), folder / "diagnostics.png")
     print(f"saved in {folder / 'diagnostics.json'}, {folder / 'diagnostics.png'}")

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import plots
+from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal, annealed_log_marginal, bidirectional, log_marginal
 from ..plots import evidence as evidence_plots
 from ..uses.diagnostics import diagnose
@@ -59,9 +60,9 @@ def say_gap(gap: BidirectionalGap) -> str:
 def draw_estimate(module: Any, result: LogMarginal, images: Tensor, path: Path) -> None:
     """Figures of estimates of log p(x)."""
     title, images = path.parent.name, images.cpu()
-    plots.log_marginal_histogram(result, title=title).savefig(f"{path}.png", dpi=150)
+    save_figure(plots.log_marginal_histogram(result, title=title), Path(f"{path}.png"))
     if result.khat.isfinite().any():
-        evidence_plots.khat_figure(result, images, title=title).savefig(f"{path}_khat.png", dpi=150)
+        save_figure(evidence_plots.khat_figure(result, images, title=title), Path(f"{path}_khat.png"))
 
 
 def draw_importance(module: Any, result: LogMarginal, images: Tensor, path: Path) -> None:
@@ -69,19 +70,19 @@ def draw_importance(module: Any, result: LogMarginal, images: Tensor, path: Path
     draw_estimate(module, result, images, path)
     title = path.parent.name
     if len(result.convergence()) > 1:
-        evidence_plots.convergence_figure(result, title=title).savefig(f"{path}_convergence.png", dpi=150)
+        save_figure(evidence_plots.convergence_figure(result, title=title), Path(f"{path}_convergence.png"))
     if len(images) > 1:
         try:
             found = diagnose(module.model, module.guide, images[:POOL], num_pool=0)
         except ValueError:  # a guide or prior without what the figure shows; `pyro-vae diagnose` says why
             return
-        plots.diagnostics_figure(found, title=title).savefig(f"{path}_dimensions.png", dpi=150)
+        save_figure(plots.diagnostics_figure(found, title=title), Path(f"{path}_dimensions.png"))
 
 
 def draw_gap(module: Any, gap: BidirectionalGap, images: Tensor, path: Path) -> None:
     """The figure of bounds from both sides."""
     figure = evidence_plots.gap_figure(gap.lower.log_prob, gap.upper.log_prob, title=path.parent.name)
-    figure.savefig(f"{path}.png", dpi=150)
+    save_figure(figure, Path(f"{path}.png"))
 
 
 @dataclass(frozen=True)

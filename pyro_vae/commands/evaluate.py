@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,14 +12,15 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from ..data import Data
+from ..disk.json_files import read_json
+from ..disk.lock import locked
 from ..evidence import BidirectionalGap, HeavyTail, LogMarginal
 from ..evidence.bits import bits_of, said_in_bits
-from ..evidence.files import read_json
 from ..pairs.widened import widened
 from ..runs.environment import environment, few_threads
 from ..runs.evaluations import digest, load_evaluation, save_evaluation
-from ..runs.folder import read_metrics, require_run
-from ..runs.loading import choose_device, command_line, load_data, load_run, random_subset, read_run
+from ..runs.folder import require_run, weights_digest
+from ..runs.loading import choose_device, command_line, data_of, load_run, random_subset, read_run
 from ..runs.options import add_device_option, add_evaluation_options, add_root_option, add_seed_option, dump
 from ..runs.parser import Parser
 from ..runs.partial_results import PartialResults
@@ -48,14 +49,14 @@ def run(chosen: Namespace) -> None:
     with processes(choose_device(chosen.device)) as (rank, count):
         for name in chosen.runs:
             folder = require_run(name)
-            dataset = load_data(read_run(folder)[0], root=chosen.root)
+            dataset = data_of(folder, root=chosen.root)
             if rank == 0:
                 print(f"{folder}\ndata   {dataset.protocol}", flush=True)
             result = evaluate_run(folder, chosen, dataset, rank=rank, count=count)
             if result is not None:
                 estimator = ESTIMATORS[chosen.estimator]
                 print(estimator.say(result))
-                print(said_in_bits(read_json(folder / f"{estimator.name}.json")), end="")
+                print(said_in_bits(read_json(folder / f"{estimator.name}.json", kind=estimator.kind.__name__)), end="")
                 print(f"saved in {folder / estimator.name}.json, .npz and figures, {estimator.name}*.png")
 
 
@@ -83,19 +84,28 @@ def evaluate_run(
             f"Expected --precision fp32 with --estimator {chosen.estimator}; got {chosen.precision}. Only importance "
             f"sampling takes another."
         )
+    name = ESTIMATORS[chosen.estimator].name
+    with contextlib.ExitStack() as held:
+        if rank == 0:
+            held.enter_context(locked(folder / f".{name}", doing=f"evaluating {folder} with the same estimator"))
+        return _evaluate(folder, chosen, dataset, rank=rank, count=count)
+
+
+def _evaluate(
+    folder: Path, chosen: Namespace, dataset: Data, *, rank: int, count: int
+) -> LogMarginal | BidirectionalGap | None:
     device, estimator, settings = choose_device(chosen.device), ESTIMATORS[chosen.estimator], _settings(chosen)
     module, _ = load_run(folder, device)
     images, which = _images(chosen, dataset)
     images = images.to(device)
     simulated = estimator.kind is BidirectionalGap  # then it takes from the images their number and shape alone
     what = list(images.shape) if simulated else digest(images)
-    weights = hashlib.sha256((folder / "weights.safetensors").read_bytes()).hexdigest()
-    about = settings | {"images": what, "weights": weights}
+    about = settings | {"images": what, "weights": weights_digest(folder)}
     partial: PartialResults[Any] = PartialResults(
         folder / f"{estimator.name}.partial", estimator.kind, about, rank=rank
     )
     if rank == 0:
-        partial.clear_others()
+        partial.open()
     wait_for_others(count)
     done = set(partial.numbers())
     if done and rank == 0:
@@ -115,7 +125,7 @@ def evaluate_run(
     wait_for_others(count)
     if rank > 0:
         return None
-    result: LogMarginal | BidirectionalGap = partial.finished()
+    result: LogMarginal | BidirectionalGap = partial.finished(len(images))
     if isinstance(result, BidirectionalGap):
         images, which = result.x.to(device), f"{len(result):,} images simulated from the model"
     about = _about(module, folder, dataset, chosen, which, images)
@@ -156,7 +166,6 @@ def _estimate(module: Any, images: Tensor, chosen: Namespace, **how: Any) -> Non
 def _about(module: Any, folder: Path, dataset: Data, chosen: Namespace, which: str, images: Tensor) -> dict[str, Any]:
     """What a result is about: estimator, data protocol, model, training."""
     config, trained = read_run(folder)
-    metrics = read_metrics(folder)
     return {
         "estimator": ESTIMATORS[chosen.estimator].about.format(start=chosen.start),
         "estimator_settings": _settings(chosen),
@@ -164,12 +173,6 @@ def _about(module: Any, folder: Path, dataset: Data, chosen: Namespace, which: s
         "likelihood": repr(getattr(module, "likelihood", None) or f"that of {type(module).__name__}").strip("'"),
         "measure": "probability" if is_discrete(module.model, images[:1]) else "density",
         "settings": dump(config),
-        "training": {
-            "command": trained["command"],
-            "epochs": len(metrics),
-            "seconds": round(sum(line["seconds"] for line in metrics), 1),
-            "device": trained["device"],
-            "threads": trained["threads"],
-        },
+        "training": {name: trained[name] for name in ("command", "finished", "epochs", "seconds", "device", "threads")},
         "command": command_line(),
     }

@@ -15,6 +15,7 @@ from ..runs.parser import Parser, fail
 from ..training import NonFiniteLoss
 from ..version import __version__
 from . import compare, diagnose, evaluate, interpolate, manifold, reconstruct, sample, train, traverse
+from .process import lasting_streams, stop_like_an_interrupt
 
 COMMANDS = {
     "train": train,
@@ -48,14 +49,13 @@ def command() -> None:
     That takes a second or two where something was compiled. What must happen at the end, does: exit handlers run, and
     the output is written.
     """
+    streams = lasting_streams()
+    stop_like_an_interrupt()
     main()
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # whoever read the output is gone, or the disk is full
-        os._exit(1)
-    os._exit(0)
+    for stream in streams:
+        stream.flush()
+    os._exit(int(any(stream.lost for stream in streams)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

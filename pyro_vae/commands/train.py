@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
-import shutil
 import sys
 import time
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,20 @@ from jsonargparse import Namespace
 
 from .. import plots
 from ..data import Data
-from ..evidence.files import write_json
+from ..disk.writing import save_figure, write_text
 from ..networks import count_parameters
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.contexts import seeded
 from ..runs import parts as settings
 from ..runs.environment import environment, few_threads
-from ..runs.folder import append_metrics, new_folder, save_weights
+from ..runs.folder import append_metrics, reserve_space, save_weights, write_about, write_metrics
 from ..runs.loading import choose_device, command_line, load_data, part_settings
 from ..runs.loose_params import save_params
+from ..runs.new_folder import new_run
 from ..runs.options import DEFAULT_PARTS, add_training_options, dump, part_names
 from ..runs.parser import Parser
 from ..training.fit import fit
+from ..training.fitted import Fit, Metrics
 from ..training.optimizer import adam
 
 
@@ -80,73 +83,108 @@ def build_module(config: Namespace, dataset: Data) -> Any:
 
 
 def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) -> None:
-    """Train the model of the settings and write its run folder; after an interrupt, with its best state so far."""
+    """Train the model of the settings and write its run folder; after an interrupt, with its best state so far.
+
+    A run that is there already is replaced when the new one is whole, and not before.
+    """
     device = choose_device(config.device)
     module = build_module(config, dataset)
-    folder = new_folder(folder, overwrite=config.overwrite)
     if verbose:
         described = ", ".join(config[part].name for part in settings.PARTS if part in config and config[part].name)
         print(f"model  {described}: {count_parameters(module):,} parameters, on {device}")
-    (folder / "settings.yaml").write_text(dump(config))
+    result = None
+    with new_run(folder, overwrite=config.overwrite) as unfinished, few_threads(module):
+        write_text(unfinished / "settings.yaml", dump(config))
+        reserve_space(unfinished, module)
+        recorder = _Recorder(unfinished, config.epochs, loud=verbose and not sys.stderr.isatty())
+        try:
+            result = _fit(config, module, dataset, device, unfinished, recorder)
+        except KeyboardInterrupt:
+            kept = f"{unfinished}; the run in {folder} stays as it was" if (folder / "run.json").exists() else folder
+            kept = f"stopped; the best state so far is kept in {kept}"
+            print(f"\n{kept if recorder.history else 'stopped in the first epoch: nothing to keep'}")
+            raise
+        finally:  # also after an interrupt or an error: the module holds its best state
+            if history := recorder.history if result is None else result.history:
+                save_weights(unfinished, module)
+                if result is not None:
+                    save_params(unfinished, result.state)
+                with warned("the metrics"):
+                    write_metrics(unfinished, history)
+                write_about(unfinished, _about(config, module, dataset, history, result) | environment(device))
+    with warned("the figure"):
+        save_figure(plots.training_curves(result.history, title=folder.name), folder / "training.png")
+    if verbose:
+        _say_best(result)
+
+
+def _fit(config: Namespace, module: Any, dataset: Data, device: torch.device, folder: Path, recorder: _Recorder) -> Fit:
     total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size) if config.batch_size > 0 else 1
     decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(1, total_steps))
-    finished = False
-    try:
-        with few_threads(module):
-            result = fit(
-                module.model,
-                module.guide,
-                dataset,
-                objective=settings.build_objective(config.objective.as_dict()),
-                optimizer=adam(config.learning_rate),
-                scheduler=decay if config.learning_rate_decay == "cosine" else None,
-                clip_norm=config.clip_norm,
-                epochs=config.epochs,
-                batch_size=config.batch_size,
-                kl_weight=KLWarmup(epochs=config.kl_warmup, weight=config.kl_weight),
-                patience=config.patience,
-                compile=config.compile,
-                precision=config.precision,
-                device=device,
-                seed=config.seed,
-                on_step=_Recorder(folder, config.epochs, loud=verbose and not sys.stderr.isatty()),
-                tensorboard=folder / "tensorboard" if config.tensorboard else None,
-            )
-        finished = True
-        save_params(folder, result.state)
-    except KeyboardInterrupt:
-        if (folder / "metrics.jsonl").exists():
-            print(f"\nstopped; the best state so far is kept in {folder}")
-        else:
-            print("\nstopped in the first epoch: nothing to keep")
-        raise
-    finally:  # also after an interrupt or an error: the module holds its best state
-        if (folder / "metrics.jsonl").exists():
-            save_weights(folder, module)
-            about = {
-                "protocol": dataset.protocol,
-                "event_shape": list(dataset.event_shape),
-                "num_train": len(dataset.train),
-                "finished": finished,
-                "command": command_line(),
-            }
-            write_json(folder / "run.json", about | environment(device, module))
-        else:  # not one epoch, nothing to keep
-            shutil.rmtree(folder)
+    return fit(
+        module.model,
+        module.guide,
+        dataset,
+        objective=settings.build_objective(config.objective.as_dict()),
+        optimizer=adam(config.learning_rate),
+        scheduler=decay if config.learning_rate_decay == "cosine" else None,
+        clip_norm=config.clip_norm,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        kl_weight=KLWarmup(epochs=config.kl_warmup, weight=config.kl_weight),
+        patience=config.patience,
+        compile=config.compile,
+        precision=config.precision,
+        device=device,
+        seed=config.seed,
+        on_step=recorder,
+        tensorboard=folder / "tensorboard" if config.tensorboard else None,
+    )
+
+
+def _about(
+    config: Namespace, module: Any, dataset: Data, history: Sequence[Metrics], result: Fit | None
+) -> dict[str, Any]:
+    """What a run saw and reached; of a run that was interrupted the best epoch is not known."""
+    best = {} if result is None else result.history[result.best_epoch - 1]
+    return {
+        "protocol": dataset.protocol,
+        "data_sha256": dataset.digest,
+        "event_shape": list(dataset.event_shape),
+        "num_train": len(dataset.train),
+        "num_parameters": count_parameters(module),
+        "finished": result is not None,
+        "epochs": len(history),
+        "epochs_asked_for": config.epochs,
+        "best_epoch": None if result is None else result.best_epoch,
+        **{f"best_{name}": best.get(name) for name in ("validation_elbo", "validation_rate", "validation_distortion")},
+        "seconds": round(sum(metrics["seconds"] for metrics in history), 1),
+        "command": command_line(),
+    }
+
+
+def _say_best(result: Fit) -> None:
     best = result.history[result.best_epoch - 1]
-    plots.training_curves(result.history, title=folder.name).savefig(folder / "training.png", dpi=150)
-    if verbose:
-        stopped = "stopped early" if result.stopped_early else "all epochs done"
+    stopped = "stopped early" if result.stopped_early else "all epochs done"
+    print(
+        f"best   epoch {result.best_epoch} of {len(result.history)} ({stopped}): validation ELBO "
+        f"{best['validation_elbo']:.2f} nats per image (rate {best['validation_rate']:.2f}, distortion "
+        f"{best['validation_distortion']:.2f})"
+    )
+    if best["validation_rate"] < 0.5 and best["validation_rate"] != 0:  # an autoencoder has no rate, exactly 0
         print(
-            f"best   epoch {result.best_epoch} of {len(result.history)} ({stopped}): validation ELBO "
-            f"{best['validation_elbo']:.2f} nats per image (rate {best['validation_rate']:.2f}, distortion "
-            f"{best['validation_distortion']:.2f})"
+            f"note   a rate of {best['validation_rate']:.2f} nats: the latents hardly matter yet. Train longer, "
+            f"with smaller batches, or with --kl-warmup"
         )
-        if best["validation_rate"] < 0.5 and best["validation_rate"] != 0:  # an autoencoder has no rate, exactly 0
-            print(
-                f"note   a rate of {best['validation_rate']:.2f} nats: the latents hardly matter yet. Train longer, "
-                f"with smaller batches, or with --kl-warmup"
-            )
+
+
+@contextlib.contextmanager
+def warned(what: str) -> Iterator[None]:
+    """Errors of the disk as a warning: the weights are worth more than what is written here."""
+    try:
+        yield
+    except OSError as error:
+        warnings.warn(f"The run is kept without {what}: {error}", stacklevel=3)
 
 
 class _Recorder:
@@ -154,11 +192,16 @@ class _Recorder:
 
     def __init__(self, folder: Path, epochs: int, *, loud: bool) -> None:
         self.folder, self.epochs, self.loud, self.shown = folder, epochs, loud, -math.inf
+        self.history: list[Metrics] = []  # of the epochs whose state the module's may be: `fit` chooses after this call
+        self.latest: list[Metrics] = []
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
-        if "epoch" not in metrics:
+        self.history += self.latest
+        self.latest = [metrics] if "epoch" in metrics else []
+        if not self.latest:
             return
-        append_metrics(self.folder, metrics)
+        with contextlib.suppress(OSError):  # a full disk: all lines are written again at the end
+            append_metrics(self.folder, metrics)
         if self.loud and (time.monotonic() - self.shown > 10 or metrics["epoch"] == self.epochs):
             self.shown = time.monotonic()
             print(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..disk.writing import written_whole
 from .arrays import read_arrays
 from .protocol import Data, Splits, binarize, check_sha256, describe_sizes
 from .torchvision_sets import torchvision_datasets
@@ -107,11 +108,9 @@ def _read_amat(root: Path, download: bool) -> dict[str, np.ndarray]:
         except ValueError as error:
             raise ValueError(f"Expected the published content in {path}; got an error: {error} {CURE}") from error
         check_sha256(pixels[part], sha256, what=str(path), cure=CURE)
-    with suppress(OSError):  # a folder that cannot be written only costs the speed of the next load
-        npz = path.with_name("mnist_static.npz")
-        partial = npz.with_name("mnist_static.part.npz")
-        np.savez_compressed(partial, train=pixels["train"], valid=pixels["valid"], test=pixels["test"])
-        os.replace(partial, npz)
+    # A folder that cannot be written only costs the speed of the next load.
+    with suppress(OSError), written_whole(path.with_name("mnist_static.npz")) as file:
+        np.savez_compressed(file, train=pixels["train"], valid=pixels["valid"], test=pixels["test"])
     return pixels
 
 

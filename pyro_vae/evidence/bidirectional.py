@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pathlib
-import zipfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from pyro import poutine
 from torch import Tensor
 
+from ..disk.json_files import null_for_nan
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
 from ..pairs.modules import Callee
@@ -26,9 +23,9 @@ from .annealed import Chains, gather
 from .annealing_path import Path, Start, flat, unconstrained
 from .annealing_schedule import AnnealingSettings, Plan, Schedule
 from .counter_random import CounterRandom, generators, image_keys, seed_of
-from .files import null_for_nan
 from .importance import chosen_images, shared_error
 from .result import LogMarginal, counted
+from .saved import load_arrays, of_prefix, save_arrays, with_prefix
 
 SIMULATION, APART = 3 * 2**30, 7 * 2**29  # random streams of the simulated images, and of chains that move apart
 MOVES = 20  # by which they do
@@ -99,36 +96,25 @@ class BidirectionalGap:
         sides = {"lower": self.lower.to_json(), "upper": self.upper.to_json()}
         return {**null_for_nan(numbers), "num_images": len(self), **sides}
 
-    def save(self, path: str | pathlib.Path) -> None:
-        """Save as PATH.json (numbers over all images), PATH.npz (the images), and PATH_lower and PATH_upper, each as
-        `LogMarginal.save` does. No file is left half written."""
-        self.lower.save(f"{path}_lower")
-        self.upper.save(f"{path}_upper")
-        part = pathlib.Path(f"{path}.part")
-        with part.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, x=self.x.cpu().numpy())
-        part.replace(f"{path}.npz")
-        part.write_text(json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n")
-        part.replace(f"{path}.json")
+    def save(self, path: str | pathlib.Path, about: Mapping[str, Any] | None = None) -> None:
+        """Save as PATH.json (numbers over all images, and what else is said about them) and PATH.npz (the images, and
+        the arrays of each side), as `LogMarginal.save` does."""
+        sides = {**with_prefix("lower", self.lower.arrays()), **with_prefix("upper", self.upper.arrays())}
+        save_arrays(path, {"x": self.x, **sides}, {**self.to_json(), **(about or {})}, kind="BidirectionalGap")
 
     @staticmethod
     def load(path: str | pathlib.Path) -> BidirectionalGap:
         """What `save` has saved.
 
         Raises:
-            FileNotFoundError: one of the files is not there.
-            ValueError: one of them is damaged.
+            FileNotFoundError: PATH.json or PATH.npz is not there.
+            ValueError: one of them is damaged, or they do not belong together.
         """
-        lower, upper = (LogMarginal.load(f"{path}_{side}") for side in ("lower", "upper"))
-        try:
-            with np.load(f"{path}.npz", allow_pickle=False) as saved:
-                return BidirectionalGap(lower, upper, torch.from_numpy(saved["x"]))
-        except FileNotFoundError:
-            raise
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise ValueError(
-                f"Expected the images of a saved BidirectionalGap in {path}.npz; got an error: {error}. Make it again."
-            ) from error
+        arrays, about = load_arrays(path, kind="BidirectionalGap")
+        lower, upper = (
+            LogMarginal.from_arrays(of_prefix(side, arrays), bound=about[side]["bound"]) for side in ("lower", "upper")
+        )
+        return BidirectionalGap(lower, upper, arrays["x"])
 
     def __repr__(self) -> str:
         return (

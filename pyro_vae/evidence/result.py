@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from .files import null_for_nan
+from ..disk.json_files import null_for_nan
+from .saved import load_arrays, of_prefix, save_arrays, with_prefix
 
 HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
 
@@ -174,19 +171,10 @@ class LogMarginal:
         }
         return {name: null_for_nan(value) for name, value in numbers.items()}
 
-    def save(self, path: str | Path) -> None:
-        """Save as PATH.json (numbers over all images) and PATH.npz (arrays of each image), whole or not at all."""
-        arrays = {name: getattr(self, name) for name in ARRAYS}
-        for k, (value, error) in self.log_levels.items():
-            arrays |= {f"level.{k}": value, f"level_error.{k}": error}
-        arrays |= {f"details.{name}": array for name, array in self.details.items()}
-        npz, text = Path(f"{path}.npz"), Path(f"{path}.json")
-        with npz.with_suffix(".part").open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **{name: array.numpy() for name, array in arrays.items()})
-        npz.with_suffix(".part").replace(npz)
-        content = json.dumps(self.to_json(), indent=2, allow_nan=False)
-        text.with_suffix(".part").write_text(content + "\n")
-        text.with_suffix(".part").replace(text)
+    def save(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
+        """Save as PATH.json (numbers over all images, and what else is said about them) and PATH.npz (arrays of each
+        image). A result that was there before is replaced by a whole one."""
+        save_arrays(path, self.arrays(), {**self.to_json(), **(about or {})}, kind="LogMarginal")
 
     @staticmethod
     def load(path: str | Path) -> LogMarginal:
@@ -194,36 +182,34 @@ class LogMarginal:
 
         Raises:
             FileNotFoundError: PATH.json or PATH.npz is not there.
-            ValueError: one of them is damaged.
+            ValueError: one of them is damaged, or they do not belong together.
         """
-        try:
-            about = json.loads(Path(f"{path}.json").read_text())
-            with Path(f"{path}.npz").open("rb") as file, np.load(file, allow_pickle=False) as saved:
-                found = {name: torch.from_numpy(saved[name]) for name in saved.files}
-            levels = [int(name.removeprefix("level.")) for name in found if name.startswith("level.")]
-            arrays: dict[str, Any] = {name: found[name] for name in ARRAYS}
-            return LogMarginal(
-                **arrays,
-                bound=about["bound"],
-                log_levels={k: (found[f"level.{k}"], found[f"level_error.{k}"]) for k in levels},
-                shared_error=about["shared_error"],
-                details={n.removeprefix("details."): array for n, array in found.items() if n.startswith("details.")},
-            )
-        except FileNotFoundError:
-            raise
-        except (
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            RuntimeError,
-            zipfile.BadZipFile,
-            zlib.error,
-            EOFError,
-        ) as error:
-            raise ValueError(
-                f"Expected a saved LogMarginal in {path}.json and {path}.npz; got an error: {error}. Make it again."
-            ) from error
+        arrays, about = load_arrays(path, kind="LogMarginal")
+        return LogMarginal.from_arrays(arrays, bound=about["bound"])
+
+    def arrays(self) -> dict[str, Tensor]:
+        """All numbers, as arrays by name."""
+        levels, errors = ({str(k): pair[i] for k, pair in self.log_levels.items()} for i in (0, 1))
+        return {
+            **{name: getattr(self, name) for name in ARRAYS},
+            **with_prefix("level", levels),
+            **with_prefix("level_error", errors),
+            **with_prefix("details", self.details),
+            "shared_error": torch.tensor(self.shared_error, dtype=torch.float64),
+        }
+
+    @staticmethod
+    def from_arrays(arrays: Mapping[str, Tensor], *, bound: Literal["lower", "upper"]) -> LogMarginal:
+        """The result with these `arrays`."""
+        errors = of_prefix("level_error", arrays)
+        numbers: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        return LogMarginal(
+            **numbers,
+            bound=bound,
+            log_levels={int(k): (value, errors[k]) for k, value in of_prefix("level", arrays).items()},
+            shared_error=arrays["shared_error"].item(),
+            details=of_prefix("details", arrays),
+        )
 
     def __repr__(self) -> str:
         flagged = int(self.unreliable.sum())

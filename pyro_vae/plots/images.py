@@ -6,6 +6,7 @@ import io
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from matplotlib.textpath import TextPath
 from PIL import Image
 from torch import Tensor
 
+from ..disk.writing import written_whole
 from .charts import INK
 
 TITLE_SIZE, LABEL_SIZE = 11, 10  # points
@@ -128,13 +130,14 @@ def save_gif(
     """
     frames = []
     for figure in figures:
-        file = io.BytesIO()
-        figure.savefig(file, format="png", dpi=dpi)
-        frames.append(Image.open(file).convert("RGB").quantize(64))
+        page = io.BytesIO()
+        figure.savefig(page, format="png", dpi=dpi)
+        frames.append(Image.open(page).convert("RGB").quantize(64))
     if not frames:
         raise ValueError("Expected at least one figure for an animation; got none.")
     durations = [milliseconds] * (len(frames) - 1) + [5 * milliseconds]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    with written_whole(Path(path)) as file:
+        frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0)
 
 
 def picture(page: np.ndarray, *, title: str = "", left: float = PAD, bottom: float = PAD) -> Figure:

@@ -8,8 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ..disk.writing import require_regular
 from ..evidence import BidirectionalGap, LogMarginal
-from ..evidence.files import read_json, write_json
+from ..evidence.saved import load_arrays
+from .folder import weights_digest
+from .new_folder import FIGURES
 
 
 def save_evaluation(
@@ -20,9 +23,15 @@ def save_evaluation(
     about: dict[str, Any],
     name: str = "evaluation",
 ) -> None:
-    """Save log p(x) of the images, with what it is about (protocol, command, ...)."""
-    result.save(folder / name)
-    write_json(folder / f"{name}.json", {**result.to_json(), "images_sha256": digest(images), **about})
+    """Save log p(x) of the images, with what it is about (protocol, command, ...), and the weights it belongs to.
+
+    The figures of the evaluation before are removed: they show other numbers.
+    """
+    for figure in (folder / f"{name}{suffix}" for suffix in FIGURES):
+        require_regular(figure)
+        figure.unlink(missing_ok=True)
+    about = {"images_sha256": digest(images), "weights_sha256": weights_digest(folder), **about}
+    result.save(folder / name, about)
 
 
 def digest(images: Tensor) -> str:
@@ -35,14 +44,15 @@ def load_evaluation(folder: Path) -> tuple[LogMarginal, dict[str, Any]]:
 
     Raises:
         FileNotFoundError: the run has not been evaluated.
-        ValueError: a file is damaged.
+        ValueError: a file is damaged, or belongs to other weights.
     """
-    if not (folder / "evaluation.json").is_file():
-        raise FileNotFoundError(
-            f"Expected an evaluated run; {folder} has no evaluation.json. Run: pyro-vae evaluate {folder}"
-        )
-    about = read_json(folder / "evaluation.json")
+    path, cure = folder / "evaluation.json", f"Run: pyro-vae evaluate {folder}"
+    if not path.exists():
+        raise FileNotFoundError(f"Expected an evaluated run; {folder} has no evaluation.json. {cure}")
     try:
-        return LogMarginal.load(folder / "evaluation"), about
-    except FileNotFoundError as error:
-        raise ValueError(f"Expected evaluation.npz in {folder}. Run pyro-vae evaluate again.") from error
+        arrays, about = load_arrays(folder / "evaluation", kind="LogMarginal")
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{error} {cure}") from error
+    if about["weights_sha256"] != weights_digest(folder):
+        raise ValueError(f"Expected an evaluation of the weights in {folder}; {path} is one of other weights. {cure}")
+    return LogMarginal.from_arrays(arrays, bound=about["bound"]), about

@@ -1,79 +1,120 @@
-"""The folder of a run: made, recognized, filled."""
+"""What the folder of a run holds, checked against the digests in its run.json."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import safetensors
 import safetensors.torch
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from ..evidence.files import read_json
-
-# What marks a folder as this library's, so that nothing else is ever removed by overwriting.
-MARKS = ("settings.yaml", "comparison.json")
-
-
-def new_folder(folder: str | Path, *, overwrite: bool = False) -> Path:
-    """Make an empty folder for a run or a comparison.
-
-    Raises:
-        FileExistsError: it holds one already and overwrite is False, or it holds other files.
-        PermissionError: it cannot be written.
-    """
-    folder = Path(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        ours = folder.is_dir() and any((folder / mark).exists() for mark in MARKS)
-        if not ours:
-            raise FileExistsError(
-                f"Expected an empty or new folder for the results; got {folder}. Choose another --out."
-            )
-        if not overwrite:
-            raise FileExistsError(
-                f"Expected a folder without results; {folder} holds some already. Add --overwrite to replace them, or "
-                f"choose another --out."
-            )
-        shutil.rmtree(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".writable").touch()
-        (folder / ".writable").unlink()
-    except OSError as error:
-        raise PermissionError(f"Expected a folder that can be written; got {folder}: {error.strerror}.") from error
-    return folder
+from ..data import Data
+from ..disk.json_files import null_for_nan, read_json, write_json
+from ..disk.reading import MEBIBYTE, read_whole
+from ..disk.writing import write_text, written_whole
+from .new_folder import RESERVED
 
 
 def require_run(folder: str | Path) -> Path:
-    """The folder of a finished run.
+    """The folder of a run, its settings and its run.json as they were written.
 
     Raises:
-        FileNotFoundError: it is not there, or holds no finished run.
+        FileNotFoundError: it is not there, or holds no run.
+        ValueError: settings.yaml or run.json is damaged or was changed.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(f"Expected a run folder made by pyro-vae train; there is no folder {folder}.")
-    for name in ("settings.yaml", "run.json", "weights.safetensors"):
-        if not (folder / name).is_file():
+    known = ["settings.yaml", "run.json", "weights.safetensors"]
+    if (folder / "run.json").exists():
+        known += read_about(folder)["files"]
+    for name in known:
+        if not (folder / name).exists():
             raise FileNotFoundError(
                 f"Expected a run folder made by pyro-vae train; {folder} has no {name}. "
                 f"Give the folder itself, or train the run (again)."
             )
+    read_checked(folder, "settings.yaml")
     return folder
 
 
 def is_finished(folder: Path) -> bool:
     """Whether a folder holds a run that was trained to its end."""
     try:
-        return bool(read_json(require_run(folder) / "run.json")["finished"])
-    except (FileNotFoundError, ValueError, KeyError):
+        return bool(read_about(require_run(folder))["finished"])
+    except (FileNotFoundError, ValueError):
         return False
+
+
+def write_about(folder: Path, about: dict[str, Any]) -> None:
+    """Write run.json, with sizes and digests of the settings and of all tensors that it belongs to."""
+    contents = {path.name: read_whole(path, limit=None) for path in folder.glob("*.safetensors")}
+    contents["settings.yaml"] = read_whole(folder / "settings.yaml")
+    files = {name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in sorted(contents.items())}
+    write_json(folder / "run.json", {**about, "files": files}, kind="run")
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """run.json: what the run saw and reached.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is damaged or was changed.
+    """
+    return read_json(folder / "run.json", kind="run")
+
+
+def read_checked(folder: Path, name: str) -> bytes:
+    """The bytes of a file of the run.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is not the one that run.json belongs to.
+    """
+    expected = read_about(folder)["files"][name]
+    content = read_whole(folder / name, limit=expected["bytes"])
+    if expected["sha256"] != _sha256(content):
+        raise ValueError(
+            f"Expected {folder / name} as the training wrote it; it is damaged or was changed. Put the file back, or "
+            f"train the run again."
+        )
+    return content
+
+
+def weights_digest(folder: Path) -> str:
+    """SHA-256 of the digests of all tensors of a run, from its run.json."""
+    files = read_about(folder)["files"]
+    return _sha256(" ".join(files[name]["sha256"] for name in sorted(files) if name != "settings.yaml").encode())
+
+
+def require_same_data(folder: Path, data: Data) -> Data:
+    """The data, if they are those that the run was trained on.
+
+    Raises:
+        ValueError: they are others.
+    """
+    if data.digest != read_about(folder)["data_sha256"]:
+        raise ValueError(
+            f"Expected the data that {folder} was trained on; got other values, or the same in another order, from "
+            f"{data.name}: images of its training could be among those to test on. Put the files back as they were "
+            f"(--root says where they are); where the splits or the binarization are drawn, another version of torch "
+            f"can draw others. Or train the run again."
+        )
+    return data
 
 
 def save_weights(folder: Path, module: nn.Module) -> None:
     """Parameters and buffers of a module, tensors that are shared inside it stored once."""
-    safetensors.torch.save_model(module, str(folder / "weights.safetensors"))
+    content = safetensors.torch.save(
+        {name: t.clone(memory_format=torch.contiguous_format) for name, t in _tensors(module).items()}
+    )
+    (folder / RESERVED).unlink(missing_ok=True)
+    with written_whole(folder / "weights.safetensors") as file:
+        file.write(content)
 
 
 def load_weights(folder: Path, module: nn.Module) -> None:
@@ -82,21 +123,50 @@ def load_weights(folder: Path, module: nn.Module) -> None:
     Raises:
         ValueError: the file is damaged or belongs to another model.
     """
-    try:
-        safetensors.torch.load_model(module, folder / "weights.safetensors")
-    except (RuntimeError, safetensors.SafetensorError) as error:
+    found = safetensors.torch.load(read_checked(folder, "weights.safetensors"))
+    wanted = _tensors(module)
+    kinds = ({name: (t.dtype, t.shape) for name, t in tensors.items()} for tensors in (found, wanted))
+    if differing := sorted({name for name, _ in set.symmetric_difference(*(set(kind.items()) for kind in kinds))}):
         raise ValueError(
-            f"Expected weights of this model in {folder / 'weights.safetensors'}; got an error: {error}. "
-            f"Train the run again."
-        ) from error
+            f"Expected weights of this model in {folder / 'weights.safetensors'}; names, types or shapes differ: "
+            f"{', '.join(differing[:5])}. Use the classes that the run was trained with, or train it again."
+        )
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(found[name])
+
+
+def reserve_space(folder: Path, module: nn.Module) -> None:
+    """Take as much of the disk as `save_weights` will need, so that a full one is noticed before training."""
+    with written_whole(folder / RESERVED) as file:
+        for tensor in _tensors(module).values():
+            file.write(bytes(tensor.numel() * tensor.element_size()))
+        file.write(bytes(MEBIBYTE))  # for the header, run.json and the metrics
+
+
+def _tensors(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, each once, under the first of its names."""
+    distinct: dict[Any, tuple[str, Tensor]] = {}
+    for name, tensor in module.state_dict().items():
+        where = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
+        distinct.setdefault(where, (name, tensor))
+    return dict(distinct.values())
 
 
 def append_metrics(folder: Path, metrics: dict[str, float]) -> None:
     """Add one line to metrics.jsonl."""
     with (folder / "metrics.jsonl").open("a") as file:
-        file.write(json.dumps(metrics) + "\n")
+        file.write(_line(metrics))
 
 
-def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """All lines of metrics.jsonl."""
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+def write_metrics(folder: Path, history: Sequence[dict[str, float]]) -> None:
+    """Write all of metrics.jsonl."""
+    write_text(folder / "metrics.jsonl", "".join(map(_line, history)))
+
+
+def _line(metrics: dict[str, float]) -> str:
+    return json.dumps(null_for_nan(metrics)) + "\n"
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -12,10 +12,9 @@ from torch import Tensor
 
 from .. import data, likelihoods
 from ..data import Data
-from ..evidence.files import read_json
 from ..training.device import choose_device
 from . import parts as settings
-from .folder import load_weights, require_run
+from .folder import load_weights, read_about, require_run, require_same_data
 from .loose_params import load_params
 from .options import read_settings
 
@@ -76,7 +75,16 @@ def random_subset(count: int, wanted: int, seed: int) -> Tensor:
 
 def read_run(folder: Path) -> tuple[Namespace, dict[str, Any]]:
     """The settings of a run, and what it saw (run.json)."""
-    return read_settings(folder / "settings.yaml"), read_json(folder / "run.json")
+    return read_settings(folder / "settings.yaml"), read_about(folder)
+
+
+def data_of(folder: Path, *, root: str | None = None) -> Data:
+    """The data that a run was trained on, from another root if given.
+
+    Raises:
+        ValueError: what is there now is not what it was trained on.
+    """
+    return require_same_data(folder, load_data(read_run(folder)[0], root=root))
 
 
 def load_run(folder: Path, device: torch.device) -> tuple[Any, dict[str, Any]]:
@@ -106,7 +114,7 @@ def load_pictured(
         ValueError: more images asked for by the option than there are; without an option, all there are will do.
     """
     folder = require_run(chosen.run)
-    test = load_data(read_run(folder)[0], root=chosen.root).test
+    test = data_of(folder, root=chosen.root).test
     if option is not None and not 1 <= count <= len(test) // each:
         raise ValueError(f"Expected {option} from 1 to {len(test) // each:,}, all test images; got {count}.")
     device = choose_device(chosen.device)

@@ -13,6 +13,7 @@ from jsonargparse import Namespace
 from matplotlib.figure import Figure
 
 from .. import data
+from ..disk.writing import save_figure
 from . import parts as settings
 from .parser import Parser
 
@@ -194,7 +195,7 @@ def save_picture(figure: Figure, default: Path, *, out: str | None, overwrite: b
     if out and path.exists() and not overwrite:
         raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
     print(f"saved in {path}")
 
 

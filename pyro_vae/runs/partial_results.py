@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import shutil
+import re
 import time
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import torch
-import torch.distributed
 
+from ..disk.json_files import read_json
+from ..disk.writing import PART, require_regular, saying
 from ..evidence import BidirectionalGap, LogMarginal
 
 SECONDS = 5.0  # between two files
-
+WRITTEN = re.compile(rf"\d+-\d{{8}}\.(npz|json)|{PART.pattern}")  # names of the files here; others are left alone
 
 Result = TypeVar("Result", LogMarginal, BidirectionalGap)
 
@@ -24,7 +26,7 @@ class PartialResults(Generic[Result]):
     """Results of some images at a time, in files of a folder that belong to one set of settings.
 
     Args:
-        folder: made if it is not there; what other settings left there is removed.
+        folder: made if it is not there.
         kind: of the results, which joins, saves and loads them.
         settings: all that the numbers depend on.
         rank: of this process, for the names of its files.
@@ -37,13 +39,13 @@ class PartialResults(Generic[Result]):
         self.waiting: list[tuple[list[int], Result]] = []
         self.saved = time.monotonic()
 
-    def clear_others(self) -> None:
-        """Remove the results of other settings, and make the folder."""
-        mark = self.folder / "settings.sha256"
-        if self.folder.exists() and (not mark.is_file() or mark.read_text() != self.digest):
-            shutil.rmtree(self.folder)
-        self.folder.mkdir(exist_ok=True)
-        mark.write_text(self.digest)
+    def open(self) -> None:
+        """Make the folder, and remove from it the results of other settings and those that are damaged."""
+        if self.folder.is_symlink():
+            require_regular(self.folder)
+        with saying(self.folder):
+            self.folder.mkdir(exist_ok=True)
+        self._remove(keep=set(self._portions()))
 
     def add(self, numbers: list[int], result: Result) -> None:
         """Take in results of images with these numbers; written every few seconds."""
@@ -54,31 +56,49 @@ class PartialResults(Generic[Result]):
     def flush(self) -> None:
         """Write what is waiting."""
         if self.waiting:
-            numbers, result = self._joined(self.waiting)
-            portion = self.folder / f"{self.rank}-{numbers[0]:08d}"
-            result.save(portion)
-            part = portion.with_suffix(".part")
-            part.write_text(json.dumps(numbers))
-            part.replace(portion.with_suffix(".numbers"))  # the last file: the portion is whole
+            numbers = [number for some, _ in self.waiting for number in some]
+            result = self.kind.join([result for _, result in self.waiting])
+            about = {"numbers": numbers, "settings_sha256": self.digest}
+            result.save(self.folder / f"{self.rank}-{numbers[0]:08d}", about)
             self.waiting = []
         self.saved = time.monotonic()
 
     def numbers(self) -> list[int]:
         """Of all finished images."""
-        return [number for path in self.folder.glob("*.numbers") for number in json.loads(path.read_text())]
+        return [number for numbers, _ in self._portions().values() for number in numbers]
 
-    def finished(self) -> Result:
-        """The results of all finished images, by number; there has to be one."""
-        portions = sorted(self.folder.glob("*.numbers"))
-        numbers, result = self._joined(
-            [(json.loads(path.read_text()), self.kind.load(path.with_suffix(""))) for path in portions]
-        )
-        return result[torch.tensor(numbers).argsort()]
+    def finished(self, count: int) -> Result:
+        """The results of all images, by number.
+
+        Raises:
+            ValueError: those of some are not there, or were taken away meanwhile.
+        """
+        portions = self._portions().values()
+        numbers = torch.tensor([number for some, _ in portions for number in some])
+        if numbers.sort().values.tolist() != list(range(count)):
+            raise ValueError(
+                f"Expected results of {count:,} images, each once, in {self.folder}; got {len(numbers):,}: files were "
+                f"changed meanwhile. Give the same command again."
+            )
+        return self.kind.join([result for _, result in portions])[numbers.argsort()]
 
     def remove(self) -> None:
         """Remove the folder: the whole result is saved elsewhere."""
-        shutil.rmtree(self.folder)
+        self._remove(keep=set())
+        with contextlib.suppress(OSError):  # it holds files of others
+            self.folder.rmdir()
 
-    def _joined(self, portions: list[tuple[list[int], Result]]) -> tuple[list[int], Result]:
-        numbers = [number for some, _ in portions for number in some]
-        return numbers, self.kind.join([result for _, result in portions])
+    def _portions(self) -> dict[str, tuple[list[int], Result]]:
+        """The whole files of these settings, by name: numbers of images, and their results."""
+        found = {}
+        for path in sorted(self.folder.glob("*-*.json")):
+            with contextlib.suppress(FileNotFoundError, ValueError):  # damaged, or not whole
+                about = read_json(path, kind=self.kind.__name__)
+                if about.get("settings_sha256") == self.digest:
+                    found[path.stem] = about["numbers"], self.kind.load(path.with_suffix(""))
+        return found
+
+    def _remove(self, *, keep: set[str]) -> None:
+        for path in self.folder.iterdir():
+            if WRITTEN.fullmatch(path.name) and path.stem not in keep and path.is_file() and not path.is_symlink():
+                path.unlink()

@@ -1,5 +1,6 @@
 """`pyro-vae evaluate`: every estimator, interrupted and gone on with, and shared out over processes."""
 
+import contextlib
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ import torch
 
 from pyro_vae.commands.estimators import ESTIMATORS
 from pyro_vae.commands.main import main
+from pyro_vae.disk.lock import locked
 from pyro_vae.evidence import LogMarginal
 from pyro_vae.runs.partial_results import PartialResults
 
@@ -32,6 +34,11 @@ def run(capsys, *arguments):
     capsys.readouterr()
     main(["evaluate", *map(str, arguments)])
     return capsys.readouterr().out
+
+
+def quick_warm_up(monkeypatch):
+    for constant in ("FIRST_TRANSITIONS", "LEAST_TRANSITIONS"):
+        monkeypatch.setattr(f"pyro_vae.evidence.annealed.{constant}", 3)
 
 
 def arrays(folder, name="evaluation"):
@@ -73,27 +80,17 @@ def test_annealed_and_bidirectional(folder, capsys):
     out = run(capsys, folder, "--estimator", "bidirectional", "--start", "prior", *quick)
     assert "6 images simulated from the model" in out
     about = json.loads((folder / "evaluation_bidirectional.json").read_text())
-    gap = (
-        arrays(folder, "evaluation_bidirectional_upper")["log_prob"]
-        - arrays(folder, "evaluation_bidirectional_lower")["log_prob"]
-    )
-    assert about["mean_gap"] == pytest.approx(gap.mean())
+    found = arrays(folder, "evaluation_bidirectional")
+    assert about["mean_gap"] == pytest.approx((found["upper.log_prob"] - found["lower.log_prob"]).mean())
     assert (about["lower"]["bound"], about["upper"]["bound"]) == ("lower", "upper")
     assert (folder / "evaluation.npz").read_bytes() == before  # what compare reads is left alone
 
 
-SMALL = {  # estimator: options, files with the arrays
-    "importance": (("--num-samples", 20, "--chunk-size", 40), ["evaluation"]),
-    "annealed": (QUICK, ["evaluation_annealed"]),
-    "bidirectional": (
-        QUICK,
-        [f"evaluation_bidirectional{side}" for side in ("", "_lower", "_upper")],
-    ),
+SMALL = {  # estimator: options, name of its files
+    "importance": (("--num-samples", 20, "--chunk-size", 40), "evaluation"),
+    "annealed": (QUICK, "evaluation_annealed"),
+    "bidirectional": (QUICK, "evaluation_bidirectional"),
 }
-
-
-def all_arrays(folder, names):
-    return {f"{name} {key}": value for name in names for key, value in arrays(folder, name).items()}
 
 
 def assert_same(found, expected):
@@ -104,12 +101,11 @@ def assert_same(found, expected):
 
 @pytest.mark.parametrize("estimator", SMALL)
 def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimator):
-    for name in ("FIRST_TRANSITIONS", "LEAST_TRANSITIONS"):  # of the warm-up, to save time
-        monkeypatch.setattr(f"pyro_vae.evidence.annealed.{name}", 3)
-    options, names = SMALL[estimator]
+    quick_warm_up(monkeypatch)
+    options, name = SMALL[estimator]
     options = (folder, "--estimator", estimator, "--num-images", 12, *options)
     run(capsys, *options)
-    whole = all_arrays(folder, names)
+    whole = arrays(folder, name)
 
     def add_and_stop(self, numbers, result):
         plain_add(self, numbers, result)
@@ -124,7 +120,7 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimato
     kept = re.search(r"stopped; (\d+) of 12 images are kept: the same command goes on", capsys.readouterr().out)
     count = int(kept[1])
     assert 6 <= count < 12
-    assert (folder / f"{names[0]}.json").exists()  # the earlier one
+    assert (folder / f"{name}.json").exists()  # the earlier one
 
     def add_and_count(self, numbers, result):
         plain_add(self, numbers, result)
@@ -133,7 +129,7 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimato
     monkeypatch.setattr(PartialResults, "add", add_and_count)
     assert f"{count} of 12 images are finished already" in run(capsys, *options)
     assert sampled == list(range(count, 12))
-    assert_same(all_arrays(folder, names), whole)
+    assert_same(arrays(folder, name), whole)
 
 
 def test_other_settings_start_anew(folder, capsys, monkeypatch):
@@ -150,36 +146,141 @@ def test_other_settings_start_anew(folder, capsys, monkeypatch):
     assert (arrays(folder)["num_samples"] == 21).all()
 
 
-@pytest.mark.parametrize("estimator", ["importance", "bidirectional"])
-def test_two_processes_give_the_same_numbers_as_one(folder, capsys, estimator):
-    options, names = SMALL[estimator]
-    arguments = [str(word) for word in (folder, "--estimator", estimator, "--num-images", 5, *options)]
+def test_two_processes_give_the_same_numbers_as_one(folder, capsys):
+    options, name = SMALL["importance"]
+    arguments = [str(word) for word in (folder, "--num-images", 5, *options)]
     run(capsys, *arguments)
-    alone = all_arrays(folder, names)
-    for name in names:
-        (folder / f"{name}.npz").unlink()
+    alone = arrays(folder, name)
+    (folder / f"{name}.npz").unlink()
     command = [*TORCHRUN, "-m", "pyro_vae", "evaluate", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("saved in ") == 1  # one of them speaks
-    assert_same(all_arrays(folder, names), alone)
+    assert_same(arrays(folder, name), alone)
 
 
-def test_portions_are_put_in_order_and_belong_to_their_settings(tmp_path):
+def test_what_another_rank_has_drawn_is_taken_by_number(folder, capsys, monkeypatch):
+    quick_warm_up(monkeypatch)
+    options, name = SMALL["bidirectional"]
+    options = (folder, "--estimator", "bidirectional", "--num-images", 5, *options)
+    run(capsys, *options)
+    alone = arrays(folder, name)
+    with monkeypatch.context() as patch:
+        (folder / f"{name}.partial").mkdir()
+        patch.setattr("pyro_vae.commands.evaluate.wait_for_others", lambda _: None)
+        patch.setattr("pyro_vae.commands.evaluate.processes", lambda _: contextlib.nullcontext((1, 2)))
+        run(capsys, *options)
+    assert "2 of 5 images are finished already" in run(capsys, *options)
+    assert_same(arrays(folder, name), alone)
+
+
+@pytest.fixture
+def portions(tmp_path):
+    """Results of four images in two files."""
     portions = [PartialResults(tmp_path / "some", LogMarginal, {"samples": 9}, rank=rank) for rank in range(2)]
-    portions[0].clear_others()
+    portions[0].open()
     portions[1].add([3, 1], results([3.0, 1.0]))
     portions[0].add([2, 0], results([2.0, 0.0]))
     for each in portions:
         each.flush()
-    found = portions[0].finished()
-    assert sorted(portions[0].numbers()) == [0, 1, 2, 3]
-    assert found.log_prob.tolist() == [0, -1, -2, -3]
-    portions[0].clear_others()
-    assert len(portions[0].finished()) == 4  # the same settings: kept
-    other = PartialResults(tmp_path / "some", LogMarginal, {"samples": 10})
-    other.clear_others()
+    return portions[0]
+
+
+def test_portions_are_put_in_order_and_belong_to_their_settings(portions):
+    assert sorted(portions.numbers()) == [0, 1, 2, 3]
+    assert portions.finished(4).log_prob.tolist() == [0, -1, -2, -3]
+    portions.open()
+    assert len(portions.finished(4)) == 4  # the same settings: kept
+    other = PartialResults(portions.folder, LogMarginal, {"samples": 10})
+    other.open()
     assert other.numbers() == []
+    assert list(portions.folder.iterdir()) == []
+
+
+def first_with_a_flipped_bit(folder):
+    path = folder / "0-00000002.npz"
+    content = path.read_bytes()
+    path.write_bytes(content[:50] + bytes([content[50] ^ 1]) + content[51:])
+
+
+def first_without_its_end(folder):
+    path = folder / "0-00000002.json"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def first_of_the_second(folder):
+    (folder / "1-00000003.npz").replace(folder / "0-00000002.npz")
+
+
+def first_with_other_numbers(folder):
+    path = folder / "0-00000002.json"
+    path.write_text(path.read_text().replace("2,\n", "5,\n"))
+
+
+def first_of_two_images_more(folder):
+    results([7.0]).save(folder / "0-00000002", {"numbers": [9], "settings_sha256": "of other settings"})
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        first_with_a_flipped_bit,
+        first_without_its_end,
+        first_of_the_second,
+        first_with_other_numbers,
+        first_of_two_images_more,
+    ],
+)
+def test_damaged_portions_are_drawn_again_and_nothing_else_is_removed(portions, damage):
+    (portions.folder / "notes-1.json").write_text("mine")
+    damage(portions.folder)
+    portions.open()
+    assert set(portions.numbers()) <= {3, 1}
+    assert not (portions.folder / "0-00000002.json").exists()
+    with pytest.raises(ValueError, match=r"Expected results of 4 images, each once, in .*; got [02]"):
+        portions.finished(4)
+    portions.add([0, 2], results([0.0, 2.0]))
+    portions.flush()
+    if len(portions.numbers()) == 4:
+        assert portions.finished(4).log_prob.tolist() == [0, -1, -2, -3]
+    portions.remove()
+    assert [path.name for path in portions.folder.iterdir()] == ["notes-1.json"]
+
+
+def test_one_process_at_a_time_evaluates_with_an_estimator(folder, capsys):
+    with locked(folder / ".evaluation", doing="evaluating"):
+        with pytest.raises(SystemExit):
+            run(capsys, folder, "--num-samples", 20, "--num-images", 5)
+        assert "Expected no other process evaluating" in capsys.readouterr().err
+        run(capsys, folder, "--estimator", "annealed", "--num-images", 5, *QUICK)
+
+
+def test_a_full_disk_costs_no_finished_image(folder, capsys, monkeypatch):
+    options = (folder, "--num-samples", 20, "--num-images", 7, "--seed", 3)
+
+    def full(*_, **__):
+        raise OSError("Expected to write evaluation.npz; got an error: No space left on device.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pyro_vae.commands.evaluate.save_evaluation", full)
+        with pytest.raises(SystemExit):
+            run(capsys, *options)
+    assert "No space left on device" in capsys.readouterr().err
+    assert "7 of 7 images are finished already" in run(capsys, *options)
+
+
+def test_other_data_than_the_run_was_trained_on_are_refused(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 2, (40, 6)).astype(np.float32)
+    np.save("mine.npy", pixels)
+    small = ["--latent-dim", "2", "--epochs", "1", "--network", "MLP", "--network.hidden", "[4]"]
+    main(["train", "--data", "mine.npy", *small, "--out", "run"])
+    run(capsys, "run", "--num-samples", 5)
+    np.save("mine.npy", pixels[::-1])
+    for command in ("evaluate", "diagnose"):
+        with pytest.raises(SystemExit):
+            main([command, "run"])
+        assert "Expected the data that run was trained on; got other values" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

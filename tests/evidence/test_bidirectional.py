@@ -149,9 +149,13 @@ def test_a_saved_result_is_loaded_again(linear, tmp_path):
     again = BidirectionalGap.load(tmp_path / "gap")
     assert repr(again) == repr(result)
     assert torch.equal(again.x, result.x)
+    for side in ("lower", "upper"):
+        found, expected = (getattr(gap, side).arrays() for gap in (again, result))
+        torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
+        assert getattr(again, side).bound == side
     assert json.loads((tmp_path / "gap.json").read_text())["mean_gap"] == result.mean_gap
     (tmp_path / "gap.npz").write_bytes(b"no archive")
-    with pytest.raises(ValueError, match=r"Expected the images of a saved BidirectionalGap in .*Make it again"):
+    with pytest.raises(ValueError, match=r"Expected a saved BidirectionalGap in .*Make it again"):
         BidirectionalGap.load(tmp_path / "gap")
 
 

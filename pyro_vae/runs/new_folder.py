@@ -1,0 +1,160 @@
+"""A folder for results: claimed, filled, published. The program removes from it only what it wrote there itself."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from ..disk.json_files import read_json
+from ..disk.lock import locked
+from ..disk.reading import read_whole
+from ..disk.writing import PART, require_regular, saying, write_text
+from . import __doc__ as CONTENTS
+
+Kind = Literal["run", "comparison"]
+MARK = "README.txt"  # its first line says that the folder is ours
+RESULTS: dict[Kind, str] = {"run": "run.json", "comparison": "comparison.json"}  # the last file to be written
+UNFINISHED = "unfinished"  # folder inside that of the run, where its files are until training ends
+RESERVED = "reserved"  # as many bytes as the weights have, so that they find room at the end
+
+FIGURES = (".png", "_khat.png", "_convergence.png", "_dimensions.png")  # of an evaluation, after its name
+ESTIMATORS = ("", "_annealed", "_bidirectional")
+NAMES = {  # all that the program writes into the folder of a run; nothing of another name is ever removed
+    *("settings.yaml", "weights.safetensors", "params.safetensors", "run.json", "metrics.jsonl", "training.png"),
+    *(f"evaluation{name}{suffix}" for name in ESTIMATORS for suffix in (".json", ".npz", *FIGURES)),
+    *("diagnostics.json", "diagnostics.png", "samples.png", "reconstructions.png", "traversals.png", "manifold.png"),
+    *("interpolations_linear.png", "interpolations_sphere.png"),
+}
+
+
+@contextlib.contextmanager
+def new_run(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """A folder to train into, locked. What is written there becomes the run when the block ends.
+
+    The files of an earlier run stay as they are until then, and for good if the block writes no run.json, or one that
+    says that training did not finish: then what it wrote stays in the folder "unfinished", if there are weights.
+
+    Raises:
+        FileExistsError: the folder holds a run and overwrite is False, or files of others; or a link is in the way.
+        BlockingIOError: another process trains into it.
+        OSError: it cannot be written.
+    """
+    with claimed(folder, "run", overwrite=overwrite) as run:
+        unfinished = run / UNFINISHED
+        _remove(unfinished)  # of a process that was killed or stopped
+        with saying(unfinished):
+            unfinished.mkdir(exist_ok=True)
+        try:
+            yield unfinished
+        finally:
+            _publish(run)
+            if not (unfinished / "weights.safetensors").exists():
+                _remove(unfinished)
+
+
+@contextlib.contextmanager
+def claimed(folder: str | Path, kind: Kind, *, overwrite: bool) -> Iterator[Path]:
+    """A folder for results of one kind, locked; made if it is not there, and taken away if nothing came into it.
+
+    Raises:
+        FileExistsError: it holds results already and overwrite is False, or files of others; or a link is in the way.
+        BlockingIOError: another process makes results there.
+        OSError: it cannot be written.
+    """
+    folder = Path(folder)
+    _require_free(folder, kind, overwrite=overwrite)
+    made = not folder.exists()
+    with saying(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MARK).exists():
+        write_text(folder / MARK, _readme(kind))
+    with locked(folder / f".{kind}", doing=f"writing the {kind} in {folder}"):
+        try:
+            _publish(folder)  # of a process that was killed while it did so
+            _require_free(folder, kind, overwrite=overwrite)
+            yield folder
+        finally:
+            ours = {MARK, f".{kind}.lock", f".{kind}.holder"}
+            if made and {path.name for path in folder.iterdir()} <= ours:
+                with contextlib.suppress(OSError):
+                    for name in ours:
+                        (folder / name).unlink(missing_ok=True)
+                    folder.rmdir()
+
+
+def _require_free(folder: Path, kind: Kind, *, overwrite: bool) -> None:
+    with saying(folder):
+        empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    if empty:
+        return
+    if not folder.is_dir() or not _is_ours(folder, kind):
+        raise FileExistsError(
+            f"Expected an empty or new folder for the results; got {folder}, which is no {kind} of pyro-vae. Choose "
+            f"another --out."
+        )
+    if (folder / RESULTS[kind]).exists() and not overwrite:
+        raise FileExistsError(
+            f"Expected a folder without results; {folder} holds some already. Add --overwrite to replace them, or "
+            f"choose another --out."
+        )
+    if folder.is_symlink():
+        raise FileExistsError(f"Expected a folder of its own for the results; got a link, {folder}. Name its target.")
+    for name in (MARK, *(NAMES if kind == "run" else RESULTS.values())):
+        require_regular(folder / name)
+    for link in (folder / UNFINISHED, folder / "tensorboard"):
+        if link.is_symlink():
+            raise FileExistsError(f"Expected a folder or nothing at {link}; got a link. Move it away.")
+
+
+def _is_ours(folder: Path, kind: Kind) -> bool:
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        return read_whole(folder / MARK).decode().startswith(_readme(kind).splitlines()[0])
+    return False
+
+
+def _readme(kind: Kind) -> str:
+    what = CONTENTS if kind == "run" else "comparison.md and .json hold the results, runs/ what was trained for them.\n"
+    return f"This folder holds a {kind} of pyro-vae, format 1.\n\n{what}"
+
+
+def _written(folder: Path) -> list[Path]:
+    """What the program has written into a folder of a run; a link is never among it."""
+    if folder.is_symlink() or not folder.is_dir():
+        return []
+    scalars = folder / "tensorboard"
+    paths = [path for path in folder.iterdir() if path.name in (*NAMES, RESERVED) or PART.fullmatch(path.name)]
+    paths += [] if scalars.is_symlink() else scalars.glob("events.out.tfevents.*")
+    return [path for path in paths if path.is_file() and not path.is_symlink()]
+
+
+def _remove(folder: Path) -> None:
+    """Remove what the program has written into a folder, and the folder if it is empty then."""
+    for path in _written(folder):
+        path.unlink()
+    for path in (folder / "tensorboard", folder):
+        with contextlib.suppress(OSError):  # not there, or it holds files of others
+            path.rmdir()
+
+
+def _publish(folder: Path) -> None:
+    """Let the files of a finished training take the place of those of the run before, run.json last.
+
+    Those of a training that was stopped do so where there is no run.
+    """
+    unfinished, results = folder / UNFINISHED, RESULTS["run"]
+    if not (unfinished / results).is_file() or unfinished.is_symlink():
+        return
+    if (folder / results).exists() and not read_json(unfinished / results, kind="run")["finished"]:
+        return
+    before = set(_written(folder))
+    for path in sorted(_written(unfinished), key=lambda path: path.name == results):
+        if path.name == RESERVED or PART.fullmatch(path.name):
+            continue
+        target = folder / path.relative_to(unfinished)
+        target.parent.mkdir(exist_ok=True)
+        path.replace(target)
+        before.discard(target)
+    for path in before:  # of the run before: its evaluations and pictures are not those of these weights
+        path.unlink()
