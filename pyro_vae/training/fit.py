@@ -169,9 +169,8 @@ def fit(
         warnings.filterwarnings("ignore", message="Encountered (NaN|\\+inf|-inf)")
         announced = for_the_batch(*announcing(model, guide))
         require_parameters(*announced, batch_of(torch.arange(full_batch, device=place)))
-        check_all_data(*announced, map(batch_of, torch.arange(len(data), device=place).split(batch_size)))
-        if validation is not None:
-            check_all_data(*announced, [validation])
+        batches = map(batch_of, torch.arange(len(data), device=place).split(batch_size))
+        check_all_data(*announced, batches, validation)
         weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
         steps = Steps(*weighted, one, objective, batch_of, full_batch=full_batch)
         best_state = get_state(modules, store)

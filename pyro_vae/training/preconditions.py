@@ -38,21 +38,23 @@ def check_arguments(
             )
 
 
-def check_all_data(model: Callee, guide: Callee, batches: Iterable[Tensor]) -> None:
+def check_all_data(model: Callee, guide: Callee, batches: Iterable[Tensor], validation: Tensor | None) -> None:
     """`check_data` before the first step; recorded steps do not look at values again."""
     with evaluating(model, guide, initial=True):
-        check_data(model, guide, batches)
+        check_data(model, guide, batches, enumerated=True)
+        if validation is not None:
+            check_data(model, guide, [validation])
 
 
 def require_parameters(model: Callee, guide: Callee, batch: Tensor) -> None:
     """Run the pair once, so that what is wrong with it shows before training, and see that it has parameters."""
     check_trainable(model, guide, batch)
     with evaluating(model, guide, initial=True), poutine.trace(param_only=True) as capture:
-        model_trace, guide_trace = traces(model, guide, batch)
+        model_trace, guide_trace = traces(model, guide, batch, enumerated=True)
         discrete = check_latents(model_trace, guide_trace)
     if discrete:  # perhaps not while training
         with seeded(0), evaluating(model, guide, initial=True), train_mode(modules_of(model, guide)):
-            check_latents(*traces(model, guide, batch))
+            check_latents(*traces(model, guide, batch, enumerated=True))
     if not any(site["type"] == "param" and site["value"].requires_grad for site in capture.trace.nodes.values()):
         raise ValueError(
             "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "
