@@ -8,7 +8,7 @@ from pyro.infer.autoguide import AutoGuide
 from torch import Tensor
 
 from .modules import Callee, modules_of
-from .scoring import score
+from .scoring import score_traces, traces
 
 LOOKED_AT = 8  # data points: fewer could pass for it by chance, where a hidden layer is as wide as the batch
 CURE = (
@@ -38,7 +38,8 @@ def check_amortized(model: Callee, guide: Callee, x: Tensor) -> None:
     if not suspects:
         return
     with torch.enable_grad():
-        log_weight = score(model, guide, x.flip(0)).log_weight
+        both = traces(model, guide, x.flip(0), enumerated=True)
+        log_weight = score_traces(*both, shape=(len(x),)).log_weight
         if not log_weight.requires_grad:
             return
         gradients = [

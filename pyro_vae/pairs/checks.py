@@ -20,11 +20,12 @@ from .supports import describe, free_coordinates, is_point_mass, of_one_value, s
 CHECKED_AT_ONCE = 128  # data points
 
 
-def check_data(model: Callee, guide: Callee | None, batches: Iterable[Tensor]) -> None:
+def check_data(model: Callee, guide: Callee | None, batches: Iterable[Tensor], *, enumerated: bool = False) -> None:
     """Raise a ValueError unless the model observes each data point, alone, and where its distributions can be.
 
     All data are looked at, for a single one outside the support of its distribution gives a number, too, where
-    distributions are not validated. The random stream stays as it was.
+    distributions are not validated. The random stream stays as it was. Sites that are summed over may be the model's
+    alone where ``enumerated``.
     """
     with seeded(0):
         for batch in batches:
@@ -32,7 +33,7 @@ def check_data(model: Callee, guide: Callee | None, batches: Iterable[Tensor]) -
                 if guide is None:
                     model_trace, guide_trace = drawn_from_prior(model, part), poutine.Trace()
                 else:
-                    model_trace, guide_trace = traces(model, guide, part)
+                    model_trace, guide_trace = traces(model, guide, part, enumerated=enumerated)
                 check_scores(model_trace, guide_trace, len(part))
 
 

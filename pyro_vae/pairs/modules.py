@@ -43,9 +43,11 @@ def _owner(function: Callee) -> nn.Module | None:
     return None if wrapped is None else _owner(wrapped)
 
 
-def _collect(name: str, value: Any, found: dict[str, nn.Module], seen: set[int], file: Any = None) -> None:
-    """Add the modules that a value refers to, by name, looking into functions whose globals are ``file``."""
-    if id(value) in seen or isinstance(value, (Tensor, type)):
+def _collect(
+    name: str, value: Any, found: dict[str, nn.Module], seen: set[int], file: Any = None, levels: int = 8
+) -> None:
+    """Add the modules that a value refers to over so many levels, looking into functions whose globals are ``file``."""
+    if id(value) in seen or isinstance(value, (Tensor, type)) or not levels:
         return
     seen.add(id(value))
     inner: Mapping[str, Any] = {}
@@ -68,7 +70,7 @@ def _collect(name: str, value: Any, found: dict[str, nn.Module], seen: set[int],
     elif hasattr(value, "__dict__") and type(value).__module__.partition(".")[0] not in ("builtins", "torch", "pyro"):
         inner = {**vars(value), "call": type(value).__dict__.get("__call__")}
     for key, item in inner.items():
-        _collect(key, item, found, seen, file)
+        _collect(key, item, found, seen, file, levels - 1)
 
 
 def is_bound(model: Callee, guide: Callee) -> bool:

@@ -41,8 +41,13 @@ class Scores:
         return self.log_guide - self.log_prior
 
 
-def traces(model: Callee, guide: Callee, x: Tensor) -> tuple[poutine.Trace, poutine.Trace]:
+def traces(model: Callee, guide: Callee, x: Tensor, *, enumerated: bool = False) -> tuple[poutine.Trace, poutine.Trace]:
     """Trace the guide and the model replayed against it, and check that they fit together.
+
+    Args:
+        model, guide: the pair.
+        x: data (B, ...).
+        enumerated: let the model alone have sites that Pyro's objectives sum over, marked by ``infer["enumerate"]``.
 
     Raises:
         ValueError: a latent site that only one of the two has, or what Pyro refuses, in a sentence.
@@ -51,7 +56,9 @@ def traces(model: Callee, guide: Callee, x: Tensor) -> tuple[poutine.Trace, pout
         guide_trace = poutine.trace(guide).get_trace(x)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
     guided = latents_of(guide_trace)
-    if missing := sorted({name for name, site in sample_sites(model_trace) if is_latent(site)} - guided.keys()):
+    latents = {name: site for name, site in sample_sites(model_trace) if is_latent(site)}
+    summed = {name for name, site in latents.items() if enumerated and site["infer"].get("enumerate")}
+    if missing := sorted(latents.keys() - summed - guided.keys()):
         raise ValueError(
             f"Expected the guide to sample every latent site of the model; it misses {missing}. Sample them in the "
             f"guide, or, where a site stands for the data, observe it: pyro.sample({missing[0]!r}, ..., obs=x)."

@@ -25,7 +25,7 @@ def check_trainable(model: Callee, guide: Callee, batch: Tensor) -> None:
     with seeded(0), evaluating(model, guide, initial=True):
         hook = nn.modules.module.register_module_forward_pre_hook(lambda module, _: called.setdefault(module))
         try:
-            model_trace, guide_trace = traces(model, guide, batch)
+            model_trace, guide_trace = traces(model, guide, batch, enumerated=True)
         finally:
             hook.remove()
         check_latents(model_trace, guide_trace)

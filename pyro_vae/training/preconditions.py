@@ -114,7 +114,7 @@ def check_pair(
     batch = batch_of(indices[:batch_size])
     check_trainable(model, guide, batch)
     with evaluating(model, guide, initial=True), poutine.trace(param_only=True) as capture:
-        model_trace, guide_trace = traces(model, guide, batch)
+        model_trace, guide_trace = traces(model, guide, batch, enumerated=True)
         discrete = check_latents(model_trace, guide_trace)
         params = [site["value"].unconstrained() for site in capture.trace.nodes.values() if site["type"] == "param"]
     if discrete:  # perhaps not while training
@@ -127,7 +127,7 @@ def check_pair(
         )
     sizes = batch_sizes(model, guide, batch_of, indices, batch_size)
     with evaluating(model, guide, initial=True):  # all of them: recorded steps do not look at values again
-        check_data(model, guide, map(batch_of, indices.split(sizes)))
+        check_data(model, guide, map(batch_of, indices.split(sizes)), enumerated=True)
         if validation is not None:
             check_data(model, guide, [validation])
     return sizes
