@@ -1,7 +1,6 @@
 """A folder of a user's own images."""
 
 import warnings
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -144,9 +143,9 @@ def _images_by_class(folder: Path, left_out: list[Path]) -> dict[Path, str | Non
 def _describe(paths: list[Path]) -> str:
     """Say how many files of which kinds, and which folders, there are."""
     folders = [path.name for path in paths if path.is_dir()]
-    kinds = Counter(path.suffix or "no extension" for path in paths if not path.is_dir())
-    said = [f"{sum(kinds.values()):,} files ({_some(sorted(kinds))})"] if kinds else []
-    return ", ".join(said + ([f"{len(folders):,} folders ({_some(folders)})"] if folders else []))
+    files = [path.suffix or "no extension" for path in paths if not path.is_dir()]
+    said = [(len(files), "file", sorted({*files})), (len(folders), "folder", folders)]
+    return ", ".join(f"{count:,} {kind}{'s' * (count > 1)} ({_some(names)})" for count, kind, names in said if count)
 
 
 def _some(names: list[str], most: int = 5) -> str:

@@ -40,7 +40,7 @@ def test_grey_folder_keeps_order_and_pixels(tmp_path):
         assert torch.equal(x, y)
     assert data.protocol.startswith(
         "images of folder grey, level / 255; 16 train / 2 validation / 2 test, random split with seed 3; "
-        "left out: 1 files (.txt); grey levels"
+        "left out: 1 file (.txt); grey levels"
     )
 
 
@@ -142,7 +142,7 @@ def test_layouts_that_may_mean_two_things_are_refused(tmp_path):
         image_folder(tmp_path / "twice")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.tif").touch()
-    with pytest.raises(ValueError, match=r"^Expected images .* in .*; got none, but 1 files \(\.tif\)\."):
+    with pytest.raises(ValueError, match=r"^Expected images .* in .*; got none, but 1 file \(\.tif\)\."):
         image_folder(tmp_path / "other")
 
 
