@@ -15,6 +15,7 @@ from ..evidence import LogMarginal
 from ..evidence import tables as report
 from ..evidence.comparison import compare, require_one_kind
 from ..evidence.files import read_json, write_json
+from ..evidence.measure import measure_of
 from ..pairs.checks import check_guide, check_support
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.scoring import traces
@@ -27,7 +28,7 @@ from ..runs.grouping import grouped
 from ..runs.loading import binarization, choose_device, command_line, load_data, load_run, random_subset, read_run
 from ..runs.options import DEFAULT_PARTS, add_evaluation_options, add_training_options, dump, part_names, train_parser
 from ..runs.parser import Parser
-from ..uses.generate import is_discrete, reconstruct, sample
+from ..uses.generate import reconstruct, sample
 from .evaluate import evaluate_run, finished_evaluation
 from .train import build_module, train_run
 
@@ -89,8 +90,6 @@ def run(chosen: Namespace) -> None:
             "Expected runs evaluated on the same images; got different ones. Evaluate all of them with the same "
             "--data, --binarization, --data-seed, --num-images and --seed."
         )
-    measures = {label: members[0][1]["measure"] for label, members in evaluations.items()}
-    require_one_kind(measures)
     comparison = compare({label: [result for result, _ in members] for label, members in evaluations.items()})
     likelihoods = sorted({about["likelihood"] for about in abouts})
     lines = report.protocol_lines(comparison, protocol=abouts[0]["protocol"], likelihood=" / ".join(likelihoods))
@@ -171,8 +170,8 @@ def _train_all(chosen: Namespace) -> tuple[str, dict[str, list[Path]], Path]:
             result = result or _evaluated(run, evaluation, dataset)
             groups.setdefault(name, []).append(run)
             print(
-                f"{count:3d}/{len(configs)}  {name:<{width}} seed {config.seed}  log p(x) {result.mean:8.2f}  smallest "
-                f"ESS {result.ess.min().item():6.1f}  {spent or f'{time.perf_counter() - started:5.1f} s'}",
+                f"{count:3d}/{len(configs)}  {name:<{width}} seed {config.seed}  log p(x) {result.mean.value:8.2f}  "
+                f"smallest ESS {result.ess.min().item():6.1f}  {spent or f'{time.perf_counter() - started:5.1f} s'}",
                 flush=True,
             )
     except KeyboardInterrupt:
@@ -228,9 +227,10 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
         try:
             module = build_module(config, dataset)
             with seeded(0), evaluating(module.model, module.guide):
-                check_support(traces(module.model, module.guide, batch)[0])
+                model_trace, _ = traces(module.model, module.guide, batch)
+                check_support(model_trace)
                 check_guide(module.model, module.guide, batch)
-            measures[name] = "probability" if is_discrete(module.model, batch) else "density"
+            measures[name] = measure_of(model_trace)
         except ValueError as error:
             refused[name] = error
     if refused:
@@ -239,7 +239,7 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
         plus = "" if "+" in name else plus + "ConvEncoder+ConvDecoder."
         others = f" Refused as well: {', '.join([*refused][1:])}." if len(refused) > 1 else ""
         raise ValueError(f"{name}: {reason}{plus}{others}") from reason
-    require_one_kind(measures)
+    require_one_kind(measures.items())
     return dataset
 
 

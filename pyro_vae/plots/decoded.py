@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..pairs.modules import Callee
-from ..uses.generate import Path, between, manifold, reconstruct, sample, traverse
+from ..uses.generate import Way, between, manifold, reconstruct, sample, traverse
 from .charts import tidy
 from .images import beside, check_images, image_grid, image_rows, picture, tile
 
@@ -81,7 +81,7 @@ def traversals(
 
 
 def interpolations(
-    model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: int = 10, path: Path = "linear"
+    model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "linear"
 ) -> Figure:
     """The ways from images to other images, a row for each.
 

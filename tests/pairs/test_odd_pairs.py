@@ -2,6 +2,7 @@
 
 import math
 from contextlib import nullcontext
+from dataclasses import replace
 
 import pyro
 import pyro.distributions as dist
@@ -244,7 +245,7 @@ def test_an_image_without_a_number_does_not_hide_the_others():
 def test_gaps_know_of_an_error_that_all_images_share(x):
     known = log_marginal(model, guide, x, num_samples=100)
     results = [
-        inference_gaps(model, guide, x, known.with_shared_error(shared), num_steps=1, num_samples=2)
+        inference_gaps(model, guide, x, replace(known, shared_error=shared), num_steps=1, num_samples=2)
         for shared in (0.0, 0.3)
     ]
     for name, shared in (("inference", 0.3), ("approximation", 0.3), ("amortization", 0.0), ("elbo", 0.0)):
