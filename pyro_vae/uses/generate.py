@@ -11,6 +11,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.nn import functional
 
+from ..arguments.at_least import at_least
 from ..arguments.tensors import require_tensor
 from ..evidence.unconditional import drawn_from, observed_site
 from ..pairs.contexts import evaluating, seeded
@@ -198,8 +199,7 @@ def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "lin
         >>> interpolate(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), steps=3, path="sphere")[0, 1]
         tensor([0.7071, 0.7071])
     """
-    if steps < 2:
-        raise ValueError(f"Expected at least 2 steps, both ends; got {steps}.")
+    at_least(2, steps=steps)  # both ends
     if path not in ("linear", "sphere"):
         raise ValueError(f"Expected path to be linear or sphere; got {path!r}.")
     start, end = start[:, None], end[:, None]

@@ -275,7 +275,7 @@ def test_commands_draw_a_run(run, command, file, capsys):
             ["interpolate", "images", "--num-rows", "151"],
             "Expected --num-rows from 1 to 150, all test images; got 151.",
         ),
-        (["interpolate", "images", "--steps", "1"], "Expected at least 2 steps, both ends; got 1."),
+        (["interpolate", "images", "--steps", "1"], "Expected steps >= 2; got 1."),
         (["interpolate", "images", "--path", "round"], "Expected --path to be linear or sphere"),
         (
             ["reconstruct", "images", "--num-images", "301"],
