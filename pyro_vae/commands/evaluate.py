@@ -116,7 +116,7 @@ def evaluate_run(
         return None
     result: LogMarginal | BidirectionalGap = partial.finished()
     if isinstance(result, BidirectionalGap):
-        images, which = result.x.to(device), f"{len(result):,} images simulated from the model"
+        images, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
     about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):
         about |= bits_of(result.log_prob, images, dataset, measure=result.measure)

@@ -71,7 +71,7 @@ def test_annealed_and_bidirectional(folder, capsys):
     assert "acceptance of the transitions" in run(capsys, folder, "--estimator", "annealed", *quick)
     assert arrays(folder, "evaluation_annealed")["details.acceptance"].shape == (6,)
     out = run(capsys, folder, "--estimator", "bidirectional", "--start", "prior", *quick)
-    assert "6 images simulated from the model" in out
+    assert "6 data points simulated from the model" in out
     about = json.loads((folder / "evaluation_bidirectional.json").read_text())
     gap = (
         arrays(folder, "evaluation_bidirectional_upper")["log_prob"]

@@ -104,6 +104,14 @@ def test_information_is_bounded_and_says_so():
     assert "the pool is too small to tell more than log 50 = 3.91" in repr(result)
 
 
+@pytest.mark.parametrize("count", [5, 50])
+def test_no_bound_of_the_information_lies_above_the_rate(count):
+    """I(x;z) = rate - KL(q(z) || p(z)): with few images far apart the other upper bound says nothing."""
+    pair = Diagonal([30.0, 30.0])
+    result = diagnose(pair.model, pair.guide, pair.images(count))
+    assert result.mutual_information_upper.value < result.rate.value + 5 * result.rate.monte_carlo_error
+
+
 def test_collapsed_pair_has_no_active_unit():
     pair = Diagonal([0.0] * 4)
     result = diagnose(pair.model, pair.guide, torch.randn(100, 4))
