@@ -256,7 +256,11 @@ def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
     module, _ = load_run(folder, choose_device("cpu"))
     dataset = load_data(config, root=root)
     images = dataset.test[random_subset(len(dataset.test), min(32, len(dataset.test)), 0)]
-    _, means = sample(module.model, torch.zeros(64, *dataset.event_shape))
-    rows = plots.beside(images, reconstruct(module.model, module.guide, images))
+    try:
+        _, means = sample(module.model, torch.zeros(64, *dataset.event_shape))
+        rows = plots.beside(images, reconstruct(module.model, module.guide, images))
+    except ValueError as error:  # a model that can be evaluated, not drawn from
+        print(f"no pictures of {title}: {error}")
+        return
     panels = {f"{title}: samples": means, "test images, reconstructions below": rows}
     plots.image_panels(panels).savefig(path, dpi=110)

@@ -53,8 +53,8 @@ class Sampler:
         self.keyed = can_be_keyed(plain, x[few], keys[few])
         self.draw = functools.partial(keyed, plain) if self.keyed else functools.partial(_one_by_one, plain)
         if self.keyed:
-            self.samples = 2
-            together = in_parts_alike(self._first_samples, x[few], keys[few], list(torch.arange(len(few)).split(1)))
+            draw = functools.partial(self.draw, k=2)
+            together = in_parts_alike(draw, x[few], keys[few], list(torch.arange(len(few)).split(1)))
             num_points = num_points if together else 1
             if chunk_size is None:
                 some = few[: min(2, num_points)]
@@ -87,8 +87,8 @@ class Sampler:
         itself where they depend on those beside it."""
         for start in range(0, len(points), self.points):
             some = points[start : start + self.points]
-            parts = halves(len(some), some.device)
-            alone = not in_parts_alike(self._first_samples, self.x[some], self.keys[some], parts) if parts else False
+            draw, parts = functools.partial(self.draw, k=min(2, self.samples)), halves(len(some), some.device)
+            alone = len(some) > 1 and not in_parts_alike(draw, self.x[some], self.keys[some], parts)
             for number in range(first, first + count, self.samples):
                 draws = min(self.samples, first + count - number)
                 full = (len(some), draws) == (self.points, self.samples)
@@ -98,10 +98,6 @@ class Sampler:
                     rows = self._rows(some, number, draws, stream, full=full)
                 yield slice(start, start + len(some)), rows
                 done(draws * len(some))
-
-    def _first_samples(self, x: Tensor, keys: Tensor) -> Tensor:
-        zero = torch.zeros((), dtype=torch.int64, device=x.device)
-        return self.draw(x, keys, zero, zero, min(2, self.samples))
 
     def estimate(self, points: Tensor, num_samples: int, done: Callable[[int], Any], stream: int = 0) -> LogMarginal:
         """The result with so many samples each."""
@@ -141,8 +137,8 @@ class Sampler:
         return LogMarginal.join(results)[order].with_details(pilot_samples=needed)
 
 
-def _one_by_one(plain: LogWeights, *args: Any) -> Tensor:
-    return torch.cat(one_by_one(plain, *args), 1)
+def _one_by_one(plain: LogWeights, x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, k: int) -> Tensor:
+    return torch.cat(one_by_one(plain, x, keys, first, stream, k), 1)
 
 
 class _Scoring(ELBO):

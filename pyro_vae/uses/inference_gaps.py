@@ -167,7 +167,7 @@ def inference_gaps(
         and not torch.equal(log_prob.digests, data_digests(x))
     ):
         raise ValueError(
-            "Expected log_prob of the same data points in the same order; got that of others. Use x's own."
+            "Expected log_prob of the same data points in the same order; got that of others. Estimate it for this x."
         )
     batches = []
     with seeded(seed), evaluating(model, guide):

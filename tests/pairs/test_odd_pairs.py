@@ -155,7 +155,7 @@ def test_a_mean_over_the_batch_is_over_each_image_alone(x):
 @pytest.mark.parametrize("start", ["guide", "prior"])
 def test_annealed_chains_refuse_a_mean_over_the_batch(x, start):
     for estimate in (annealed_log_marginal, bidirectional):
-        with pytest.raises(ValueError, match="each data point by itself|reads nothing off its argument"):
+        with pytest.raises(ValueError, match=r"each data point by itself|reads nothing off its argument"):
             estimate(centred, guide, x, start=start, **SHORT)
     alone = annealed_log_marginal(centred, guide, x, start=start, chunk_size=1, **SHORT)
     assert torch.equal(annealed_log_marginal(centred, guide, x[:1], start=start, **SHORT).log_prob, alone.log_prob[:1])
