@@ -89,15 +89,16 @@ def collect(kind: str, folder: Path) -> dict[str, object]:
         ]
         khat = [value for evaluation in evaluations for value in evaluation.khat.tolist()]
         row = {"name": name, "log_marginal": vars(result.log_marginal[name]), "num_seeds": len(evaluations)}
-        row["monte_carlo_error"], row["smallest_ess"] = result.monte_carlo_error[name], result.smallest_ess[name]
+        row["monte_carlo_error"] = result.log_marginal[name].monte_carlo_error
+        row["smallest_ess"] = result.smallest_ess[name]
         if name != first:  # of this one over the first
             of_pair = result.differences[first, name]
             row["difference"] = {"value": -of_pair.value, "low": -of_pair.high, "high": -of_pair.low}
         row["khat_above_0.7"] = sum(value > HEAVY for value in khat) / len(khat)
         row["seconds_per_epoch"] = min(line["seconds"] for line in lines)
         rows.append(row)
-    kept = ("protocol", "likelihood", "num_images", "num_samples", "intervals", "versions", "device", "threads", "date")
-    about = {key: comparison[key] for key in kept}
+    kept = ("protocol", "likelihood", "num_samples", "intervals", "versions", "device", "threads", "date")
+    about = {"num_images": comparison["num_data_points"], **{key: comparison[key] for key in kept}}
     return {"command": f"python experiments/parts_on_digits.py {kind}", "first": first, "rows": rows, **about}
 
 

@@ -17,6 +17,11 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "experiments" / "results"
 
 
+def value(run: dict[str, Any], name: str) -> Any:
+    """A number of an evaluation; older files say image where a data point is meant."""
+    return run[name] if name in run else run[name.replace("data_point", "image")]
+
+
 def static_mnist_table() -> str:
     """log p(x) of runs on static MNIST, from the evaluation.json of each."""
     rows = []
@@ -25,11 +30,11 @@ def static_mnist_table() -> str:
         rows.append(
             [
                 path.stem.removeprefix("static_mnist_").replace("_", " "),
-                f"{run['log_marginal_nats_per_image']:.2f}",
-                f"{run['standard_error_over_images']:.2f}",
+                f"{value(run, 'log_marginal_nats_per_data_point'):.2f}",
+                f"{value(run, 'standard_error_over_data_points'):.2f}",
                 f"{run['monte_carlo_error']:.3f}",
-                f"{run['num_samples']:,} x {run['num_images']:,}",
-                f"{run['median_ess']:.1f}, {run['images_with_ess_below_10']:,} images below 10",
+                f"{run['num_samples']:,} x {value(run, 'num_data_points'):,}",
+                f"{run['median_ess']:.1f}, {value(run, 'data_points_with_ess_below_10'):,} images below 10",
             ]
         )
     headers = ["prior", "log p(x), nats", "SE over images", "Monte Carlo SE", "samples x images", "median ESS"]

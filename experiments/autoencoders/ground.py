@@ -183,9 +183,9 @@ class Ground:
         return {
             "test_elbo": self.test_elbo(pair),
             "log_marginal": {
-                "mean": result.mean,
-                "standard_error": result.mean_standard_error,
-                "monte_carlo_error": result.mean_monte_carlo_error,
+                "mean": result.mean.value,
+                "standard_error": result.mean.standard_error,
+                "monte_carlo_error": result.mean.monte_carlo_error,
                 "median_ess": result.ess.median().item(),
                 "num_images": count,
                 "num_samples": num_samples,

@@ -98,7 +98,7 @@ def main() -> None:
         "num_images": len(x),
         "truth": {
             "num_samples": count,
-            "mean": reference.mean,
+            "mean": reference.mean.value,
             "largest_standard_error": reference.standard_error.max().item(),
             "largest_khat": reference.khat.max().item(),
             "largest_difference_to_grid": off_grid,

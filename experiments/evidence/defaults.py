@@ -165,7 +165,7 @@ def main() -> None:
         panel: dict[str, Any] = {
             "images": name,
             "num_images": len(images),
-            "reference_mean": truth.mean,
+            "reference_mean": truth.mean.value,
             "reference_error": truth.standard_error.square().mean().sqrt().item(),
             "reference_core_seconds": time["core_seconds"],
             "rows": [],

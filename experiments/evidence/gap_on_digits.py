@@ -34,8 +34,8 @@ def main() -> None:
         plain = log_marginal(vae.model, vae.guide, x, num_samples=num_samples)
     importance = {
         "num_samples": num_samples,
-        "mean": plain.mean,
-        "monte_carlo_error": plain.mean_monte_carlo_error,
+        "mean": plain.mean.value,
+        "monte_carlo_error": plain.mean.monte_carlo_error,
         "share_with_khat_above_0.7": (plain.khat > 0.7).double().mean().item(),
         "smallest_ess": plain.ess.min().item(),
         **time,
@@ -52,13 +52,13 @@ def main() -> None:
         rows.append(
             {
                 "settings": options,
-                "mean_gap": both.mean_gap,
-                "mean_gap_standard_error": both.mean_gap_standard_error,
+                "mean_gap": both.mean_gap.value,
+                "mean_gap_standard_error": both.mean_gap.standard_error,
                 "largest_gap": both.gap.max().item(),
                 **time,
                 "acceptance": both.lower.details["acceptance"].mean().item(),
-                "forward_mean": forward.mean,
-                "forward_monte_carlo_error": forward.mean_monte_carlo_error,
+                "forward_mean": forward.mean.value,
+                "forward_monte_carlo_error": forward.mean.monte_carlo_error,
                 "forward_minus_importance": difference.mean().item(),
                 "forward_minus_importance_rms": difference.square().mean().sqrt().item(),
                 "forward_share_with_khat_above_0.7": (forward.khat > 0.7).double().mean().item(),

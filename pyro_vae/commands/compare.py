@@ -16,8 +16,10 @@ from ..disk.writing import save_figure, write_text
 from ..evidence import LogMarginal
 from ..evidence import tables as report
 from ..evidence.comparison import compare, require_one_kind
+from ..evidence.measure import measure_of
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
+from ..pairs.scoring import traces
 from ..runs import parts as settings
 from ..runs.candidates import VARIED, file_name, parse
 from ..runs.environment import environment
@@ -28,7 +30,7 @@ from ..runs.loading import binarization, choose_device, command_line, data_of, l
 from ..runs.new_folder import claimed
 from ..runs.options import DEFAULT_PARTS, add_evaluation_options, add_training_options, dump, part_names, train_parser
 from ..runs.parser import Parser
-from ..uses.generate import is_discrete, reconstruct, sample
+from ..uses.generate import reconstruct, sample
 from .evaluate import evaluate_run, finished_evaluation
 from .train import build_module, train_run
 
@@ -100,8 +102,6 @@ def _compare(kind: str, groups: Mapping[str, list[Path]], folder: Path, chosen: 
             "Expected runs evaluated on the same images; got different ones. Evaluate all of them with the same "
             "--data, --binarization, --data-seed, --num-images and --seed."
         )
-    measures = {label: members[0][1]["measure"] for label, members in evaluations.items()}
-    require_one_kind(measures)
     comparison = compare({label: [result for result, _ in members] for label, members in evaluations.items()})
     likelihoods = sorted({about["likelihood"] for about in abouts})
     lines = report.protocol_lines(comparison, protocol=abouts[0]["protocol"], likelihood=" / ".join(likelihoods))
@@ -203,8 +203,8 @@ def _train_all(
             result = result or _evaluated(run, evaluation, dataset)
             groups.setdefault(name, []).append(run)
             print(
-                f"{count:3d}/{len(configs)}  {name:<{width}} seed {config.seed}  log p(x) {result.mean:8.2f}  smallest "
-                f"ESS {result.ess.min().item():6.1f}  {spent or f'{time.perf_counter() - started:5.1f} s'}",
+                f"{count:3d}/{len(configs)}  {name:<{width}} seed {config.seed}  log p(x) {result.mean.value:8.2f}  "
+                f"smallest ESS {result.ess.min().item():6.1f}  {spent or f'{time.perf_counter() - started:5.1f} s'}",
                 flush=True,
             )
     except KeyboardInterrupt:
@@ -260,8 +260,9 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
         try:
             module = build_module(config, dataset)
             with seeded(0), evaluating(module.model, module.guide):
+                model_trace, _ = traces(module.model, module.guide, batch)
                 check_guide(module.model, module.guide, batch)
-            measures[name] = "probability" if is_discrete(module.model, batch) else "density"
+            measures[name] = measure_of(model_trace)
         except ValueError as error:
             refused[name] = error
     if refused:
@@ -270,7 +271,7 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
         plus = "" if "+" in name else plus + "ConvEncoder+ConvDecoder."
         others = f" Refused as well: {', '.join([*refused][1:])}." if len(refused) > 1 else ""
         raise ValueError(f"{name}: {reason}{plus}{others}") from reason
-    require_one_kind(measures)
+    require_one_kind(measures.items())
     return dataset
 
 
@@ -281,7 +282,11 @@ def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
     module, _ = load_run(folder, choose_device("cpu"))
     dataset = data_of(folder, root=root)
     images = dataset.test[random_subset(len(dataset.test), min(32, len(dataset.test)), 0)]
-    _, means = sample(module.model, torch.zeros(64, *dataset.event_shape))
-    rows = plots.beside(images, reconstruct(module.model, module.guide, images))
+    try:
+        _, means = sample(module.model, torch.zeros(64, *dataset.event_shape))
+        rows = plots.beside(images, reconstruct(module.model, module.guide, images))
+    except ValueError as error:  # a model that can be evaluated, not drawn from
+        print(f"no pictures of {title}: {error}")
+        return
     panels = {f"{title}: samples": means, "test images, reconstructions below": rows}
     save_figure(plots.image_panels(panels), path, dpi=110)

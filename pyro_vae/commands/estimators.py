@@ -23,10 +23,11 @@ def say_estimate(result: LogMarginal) -> str:
     annealed = "acceptance" in result.details
     ess = result.ess.nan_to_num(0.0)  # of an image without a finite weight
     counts = f"{result.num_samples.double().mean().item():,.0f} {'chains' if annealed else 'samples'}"
+    mean = result.mean
     lines = [
-        f"log p(x) = {result.mean:.3f} nats per image",
-        f"       +- {result.mean_standard_error:.3f} standard error over {len(result):,} images",
-        f"       +- {result.mean_monte_carlo_error:.3f} Monte Carlo, {counts} per image",
+        f"log p(x) = {mean.value:.3f} nats per data point",
+        f"       +- {mean.standard_error:.3f} standard error over {len(result):,} data points",
+        f"       +- {mean.monte_carlo_error:.3f} Monte Carlo, {counts} each",
         f"       effective sample size from {ess.min().item():.1f} to {ess.max().item():.1f}, "
         f"median {ess.median().item():.1f}",
     ]
@@ -40,7 +41,7 @@ def say_estimate(result: LogMarginal) -> str:
         more = "--num-samples, --widen 1.1,\n       or --estimator annealed"
         cure = "--num-temperatures or --num-chains" if annealed else more
         lines.append(
-            f"       not to be trusted for {heavy:,} of {len(result):,} images ({why}): their log p(x)\n"
+            f"       not to be trusted for {heavy:,} of {len(result):,} data points ({why}): their log p(x)\n"
             f"       may be too low by more than the Monte Carlo error says. Try more {cure}"
         )
     return "\n".join(lines)
@@ -48,12 +49,13 @@ def say_estimate(result: LogMarginal) -> str:
 
 def say_gap(gap: BidirectionalGap) -> str:
     """Bounds from both sides in words."""
+    mean = gap.mean_gap
     return (
-        f"on {len(gap):,} images simulated from the model, log p(x) lies on average\n"
-        f"       above {gap.lower.mean:.3f} nats per image (forward chains) and\n"
-        f"       below {gap.upper.mean:.3f} (reverse chains)\n"
-        f"gap    {gap.mean_gap:.4f} +- {gap.mean_gap_standard_error:.4f} nats per image: in expectation, annealed "
-        f"estimates with\n       these settings are too low by at most that, on images like the model's"
+        f"on {len(gap):,} data points simulated from the model, log p(x) lies on average\n"
+        f"       above {gap.lower.mean.value:.3f} nats per data point (forward chains) and\n"
+        f"       below {gap.upper.mean.value:.3f} (reverse chains)\n"
+        f"gap    {mean.value:.4f} +- {mean.standard_error:.4f} nats per data point: in expectation, annealed "
+        f"estimates with\n       these settings are too low by at most that, on data like the model's"
     )
 
 

@@ -25,7 +25,6 @@ from ..runs.options import add_device_option, add_evaluation_options, add_root_o
 from ..runs.parser import Parser
 from ..runs.partial_results import PartialResults
 from ..runs.processes import processes, wait_for_others
-from ..uses.generate import is_discrete
 from .estimators import ESTIMATORS, SAMPLES
 
 
@@ -127,10 +126,10 @@ def _evaluate(
         return None
     result: LogMarginal | BidirectionalGap = partial.finished(len(images))
     if isinstance(result, BidirectionalGap):
-        images, which = result.x.to(device), f"{len(result):,} images simulated from the model"
-    about = _about(module, folder, dataset, chosen, which, images)
+        images, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
+    about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):
-        about |= bits_of(result.log_prob, images, dataset, measure=about["measure"])
+        about |= bits_of(result.log_prob, images, dataset, measure=result.measure)
     about |= environment(device, module)
     save_evaluation(folder, result, name=estimator.name, images=images, about=about)
     partial.remove()
@@ -163,7 +162,7 @@ def _estimate(module: Any, images: Tensor, chosen: Namespace, **how: Any) -> Non
         estimator.estimate(module.model, guide, images, seed=chosen.seed, **options, **how)
 
 
-def _about(module: Any, folder: Path, dataset: Data, chosen: Namespace, which: str, images: Tensor) -> dict[str, Any]:
+def _about(module: Any, folder: Path, dataset: Data, chosen: Namespace, which: str) -> dict[str, Any]:
     """What a result is about: estimator, data protocol, model, training."""
     config, trained = read_run(folder)
     return {
@@ -171,7 +170,6 @@ def _about(module: Any, folder: Path, dataset: Data, chosen: Namespace, which: s
         "estimator_settings": _settings(chosen),
         "protocol": f"{dataset.protocol}; {which}",
         "likelihood": repr(getattr(module, "likelihood", None) or f"that of {type(module).__name__}").strip("'"),
-        "measure": "probability" if is_discrete(module.model, images[:1]) else "density",
         "settings": dump(config),
         "training": {name: trained[name] for name in ("command", "finished", "epochs", "seconds", "device", "threads")},
         "command": command_line(),

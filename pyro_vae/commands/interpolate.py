@@ -17,7 +17,7 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
     """Options of this command."""
     add_picture_options(parser, "--num-rows", "Pairs of test images, a row for each.", default=8)
     parser.add_argument("--steps", type=int, default=10, help="Images in a row.")
-    parser.add_argument("--path", type=generate.Path, default="linear", help="A straight line, or along the sphere.")
+    parser.add_argument("--path", type=generate.Way, default="linear", help="A straight line, or along the sphere.")
     add_root_option(parser)
 
 

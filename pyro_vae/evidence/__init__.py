@@ -4,14 +4,17 @@ from .annealed import annealed_log_marginal
 from .bidirectional import BidirectionalGap, bidirectional
 from .bits import bits_per_dim
 from .comparison import Comparison, compare
+from .doubts import HeavyTail
 from .importance import log_marginal
-from .result import HeavyTail, LogMarginal
+from .measured import Measured
+from .result import LogMarginal
 
 __all__ = [
     "BidirectionalGap",
     "Comparison",
     "HeavyTail",
     "LogMarginal",
+    "Measured",
     "annealed_log_marginal",
     "bidirectional",
     "bits_per_dim",

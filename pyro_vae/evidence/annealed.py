@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -10,17 +11,19 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
+from ..arguments.tensors import require_tensor
 from ..compiled.when_it_pays import compile_if_worthwhile
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
-from ..pairs.tensors import require_tensor
 from .annealing_path import Path, Start, State
-from .annealing_schedule import AnnealingSettings, Plan, Schedule, adapted
-from .counter_random import CounterRandom, generators, image_keys, seed_of
-from .importance import OnResult, chosen_images, shared_error
-from .result import LogMarginal, warn_of
+from .annealing_schedule import AnnealingSettings, Batches, Plan, Schedule, adapted
+from .counter_random import CounterRandom, data_digests, data_keys
+from .doubts import warn_of
+from .drawing import can_be_keyed, halves, handful, keyed, one_by_one
+from .importance import OnResult, selected, shared_error
+from .result import LogMarginal
 from .weights import WeightSum
 
 FIRST_STEP = 0.1  # where the warm-up starts
@@ -50,50 +53,51 @@ def annealed_log_marginal(
     only: Sequence[int] | None = None,
     on_result: OnResult | None = None,
 ) -> LogMarginal:
-    """Estimate log p(x) of each image by annealed importance sampling from the guide or the prior to the posterior.
+    """Estimate log p(x) of each data point by annealed importance sampling from the guide or the prior to the
+    posterior.
 
     log p(x) ~ log mean_k w_k,  log w = sum_t (b_t - b_{t-1}) (log p(x, z_{t-1}) - log q0(z_{t-1})),  z_0 ~ q0,
     z_t ~ a Hamiltonian transition that leaves q0(z)^(1 - b_t) p(x, z)^b_t invariant,  0 = b_0 < ... < b_T = 1
 
-    A stochastic lower bound for any T; with T = 1 it is importance sampling from q0. Latents are moved to
-    unconstrained space; several latent sites that depend on each other are fine. Step sizes follow the acceptance rate
-    in a warm-up run on chains of its own, for each image and temperature, and are then frozen, so that the estimate
-    stays valid. A model takes num_leapfrog gradients for each chain and temperature. Runs in evaluation mode; KL
-    weights and other scales of the pair do not enter.
+    A stochastic lower bound for any T; with T = 1 it is importance sampling from q0. Latents are moved to unconstrained
+    space; several latent sites that depend on each other are fine. Step sizes follow the acceptance rate in a warm-up
+    run on chains of its own, for each data point and temperature, and are then frozen, so that the estimate stays
+    valid. A model takes num_leapfrog gradients for each chain and temperature. Runs in evaluation mode; KL weights and
+    other scales of the pair do not enter.
 
     The standard error comes from num_chains weights and sees only what the chains saw: compare the two starts, more
     temperatures, and `bidirectional` at the same settings.
 
     Args:
-        model: p(x, z), called with images (B, ...).
-        guide: q(z|x), called with the same images; with start="prior" not used.
-        x: images (N, ...), on the device of the pair.
-        num_chains: K, independent chains for each image.
+        model: p(x, z), called with data (B, ...).
+        guide: q(z|x), called with the same data; with start="prior" not used.
+        x: data (N, ...), on the device of the pair.
+        num_chains: K, independent chains for each data point.
         num_temperatures: T, steps from q0 to the posterior.
         start: q0, "guide" for q(z|x) or "prior" for p(z).
-        schedule: of the temperatures b, "sigmoid" for all images alike, or "adaptive": dense where the warm-up of an
-            image saw log p(x, z) - log q0(z) vary most.
+        schedule: of the temperatures b, "sigmoid" for all alike, or "adaptive": dense where the warm-up of a data
+            point saw log p(x, z) - log q0(z) vary most.
         num_leapfrog: leapfrog steps of a transition.
-        num_warmup_chains: chains for each image in the warm-up, which is run along the same path.
+        num_warmup_chains: chains for each data point in the warm-up, which is run along the same path.
         target_acceptance: mean acceptance probability that the step sizes are adapted to.
-        chunk_size: largest number of (image, chain) pairs in memory at once; one image's chains stay together.
+        chunk_size: largest number of (data point, chain) pairs in memory at once; the chains of one stay together.
         compile: run transitions in one recorded and compiled graph; "auto" where that saves more time than it takes.
-        seed: of the draws, which belong to images and chains as in `log_marginal`; None takes one from the global
+        seed: of the draws, which belong to data points and chains as in `log_marginal`; None takes one from the global
             stream.
         progress: show a progress bar on the terminal.
-        only: numbers of the images of x to estimate, as in `log_marginal`.
-        on_result: called with numbers of images and their results, as soon as they are there.
+        only: numbers of the data points of x to estimate, as in `log_marginal`.
+        on_result: called with numbers of data points and their results, as soon as they are there.
 
     Returns:
-        LogMarginal: log_prob, standard_error, ess and khat over the chains of each image, (N,), a stochastic lower
+        LogMarginal: log_prob, standard_error, ess and khat over the chains of each data point, (N,), a stochastic lower
         bound; details "acceptance" (N,), mean acceptance probability of its transitions (nan without any), and
         "step_size" (N, num_temperatures - 1), leapfrog step at each temperature between the two ends,
         "temperatures" (N, num_temperatures + 1).
 
     Raises:
-        ValueError: a count below 1, no images, a discrete latent, a guide whose support is not the prior's, a site
-            outside the plate over images, model and guide that do not fit together, or a pair that scores an image by
-            those beside it.
+        ValueError: a count below 1, x that is no tensor or empty, a discrete latent, a guide whose support is not the
+            prior's, a site outside the plate over the data, model and guide that do not fit together, or a pair that
+            scores a data point by those beside it.
 
     Reference:
         Neal 2001, "Annealed importance sampling"; Wu, Burda, Salakhutdinov, Grosse 2017, "On the quantitative analysis
@@ -110,24 +114,31 @@ def annealed_log_marginal(
         >>> bool((result.log_prob + 1.5155).abs() < 5 * result.standard_error)
         True
     """
-    require_tensor(x, what="x")
+    require_tensor("x", x)
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )
     seed = int(torch.randint(2**62, ())) if seed is None else seed
-    wanted = chosen_images(len(x), only)
+    wanted = selected(len(x), only)
     results = []
     with seeded(seed), evaluating(model, guide), annealing.bar(2 * len(wanted), progress=progress) as bar:
+        few = handful(x)
         check_guide(model, guide if start == "guide" else None, x[wanted], elsewhere="Use start='prior'.")
         batches = annealing.batches(wanted, chunk_size)
-        chains = Chains(annealing, model, guide, len(batches), compile, x.device, bar.update)
-        keys = image_keys(x, seed)
+        keys, digests, error = data_keys(x, seed), data_digests(x), shared_error(model, guide)
+        chains = Chains(annealing, model, guide, x[few], keys[few], batches, compile, bar.update)
         for some, padded in batches:
             batch, its_keys = x[padded], keys[padded]
             path = chains.begin(batch, its_keys, num_chains, 0)
             plan = chains.warm_up(batch, its_keys)
             weights, acceptance = chains.run(path, path.start, batch, its_keys, plan)
-            result = gather(weights, acceptance, plan)[: len(some)].with_shared_error(shared_error(model, guide))
+            result = dataclasses.replace(
+                result_of(weights, acceptance, plan)[: len(some)],
+                digests=digests[some],
+                measure=path.measure,
+                estimator=f"annealed importance sampling from the {start}",
+                shared_error=error,
+            )
             results.append(result)
             if on_result is not None:
                 on_result(some, result)
@@ -137,55 +148,47 @@ def annealed_log_marginal(
 
 
 class Chains:
-    """Runs annealed chains of a pair; their transitions go through one graph where that pays."""
+    """Runs annealed chains of a pair, which is tried on a few data points; transitions go through one graph where that
+    pays."""
 
     def __init__(
         self,
         annealing: AnnealingSettings,
         model: Callee,
         guide: Callee,
-        num_batches: int,
+        few: Tensor,
+        keys: Tensor,
+        batches: Batches,
         compile: bool | Literal["auto"],
-        device: torch.device,
         done: Callable[[int], Any],
     ) -> None:
         self.annealing, self.pair, self.done = annealing, (model, guide), done
-        self.path: Path | None = None
-        self.by_key: bool | None = None
-        gradients = 2 * num_batches * annealing.num_temperatures * annealing.num_leapfrog
+        self.keyed = can_be_keyed(self._starts, few, keys)
+        together = len(batches[0][1]) > 1  # else a data point may depend on those beside it: there are none
+        few, keys = (few, keys) if together else (few[:1], keys[:1])
+        self.path = self.begin(few, keys, 2, 0)
+        self.path.check_parts(list(torch.arange(len(few), device=few.device).split(1)))
+        gradients = 2 * len(batches) * annealing.num_temperatures * annealing.num_leapfrog
         saves = SAVED_PER_GRADIENT * gradients
         moving = _Moving(self._move)
-        self.moving = compile_if_worthwhile(moving, compile=compile, precision="fp32", saves=saves, device=device)
+        self.moving = compile_if_worthwhile(moving, compile=compile, precision="fp32", saves=saves, device=few.device)
 
     def begin(self, x: Tensor, keys: Tensor, num_chains: int, stream: int) -> Path:
-        """The path of some images, with draws of q0 to start from."""
-        number, start = torch.tensor(stream, device=x.device), self.annealing.start
-        with CounterRandom(keys, torch.zeros_like(number), num_chains, number):
-            path = Path(*self.pair, x, num_chains, start)
-        if self.by_key is None:
-            self.by_key = self._draws_by_key(x[:1], keys[:1])
-        if not self.by_key:  # image by image
-            starts = []
-            for image, key in zip(x.split(1), keys.tolist(), strict=True):
-                torch.manual_seed(seed_of(key, stream))
-                starts.append(Path(*self.pair, image, num_chains, start).start)
-            path.start = torch.stack(starts, 1).flatten(0, 1)
-        if self.path is None:
-            path.check_company()
-            self.path = path
+        """The path of some data points, with draws of q0 to start from."""
+        path = Path(*self.pair, x, num_chains, self.annealing.start)  # its own draws are not used
+        zero = torch.zeros((), dtype=torch.int64, device=x.device)
+        settings = x, keys, zero, zero + stream, num_chains
+        starts = keyed(self._starts, *settings) if self.keyed else torch.cat(one_by_one(self._starts, *settings), 1)
+        path.start = starts.flatten(0, 1)
+        path.check_parts(halves(len(x), x.device))
         return path
 
-    def _draws_by_key(self, x: Tensor, keys: Tensor) -> bool:
-        """Whether draws of q0 can be told apart by image: torch's own generator stays untouched."""
-        before, zero = generators(x.device), torch.zeros((), dtype=torch.int64, device=x.device)
-        for num_chains in (5, 7):  # by one size alone, something else of it passes for the chains
-            with CounterRandom(keys, zero, num_chains):
-                Path(*self.pair, x, num_chains, self.annealing.start)
-        return all(map(torch.equal, before, generators(x.device)))
+    def _starts(self, x: Tensor, num_chains: int) -> Tensor:
+        """Draws of q0 (K, B, D)."""
+        return Path(*self.pair, x, num_chains, self.annealing.start).start.view(num_chains, len(x), -1)
 
     def _move(self, x: Tensor, keys: Tensor, packed: Tensor, b: Tensor, step: Tensor, stream: Tensor) -> Tensor:
         """A transition of all chains, as a function of tensors alone: packed state and acceptance (R, D + 4)."""
-        assert self.path is not None
         num_chains = len(packed) // len(x)
         path = self.path.continued(x, num_chains)  # what the guide draws here is not used
         with CounterRandom(keys, torch.zeros_like(stream), num_chains, stream):
@@ -257,7 +260,7 @@ class _Moving(ELBO):
         return traces(model, guide, *args)
 
 
-def gather(weights: Tensor, acceptance: Tensor, plan: Plan) -> LogMarginal:
+def result_of(weights: Tensor, acceptance: Tensor, plan: Plan) -> LogMarginal:
     """The result from log weights (K, B), acceptance (B,) and the plan."""
     total = WeightSum(weights.shape[1], len(weights))
     total.add(weights.cpu())

@@ -19,6 +19,7 @@ from ..pairs.particles import repeat_data
 from ..pairs.scoring import drawn_from_prior, score_traces, traces
 from ..pairs.sites import latents_of, sample_sites
 from ..pairs.supports import support_of
+from .measure import measure_of
 
 JITTER = 0.2  # of step sizes, relative, so that no trajectory closes on itself
 Start = Literal["guide", "prior"]
@@ -26,7 +27,7 @@ Start = Literal["guide", "prior"]
 
 @dataclass(frozen=True)
 class State:
-    """Points of the chains, and the log densities there. Rows R = K B: all images, chain after chain."""
+    """Points of the chains, and the log densities there. Rows R = K B: all data points, chain after chain."""
 
     u: Tensor  # (R, D), unconstrained
     log_start: Tensor  # log q0(z), (R,)
@@ -55,10 +56,11 @@ class State:
 
 
 class Path:
-    """The geometric path q0(z)^(1-b) p(x, z)^b for K copies of images x, in unconstrained coordinates u (R, D).
+    """The geometric path q0(z)^(1-b) p(x, z)^b for K copies of data x, in unconstrained coordinates u (R, D).
 
     Attributes:
         start: u (R, D), a draw of q0.
+        measure: of p(x), as `measure_of` tells.
     """
 
     def __init__(self, model: Callee, guide: Callee, x: Tensor, num_chains: int, start: Start) -> None:
@@ -73,12 +75,13 @@ class Path:
             if len(list(sample_sites(guide_trace))) == 1:  # then its distribution depends on x alone: encode x once
                 self.fixed_guide = guide_trace
         score_traces(model_trace, guide_trace, shape=(len(self.rows),))  # for its errors, while validation is on
+        self.measure = measure_of(model_trace)
         latents = unconstrained(model_trace)
         self.shapes = {name: u.shape[1:] for name, u in latents.items()}
         self.start = flat(latents)
 
     def continued(self, x: Tensor, num_chains: int) -> Path:
-        """The same path for other images of the same shape and another number of chains, without a draw of q0."""
+        """The same path for other data of the same shape and another number of chains, without a draw of q0."""
         path = copy.copy(self)
         path.num_chains, path.rows = num_chains, repeat_data(x, num_chains)
         if self.guide is not None and self.fixed_guide is not None:
@@ -105,18 +108,22 @@ class Path:
         log_joint = terms.log_likelihood + terms.log_prior
         return State(u, terms.log_prior if self.guide is None else terms.log_guide, log_joint, placing.log_jacobian)
 
-    def check_company(self) -> None:
-        """Raise a ValueError unless the first image has the same densities without the images beside it."""
-        first = self.start.view(self.num_chains, -1, self.start.shape[1])[:, 0]
+    def check_parts(self, parts: list[Tensor]) -> None:
+        """Raise a ValueError unless data points, given by their numbers, have the same densities without the others."""
+        starts = self.start.view(self.num_chains, -1, self.start.shape[1])
+        points = self.rows[: starts.shape[1]]
         with unvalidated():
-            together, alone = self.at(self.start), self.continued(self.rows[:1], self.num_chains).at(first)
-        for name in ("log_start", "log_joint"):
-            inside, outside = (getattr(state, name).view(self.num_chains, -1)[:, 0] for state in (together, alone))
-            if not torch.allclose(inside, outside, rtol=1e-4, atol=1e-3, equal_nan=True):
-                raise ValueError(
-                    "Expected a pair that scores each image by itself; got other densities of an image without those "
-                    "beside it. Take out what looks at the batch, such as its mean, or give chunk_size=1."
-                )
+            together = self.at(self.start)
+            for part in parts:
+                alone = self.continued(points[part], self.num_chains).at(starts[:, part].flatten(0, 1))
+                for name in ("log_start", "log_joint"):
+                    inside = getattr(together, name).view(self.num_chains, -1)[:, part]
+                    outside = getattr(alone, name).view(self.num_chains, -1)
+                    if not torch.allclose(inside, outside, rtol=1e-4, atol=1e-3, equal_nan=True):
+                        raise ValueError(
+                            "Expected a pair that scores each data point by itself; got other densities without those "
+                            "beside it. Take out what looks at the batch, such as its mean, or give chunk_size=1."
+                        )
 
     def gradient(self, u: Tensor, b: float | Tensor) -> Tensor:
         """Of the log density in u (R, D)."""
@@ -152,7 +159,7 @@ class Path:
 
 
 def unconstrained(model_trace: poutine.Trace) -> dict[str, Tensor]:
-    """The latents of a trace, by site, in unconstrained space and with the images first: (R, ...)."""
+    """The latents of a trace, by site, in unconstrained space and with the data points first: (R, ...)."""
     latents = {}
     for name, site in latents_of(model_trace).items():
         transform, row = _coordinates(name, site["fn"])
@@ -183,13 +190,13 @@ class _Placing(Messenger):
         msg["value"], msg["done"] = transform(u), True
         log_jacobian = transform.log_abs_det_jacobian(u, msg["value"])
         log_jacobian = sum_rightmost(log_jacobian, msg["fn"].event_dim - transform.codomain.event_dim)
-        if log_jacobian.dim() > 1:  # inner plates, left of the images
+        if log_jacobian.dim() > 1:  # inner plates, left of the data plate
             log_jacobian = log_jacobian.sum(tuple(range(log_jacobian.dim() - 1)))
         self.log_jacobian = self.log_jacobian + log_jacobian
 
 
 def _coordinates(name: str, prior: Any) -> tuple[Transform, int]:
-    """The bijection from unconstrained space onto the support of a site, and the dimension of the images there."""
+    """The bijection from unconstrained space onto the support of a site, and the dimension of the data points there."""
     if prior.support.is_discrete:
         raise ValueError(
             f"Expected continuous latents, which Hamiltonian transitions can move; site {name!r} is discrete. Sum it "

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from ..arguments.at_least import at_least
 from .annealing_path import Start
 
 STEEPNESS = 4.0  # of the sigmoid schedule (Grosse, Ghahramani, Adams 2015)
 SHARE = 0.2  # of the sigmoid schedule in an adaptive one, so that no part of the path is left out
 
 Schedule = Literal["sigmoid", "adaptive"]
+Batches = list[tuple[list[int], Tensor]]
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,13 @@ class AnnealingSettings:
     target_acceptance: float
 
     def __post_init__(self) -> None:
-        for name in ("num_chains", "num_temperatures", "num_leapfrog", "num_warmup_chains"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"Expected {name} >= 1; got {getattr(self, name)}.")
+        at_least(
+            1,
+            num_chains=self.num_chains,
+            num_temperatures=self.num_temperatures,
+            num_leapfrog=self.num_leapfrog,
+            num_warmup_chains=self.num_warmup_chains,
+        )
         if not 0 < self.target_acceptance < 1:
             raise ValueError(f"Expected target_acceptance between 0 and 1; got {self.target_acceptance}.")
         if self.start not in ("guide", "prior"):
@@ -48,19 +54,18 @@ class AnnealingSettings:
         steps = torch.linspace(-STEEPNESS, STEEPNESS, self.num_temperatures + 1, dtype=torch.float64).sigmoid()
         return (steps - steps[0]) / (steps[-1] - steps[0])
 
-    def batches(self, images: list[int], chunk_size: int) -> list[tuple[list[int], Tensor]]:
-        """Numbers of images whose chains fit into a chunk; and the same, repeated up to one length for all batches, so
-        that all run through the same graph."""
-        if chunk_size < 1:
-            raise ValueError(f"Expected chunk_size >= 1; got {chunk_size}.")
+    def batches(self, numbers: list[int], chunk_size: int) -> Batches:
+        """Numbers of data points whose chains fit into a chunk; and the same, repeated up to one length for all
+        batches, so that all run through the same graph."""
+        at_least(1, chunk_size=chunk_size)
         most = max(1, chunk_size // max(self.num_chains, self.num_warmup_chains))
-        length = math.ceil(len(images) / math.ceil(len(images) / most))
-        parts = [images[i : i + length] for i in range(0, len(images), length)]
+        length = math.ceil(len(numbers) / math.ceil(len(numbers) / most))
+        parts = [numbers[i : i + length] for i in range(0, len(numbers), length)]
         return [(part, torch.tensor([*part, *part * (length // len(part))][:length])) for part in parts]
 
-    def bar(self, num_images: int, *, progress: bool) -> Any:
-        """A progress bar over the temperatures of so many images."""
-        total = num_images * (self.num_temperatures - 1)
+    def bar(self, num_points: int, *, progress: bool) -> Any:
+        """A progress bar over the temperatures of so many data points."""
+        total = num_points * (self.num_temperatures - 1)
         shown = None if progress else True
         return tqdm(total=total, unit="step", unit_scale=True, desc="annealing", disable=shown, leave=False)
 
@@ -68,7 +73,7 @@ class AnnealingSettings:
 class Plan(NamedTuple):
     """What the warm-up has found, and what is then frozen."""
 
-    temperatures: Tensor  # b of each image (T + 1, B), float64
+    temperatures: Tensor  # b of each data point (T + 1, B), float64
     steps: Tensor  # leapfrog steps (T - 1, B)
 
 

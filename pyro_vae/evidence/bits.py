@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..data import Data
 from ..networks import Shape, as_shape
+from .measured import measured
 
 
 def bits_per_dim(log_prob: Tensor, event_shape: Shape | Tensor, *, dequantized_levels: int | None = None) -> Tensor:
@@ -18,12 +20,11 @@ def bits_per_dim(log_prob: Tensor, event_shape: Shape | Tensor, *, dequantized_l
     `dequantize` does: give the number of levels, 256 for 8-bit images. Lower is better.
 
     Args:
-        log_prob: log p(x) in nats per image, any shape, such as ``log_marginal(...).log_prob``.
+        log_prob: log p(x) in nats per data point, any shape, such as ``log_marginal(...).log_prob``.
         event_shape: shape of one x, or how many values of each x were observed, as a tensor like log_prob.
         dequantized_levels: the levels, if log_prob is a density of dequantized data; None for a probability.
 
     Example:
-        >>> import torch
         >>> bits_per_dim(torch.tensor(-2 * 784 * math.log(2)), (1, 28, 28))  # a probability of 1/4 for each pixel
         tensor(2.)
         >>> bits_per_dim(torch.tensor(0.0), (1, 28, 28), dequantized_levels=256)  # the uniform density on [0, 1]
@@ -33,17 +34,17 @@ def bits_per_dim(log_prob: Tensor, event_shape: Shape | Tensor, *, dequantized_l
     return -log_prob / (count * math.log(2)) + (0.0 if dequantized_levels is None else math.log2(dequantized_levels))
 
 
-def bits_of(log_prob: Tensor, images: Tensor, dataset: Data, *, measure: str) -> dict[str, float]:
-    """Mean of bits per dimension over images and its standard error; nothing for a density of other than grey levels.
+def bits_of(log_prob: Tensor, x: Tensor, dataset: Data, *, measure: str) -> dict[str, float]:
+    """Mean of bits per dimension over data points and its standard error; nothing for a density of other than grey
+    levels.
 
     Args:
-        log_prob: log p(x) of each image, (N,) in nats.
-        images: (N, ...); missing values, which are NaN, do not count.
-        dataset: what the images are from.
+        log_prob: log p(x) of each data point, (N,) in nats.
+        x: data (N, ...); missing values, which are NaN, do not count.
+        dataset: what x is from.
         measure: "probability" or "density".
 
     Example:
-        >>> import torch
         >>> x = torch.zeros(3, 1, 8, 8)
         >>> data = Data(name="black", train=x, validation=x, test=x, protocol="all zero")
         >>> bits_of(torch.full((3,), -64 * math.log(2)), x, data, measure="probability")
@@ -53,23 +54,23 @@ def bits_of(log_prob: Tensor, images: Tensor, dataset: Data, *, measure: str) ->
     """
     if measure != "probability" and not dataset.is_dequantized:
         return {}
-    observed = (~images.isnan()).flatten(1).sum(1).clamp(min=1).to(log_prob.device)
+    observed = (~x.isnan()).flatten(1).sum(1).clamp(min=1).to(log_prob.device)
     levels = dataset.levels if measure == "density" else None
-    bits = bits_per_dim(log_prob.double(), observed, dequantized_levels=levels)
-    error = bits.std().item() / math.sqrt(len(bits)) if len(bits) > 1 else math.nan
-    return {"bits_per_dim": bits.mean().item(), "bits_per_dim_standard_error": error}
+    bits = measured(bits_per_dim(log_prob.double(), observed, dequantized_levels=levels), torch.zeros(len(x)))
+    return {"bits_per_dim": bits.value, "bits_per_dim_standard_error": bits.standard_error}
 
 
 def said_in_bits(about: dict[str, Any]) -> str:
-    """A line on them, from what an evaluation has written; empty where it has written none.
+    """A line on them, from what an evaluation has written; empty where it has written none, or
+    none that is finite.
 
     Example:
         >>> said_in_bits({"bits_per_dim": 1.0, "bits_per_dim_standard_error": 0.25, "measure": "probability"})
-        'bits   1.000 per dimension, +- 0.250 standard error over images\\n'
+        'bits   1.000 per dimension, +- 0.250 standard error over data points\\n'
     """
-    if "bits_per_dim" not in about:
+    value, error = about.get("bits_per_dim"), about.get("bits_per_dim_standard_error")
+    if value is None:  # not written, or not finite
         return ""
-    error = about["bits_per_dim_standard_error"]
     of = "" if about["measure"] == "probability" else " of the grey levels, at most (dequantized)"
-    spread = "" if error is None else f", +- {error:.3f} standard error over images"
-    return f"bits   {about['bits_per_dim']:.3f} per dimension{of}{spread}\n"
+    spread = "" if error is None else f", +- {error:.3f} standard error over data points"
+    return f"bits   {value:.3f} per dimension{of}{spread}\n"

@@ -1,4 +1,4 @@
-"""How many images and samples fit into a given number of bytes."""
+"""How many data points and samples fit into a given number of bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ UNITS = {
     **{f"{p}B": 1000**i for i, p in enumerate("kMGT", 1)},
     **{f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)},
 }
-MARGIN = 0.6  # of the budget for tensors that are seen; kernels' own workspace and the allocator's gaps need the rest
+USABLE = 0.6  # of the budget for tensors that are seen; kernels' own workspace and the allocator's gaps need the rest
 
 
 def parse_bytes(size: str | int) -> int:
@@ -41,12 +41,12 @@ def parse_bytes(size: str | int) -> int:
 
 def peak_bytes(call: Callable[[], Any]) -> int:
     """The most bytes in tensors at once that a call makes, as far as they pass through torch's dispatcher."""
-    with _Watching() as watching:
+    with _TensorBytes() as bytes_held:
         call()
-    return watching.peak
+    return bytes_held.peak
 
 
-class _Watching(TorchDispatchMode):
+class _TensorBytes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.held: Counter[int] = Counter()  # tensors by storage
@@ -57,59 +57,59 @@ class _Watching(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         for tensor in (t for t in tree_iter(out) if isinstance(t, Tensor)):
             storage = tensor.untyped_storage()
-            place, size = storage.data_ptr(), storage.nbytes()
-            if self.held[place] == 0 and place in given:
+            address, size = storage.data_ptr(), storage.nbytes()
+            if self.held[address] == 0 and address in given:
                 continue  # a view of a tensor that was there before
-            if self.held[place] == 0:
+            if self.held[address] == 0:
                 self.now += size
                 self.peak = max(self.peak, self.now)
-            self.held[place] += 1
-            weakref.finalize(tensor, self._release, place, size)
+            self.held[address] += 1
+            weakref.finalize(tensor, self._release, address, size)
         return out
 
-    def _release(self, place: int, size: int) -> None:
-        self.held[place] -= 1
-        if self.held[place] == 0:
+    def _release(self, address: int, size: int) -> None:
+        self.held[address] -= 1
+        if self.held[address] == 0:
             self.now -= size
 
 
-def chunk(num_images: int, num_samples: int, *, pairs: int) -> tuple[int, int]:
-    """Images and samples of a chunk with at most so many (image, sample) pairs."""
-    images = min(num_images, max(1, pairs // min(num_samples, 256)))  # 256 samples share one pass of the encoder
-    most = min(num_samples, max(1, pairs // images))
-    return images, next((n for n in range(most, most // 2, -1) if num_samples % n == 0), most)  # no odd last one
+def chunk(num_points: int, num_samples: int, *, pairs: int) -> tuple[int, int]:
+    """Data points and samples of a chunk with at most so many (data point, sample) pairs."""
+    points = min(num_points, max(1, pairs // min(num_samples, 256)))  # 256 samples share one pass of the encoder
+    most = min(num_samples, max(1, pairs // points))
+    return points, next((n for n in range(most, most // 2, -1) if num_samples % n == 0), most)  # no odd last one
 
 
 def chunk_within(
-    budget: int, peaks: list[int], tried: int, num_images: int, num_samples: int, most: int | None
+    budget: int, peaks: list[int], tried: int, num_points: int, num_samples: int, most: int | None
 ) -> tuple[int, int]:
-    """Images and samples of a chunk that stays within a budget of bytes.
+    """Data points and samples of a chunk that stays within a budget of bytes.
 
     Args:
         budget: bytes.
         peaks: bytes that chunks of 1, 4 and 12 samples took.
-        tried: images in each of them.
-        num_images: how many there are.
+        tried: points in each of them.
+        num_points: how many there are.
         num_samples: how many each needs.
-        most: largest number of (image, sample) pairs, for speed; None for none.
+        most: largest number of (data point, sample) pairs, for speed; None for none.
 
     Raises:
-        ValueError: one image and sample is more than the budget.
+        ValueError: one data point and sample is more than the budget.
     """
     per_pair = max((peaks[2] - peaks[1]) / (8 * tried), 1.0)
-    # What an image takes by itself (its encoding) and what the pair takes once (a prior's components) look alike here:
-    # counting both for each image errs on the safe side.
-    per_image = max(peaks[0] / tried - per_pair, 0.0)
-    available = budget * MARGIN
-    if per_image + per_pair > available:
+    # What a data point takes by itself (its encoding) and what the pair takes once (a prior's components) look alike
+    # here: counting both for each data point errs on the safe side.
+    per_point = max(peaks[0] / tried - per_pair, 0.0)
+    available = budget * USABLE
+    if per_point + per_pair > available:
         raise ValueError(
-            f"Expected a memory budget of at least {(per_image + per_pair) / MARGIN / 1e6:,.1f} MB, for one image and "
-            f"sample; got {budget / 1e6:,.1f} MB."
+            f"Expected a memory budget of at least {(per_point + per_pair) / USABLE / 1e6:,.1f} MB, for one "
+            f"data point and sample; got {budget / 1e6:,.1f} MB."
         )
     pairs = int(available / per_pair)
-    images, samples = chunk(num_images, num_samples, pairs=pairs if most is None else min(pairs, most))
-    while images * (per_image + samples * per_pair) > available:
-        images, samples = (images // 2, samples) if images > 1 else (1, max(1, samples // 2))
-        if images == samples == 1:
+    points, samples = chunk(num_points, num_samples, pairs=pairs if most is None else min(pairs, most))
+    while points * (per_point + samples * per_pair) > available:
+        points, samples = (points // 2, samples) if points > 1 else (1, max(1, samples // 2))
+        if points == samples == 1:
             break
-    return images, samples
+    return points, samples

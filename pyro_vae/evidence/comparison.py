@@ -1,86 +1,89 @@
-"""Paired comparison of models evaluated on the same images."""
+"""Paired comparison of models evaluated on the same data points."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import scipy.special
 import torch
 from torch import Tensor
 
+from .measured import Measured, with_interval
 from .result import LogMarginal
 
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number in nats per image, and its 95% interval."""
-
-    value: float
-    standard_error: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+PLURAL = {"density": "densities", "probability": "probabilities", "mixed": "products of both"}
 
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """Result of `compare`: nats per image; higher log p(x) is better.
+    """Result of `compare`: nats per data point; higher log p(x) is better.
 
     Attributes:
-        log_marginal: by name, the mean log p(x) over images and seeds, its interval over both.
+        log_marginal: by name, the mean log p(x) over data points and seeds, its interval over both.
         differences: by pair of names (a, b), the mean of log p_a(x) - log p_b(x), its interval over both.
         num_seeds: by name, how many runs there were.
-        num_images: how many images all runs were evaluated on.
-        num_samples: the smallest number of samples for each image.
-        smallest_ess: by name, the smallest effective sample size of any image in any run.
-        monte_carlo_error: by name, the Monte Carlo standard error of the mean log p(x) over images and seeds.
+        num_data_points: how many data points all runs were evaluated on.
+        num_samples: the smallest number of samples for each data point.
+        smallest_ess: by name, the smallest effective sample size of any data point in any run.
+        estimators: by name, what made its estimates, as far as that was recorded.
     """
 
-    log_marginal: dict[str, Estimate]
-    differences: dict[tuple[str, str], Estimate]
+    log_marginal: dict[str, Measured]
+    differences: dict[tuple[str, str], Measured]
     num_seeds: dict[str, int]
-    num_images: int
+    num_data_points: int
     num_samples: int
     smallest_ess: dict[str, float]
-    monte_carlo_error: dict[str, float]
+    estimators: dict[str, tuple[str, ...]]
 
     @property
     def over(self) -> str:
         """What the intervals are over: seeds count only where each model has at least two."""
-        return "images and seeds" if min(self.num_seeds.values()) > 1 else "images alone (one seed)"
+        return "data points and seeds" if min(self.num_seeds.values()) > 1 else "data points alone (one seed)"
+
+    @property
+    def caution(self) -> str:
+        """A sentence where estimates of different estimators were compared; else empty."""
+        if len({estimator for made_by in self.estimators.values() for estimator in made_by}) < 2:
+            return ""
+        each = "; ".join(f"{name} by {' and '.join(made_by)}" for name, made_by in self.estimators.items() if made_by)
+        return (
+            f"Different estimators ({each}): part of a difference may be theirs, for each is too low by its own bias."
+        )
 
     def __repr__(self) -> str:
-        means = ", ".join(f"{name} {mean}" for name, mean in self.log_marginal.items())
-        return f"Comparison(mean log p(x), nats: {means}; 95% intervals over {self.over}, {self.num_images:,} images)"
+        means = ", ".join(f"{name} {mean.interval}" for name, mean in self.log_marginal.items())
+        over = f"95% intervals over {self.over}, {self.num_data_points:,} data points"
+        return f"Comparison(mean log p(x), nats: {means}; {over}{self.caution and f'. {self.caution}'})"
 
 
-def compare(evaluations: Mapping[str, Sequence[LogMarginal]]) -> Comparison:
-    """Compare models by their log p(x) of the same images, image by image.
+def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> Comparison:
+    """Compare models by their log p(x) of the same data points, one by one.
 
     With y[s, i] the log p(x_i) of seed s, the difference of two models is the mean of ybar_a[i] - ybar_b[i] over the
-    images, ybar the mean over seeds. Its variance is var_i(ybar_a - ybar_b) / N + var_s(ybar_a) / S_a +
-    var_s(ybar_b) / S_b: images are shared by both models, seeds are not. The interaction of images and seeds is counted
-    twice, which makes intervals a little too wide rather than too narrow. Intervals are Student's t with the degrees of
-    freedom of Welch and Satterthwaite. Two seeds are too few for those where runs differ more than images tell: of
-    1,500 simulated means with standard errors 0.7 from two seeds and 0.3 from 100 images 89% were covered, of
-    differences 98%; with three seeds 94% of means. With a single seed the interval is over images alone and says
-    nothing about another training run; the ``shared_error`` of its result, which no spread over images shows, is added.
-    Several seeds show theirs in their spread.
+    data points, ybar the mean over seeds. Its variance is var_i(ybar_a - ybar_b) / N + var_s(ybar_a) / S_a +
+    var_s(ybar_b) / S_b: data points are shared by both models, seeds are not. The interaction of data points and seeds
+    is counted twice, which makes intervals a little too wide rather than too narrow. Intervals are Student's t with the
+    degrees of freedom of Welch and Satterthwaite. Two seeds are too few for those where runs differ more than data
+    points tell: of 1,500 simulated means with standard errors 0.7 from two seeds and 0.3 from 100 data points 89% were
+    covered, of differences 98%; with three seeds 94% of means. With a single seed the interval is over data points
+    alone and says nothing about another training run; the ``shared_error`` of its result, which no spread over data
+    points shows, is added. Several seeds show theirs in their spread.
+
+    Estimates of different estimators may be compared; the result's ``caution`` says so.
 
     Args:
-        evaluations: by name of the model, the results of its seeds, all on the same images in the same order.
+        evaluations: by name of the model, its result or the results of its seeds, all of the same data points in the
+            same order.
 
     Returns:
-        Comparison, nats per image.
+        Comparison, nats per data point.
 
     Raises:
-        ValueError: fewer than two images, no model, a model without results, different numbers of images, or a log p(x)
-            that is not finite.
+        ValueError: fewer than two data points, no model, a model without results, something else than results, other
+            data points or the same in another order, densities beside probabilities, or a log p(x) that is not finite.
 
     Reference:
         Satterthwaite 1946, "An approximate distribution of estimates of variance components"; Owen 2007, "The
@@ -92,71 +95,100 @@ def compare(evaluations: Mapping[str, Sequence[LogMarginal]]) -> Comparison:
         ...     return LogMarginal(torch.tensor(log_prob).double(), none, ess=ten, khat=none, num_samples=ten)
         >>> a = [result([-1.0, -2.0, -3.0]), result([-1.1, -2.0, -3.1])]
         >>> b = [result([-2.0, -3.1, -4.0]), result([-2.1, -3.1, -3.9])]
-        >>> print(compare({"a": a, "b": b}).differences["a", "b"])
+        >>> print(compare({"a": a, "b": b}).differences["a", "b"].interval)
         1.00 [0.78, 1.22]
     """
-    if not evaluations or any(not results for results in evaluations.values()):
-        raise ValueError(f"Expected at least one evaluation for each model; got {[*map(len, evaluations.values())]}.")
-    counts = sorted({len(result) for results in evaluations.values() for result in results})
-    if len(counts) > 1 or counts[0] < 2:
-        raise ValueError(
-            f"Expected all runs evaluated on the same images, at least 2; got numbers of images {counts}. "
-            f"Evaluate them again with the same --data, --num-images and seeds."
-        )
-    log_probs = {name: torch.stack([r.log_prob for r in results]) for name, results in evaluations.items()}  # (S, N)
+    runs = {name: _as_list(name, given) for name, given in evaluations.items()}
+    if not runs or not all(runs.values()):
+        raise ValueError(f"Expected at least one evaluation for each model; got {[*map(len, runs.values())]}.")
+    _check_alike([result for results in runs.values() for result in results])
+    require_one_kind((name, kind) for name, results in runs.items() for kind in _recorded(results, "measure"))
+    log_probs = {name: torch.stack([r.log_prob for r in results]) for name, results in runs.items()}  # (S, N)
     for name, table in log_probs.items():
         if not table.isfinite().all():
             raise ValueError(
-                f"Expected a finite log p(x) for every image; got {int((~table.isfinite()).sum())} others for {name}. "
-                f"Evaluate that run with more samples, or look at it."
+                f"Expected a finite log p(x) for every data point; got {int((~table.isfinite()).sum())} others for "
+                f"{name}. Evaluate that run with more samples, or look at it."
             )
-    names = list(evaluations)
-    shared = {name: results[0].shared_error if len(results) == 1 else 0.0 for name, results in evaluations.items()}
+    shared = {name: results[0].shared_error if len(results) == 1 else 0.0 for name, results in runs.items()}
+    noise = {
+        name: math.sqrt(sum(r.mean.monte_carlo_error**2 for r in results)) / len(results)
+        for name, results in runs.items()
+    }
+    pairs = itertools.combinations(runs, 2)
     return Comparison(
-        log_marginal={name: _estimate(log_probs[name], shared=shared[name]) for name in names},
+        log_marginal={name: _mean([log_probs[name]], shared[name], noise[name]) for name in runs},
         differences={
-            (a, b): _estimate(log_probs[a], log_probs[b], shared=math.hypot(shared[a], shared[b]))
-            for a, b in itertools.combinations(names, 2)
+            (a, b): _mean(
+                [log_probs[a], -log_probs[b]], math.hypot(shared[a], shared[b]), math.hypot(noise[a], noise[b])
+            )
+            for a, b in pairs
         },
-        num_seeds={name: len(log_probs[name]) for name in names},
-        num_images=counts[0],
-        num_samples=min(int(r.num_samples.min()) for results in evaluations.values() for r in results),
-        smallest_ess={name: min(r.ess.min().item() for r in evaluations[name]) for name in names},
-        monte_carlo_error={
-            name: math.sqrt(sum(r.mean_monte_carlo_error**2 for r in results)) / len(results)
-            for name, results in evaluations.items()
-        },
+        num_seeds={name: len(results) for name, results in runs.items()},
+        num_data_points=next(iter(log_probs.values())).shape[1],
+        num_samples=min(int(r.num_samples.min()) for results in runs.values() for r in results),
+        smallest_ess={name: min(r.ess.min().item() for r in results) for name, results in runs.items()},
+        estimators={name: _recorded(results, "estimator") for name, results in runs.items()},
     )
 
 
-def require_one_kind(measures: Mapping[str, str]) -> None:
-    """Refuse a comparison of densities with probabilities, given which each model has by its name.
+def _as_list(name: str, given: LogMarginal | Sequence[LogMarginal]) -> list[LogMarginal]:
+    results = [given] if isinstance(given, LogMarginal) else given
+    if not isinstance(results, Sequence) or not all(isinstance(result, LogMarginal) for result in results):
+        raise ValueError(
+            f"Expected the result of log_marginal, or a list of one for each seed, for {name!r}; got "
+            f"{type(given).__name__}. Give compare({{'a': result_a, 'b': result_b}})."
+        )
+    return list(results)
+
+
+def _check_alike(results: Sequence[LogMarginal]) -> None:
+    """Raise a ValueError unless all are results of the same data points, at least two, in the same order."""
+    counts = sorted({len(result) for result in results})
+    if len(counts) > 1 or counts[0] < 2:
+        raise ValueError(
+            f"Expected all runs evaluated on the same data points, at least 2; got numbers of data points {counts}. "
+            f"Evaluate them again on the same data."
+        )
+    digests = [result.digests for result in results if result.digests is not None]
+    for other in digests[1:]:
+        if not torch.equal(digests[0], other):
+            same = torch.equal(digests[0].sort().values, other.sort().values)
+            raise ValueError(
+                f"Expected all runs evaluated on the same data points in the same order; got "
+                f"{'the same ones in another order' if same else 'other ones'}, though as many. Evaluate them again on "
+                f"the same tensor."
+            )
+
+
+def _recorded(results: Sequence[LogMarginal], name: str) -> tuple[str, ...]:
+    """The values of an attribute that results have, each once."""
+    return tuple(sorted({getattr(result, name) for result in results} - {""}))
+
+
+def require_one_kind(measures: Iterable[tuple[str, str]]) -> None:
+    """Refuse a comparison of densities with probabilities, given pairs of a model's name and its measure.
 
     Raises:
         ValueError: both kinds are among them; names them.
     """
-    kinds = {measure: [name for name in measures if measures[name] == measure] for measure in measures.values()}
-    plural = {"density": "densities", "probability": "probabilities"}
+    kinds: dict[str, list[str]] = {}
+    for name, measure in measures:
+        kinds.setdefault(measure, []).append(name)
     if len(kinds) > 1:
-        both = " and ".join(f"{plural[measure]} ({', '.join(kinds[measure])})" for measure in sorted(kinds))
+        both = " and ".join(
+            f"{PLURAL.get(measure, measure)} ({', '.join(kinds[measure])})" for measure in sorted(kinds)
+        )
         raise ValueError(
-            f"Expected log p(x) of one kind; got {both} of the same images, whose difference means nothing. Compare "
-            f"likelihoods of one kind."
+            f"Expected log p(x) of one kind; got {both}, whose difference means nothing. Compare likelihoods of one "
+            f"kind."
         )
 
 
-def _estimate(table: Tensor, minus: Tensor | None = None, *, shared: float) -> Estimate:
-    """Mean over seeds and images of a table (S, N), or of its difference to another, with the interval over both and
-    over an error that all images share."""
-    tables = [table] if minus is None else [table, minus]
-    by_image = table.mean(0) if minus is None else table.mean(0) - minus.mean(0)
-    parts: list[tuple[float, float]] = [(by_image.var().item() / len(by_image), len(by_image) - 1)]
-    parts += [(t.mean(1).var().item() / len(t), len(t) - 1) for t in tables if len(t) > 1]
-    parts += [(shared**2, math.inf)]
-    variance = sum(part for part, _ in parts)
-    if variance == 0:
-        return Estimate(by_image.mean().item(), 0.0, by_image.mean().item(), by_image.mean().item())
-    freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
-    half = scipy.special.stdtrit(freedom, 0.975) * math.sqrt(variance)
-    mean = by_image.mean().item()
-    return Estimate(mean, math.sqrt(variance), mean - half, mean + half)
+def _mean(tables: Sequence[Tensor], shared: float, noise: float) -> Measured:
+    """Mean over seeds and data points of a table (S, N), or of the sum of two, with the interval over both and over an
+    error that all data points share."""
+    by_point = torch.stack([table.mean(0) for table in tables]).sum(0)
+    spread = [(by_point.var().item() / len(by_point), len(by_point) - 1), (shared**2, math.inf)]
+    seeds = [(table.mean(1).var().item() / len(table), len(table) - 1) for table in tables if len(table) > 1]
+    return with_interval(by_point.mean().item(), [*spread, *seeds], noise)

@@ -1,8 +1,8 @@
-"""Random numbers that belong to an image and a sample, whatever else is drawn in the same call.
+"""Random numbers that belong to a data point and a sample, whatever else is drawn in the same call.
 
 torch's generators hand out numbers in the order in which they are asked for, so that a result changes with the size of
-the chunks. Here each number is a function of the seed, the image's content, the number of the sample, and its place in
-the call (a counter-based generator): the same for any chunking, order of images or number of processes.
+the chunks. Here each number is a function of the seed, the data point's content, the number of the sample, and its
+place in the call (a counter-based generator): the same for any chunking, order of data points or number of processes.
 """
 
 from __future__ import annotations
@@ -21,14 +21,23 @@ MASK = 0xFFFFFFFF
 GAMMA_TRIALS = 24  # each accepts at least 95%: all fail once in 10^31
 
 
-def image_keys(x: Tensor, seed: int) -> Tensor:
-    """A key of 64 bits for each image (N, 2), two halves as int64, from the seed, its content, and how often the same
-    image came before it."""
+def content_digests(x: Tensor) -> list[bytes]:
+    """A digest of the content of each data point, 16 bytes."""
     rows = x.detach().cpu().reshape(len(x), -1).contiguous().view(torch.uint8).numpy()  # NumPy knows no bfloat16
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
+
+
+def data_digests(x: Tensor) -> Tensor:
+    """A digest of the content of each data point, int64 (N,), on the CPU."""
+    return torch.frombuffer(bytearray(b"".join(digest[:8] for digest in content_digests(x))), dtype=torch.int64)
+
+
+def data_keys(x: Tensor, seed: int) -> Tensor:
+    """A key of 64 bits for each data point (N, 2), two halves as int64, from the seed, its content, and how often the
+    same content came before it."""
     met: Counter[bytes] = Counter()
     digests = []
-    for row in rows:
-        content = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+    for content in content_digests(x):
         numbers = (seed % 2**64).to_bytes(8, "little") + met[content].to_bytes(8, "little")
         met[content] += 1
         digests.append(hashlib.blake2b(content, digest_size=8, key=numbers).digest())
@@ -42,21 +51,22 @@ def generators(device: torch.device) -> list[Tensor]:
 
 
 def seed_of(key: list[int], *numbers: int) -> int:
-    """A seed for torch's own generator, for one image and what is to be drawn for it."""
-    return hash((*key, *numbers)) & (2**63 - 1)
+    """A seed for torch's own generator, for one data point and what is to be drawn for it."""
+    words = b"".join(number.to_bytes(8, "little") for number in (*key, *numbers))
+    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "little") >> 1
 
 
 class CounterRandom(TorchFunctionMode):
-    """Inside, torch's random functions draw tensors (K, B, ...) or (K B, ...) by image and sample.
+    """Inside, torch's random functions draw tensors (K, B, ...) or (K B, ...) by data point and sample.
 
     Other shapes and functions not listed here go to torch's generator as usual: `torch.random.get_rng_state` tells
     whether that has happened.
 
     Args:
-        keys: of `image_keys` (B, 2).
+        keys: of `data_keys` (B, 2).
         first: number of the first sample, int64 of shape (): the samples are first, ..., first + K - 1.
         num_samples: K.
-        stream: number of the call, where one image and sample takes part in several, int64 of shape ().
+        stream: number of the call, where one data point and sample takes part in several, int64 of shape ().
 
     Reference:
         Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox 4x32-10); Box, Muller
@@ -79,8 +89,8 @@ class CounterRandom(TorchFunctionMode):
         return func(*args, **kwargs)
 
     def words(self, shape: torch.Size) -> tuple[Tensor, int] | None:
-        """Random words of 32 bits (K, B, n), n a multiple of 4 that is enough; and how many numbers an image and
-        sample has. None if the shape is not by image and sample."""
+        """Random words of 32 bits (K, B, n), n a multiple of 4 that is enough; and how many numbers a data point
+        and sample has. None if the shape is not by data point and sample."""
         rows = (self.num_samples, len(self.keys))
         if shape[:2] == rows:
             count = math.prod(shape[2:])

@@ -17,10 +17,10 @@ def tail_length(num_samples: int) -> int:
 
 
 def pareto_khat(largest: Tensor) -> Tensor:
-    """Shape k of a generalized Pareto distribution fitted to the largest weights of each image.
+    """Shape k of a generalized Pareto distribution fitted to the largest weights of each data point.
 
     The fit of Zhang and Stephens, with the weakly informative prior of Pareto-smoothed importance sampling that draws k
-    towards 0.5. All images are fitted at once.
+    towards 0.5. All data points are fitted at once.
 
     Args:
         largest: log weights (M + 1, N), the M of the tail and the next one, which is its threshold; any order.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,25 +13,17 @@ import torch
 from torch import Tensor
 
 from ..disk.json_files import null_for_nan
+from .measured import Measured, measured
 from .saved import load_arrays, of_prefix, save_arrays, with_prefix
 
 HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
-
-
+STUCK = 0.1  # mean acceptance of a data point's transitions, below which its chains have hardly moved
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
-
-
-STUCK = 0.1  # mean acceptance of an image's transitions, below which its chains have hardly moved
-
-
-class HeavyTail(UserWarning):
-    """Images whose weights have so heavy a tail, or whose chains moved so little, that neither their estimate nor its
-    error can be trusted."""
 
 
 @dataclass(frozen=True)
 class LogMarginal:
-    """Estimates of log p(x) in nats, one for each image. Tensors are (N,), on the CPU, float64 where not counts.
+    """Estimates of log p(x) in nats, one for each data point. Tensors are (N,), on the CPU, float64 where not counts.
 
     Attributes:
         log_prob: the estimate. Of a lower bound the mean lies below log p(x), by about half the squared standard error.
@@ -42,14 +33,18 @@ class LogMarginal:
         khat: shape of the Pareto distribution fitted to the largest weights. Above 0.7 the error is not to be trusted
             and the estimate is likely too low; above 1 the weights have no mean that such a sample could find. nan with
             fewer than 25 samples, and where the largest weights repeat, as they do with few discrete states.
-        num_samples: samples (weights) drawn for each image.
+        num_samples: samples (weights) drawn for each data point.
         bound: "lower" or "upper", the side of log p(x) on which the mean of log_prob lies.
         log_levels: bounds from the same weights with fewer samples: by K = 1, 10, 100, ... up to the number drawn, the
-            mean of log mean of K weights at a time (N,), the K-sample importance-weighted bound; nan for images with
-            fewer samples. Empty if not kept.
-        shared_error: standard error of an error that all images share, such as that of the estimated normalizer of a
-            prior, in nats.
-        details: further arrays of each image, by name, such as an annealed estimate's acceptance.
+            mean of log mean of K weights at a time (N,), the K-sample importance-weighted bound; nan for data points
+            with fewer samples. Empty if not kept.
+        shared_error: standard error of an error that all data points share, such as that of the estimated normalizer of
+            a prior, in nats.
+        details: further arrays of each data point, by name, such as an annealed estimate's acceptance.
+        digests: of the content of each data point, int64; None where it was not recorded.
+        measure: "probability" of discrete data, "density" of continuous data, or "mixed" where some observed sites are
+            discrete; "" where it was not recorded.
+        estimator: what made the estimate, in words; "" where it was not recorded.
     """
 
     log_prob: Tensor
@@ -61,56 +56,36 @@ class LogMarginal:
     log_levels: Mapping[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     shared_error: float = 0.0
     details: Mapping[str, Tensor] = field(default_factory=dict)
+    digests: Tensor | None = None
+    measure: str = ""
+    estimator: str = ""
 
     def __len__(self) -> int:
         return len(self.log_prob)
 
     @property
-    def mean(self) -> float:
-        """Mean of log p(x) over the images, in nats per image."""
-        return self.log_prob.mean().item()
-
-    @property
-    def mean_monte_carlo_error(self) -> float:
-        """Standard error of `mean` from the Monte Carlo estimates alone: these images, other samples."""
-        return math.hypot(self.standard_error.square().sum().sqrt().item() / len(self), self.shared_error)
-
-    @property
-    def mean_standard_error(self) -> float:
-        """Standard error of `mean` as an estimate for the population: other images, other samples; nan for one image.
-
-        The spread of the estimates over images holds the spread of log p(x) and the Monte Carlo error both.
-        """
-        return (
-            math.hypot(self.log_prob.std().item() / math.sqrt(len(self)), self.shared_error)
-            if len(self) > 1
-            else math.nan
-        )
+    def mean(self) -> Measured:
+        """Mean of log p(x) over the data points, with its errors, in nats per data point."""
+        return measured(self.log_prob, self.standard_error, shared_error=self.shared_error)
 
     @property
     def unreliable(self) -> Tensor:
-        """Whether an image's number is not to be trusted: k-hat above 0.7, chains that hardly moved, or not finite.
-
-        (N,), bool.
-        """
-        stuck = self.details.get("acceptance", torch.full_like(self.log_prob, math.nan)) < STUCK
+        """Whether a number is not to be trusted: k-hat above 0.7, chains that hardly moved, or not finite; (N,),
+        bool."""
+        stuck = self.details.get("acceptance", torch.ones_like(self.log_prob)) < STUCK
         return (self.khat > HEAVY) | stuck | ~self.log_prob.isfinite()
 
     def convergence(self) -> list[tuple[int, float, float]]:
-        """How the mean over images grows with K: (K, mean in nats per image, its Monte Carlo standard error)."""
+        """How the mean grows with K: (K, mean in nats per data point, its Monte Carlo standard error)."""
         return [
-            (k, value.mean().item(), error.square().sum().sqrt().item() / len(self))
-            for k, (value, error) in sorted(self.log_levels.items())
-            if value.isfinite().all()
+            (k, mean.value, mean.monte_carlo_error)
+            for k, mean in ((k, measured(*self.log_levels[k])) for k in sorted(self.log_levels))
+            if math.isfinite(mean.value)
         ]
 
-    def __getitem__(self, images: Any) -> LogMarginal:
-        """The results of some of the images: a slice, indices or a mask."""
-        return self._map(lambda array: array[images])
-
-    def with_shared_error(self, error: float) -> LogMarginal:
-        """The same with an error that all images share."""
-        return dataclasses.replace(self, shared_error=error)
+    def __getitem__(self, some: Any) -> LogMarginal:
+        """The results of some of the data points: a slice, indices or a mask."""
+        return self._map(lambda array: array[some])
 
     def inverse(self) -> LogMarginal:
         """Of log p(x), where this is an estimate of log 1/p(x): a lower bound becomes an upper one."""
@@ -122,46 +97,54 @@ class LogMarginal:
         )
 
     def with_details(self, **arrays: Tensor) -> LogMarginal:
-        """The same with further arrays of each image."""
+        """The same with further arrays of each data point."""
         return dataclasses.replace(self, details={**self.details, **arrays})
 
     def _map(self, change: Any) -> LogMarginal:
         arrays = {name: change(getattr(self, name)) for name in ARRAYS}
         levels = {k: (change(value), change(error)) for k, (value, error) in self.log_levels.items()}
         details = {name: change(array) for name, array in self.details.items()}
-        return dataclasses.replace(self, **arrays, log_levels=levels, details=details)
+        digests = None if self.digests is None else change(self.digests)
+        return dataclasses.replace(self, **arrays, log_levels=levels, details=details, digests=digests)
 
     @staticmethod
     def join(results: Sequence[LogMarginal]) -> LogMarginal:
-        """The results of several sets of images, one after the other, as one."""
+        """The results of several sets of data points, one after the other, as one."""
 
         def level(k: int, part: int) -> Tensor:
             missing = [(torch.full_like(r.log_prob, math.nan),) * 2 for r in results]
             return torch.cat([r.log_levels.get(k, m)[part] for r, m in zip(results, missing, strict=True)])
 
         arrays: dict[str, Any] = {name: torch.cat([getattr(r, name) for r in results]) for name in ARRAYS}
+        digests = [r.digests for r in results if r.digests is not None]
         return LogMarginal(
             **arrays,
             bound=results[0].bound,
             log_levels={k: (level(k, 0), level(k, 1)) for k in sorted({k for r in results for k in r.log_levels})},
             shared_error=max(r.shared_error for r in results),
             details={name: torch.cat([r.details[name] for r in results]) for name in results[0].details},
+            digests=torch.cat(digests) if len(digests) == len(results) else None,
+            measure=_joint({r.measure for r in results}),
+            estimator=_joint({r.estimator for r in results}),
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The numbers over all images, ready for JSON; None for a number that is not finite."""
+        """The numbers over all data points, ready for JSON; None for a number that is not finite."""
+        mean = self.mean
         numbers = {
-            "log_marginal_nats_per_image": self.mean,
-            "standard_error_over_images": self.mean_standard_error,
-            "monte_carlo_error": self.mean_monte_carlo_error,
+            "log_marginal_nats_per_data_point": mean.value,
+            "standard_error_over_data_points": mean.standard_error,
+            "monte_carlo_error": mean.monte_carlo_error,
             "bound": self.bound,
+            "estimator": self.estimator,
+            "measure": self.measure,
             "smallest_ess": -_largest(-self.ess),
             "median_ess": self.ess.nanmedian().item(),
-            "images_with_ess_below_10": int((self.ess < 10).sum()),
+            "data_points_with_ess_below_10": int((self.ess < 10).sum()),
             "largest_khat": _largest(self.khat),
-            "images_with_khat_above_0.7": int((self.khat > HEAVY).sum()),
-            "images_not_finite": int((~self.log_prob.isfinite()).sum()),
-            "num_images": len(self),
+            "data_points_with_khat_above_0.7": int((self.khat > HEAVY).sum()),
+            "data_points_not_finite": int((~self.log_prob.isfinite()).sum()),
+            "num_data_points": len(self),
             "num_samples": _one_or_range(self.num_samples),
             "convergence": [
                 {"num_samples": k, "log_marginal": mean, "monte_carlo_error": error}
@@ -172,8 +155,10 @@ class LogMarginal:
         return {name: null_for_nan(value) for name, value in numbers.items()}
 
     def save(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
-        """Save as PATH.json (numbers over all images, and what else is said about them) and PATH.npz (arrays of each
-        image). A result that was there before is replaced by a whole one."""
+        """Save as PATH.json (numbers over all data points, and what is said about them) and PATH.npz (arrays of each).
+
+        A result that was there before is replaced by a whole one.
+        """
         save_arrays(path, self.arrays(), {**self.to_json(), **(about or {})}, kind="LogMarginal")
 
     @staticmethod
@@ -185,7 +170,7 @@ class LogMarginal:
             ValueError: one of them is damaged, or they do not belong together.
         """
         arrays, about = load_arrays(path, kind="LogMarginal")
-        return LogMarginal.from_arrays(arrays, bound=about["bound"])
+        return LogMarginal.from_arrays(arrays, about=about)
 
     def arrays(self) -> dict[str, Tensor]:
         """All numbers, as arrays by name."""
@@ -196,61 +181,41 @@ class LogMarginal:
             **with_prefix("level_error", errors),
             **with_prefix("details", self.details),
             "shared_error": torch.tensor(self.shared_error, dtype=torch.float64),
+            **({} if self.digests is None else {"digests": self.digests}),
         }
 
     @staticmethod
-    def from_arrays(arrays: Mapping[str, Tensor], *, bound: Literal["lower", "upper"]) -> LogMarginal:
-        """The result with these `arrays`."""
+    def from_arrays(arrays: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> LogMarginal:
+        """The result with these `arrays`, and what `to_json` says about it."""
         errors = of_prefix("level_error", arrays)
         numbers: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
         return LogMarginal(
             **numbers,
-            bound=bound,
+            bound=about["bound"],
+            measure=about["measure"],
+            estimator=about["estimator"],
+            digests=arrays.get("digests"),
             log_levels={int(k): (value, errors[k]) for k, value in of_prefix("level", arrays).items()},
             shared_error=arrays["shared_error"].item(),
             details=of_prefix("details", arrays),
         )
 
     def __repr__(self) -> str:
-        flagged = int(self.unreliable.sum())
-        largest = _largest(self.khat)
-        khat = "no k-hat" if math.isnan(largest) else f"k-hat up to {largest:.2f}"
+        flagged, highest = int(self.unreliable.sum()), _largest(self.khat)
+        khat = "no k-hat" if math.isnan(highest) else f"k-hat up to {highest:.2f}"
+        mean = self.mean
         return (
-            f"LogMarginal(mean {self.mean:.3f} nats per image, +- {self.mean_standard_error:.3f} over {len(self):,} "
-            f"images, +- {self.mean_monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples per image, "
+            f"LogMarginal(mean {mean.value:.3f} nats per data point, +- {mean.standard_error:.3f} over {len(self):,} "
+            f"data points, +- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples each, "
             f"ESS from {-_largest(-self.ess):.1f} to {_largest(self.ess):.1f}, "
-            f"{khat}{f', {flagged:,} images unreliable' if flagged else ''}; "
+            f"{khat}{f', {flagged:,} data points unreliable' if flagged else ''}; "
             f"{self.bound} bound)"
         )
 
 
-def warn_of(result: LogMarginal, images: list[int], *, stacklevel: int) -> None:
-    """Warn of images, given by their numbers, without a finite result, and of those whose is not to be trusted."""
-    if bad := int((~result.log_prob.isfinite()).sum()):
-        warnings.warn(
-            f"log p(x) is not finite for {bad:,} of {len(result):,} images: every weight was zero, or one was not a "
-            f"number. Find them with result.log_prob.isfinite().",
-            stacklevel=stacklevel,
-        )
-    if heavy := int((result.khat > HEAVY).sum()):
-        worst = result.khat.nan_to_num(-math.inf).argsort(descending=True)[: min(heavy, 5)].tolist()
-        named = ", ".join(f"{images[i]} with {result.khat[i].item():.2f}" for i in worst)
-        warnings.warn(
-            f"k-hat is above {HEAVY} for {heavy:,} of {len(result):,} images (the worst: image {named}): their log "
-            f"p(x) is likely too low, by more than its standard error says. Draw more samples, widen the guide a "
-            f"little (pyro_vae.widened(guide, 1.1)), with few latents mix in the prior (defensive=0.1), or take "
-            f"annealed_log_marginal.",
-            HeavyTail,
-            stacklevel=stacklevel,
-        )
-    stuck = int((result.details.get("acceptance", torch.ones(len(result))) < STUCK).sum())
-    if stuck:
-        warnings.warn(
-            f"Fewer than {STUCK:.0%} of the transitions were accepted for {stuck:,} of {len(result):,} images: their "
-            f"chains have hardly moved, and log p(x) may be far too low. Take more temperatures.",
-            HeavyTail,
-            stacklevel=stacklevel,
-        )
+def _joint(words: set[str]) -> str:
+    """The word of all parts of a result; all of their words where they differ."""
+    return " and ".join(sorted(words))
 
 
 def counted(num_samples: Tensor) -> str:
@@ -260,7 +225,7 @@ def counted(num_samples: Tensor) -> str:
 
 
 def _largest(values: Tensor) -> float:
-    """Of those that are numbers; nan for none: an image without one does not hide the others'."""
+    """The largest of those that are numbers; nan for none: a data point without one does not hide the others'."""
     known = values[~values.isnan()]
     return known.max().item() if len(known) else math.nan
 

@@ -14,23 +14,23 @@ from ..compiled.when_it_pays import compile_if_worthwhile
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from .chunking import chunk, chunk_within, peak_bytes
-from .drawing import draws_by_key, keyed, particle_log_weights, unkeyed
+from .drawing import LogWeights, can_be_keyed, halves, handful, in_parts_alike, keyed, one_by_one, particle_log_weights
 from .result import LogMarginal
 from .weights import Moments, WeightSum
 
-# Seconds that compiling saves for each image and sample, on one CPU core: 4.0 to 7.6 us plainly, 3.7 us compiled, with
-# a VAE of 650,000 parameters.
+# Seconds that compiling saves for each data point and sample, on one CPU core: 4.0 to 7.6 us plainly, 3.7 us compiled,
+# with a VAE of 650,000 parameters.
 SAVED_PER_SAMPLE = 2e-6
-CPU_CHUNK = 4096  # (image, sample) pairs that a processor's caches like best
-BLOCK = 256  # samples drawn at once where random numbers cannot be told apart by image
-MARGIN = 0.9  # of a target standard error that the pilot must reach, so that the fresh draws reach it most of the time
+CPU_CHUNK = 4096  # (data point, sample) pairs that a processor's caches like best
+BLOCK = 256  # samples drawn at once where random numbers cannot be told apart by data point
+PILOT_SHARE = 0.9  # of a target standard error, which the pilot must reach so that fresh draws mostly reach the target
 # Log weights that are summed up together: in many small portions, that takes a tenth of the time of drawing them.
 WEIGHTS_AT_ONCE = 2**16
 BYTES_OF_WEIGHT = 64  # while they are summed up, in double precision
 
 
 class Sampler:
-    """Draws and scores samples of a pair, chunk by chunk, for num_images of the images x, given by their numbers."""
+    """Draws and scores samples of a pair, chunk by chunk, for num_points of the data x, by their numbers."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Sampler:
         guide: Callee,
         x: Tensor,
         keys: Tensor,
-        num_images: int,
+        num_points: int,
         defensive: float,
         num_samples: int,
         budget: int,
@@ -48,27 +48,31 @@ class Sampler:
     ) -> None:
         self.pair, self.x, self.keys = (model, guide), x, keys
         self.at_once = min(WEIGHTS_AT_ONCE, budget // (10 * BYTES_OF_WEIGHT))
-        plain = particle_log_weights(model, guide, x, defensive=defensive)
-        self.keyed = draws_by_key(plain, x[:3], keys[:3])
-        self.draw = functools.partial(keyed, plain) if self.keyed else unkeyed(plain)
+        few = handful(x)
+        plain = particle_log_weights(model, guide, x[few], defensive=defensive)
+        self.keyed = can_be_keyed(plain, x[few], keys[few])
+        self.draw = functools.partial(keyed, plain) if self.keyed else functools.partial(_one_by_one, plain)
         if self.keyed:
+            draw = functools.partial(self.draw, k=2)
+            together = in_parts_alike(draw, x[few], keys[few], list(torch.arange(len(few)).split(1)))
+            num_points = num_points if together else 1
             if chunk_size is None:
-                some = torch.arange(min(2, len(x)))
+                some = few[: min(2, num_points)]
                 peaks = [peak_bytes(functools.partial(self._rows, some, 0, n)) for n in (1, 4, 12)]
                 most = CPU_CHUNK if x.device.type == "cpu" else None
-                self.images, self.samples = chunk_within(budget, peaks, len(some), num_images, num_samples, most)
+                self.points, self.samples = chunk_within(budget, peaks, len(some), num_points, num_samples, most)
             else:
-                self.images, self.samples = chunk(num_images, num_samples, pairs=chunk_size)
+                self.points, self.samples = chunk(num_points, num_samples, pairs=chunk_size)
         else:
-            self.images, self.samples = 1, BLOCK
-        saves = SAVED_PER_SAMPLE * num_images * num_samples if self.keyed else 0.0
+            self.points, self.samples = 1, BLOCK
+        saves = SAVED_PER_SAMPLE * num_points * num_samples if self.keyed else 0.0
         self.scoring = compile_if_worthwhile(
             _Scoring(self.draw), compile=compile, precision=precision, saves=saves, device=x.device, settled=True
         )
 
-    def _rows(self, images: Tensor, first: int, count: int, stream: int = 0, *, full: bool = False) -> Tensor:
-        """Log weights (count, B) of some images, from sample number first on."""
-        x, keys = self.x[images], self.keys[images]
+    def _rows(self, points: Tensor, first: int, count: int, stream: int = 0, *, full: bool = False) -> Tensor:
+        """Log weights (count, B) of some data points, from sample number first on."""
+        x, keys = self.x[points], self.keys[points]
         numbers = (torch.full((), number, device=x.device) for number in (first, stream))  # filled there: no waiting
         if full:
             rows: Tensor = self.scoring.loss(*self.pair, x, keys, *numbers, count)
@@ -77,22 +81,29 @@ class Sampler:
         return rows
 
     def chunks(
-        self, images: Tensor, first: int, count: int, stream: int, done: Callable[[int], Any]
+        self, points: Tensor, first: int, count: int, stream: int, done: Callable[[int], Any]
     ) -> Iterator[tuple[slice, Tensor]]:
-        """Log weights of the samples first, ..., first + count - 1, for some of the images at a time."""
-        for start in range(0, len(images), self.images):
-            some = images[start : start + self.images]
+        """Log weights of the samples first, ..., first + count - 1, for some of the data points at a time: for each by
+        itself where they depend on those beside it."""
+        for start in range(0, len(points), self.points):
+            some = points[start : start + self.points]
+            draw, parts = functools.partial(self.draw, k=min(2, self.samples)), halves(len(some), some.device)
+            alone = len(some) > 1 and not in_parts_alike(draw, self.x[some], self.keys[some], parts)
             for number in range(first, first + count, self.samples):
                 draws = min(self.samples, first + count - number)
-                full = (len(some), draws) == (self.images, self.samples)
-                yield slice(start, start + len(some)), self._rows(some, number, draws, stream, full=full)
+                full = (len(some), draws) == (self.points, self.samples)
+                if alone:
+                    rows = torch.cat([self._rows(point, number, draws, stream) for point in some.split(1)], 1)
+                else:
+                    rows = self._rows(some, number, draws, stream, full=full)
+                yield slice(start, start + len(some)), rows
                 done(draws * len(some))
 
-    def estimate(self, images: Tensor, num_samples: int, done: Callable[[int], Any], stream: int = 0) -> LogMarginal:
+    def estimate(self, points: Tensor, num_samples: int, done: Callable[[int], Any], stream: int = 0) -> LogMarginal:
         """The result with so many samples each."""
-        results, images = [], images.to(self.x.device)
-        for start in range(0, len(images), self.images):
-            some = images[start : start + self.images]
+        results, points = [], points.to(self.x.device)
+        for start in range(0, len(points), self.points):
+            some = points[start : start + self.points]
             total = WeightSum(len(some), num_samples, self.x.device)
             waiting: list[Tensor] = []
             for _, rows in self.chunks(some, 0, num_samples, stream, done):
@@ -106,24 +117,28 @@ class Sampler:
         return LogMarginal.join(results)
 
     def to_target(
-        self, images: Tensor, least: int, most: int, target: float, done: Callable[[int], Any]
+        self, points: Tensor, least: int, most: int, target: float, done: Callable[[int], Any]
     ) -> LogMarginal:
         """The result with as many samples as a pilot needs to reach the target."""
-        needed = torch.zeros(len(images), dtype=torch.int64)
-        active, moments, count = torch.arange(len(images)), Moments.empty(len(images), self.x.device), 0
+        needed = torch.zeros(len(points), dtype=torch.int64)
+        active, moments, count = torch.arange(len(points)), Moments.empty(len(points), self.x.device), 0
         while len(active):
             more = least if count == 0 else min(count, most - count)
-            for where, rows in self.chunks(images[active], count, more, 1, done):
+            for where, rows in self.chunks(points[active], count, more, 1, done):
                 moments[where] = moments[where].plus(rows)
             count += more
-            reached = (moments.relative_error(count) <= MARGIN * target).cpu()
+            reached = (moments.relative_error(count) <= PILOT_SHARE * target).cpu()
             needed[active] = count
             going = ~reached & torch.tensor(count < most)
             active, moments = active[going], moments[going.to(self.x.device)]
         counts = needed.unique().tolist()
-        results = [self.estimate(images[needed == count], count, done) for count in counts]
+        results = [self.estimate(points[needed == count], count, done) for count in counts]
         order = torch.cat([(needed == count).nonzero()[:, 0] for count in counts]).argsort()
         return LogMarginal.join(results)[order].with_details(pilot_samples=needed)
+
+
+def _one_by_one(plain: LogWeights, x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, k: int) -> Tensor:
+    return torch.cat(one_by_one(plain, x, keys, first, stream, k), 1)
 
 
 class _Scoring(ELBO):

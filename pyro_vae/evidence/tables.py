@@ -22,7 +22,7 @@ def comparison_table(
             name,
             f"{comparison.log_marginal[name].value:.2f}",
             f"[{comparison.log_marginal[name].low:.2f}, {comparison.log_marginal[name].high:.2f}]",
-            f"{comparison.monte_carlo_error[name]:.3f}",
+            f"{comparison.log_marginal[name].monte_carlo_error:.3f}",
             f"{comparison.smallest_ess[name]:.1f}",
             comparison.num_seeds[name],
         ]
@@ -33,11 +33,10 @@ def comparison_table(
     if most_pairs is not None and len(shown) > most_pairs:
         shown = {pair: difference for pair, difference in shown.items() if names[0] in pair}
     for (a, b), difference in shown.items():
-        sign = 1 if names.index(a) < names.index(b) else -1  # the better one first
-        better, worse = (a, b) if sign > 0 else (b, a)
-        low, high = sorted((sign * difference.low, sign * difference.high))
-        clear = "yes" if low > 0 else "no"
-        pairs.append([f"{better} - {worse}", f"{sign * difference.value:.2f}", f"[{low:.2f}, {high:.2f}]", clear])
+        better, worse = sorted((a, b), key=names.index)
+        gain = difference if better == a else -difference
+        clear = "yes" if gain.low > 0 else "no"
+        pairs.append([f"{better} - {worse}", f"{gain.value:.2f}", f"[{gain.low:.2f}, {gain.high:.2f}]", clear])
     pairs.sort(key=lambda row: -float(row[1]))
     headers = [kind, "log p(x)", "95% interval", "Monte Carlo error", "smallest ESS", "seeds"]
     tables = [_table(models, headers, style)]
@@ -52,33 +51,37 @@ def _table(rows: list[list[Any]], headers: list[str], style: str) -> str:
 
 
 def protocol_lines(comparison: Comparison, *, protocol: str, likelihood: str) -> list[str]:
-    """What the numbers of a comparison are: data, likelihood, samples, intervals."""
+    """What the numbers of a comparison are: data, likelihood, estimator, samples, intervals."""
     smallest = min(comparison.smallest_ess.values())
-    caution = " Below 10, an image's log p(x) may be too low by more than its error says." if smallest < 10 else ""
+    doubt = " Below 10, a data point's log p(x) may be too low by more than its error says." if smallest < 10 else ""
+    estimators = sorted({estimator for made_by in comparison.estimators.values() for estimator in made_by})
+    made_by = f"by {' or '.join(estimators)} " if estimators else ""
     return [
         f"Data: {protocol}.",
-        f"Likelihood: {likelihood}. log p(x) in nats per image, by importance sampling from the guide with "
-        f"{comparison.num_samples:,} samples for each of {comparison.num_images:,} images; a lower bound on average.",
-        f"Intervals: 95%, over {comparison.over}; differences are paired by image. "
-        f"Smallest ESS: {smallest:.1f} of {comparison.num_samples:,}.{caution}",
+        f"Likelihood: {likelihood}. log p(x) in nats per data point, {made_by}with {comparison.num_samples:,} samples "
+        f"for each of {comparison.num_data_points:,} data points; a lower bound on average.",
+        f"Intervals: 95%, over {comparison.over}; differences are paired by data point. "
+        f"Smallest ESS: {smallest:.1f} of {comparison.num_samples:,}.{doubt}",
+        *([comparison.caution] if comparison.caution else []),
     ]
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
     """All numbers of a comparison, ready for JSON."""
     return {
-        "unit": "nats per image, higher is better",
-        "num_images": comparison.num_images,
+        "unit": "nats per data point, higher is better",
+        "num_data_points": comparison.num_data_points,
         "num_samples": comparison.num_samples,
         "intervals": f"95%, over {comparison.over}",
+        "caution": comparison.caution,
         "log_marginal": {
             name: {
-                **vars(estimate),
-                "monte_carlo_error": comparison.monte_carlo_error[name],
+                **vars(mean),
                 "smallest_ess": comparison.smallest_ess[name],
                 "num_seeds": comparison.num_seeds[name],
+                "estimators": comparison.estimators[name],
             }
-            for name, estimate in comparison.log_marginal.items()
+            for name, mean in comparison.log_marginal.items()
         },
-        "differences": [{"a": a, "b": b, **vars(estimate)} for (a, b), estimate in comparison.differences.items()],
+        "differences": [{"a": a, "b": b, **vars(mean)} for (a, b), mean in comparison.differences.items()],
     }

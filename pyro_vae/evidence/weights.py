@@ -1,4 +1,4 @@
-"""Importance weights of a stream of samples, summed up for each image in bounded memory."""
+"""Importance weights of a stream of samples, summed up for each data point in bounded memory."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from .result import LogMarginal
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums of weights w and w^2 of each image, relative to the largest so far; (N,), float64."""
+    """Sums of weights w and w^2 of each data point, relative to the largest so far; (N,), float64."""
 
     largest: Tensor  # log w
     first: Tensor
     second: Tensor
 
     @staticmethod
-    def empty(num_images: int, device: torch.device | None = None) -> Moments:
-        zeros = torch.zeros(num_images, dtype=torch.float64, device=device)
+    def empty(num_points: int, device: torch.device | None = None) -> Moments:
+        zeros = torch.zeros(num_points, dtype=torch.float64, device=device)
         return Moments(torch.full_like(zeros, -math.inf), zeros, zeros.clone())
 
-    def __getitem__(self, images: Any) -> Moments:
-        return Moments(self.largest[images], self.first[images], self.second[images])
+    def __getitem__(self, points: Any) -> Moments:
+        return Moments(self.largest[points], self.first[points], self.second[points])
 
-    def __setitem__(self, images: Any, other: Moments) -> None:
+    def __setitem__(self, points: Any, other: Moments) -> None:
         for name, value in vars(other).items():
-            getattr(self, name)[images] = value
+            getattr(self, name)[points] = value
 
     def plus(self, log_weights: Tensor) -> Moments:
         """With log weights (K, N) added."""
         log_weights = log_weights.double()
         largest = torch.maximum(self.largest, log_weights.amax(0))
-        # An image whose weights are all zero so far has nothing to rescale: 0 stays the reference.
+        # A data point whose weights are all zero so far has nothing to rescale: 0 stays the reference.
         reference = torch.where(largest.isinf(), 0.0, largest)
         shrink = (self.largest - reference).exp()
         weights = (log_weights - reference).exp()
@@ -62,15 +62,15 @@ class WeightSum:
     """All that a result needs of the weights: their moments, the largest ones, and their means 10, 100, ... at a time.
 
     Args:
-        num_images: N.
-        num_samples: weights of each image that will be added; `result` wants exactly so many.
+        num_points: N.
+        num_samples: weights of each data point that will be added; `result` wants exactly so many.
         device: of the weights.
     """
 
-    def __init__(self, num_images: int, num_samples: int, device: torch.device | None = None) -> None:
+    def __init__(self, num_points: int, num_samples: int, device: torch.device | None = None) -> None:
         self.num_samples, self.added = num_samples, 0
-        self.moments = Moments.empty(num_images, device)
-        self.tail = self.moments.first.new_empty(0, num_images)
+        self.moments = Moments.empty(num_points, device)
+        self.tail = self.moments.first.new_empty(0, num_points)
         self.levels = [_Level(self.moments.first) for _ in range(len(str(num_samples)))]
 
     def add(self, log_weights: Tensor) -> None:

@@ -12,9 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from ..evidence import LogMarginal
-from ..evidence.comparison import Comparison, Estimate
-from ..uses.diagnostics import Diagnostics, Measured
+from ..evidence import Comparison, LogMarginal, Measured
+from ..uses.diagnostics import Diagnostics
 
 INK, BLUE, GREY = "#222222", "#2f6fb0", "#9aa3ab"
 
@@ -71,7 +70,7 @@ def curves(
         title: of the figure.
 
     Example:
-        >>> figure = curves({"loss": ([1, 2, 3], [9.0, 4.0, 3.5])}, x_label="epoch", y_label="nats per image")
+        >>> figure = curves({"loss": ([1, 2, 3], [9.0, 4.0, 3.5])}, x_label="epoch", y_label="nats per data point")
         >>> figure.savefig("loss.png")  # doctest: +SKIP
     """
     figure = Figure(figsize=(6.4, 4), layout="constrained")
@@ -122,13 +121,13 @@ def training_curves(history: Sequence[dict[str, float]], *, title: str = "") -> 
         tidy(axes)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    left.set_ylabel("nats per image")
+    left.set_ylabel("nats per data point")
     figure.suptitle(title, fontsize=11, color=INK)
     return figure
 
 
 def log_marginal_histogram(result: LogMarginal, *, title: str = "") -> Figure:
-    """How log p(x) spreads over the images where it is finite."""
+    """How log p(x) spreads over the data points where it is finite."""
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axes = figure.subplots()
     finite = result.log_prob[result.log_prob.isfinite()]
@@ -138,8 +137,8 @@ def log_marginal_histogram(result: LogMarginal, *, title: str = "") -> Figure:
         axes.axvline(mean, color=INK, linewidth=1)
         axes.annotate(f" mean {mean:.2f}", (mean, 1), xycoords=("data", "axes fraction"), va="top", color=INK)
     others = len(result) - len(finite)
-    axes.set_xlabel(f"log p(x), nats{f'; {others:,} images are not finite' if others else ''}")
-    axes.set_ylabel("images")
+    axes.set_xlabel(f"log p(x), nats{f'; {others:,} data points are not finite' if others else ''}")
+    axes.set_ylabel("data points")
     axes.set_title(title, fontsize=11, color=INK)
     tidy(axes)
     return figure
@@ -153,7 +152,7 @@ def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
     figure = Figure(figsize=(10, 1.5 + 0.55 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _intervals(left, names, [comparison.log_marginal[name] for name in names])
-    left.set_xlabel("log p(x), nats per image, 95% interval")
+    left.set_xlabel("log p(x), nats per data point, 95% interval")
     _intervals(right, names[:-1], list(differences.values()))
     right.plot([0], [len(names) - 1], "o", color=GREY)
     right.axvline(0, color=GREY, linewidth=1, zorder=0)
@@ -166,14 +165,13 @@ def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
     return figure
 
 
-def _difference(comparison: Comparison, name: str, other: str) -> Estimate:
+def _difference(comparison: Comparison, name: str, other: str) -> Measured:
     if (name, other) in comparison.differences:
         return comparison.differences[name, other]
-    e = comparison.differences[other, name]
-    return Estimate(-e.value, e.standard_error, -e.high, -e.low)
+    return -comparison.differences[other, name]
 
 
-def _intervals(axes: Axes, names: Sequence[str], estimates: Sequence[Estimate]) -> None:
+def _intervals(axes: Axes, names: Sequence[str], estimates: Sequence[Measured]) -> None:
     values = [e.value for e in estimates]
     below, above = [e.value - e.low for e in estimates], [e.high - e.value for e in estimates]
     axes.errorbar(values, range(len(names)), xerr=[below, above], fmt="o", color=BLUE, capsize=3)
@@ -218,7 +216,7 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
     right.set_yticks(range(len(shown)), list(shown))
     right.invert_yaxis()
     right.margins(x=0.15)
-    right.set_xlabel("nats per image")
+    right.set_xlabel("nats per data point")
     right.set_title(f"ELBO {result.elbo.value:.2f}; bars of two standard errors", fontsize=10)
     for axes in (left, right):
         tidy(axes)

@@ -9,8 +9,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..arguments.at_least import at_least
 from ..pairs.modules import Callee
-from ..uses.generate import Path, between, manifold, reconstruct, sample, traverse
+from ..uses.generate import Way, between, manifold, reconstruct, sample, traverse
 from .charts import tidy
 from .images import beside, check_images, image_grid, image_rows, picture, tile
 
@@ -81,7 +82,7 @@ def traversals(
 
 
 def interpolations(
-    model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: int = 10, path: Path = "linear"
+    model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "linear"
 ) -> Figure:
     """The ways from images to other images, a row for each.
 
@@ -124,8 +125,7 @@ def manifold_figure(
             or below, or latents that cannot be moved one by one.
     """
     check_images(x.shape)
-    if side < 2:
-        raise ValueError(f"Expected a side of at least 2 images; got {side}.")
+    at_least(2, side=side)
     quantiles = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(side) + 0.5) / side)
     coordinates = quantiles if limit is None else _axis(limit, side)
     images = manifold(model, guide, x, coordinates=coordinates, dims=dims)

@@ -1,4 +1,4 @@
-"""Figures of estimates of log p(x): how they converge, and which images they cannot be trusted for."""
+"""Figures of estimates of log p(x): how they converge, and which data points they cannot be trusted for."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def convergence_figure(result: LogMarginal, *, title: str = "") -> Figure:
 
 
 def khat_figure(result: LogMarginal, images: Tensor, *, title: str = "", worst: int = 16) -> Figure:
-    """k-hat of each image, the limit of trust, and the images with the largest ones."""
+    """k-hat of each data point, the limit of trust, and those with the largest ones, where they are images."""
     drawable = images.dim() == 4 and images.shape[1] in (1, 3)  # flat data have no pictures
     figure = Figure(figsize=(10 if drawable else 6, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2]) if drawable else (figure.subplots(), None)
@@ -44,25 +44,23 @@ def khat_figure(result: LogMarginal, images: Tensor, *, title: str = "", worst: 
     colours = np.where(values > HEAVY, RED, BLUE)
     left.scatter(np.arange(len(values)), values, c=colours, s=8, linewidths=0)
     left.axhline(HEAVY, color=GREY, linewidth=1)
-    left.set_xlabel("images, by k-hat")
+    left.set_xlabel("data points, by k-hat")
     left.set_ylabel("k-hat of the weights")
     bad = int((result.khat > HEAVY).sum())
-    left.set_title(f"{bad:,} of {len(result):,} images above {HEAVY}, the limit of trust", fontsize=10, color=INK)
+    left.set_title(f"{bad:,} of {len(result):,} above {HEAVY}, the limit of trust", fontsize=10, color=INK)
     tidy(left)
     if right is not None:
-        chosen = order.flip(0)[:worst]
-        right.imshow(tile(images[chosen], columns=4), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        right.set_title(
-            f"the {len(chosen)} largest: {result.khat[chosen[-1]].item():.2f} to {result.khat[chosen[0]].item():.2f}",
-            fontsize=10,
-        )
+        largest = order.flip(0)[:worst]
+        right.imshow(tile(images[largest], columns=4), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        least, most = (result.khat[largest[i]].item() for i in (-1, 0))
+        right.set_title(f"the {len(largest)} largest: {least:.2f} to {most:.2f}", fontsize=10)
         right.set_axis_off()
     figure.suptitle(title, fontsize=11, color=INK)
     return figure
 
 
 def gap_figure(lower: Tensor, upper: Tensor, *, title: str = "") -> Figure:
-    """Lower against upper bound of each simulated image, and the gaps between them."""
+    """Lower against upper bound of each simulated data point, and the gaps between them."""
     figure = Figure(figsize=(9, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(lower.numpy(), upper.numpy(), "o", color=BLUE, markersize=3)
@@ -75,7 +73,7 @@ def gap_figure(lower: Tensor, upper: Tensor, *, title: str = "") -> Figure:
     right.axvline(gap.mean(), color=INK, linewidth=1)
     right.annotate(f" mean {gap.mean():.3f}", (gap.mean(), 1), xycoords=("data", "axes fraction"), va="top", color=INK)
     right.set_xlabel("gap, nats")
-    right.set_ylabel("simulated images")
+    right.set_ylabel("simulated data points")
     for axes in (left, right):
         tidy(axes)
     figure.suptitle(title, fontsize=11, color=INK)

@@ -55,4 +55,4 @@ def load_evaluation(folder: Path) -> tuple[LogMarginal, dict[str, Any]]:
         raise ValueError(f"{error} {cure}") from error
     if about["weights_sha256"] != weights_digest(folder):
         raise ValueError(f"Expected an evaluation of the weights in {folder}; {path} is one of other weights. {cure}")
-    return LogMarginal.from_arrays(arrays, bound=about["bound"]), about
+    return LogMarginal.from_arrays(arrays, about=about), about

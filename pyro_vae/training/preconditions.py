@@ -10,13 +10,13 @@ from typing import Any
 from pyro import poutine
 from torch import Tensor, nn
 
+from ..arguments.tensors import require_tensor
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
-from ..pairs.tensors import require_tensor
 from ..pairs.trainable import check_trainable
 from .batches import batch_sizes
 from .trials import run_pair, trying
@@ -32,9 +32,9 @@ def unpacked(
         validation = data.validation if validation is None else validation
         batch_transform = data.batch_transform if batch_transform is None else batch_transform
         data = data.train
-    require_tensor(data, what="data")
+    require_tensor("data", data)
     if validation is not None:
-        require_tensor(validation, what="validation")
+        require_tensor("validation", validation)
         if validation.shape[1:] != data.shape[1:]:
             raise ValueError(
                 f"Expected validation data points of shape {tuple(data.shape[1:])}, as in training; got "

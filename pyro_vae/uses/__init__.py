@@ -1,13 +1,12 @@
 """What a trained pair is used for."""
 
-from .diagnostics import Diagnostics, Measured, diagnose
+from .diagnostics import Diagnostics, diagnose
 from .generate import decode, encode, interpolate, reconstruct, sample
 from .inference_gaps import InferenceGaps, inference_gaps
 
 __all__ = [
     "Diagnostics",
     "InferenceGaps",
-    "Measured",
     "decode",
     "diagnose",
     "encode",

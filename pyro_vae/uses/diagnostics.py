@@ -10,6 +10,11 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from ..arguments.at_least import at_least
+from ..arguments.tensors import require_tensor
+from ..evidence import Measured
+from ..evidence.drawing import check_by_itself, handful
+from ..evidence.measured import measured_draws
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_own_density
@@ -17,58 +22,31 @@ from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
 from ..pairs.sites import latents_of
 from ..pairs.supports import factors
-from .aggregate_posterior import aggregate, factorizes, rows
+from .aggregate_posterior import Bounds, aggregate, factorizes, rows
 
 ACTIVE = 0.01  # both conventions: variance of the posterior mean, and nats
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A mean over images, in nats per image.
-
-    Attributes:
-        value: the mean.
-        standard_error: other images, other samples (the spread over images holds both); nan for one image.
-        monte_carlo_error: these images, other samples; nan with one sample for each image.
-    """
-
-    value: float
-    standard_error: float
-    monte_carlo_error: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} +- {self.standard_error:.3f} over images, +- {self.monte_carlo_error:.3f} Monte Carlo"
-
-
-def measured(draws: Tensor) -> Measured:
-    """The mean of draws (K, N) of N images, with its errors."""
-    draws = draws.double().cpu()
-    num_samples, num_images = draws.shape
-    by_image = draws.mean(0)
-    spread = by_image.std().item() / math.sqrt(num_images) if num_images > 1 else math.nan
-    noise = (draws.var(0).sum() / num_samples).sqrt().item() / num_images if num_samples > 1 else math.nan
-    return Measured(by_image.mean().item(), spread, noise)
-
-
-@dataclass(frozen=True)
 class Diagnostics:
-    """Result of `diagnose`; nats per image. Tensors are (D,), float64, on the CPU, D all latent dimensions in a row.
+    """Result of `diagnose`; nats per data point. Tensors are (D,), float64, on the CPU, D all latent dimensions in a
+    row.
 
     Attributes:
         elbo: -(rate + distortion).
         rate: E[log q(z|x) - log p(z)], KL of the guide to the prior.
         distortion: -E[log p(x|z)].
         mutual_information: lower bound of I(x;z) under q, at most log(num_pool).
-        mutual_information_upper: upper bound of I(x;z), from the same draws.
+        mutual_information_upper: upper bound of I(x;z), from the same draws: the smaller of an estimate and the rate.
         marginal_kl: KL of the aggregate posterior to the prior; rate of the pool - mutual_information, an upper bound.
         dimensions: names of the latent dimensions, "z[0]", ....
         information: nats in each dimension, by the convention that `convention` names; None where none holds.
-        information_error: standard error of it, over images.
+        information_error: standard error of it, over data points.
         convention: what `information` is.
-        variance: variance over images of E[z_d|x] under the guide, corrected for noise where the mean is sampled.
-        variance_error: standard error of it, over images.
-        num_images, num_samples: images, and samples for each.
-        num_pool: images of the pool that stands for the aggregate posterior; 0 without it.
+        variance: variance over data points of E[z_d|x] under the guide, corrected for noise where the mean is sampled.
+        variance_error: standard error of it, over data points.
+        num_data_points, num_samples: data points, and samples for each.
+        num_pool: data points of the pool that stands for the aggregate posterior; 0 without it.
     """
 
     elbo: Measured
@@ -83,7 +61,7 @@ class Diagnostics:
     convention: str
     variance: Tensor
     variance_error: Tensor
-    num_images: int
+    num_data_points: int
     num_samples: int
     num_pool: int
 
@@ -101,7 +79,7 @@ class Diagnostics:
     def saturated(self) -> bool:
         """Whether the lower bound of I(x;z) is within log 2 of its largest value log(num_pool): it only says "large".
 
-        There z tells its own image from the others of the pool more often than not. A larger pool helps.
+        There z tells its own data point from the others of the pool more often than not. A larger pool helps.
         """
         return self.mutual_information is not None and self.mutual_information.value > math.log(self.num_pool / 2)
 
@@ -118,7 +96,8 @@ class Diagnostics:
     def __repr__(self) -> str:
         rows = [("ELBO", str(self.elbo)), ("rate", str(self.rate)), ("distortion", str(self.distortion))]
         if self.mutual_information is not None:
-            full = f", saturated: log {self.num_pool:,} = {math.log(self.num_pool):.2f}" if self.saturated else ""
+            most = f"log {self.num_pool:,} = {math.log(self.num_pool):.2f}"
+            full = f"; the pool is too small to tell more than {most}" if self.saturated else ""
             rows += [
                 ("I(x;z), at least", f"{self.mutual_information}{full}"),
                 ("I(x;z), at most", str(self.mutual_information_upper)),
@@ -130,7 +109,7 @@ class Diagnostics:
         else:
             rows += [("", self.convention)]
         pool = f", pool of {self.num_pool:,}" if self.num_pool else ""
-        rows += [("from", f"{self.num_images:,} images, {self.num_samples:,} samples each{pool}; nats per image")]
+        rows += [("from", f"{self.num_data_points:,} data points, {self.num_samples:,} samples each{pool}")]
         return "\n".join(f"{name:<18}{text}" for name, text in rows)
 
 
@@ -154,9 +133,10 @@ def diagnose(
 
     ELBO = -(distortion + rate),  rate = I(x;z) + KL(q(z) || p(z)),  q(z) = mean over x of q(z|x)
 
-    q(z) is taken as the mean of q(z|x_m) over all images of a pool, the image z was drawn for among them. That I(x;z)
-    is exact for the pool and, for the population, too low on average and never above log(num_pool) (see ``saturated``);
-    the marginal KL is too high by as much. Without its own image the same mean gives an upper bound of I(x;z).
+    q(z) is taken as the mean of q(z|x_m) over all data points of a pool, the one z was drawn for among them. That
+    I(x;z) is exact for the pool and, for the population, too low on average and never above log(num_pool) (see
+    ``saturated``); the marginal KL is too high by as much. Without its own data point the same mean gives an upper
+    bound of I(x;z); the rate is another, and the smaller one is given.
 
     Nats in one dimension are the mean of KL(q(z_d|x) || p(z_d)) where guide and prior both factorize, in closed form
     where there is one, and sum to the rate. With several sites, conditional on each other, they are the mean of log q -
@@ -166,18 +146,19 @@ def diagnose(
     Runs in evaluation mode and without gradients; KL weights do not enter.
 
     Args:
-        model: p(x, z), called with images (B, ...).
-        guide: q(z|x), called with the same images.
-        x: images (N, ...), on the device of the pair.
-        num_samples: draws of z for each image, at least 2, for the errors.
-        num_pool: images of the pool, a random subset of x; costs num_pool^2 num_samples densities. 0 leaves the split
-            of the rate out.
-        batch_size: images at a time.
+        model: p(x, z), called with data (B, ...).
+        guide: q(z|x), called with the same data.
+        x: data (N, ...), on the device of the pair.
+        num_samples: draws of z for each data point, at least 2, for the errors.
+        num_pool: data points of the pool, a random subset of x; costs num_pool^2 num_samples densities. 0 leaves the
+            split of the rate out.
+        batch_size: data points at a time.
         seed: of draws and pool, on a random stream of their own; None draws from the global stream.
 
     Raises:
-        ValueError: num_samples below 2, fewer than 2 images, a pair that does not fit together, or a guide that cannot
-            score another image's z (point mass, auxiliary sites, flow without inverse) while num_pool is not 0.
+        ValueError: num_samples below 2, x that is no tensor or has fewer than 2 data points, a pair that does not fit
+            together or that scores a data point by those beside it, or a guide that cannot score another data point's z
+            (point mass, auxiliary sites, flow without inverse) while num_pool is not 0.
 
     Reference:
         Hoffman, Johnson 2016, "ELBO surgery"; Poole and others 2019, "On variational bounds of mutual information"
@@ -191,16 +172,16 @@ def diagnose(
         >>> len(result.dimensions), result.convention
         (5, 'KL(q(z_d|x) || p(z_d))')
     """
-    if num_samples < 2 or batch_size < 1 or len(x) < 2 or num_pool < 0 or num_pool == 1:
-        raise ValueError(
-            f"Expected num_samples >= 2, batch_size >= 1, at least 2 images, and num_pool 0 or >= 2; got "
-            f"num_samples={num_samples}, batch_size={batch_size}, {len(x)} images, num_pool={num_pool}."
-        )
+    at_least(2, num_samples=num_samples, number_of_data_points=len(require_tensor("x", x)))
+    at_least(1, batch_size=batch_size)
+    at_least(2, num_pool=num_pool or None)  # or 0, without one
     with seeded(seed), evaluating(model, guide):
         pool = x[torch.randperm(len(x))[:num_pool].to(x.device)]
-        few = traces(model, guide, x[:2])
+        few = traces(model, guide, x[handful(x)])
+        score_traces(*few, shape=(len(handful(x)),))  # for its errors; another plate may have the size of a batch
         check_latents(*few)
         check_data(model, guide, [x])
+        check_by_itself(model, guide, x, batch_size)
         if num_pool:
             check_own_density(guide, pool[:2], "Give num_pool=0 for all the rest, without mutual information.")
         batches = [_Batch.of(model, guide, batch, num_samples) for batch in x.split(batch_size)]
@@ -220,31 +201,36 @@ def diagnose(
     moved = (moved - moved.mean(0)).square() * len(x) / (len(x) - 1) - torch.cat([b.noise for b in batches])
     rate, distortion = (torch.cat([getattr(b, name) for b in batches], 1) for name in ("rate", "distortion"))
     return Diagnostics(
-        elbo=measured(-rate - distortion),
-        rate=measured(rate),
-        distortion=measured(distortion),
-        mutual_information=None if bounds is None else measured(bounds.lower),
-        mutual_information_upper=None if bounds is None else measured(bounds.upper),
-        marginal_kl=None if bounds is None else measured(bounds.rate - bounds.lower),
+        elbo=measured_draws(-rate - distortion),
+        rate=measured_draws(rate),
+        distortion=measured_draws(distortion),
+        mutual_information=None if bounds is None else measured_draws(bounds.lower),
+        mutual_information_upper=None if bounds is None else _upper(bounds),
+        marginal_kl=None if bounds is None else measured_draws(bounds.rate - bounds.lower),
         dimensions=batches[0].dimensions,
         information=None if draws is None else draws.mean(0).cpu(),
         information_error=None if draws is None else _error(draws),
         convention=convention,
         variance=moved.mean(0).cpu(),
         variance_error=_error(moved),
-        num_images=len(x),
+        num_data_points=len(x),
         num_samples=num_samples,
         num_pool=len(pool),
     )
 
 
-def _error(by_image: Tensor) -> Tensor:
-    return (by_image.std(0) / math.sqrt(len(by_image))).cpu()
+def _upper(bounds: Bounds) -> Measured:
+    """The smaller of two upper bounds of I(x;z): the rate is one, too, for it is I(x;z) + KL(q(z) || p(z))."""
+    return min(measured_draws(bounds.upper), measured_draws(bounds.rate), key=lambda bound: bound.value)
+
+
+def _error(by_point: Tensor) -> Tensor:
+    return (by_point.std(0) / math.sqrt(len(by_point))).cpu()
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """What one batch of images gives."""
+    """What one batch gives."""
 
     rate: Tensor  # (K, B)
     distortion: Tensor  # (K, B)
@@ -301,5 +287,5 @@ def _exact_mean(site: Any) -> Tensor | None:
         mean = site["fn"].mean.expand_as(site["value"])
     except (NotImplementedError, AttributeError):
         return None
-    images = site["value"].shape[-1 - site["fn"].event_dim]
-    return rows(mean, site["fn"].event_dim, (images,)) if mean.isfinite().all() else None
+    count = site["value"].shape[-1 - site["fn"].event_dim]
+    return rows(mean, site["fn"].event_dim, (count,)) if mean.isfinite().all() else None

@@ -1,4 +1,4 @@
-"""Images from any pair: unconditional draws, reconstructions, and what chosen latents decode to."""
+"""Data from any pair: unconditional draws, reconstructions, and what chosen latents decode to."""
 
 from __future__ import annotations
 
@@ -11,42 +11,55 @@ from pyro import poutine
 from torch import Tensor
 from torch.nn import functional
 
+from ..arguments.at_least import at_least
+from ..arguments.tensors import require_tensor
+from ..evidence.unconditional import drawn_from, observed_site
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import latents_of, sample_sites
 
-Path = Literal["linear", "sphere"]
+Way = Literal["linear", "sphere"]
 
 
-def sample(model: Callee, like: Tensor, *, seed: int | None = 0) -> tuple[Tensor, Tensor]:
+def sample(model: Callee, like: Tensor, *, site: str | None = None, seed: int | None = 0) -> tuple[Tensor, Tensor]:
     """Unconditional draws of x, from the very code of the model that is trained.
 
     Args:
         model: p(x, z).
-        like: any tensor of the wanted number and shape of images (N, ...); its values are not used.
+        like: any tensor of the wanted number and shape of data (N, ...); its values do not count.
+        site: name of the observed site to give, where there are several: with the same seed, those of one draw.
         seed: of the draws; None for the global stream.
 
     Returns:
-        Draws of x, and the means of the p(x|z) that they were drawn from, both (N, ...).
+        Draws of x, and the means of the p(x|z) that they were drawn from (a draw where it has none), both (N, ...).
+
+    Raises:
+        ValueError: several observed sites and no name, or a model that reads its argument otherwise than to observe it.
     """
+    require_tensor("like", like)
     with seeded(seed), evaluating(model, model):
-        site = _observed_site(poutine.trace(poutine.uncondition(model)).get_trace(like))
-    return site["value"], _mean(site)
+        _, drawn = observed_site(drawn_from(model, like), site)
+    return drawn["value"], _mean(drawn)
 
 
-def reconstruct(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> Tensor:
-    """Mean of p(x|z) (a draw where it has none) for one z drawn from the guide for each image x (N, ...)."""
+def reconstruct(model: Callee, guide: Callee, x: Tensor, *, site: str | None = None, seed: int | None = 0) -> Tensor:
+    """Mean of p(x|z) (a draw where it has none) for one z drawn from the guide for each data point x (N, ...).
+
+    `site` and errors are as in `sample`.
+    """
+    require_tensor("x", x)
     with seeded(seed), evaluating(model, guide):
-        return _mean(_observed_site(traces(model, guide, x)[0]))
+        latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, x)[0]).items()}
+        return _mean(observed_site(drawn_from(model, x, given=latents), site)[1])
 
 
 def encode(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> dict[str, Tensor]:
-    """The code of each image: the mean of q at each latent site, by name, top level of a hierarchy first.
+    """The code of each data point: the mean of q at each latent site, by name, top level of a hierarchy first.
 
     Args:
         model, guide: the pair.
-        x: images (N, ...).
+        x: data (N, ...).
         seed: of the draws that deeper levels are conditioned on.
 
     Returns:
@@ -55,60 +68,68 @@ def encode(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> 
     return {name: code for name, (code, _) in _codes(model, guide, x, seed=seed).items()}
 
 
-def decode(model: Callee, latents: Mapping[str, Tensor], like: Tensor, *, seed: int = 0) -> Tensor:
+def decode(
+    model: Callee, latents: Mapping[str, Tensor], like: Tensor, *, site: str | None = None, seed: int = 0
+) -> Tensor:
     """Mean of p(x|z) at given latents.
 
     Args:
         model: p(x, z).
         latents: values (N, D) by latent site. Sites not given are drawn from the model, with the same random numbers
-            for each of the N, so that the images differ by the given latents alone.
-        like: images (1 or more, ...) that give the shape of one; their values are not used.
+            for each of the N, so that the data points differ by the given latents alone.
+        like: data (1 or more, ...) that give the shape of one; their values do not count.
+        site: name of the observed site to give, where there are several.
         seed: of those draws.
 
     Returns:
-        Images (N, ...).
+        Data (N, ...).
 
     Raises:
-        ValueError: a site that the model does not have.
+        ValueError: no latents, a site that the model does not have, or as `sample`.
     """
+    require_tensor("like", like)
+    for name, value in latents.items():
+        require_tensor(f"latents[{name!r}]", value)
+    counts = {len(value) for value in latents.values()}
+    if len(counts) != 1:
+        raise ValueError(f"Expected the latents of one number of data points; got numbers {sorted(counts)}.")
 
     def run(values: Mapping[str, Tensor]) -> poutine.Trace:
         batch = like[:1].expand(len(next(iter(values.values()))), *like.shape[1:])
         with seeded(seed):
-            return poutine.trace(poutine.condition(poutine.uncondition(model), values)).get_trace(batch)
+            return drawn_from(model, batch, given=values)
 
-    def picture(trace: poutine.Trace) -> Tensor:  # conditioned latents count as observed, too: not those
-        return _mean(next(site for _, site in sample_sites(trace) if site["infer"].get("was_observed")))
+    def mean(trace: poutine.Trace) -> Tensor:
+        return _mean(observed_site(trace, site)[1])
 
-    count = len(next(iter(latents.values())))
     with evaluating(model, model):
         trace = run(latents)
-        sites = {name: site for name, site in sample_sites(trace) if not site["infer"].get("was_observed")}
-        if unknown := sorted(latents.keys() - sites.keys()):
+        sites = {name for name, found in sample_sites(trace) if not found["infer"].get("was_observed")}
+        if unknown := sorted(latents.keys() - sites):
             raise ValueError(f"Expected latent sites of the model, {sorted(sites)}; got {unknown}.")
-        if latents.keys() == sites.keys():
-            return picture(trace)
-        rows = [{name: value[i : i + 1] for name, value in latents.items()} for i in range(count)]
-        return torch.cat([picture(run(row)) for row in rows])
+        if latents.keys() == sites:
+            return mean(trace)
+        rows = [{name: value[i : i + 1] for name, value in latents.items()} for i in range(*counts)]
+        return torch.cat([mean(run(row)) for row in rows])
 
 
 def traverse(model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], values: Tensor) -> Tensor:
-    """What one latent after the other does to an image: its code with one dimension set to each of the values.
+    """What one latent after the other does to a data point: its code with one dimension set to each of the values.
 
     In a hierarchy it is the top level that moves; the levels below are drawn from the model. On a sphere the others
     make room: the code with its new value is brought back to length 1.
 
     Args:
         model, guide: the pair.
-        x: one image (1, ...).
+        x: one data point (1, ...).
         dims: latent dimensions.
         values: what each of them is set to, (S,).
 
     Returns:
-        Images (len(dims), S, ...).
+        Data (len(dims), S, ...).
 
     Raises:
-        ValueError: a latent dimension out of range, latents that are no vectors, or such that cannot be moved one by
+        ValueError: a latent dimension out of range, latents that are not vectors, or such that cannot be moved one by
             one: discrete ones, or proportions.
     """
     name, code, support = _top(model, guide, x[:1])
@@ -120,33 +141,33 @@ def traverse(model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], va
 
 
 def most_varied(model: Callee, guide: Callee, x: Tensor, *, count: int) -> list[int]:
-    """The latent dimensions whose codes differ most between images x (N, ...), by their variance, largest first.
+    """The latent dimensions whose codes differ most between data points x (N, ...), by their variance, largest first.
 
     Args:
         model, guide: the pair.
-        x: images, two or more.
+        x: data points, two or more.
         count: dimensions, at most.
 
     Raises:
-        ValueError: latents that are no vectors.
+        ValueError: latents that are not vectors.
     """
     _, codes, _ = _top(model, guide, x)
     return codes.var(0, correction=0).argsort(descending=True, stable=True)[:count].tolist()
 
 
 def between(
-    model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: int = 10, path: Path = "linear"
+    model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "linear"
 ) -> Tensor:
-    """Images on the way from one image to another, decoded from `interpolate` of their codes.
+    """Data points on the way from one to another, decoded from `interpolate` of their codes.
 
     Args:
         model, guide: the pair.
-        start, end: images (N, ...).
-        steps: images on each way, both ends included.
+        start, end: data (N, ...).
+        steps: data points on each way, both ends included.
         path: "linear" or "sphere".
 
     Returns:
-        Images (N, steps, ...). Codes on a sphere stay there, whichever the path.
+        Data (N, steps, ...). Codes on a sphere stay there, whichever the path.
     """
     (name, first, support), (_, last, _) = _top(model, guide, start), _top(model, guide, end)
     codes = interpolate(first, last, steps=steps, path=path)  # (N, steps, D)
@@ -154,7 +175,7 @@ def between(
     return decode(model, {name: way.flatten(0, 1)}, start).unflatten(0, codes.shape[:2])
 
 
-def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Path = "linear") -> Tensor:
+def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "linear") -> Tensor:
     """Points from start to end, on a straight line or along the sphere.
 
     sphere: sin((1 - t) a) / sin(a) start + sin(t a) / sin(a) end, a the angle between them. Draws of a standard normal
@@ -178,8 +199,7 @@ def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Path = "li
         >>> interpolate(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]]), steps=3, path="sphere")[0, 1]
         tensor([0.7071, 0.7071])
     """
-    if steps < 2:
-        raise ValueError(f"Expected at least 2 steps, both ends; got {steps}.")
+    at_least(2, steps=steps)  # both ends
     if path not in ("linear", "sphere"):
         raise ValueError(f"Expected path to be linear or sphere; got {path!r}.")
     start, end = start[:, None], end[:, None]
@@ -192,26 +212,26 @@ def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Path = "li
     if (cosine < -1 + 1e-6).any():
         raise ValueError(
             "Expected codes that are not opposite to each other, whose way along the sphere is not one; choose other "
-            "images, or path='linear'."
+            "data points, or path='linear'."
         )
     on_sphere = (((1 - t) * angle).sin() * start + (t * angle).sin() * end) / angle.sin()
     return torch.where(angle < 1e-3, line, on_sphere)  # nearly parallel: both are the same, and 0 / 0 is not
 
 
 def manifold(model: Callee, guide: Callee, x: Tensor, *, coordinates: Tensor, dims: tuple[int, int] = (0, 1)) -> Tensor:
-    """Images decoded over a grid of two latent dimensions, the others at the mean code of the images x.
+    """Data decoded over a grid of two latent dimensions, the others at the mean code of data x.
 
     Args:
         model, guide: the pair.
-        x: images (N, ...).
+        x: data (N, ...).
         coordinates: of the grid on both axes, (S,), increasing.
         dims: the dimensions of the horizontal and of the vertical axis.
 
     Returns:
-        Images (S * S, ...), row by row as on paper: the horizontal coordinate grows to the right, the vertical upwards.
+        Data (S * S, ...), row by row as on paper: the horizontal coordinate grows to the right, the vertical upwards.
 
     Raises:
-        ValueError: a latent dimension out of range, the same one twice, latents that are no vectors, or such that
+        ValueError: a latent dimension out of range, the same one twice, latents that are not vectors, or such that
             cannot be moved one by one: discrete ones, or proportions.
     """
     name, codes, support = _top(model, guide, x)
@@ -226,6 +246,7 @@ def manifold(model: Callee, guide: Callee, x: Tensor, *, coordinates: Tensor, di
 
 def _codes(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> dict[str, tuple[Tensor, Any]]:
     """Mean of q and support of p(z) at each latent site, in the model's order."""
+    require_tensor("x", x)
     with seeded(seed), evaluating(model, guide):
         model_trace, guide_trace = traces(model, guide, x)
     latents = latents_of(model_trace)
@@ -233,11 +254,11 @@ def _codes(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> 
 
 
 def _top(model: Callee, guide: Callee, x: Tensor) -> tuple[str, Tensor, Any]:
-    """Name, code (N, D) and support of the first latent site, if it is a vector for each image."""
+    """Name, code (N, D) and support of the first latent site, if it is a vector for each data point."""
     name, (code, support) = next(iter(_codes(model, guide, x).items()))
     if code.dim() != 2:
         raise ValueError(
-            f"Expected a vector of latents for each image at site {name!r}; got shape {tuple(code.shape)}."
+            f"Expected a vector of latents for each data point at site {name!r}; got shape {tuple(code.shape)}."
         )
     return name, code, support
 
@@ -253,7 +274,7 @@ def _kept_in(support: Any, codes: Tensor) -> Tensor:
     if not support.check(codes).all():
         raise ValueError(
             f"Expected latents that can be moved one by one, real ones or on a sphere; got those of support {support}, "
-            f"which they would leave. Interpolate between images instead."
+            f"which they would leave. Interpolate between data points instead."
         )
     return codes
 
@@ -264,23 +285,10 @@ def _check_dims(dims: Sequence[int], codes: Tensor) -> None:
         raise ValueError(f"Expected latent dimensions from 0 to {last}; got {', '.join(map(str, wrong))}.")
 
 
-def is_discrete(model: Callee, like: Tensor) -> bool:
-    """Whether p(x) is a probability; a density otherwise, whose logarithm cannot be compared with that of one."""
-    with seeded(0), evaluating(model, model):
-        site = _observed_site(poutine.trace(poutine.uncondition(model)).get_trace(like))
-    return bool(site["fn"].support.is_discrete)
-
-
-def _observed_site(trace: poutine.Trace) -> Any:
-    for _, site in sample_sites(trace):
-        if site["is_observed"] or site["infer"].get("was_observed"):
-            return site
-    raise ValueError("Expected a model with an observed site, pyro.sample(..., obs=x); got none.")
-
-
 def _mean(site: Any) -> Tensor:
+    """The mean of a site's distribution; the value that was drawn where it has none in closed form."""
     try:
         mean: Tensor = site["fn"].mean
-    except NotImplementedError:  # a distribution without a closed mean: show a draw, never the data themselves
-        mean = site["fn"].sample() if site["is_observed"] else site["value"]
+    except NotImplementedError:
+        mean = site["value"]
     return mean.expand(site["value"].shape)

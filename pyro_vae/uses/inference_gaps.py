@@ -1,9 +1,8 @@
-"""What a guide loses against log p(x): by its family, and by being shared between images."""
+"""What a guide loses against log p(x): by its family, and by being shared between data points."""
 
 from __future__ import annotations
 
 import functools
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +13,12 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..evidence import LogMarginal
+from ..arguments.at_least import at_least
+from ..arguments.tensors import require_tensor
+from ..evidence import LogMarginal, Measured
+from ..evidence.counter_random import data_digests
+from ..evidence.drawing import check_by_itself
+from ..evidence.measured import measured
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee
@@ -22,22 +26,21 @@ from ..pairs.particles import repeat_data
 from ..pairs.scoring import score, traces
 from ..pairs.sites import is_latent
 from ..pairs.supports import of_one_value, support_of
-from .diagnostics import Measured, measured
 
 
 @dataclass(frozen=True)
 class InferenceGaps:
-    """Result of `inference_gaps`, in nats, for each image. Tensors are (N,), float64, on the CPU.
+    """Result of `inference_gaps`, in nats, for each data point. Tensors are (N,), float64, on the CPU.
 
     Errors are Monte Carlo standard errors. `inference` = `approximation` + `amortization`.
 
     Attributes:
         elbo, elbo_error: of the guide as it is.
-        amortization, amortization_error: what the correction of each image gains; 0 where it was not kept.
+        amortization, amortization_error: what the correction of each data point gains; 0 where it was not kept.
         best_elbo_error: of elbo + amortization.
         log_prob, log_prob_error: log p(x), as given; errors nan if none were given.
-        num_samples: draws for each image behind the ELBOs.
-        shared_error: standard error of log p(x) that all images share; part of the errors of means alone.
+        num_samples: draws for each data point behind the ELBOs.
+        shared_error: standard error of log p(x) that all data points share; part of the errors of means alone.
     """
 
     elbo: Tensor
@@ -52,7 +55,7 @@ class InferenceGaps:
 
     @property
     def best_elbo(self) -> Tensor:
-        """ELBO of the guide corrected for each image."""
+        """ELBO of the guide corrected for each data point."""
         return self.elbo + self.amortization
 
     @property
@@ -76,25 +79,24 @@ class InferenceGaps:
         return (self.log_prob_error.square() + self.elbo_error.square()).sqrt()
 
     def mean(self, name: str) -> Measured:
-        """The mean over images of "inference", "approximation", "amortization" or "elbo"."""
-        values, errors = getattr(self, name), getattr(self, f"{name}_error")
-        noise = errors.square().sum().sqrt().item() / len(errors)
-        spread = measured(values[None])
+        """The mean over data points of "inference", "approximation", "amortization" or "elbo"."""
         shared = self.shared_error if name in ("inference", "approximation") else 0.0
-        return Measured(spread.value, math.hypot(spread.standard_error, shared), math.hypot(noise, shared))
+        return measured(getattr(self, name), getattr(self, f"{name}_error"), shared_error=shared)
 
     def to_json(self) -> dict[str, Any]:
-        """Means over images with their errors, numbers alone."""
+        """Means over data points with their errors, numbers alone."""
         names = ("elbo", "inference", "approximation", "amortization")
         return {
             **{name: vars(self.mean(name)) for name in names},
-            "num_images": len(self.elbo),
+            "num_data_points": len(self.elbo),
             "num_samples": self.num_samples,
         }
 
     def __repr__(self) -> str:
         rows = [f"{f'{name} gap':<18}{self.mean(name)}" for name in ("inference", "approximation", "amortization")]
-        return "\n".join([*rows, f"{'from':<18}{len(self.elbo):,} images, {self.num_samples:,} samples each; nats"])
+        return "\n".join(
+            [*rows, f"{'from':<18}{len(self.elbo):,} data points, {self.num_samples:,} samples each; nats"]
+        )
 
 
 def inference_gaps(
@@ -110,33 +112,33 @@ def inference_gaps(
     chunk_size: int = 4096,
     seed: int | None = 0,
 ) -> InferenceGaps:
-    """Split log p(x) - ELBO of each image into what the guide's family loses and what sharing it loses.
+    """Split log p(x) - ELBO of each data point into what the guide's family loses and what sharing it loses.
 
     log p(x) - ELBO = (log p(x) - ELBO*) + (ELBO* - ELBO) = approximation gap + amortization gap
 
-    ELBO* is the best found for the image alone: each site's noise is shifted and scaled dimension by dimension, by
-    amounts that start at nothing and follow Adam on the ELBO of that image. For a diagonal Gaussian guide those are all
-    diagonal Gaussians, the gaps of Cremer and others; for a transformed Gaussian (a flow) it is the base that moves.
-    For other families, and with too few steps, ELBO* is lower than the best of the family: the amortization gap is a
-    lower bound, the approximation gap an upper one. A correction is kept where it is better on fresh draws, and
+    ELBO* is the best found for the data point alone: each site's noise is shifted and scaled dimension by dimension, by
+    amounts that start at nothing and follow Adam on the ELBO of that data point. For a diagonal Gaussian guide those
+    are all diagonal Gaussians, the gaps of Cremer and others; for a transformed Gaussian (a flow) it is the base that
+    moves. For other families, and with too few steps, ELBO* is lower than the best of the family: the amortization gap
+    is a lower bound, the approximation gap an upper one. A correction is kept where it is better on fresh draws, and
     measured on others, so that choosing does not flatter it.
 
     Args:
-        model: p(x, z), called with images (B, ...).
-        guide: q(z|x), called with the same images; its sites are reparameterized.
-        x: images (N, ...), on the device of the pair.
-        log_prob: log p(x) of the same images, a result of `log_marginal` or of another estimator, or (N,). Where it is
+        model: p(x, z), called with data (B, ...).
+        guide: q(z|x), called with the same data; its sites are reparameterized.
+        x: data (N, ...), on the device of the pair.
+        log_prob: log p(x) of the same data, a result of `log_marginal` or of another estimator, or (N,). Where it is
             too low, the inference and approximation gaps are, by as much.
         num_steps: steps of Adam; the learning rate falls to zero along a half cosine.
-        num_particles: draws for each image and step.
-        num_samples: fresh draws for each image, at least 2, first to choose and again to measure.
+        num_particles: draws for each data point and step.
+        num_samples: fresh draws for each data point, at least 2, first to choose and again to measure.
         learning_rate: where it starts, in standard deviations of the guide.
-        chunk_size: largest number of (image, draw) pairs in memory at once.
+        chunk_size: largest number of (data point, draw) pairs in memory at once.
         seed: of the draws, on a random stream of their own; None draws from the global stream.
 
     Raises:
-        ValueError: numbers below 1 (num_samples below 2), log_prob of other images, or a site without reparameterized
-            samples of real numbers.
+        ValueError: numbers below 1 (num_samples below 2), log_prob of other data, a pair that scores a data point by
+            those beside it, or a site without reparameterized samples of real numbers.
 
     Reference:
         Cremer, Li, Duvenaud 2018, "Inference suboptimality in variational autoencoders".
@@ -154,26 +156,32 @@ def inference_gaps(
         >>> bool((gaps.approximation < 0.01).all()), bool((gaps.amortization > 0.1).all())
         (True, True)
     """
-    for name, value, least in (
-        ("num_steps", num_steps, 1),
-        ("num_particles", num_particles, 1),
-        ("num_samples", num_samples, 2),
-        ("chunk_size", chunk_size, 1),
-        ("number of images", len(x), 1),
-    ):
-        if value < least:
-            raise ValueError(f"Expected {name} >= {least}; got {value}.")
+    require_tensor("x", x)
+    at_least(1, num_steps=num_steps, num_particles=num_particles, chunk_size=chunk_size)
+    at_least(2, num_samples=num_samples)
     known = log_prob if isinstance(log_prob, Tensor) else log_prob.log_prob
     if known.shape != (len(x),):
-        raise ValueError(f"Expected log_prob of the same {len(x):,} images, ({len(x)},); got {tuple(known.shape)}.")
+        raise ValueError(
+            f"Expected log_prob of the same {len(x):,} data points, ({len(x)},); got {tuple(known.shape)}."
+        )
+    if (
+        isinstance(log_prob, LogMarginal)
+        and log_prob.digests is not None
+        and not torch.equal(log_prob.digests, data_digests(x))
+    ):
+        raise ValueError(
+            "Expected log_prob of the same data points in the same order; got that of others. Estimate it for this x."
+        )
     batches = []
     with seeded(seed), evaluating(model, guide):
+        per_batch = max(1, chunk_size // num_particles)
         check_data(model, guide, [x])
-        for batch in x.split(max(1, chunk_size // num_particles)):
+        check_by_itself(model, guide, x, per_batch)
+        for batch in x.split(per_batch):
             better = _corrections(model, guide, batch, num_steps, num_particles, learning_rate)
             seeds = torch.randint(2**31, (2,)).tolist()
-            chosen, final = (_elbos(model, guide, batch, better, num_samples, chunk_size, one) for one in seeds)
-            kept = (chosen[1] - chosen[0]).mean(0) > 0
+            trial, final = (_elbos(model, guide, batch, better, num_samples, chunk_size, seed) for seed in seeds)
+            kept = (trial[1] - trial[0]).mean(0) > 0
             batches.append((final[0], torch.where(kept, final[1], final[0])))
     before, after = (torch.cat(parts, 1).cpu() for parts in zip(*batches, strict=True))  # (K, N)
     error = [(e.var(0) / num_samples).sqrt() for e in (before, after - before, after)]
@@ -192,14 +200,16 @@ def inference_gaps(
 
 
 class _Corrections(Messenger):
-    """Shifts and scales the noise of a guide's sites, by amounts of their own for each image.
+    """Shifts and scales the noise of a guide's sites, by amounts of their own for each data point.
 
-    Images may be repeated, ``copies`` times one after the other: every pair can score more images.
+    The data may be repeated, ``copies`` times one after the other: every pair can score more data points.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.amounts: dict[str, tuple[Tensor, Tensor, int]] = {}  # by site: shift, log scale, and the dim of the images
+        self.amounts: dict[
+            str, tuple[Tensor, Tensor, int]
+        ] = {}  # by site: shift, log scale, and the dim of the data points
         self.copies = 1
 
     def __call__(self, guide: Callee) -> Callee:
@@ -222,7 +232,7 @@ class _Corrections(Messenger):
         if not fn.has_rsample or of_one_value(support_of(fn)) is not constraints.real or isinstance(fn, dist.Delta):
             raise ValueError(
                 f"Expected a guide of reparameterized real draws, or transforms of them, such as Normal or LogNormal; "
-                f"got {type(fn).__name__} at site {name!r}. Take another guide, or log_prob - ELBO alone."
+                f"got {type(fn).__name__} at site {name!r}. Use another guide, or log_prob - ELBO alone."
             )
         if name not in self.amounts:
             zeros = fn.mean.new_zeros(fn.batch_shape + fn.event_shape)
@@ -235,7 +245,7 @@ class _Corrections(Messenger):
 
 
 def _corrections(model: Callee, guide: Callee, x: Tensor, steps: int, particles: int, rate: float) -> _Corrections:
-    """The best found for these images, each on its own: Adam treats every number by itself."""
+    """The best found for these data points, each on its own: Adam treats every number by itself."""
     corrections = _Corrections()
     traces(model, corrections(guide), x)  # learns the shapes
     amounts = [a.requires_grad_() for shift, log_scale, _ in corrections.amounts.values() for a in (shift, log_scale)]

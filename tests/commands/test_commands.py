@@ -119,14 +119,14 @@ def test_train_writes_a_run(trained):
 
 def test_evaluate_writes_numbers_with_their_errors_and_protocol(trained):
     about = json.loads((trained / "VampPrior" / "evaluation.json").read_text())
-    assert about["num_images"] == 50
+    assert about["num_data_points"] == 50
     assert about["num_samples"] == 20
-    assert about["standard_error_over_images"] > about["monte_carlo_error"] > 0
+    assert about["standard_error_over_data_points"] > about["monte_carlo_error"] > 0
     assert "a random 50 (seed 0) of the test images" in about["protocol"]
     assert "Bernoulli" in about["likelihood"]
     with np.load(trained / "VampPrior" / "evaluation.npz") as arrays:
         assert arrays["log_prob"].shape == arrays["ess"].shape == (50,)
-        assert arrays["log_prob"].mean() == pytest.approx(about["log_marginal_nats_per_image"])
+        assert arrays["log_prob"].mean() == pytest.approx(about["log_marginal_nats_per_data_point"])
 
 
 def test_settings_file_does_the_run_again(trained, capsys):

@@ -53,11 +53,11 @@ def results(numbers):
 
 def test_importance_sampling_draws_its_figures(folder, capsys):
     out = run(capsys, folder, "--num-samples", 60, "--num-images", 20, "--widen", 1.1, "--defensive", 0.05)
-    assert "60 samples per image" in out
+    assert "60 samples each" in out
     about = json.loads((folder / "evaluation.json").read_text())
     assert about["estimator_settings"]["widen"] == 1.1
     assert [level["num_samples"] for level in about["convergence"]] == [1, 10, 60]
-    assert about["images_with_khat_above_0.7"] == int((arrays(folder)["khat"] > 0.7).sum())
+    assert about["data_points_with_khat_above_0.7"] == int((arrays(folder)["khat"] > 0.7).sum())
     for name in ("evaluation", "evaluation_convergence", "evaluation_khat", "evaluation_dimensions"):
         assert (folder / f"{name}.png").stat().st_size > 5000
     assert not (folder / "evaluation.partial").exists()
@@ -78,7 +78,7 @@ def test_annealed_and_bidirectional(folder, capsys):
     assert "acceptance of the transitions" in run(capsys, folder, "--estimator", "annealed", *quick)
     assert arrays(folder, "evaluation_annealed")["details.acceptance"].shape == (6,)
     out = run(capsys, folder, "--estimator", "bidirectional", "--start", "prior", *quick)
-    assert "6 images simulated from the model" in out
+    assert "6 data points simulated from the model" in out
     about = json.loads((folder / "evaluation_bidirectional.json").read_text())
     found = arrays(folder, "evaluation_bidirectional")
     assert about["mean_gap"] == pytest.approx((found["upper.log_prob"] - found["lower.log_prob"]).mean())

@@ -10,7 +10,7 @@ import torch
 from pyro_vae import GaussianEncoder, Masked, VampPrior, ZeroImputed, bits_per_dim
 from pyro_vae.commands.main import main
 from pyro_vae.data import Data, array_file, binarize, dequantized, digits, load
-from pyro_vae.evidence.bits import bits_of
+from pyro_vae.evidence.bits import bits_of, said_in_bits
 from pyro_vae.runs import parts as settings
 
 SMALL = ["--epochs", "2", "--latent-dim", "3", "--network", "MLP", "--network.hidden", "[16]"]
@@ -142,6 +142,11 @@ def test_a_run_on_dequantized_images(tmp_path, capsys):
     log_prob, bits = (float(out.split(before)[1].split()[0]) for before in ("log p(x) = ", "bits   "))
     assert bits == pytest.approx(-log_prob / (64 * math.log(2)) + math.log2(17), abs=1e-3)
     assert "of the grey levels, at most (dequantized)" in out
+
+
+def test_bits_that_are_not_finite_are_not_said():
+    about = {"bits_per_dim": None, "bits_per_dim_standard_error": None, "measure": "probability"}  # as JSON has them
+    assert said_in_bits(about) == ""
 
 
 def test_bits_count_what_is_observed():

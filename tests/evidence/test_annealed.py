@@ -50,7 +50,7 @@ def assert_agree(result, truth, *, largest_error):
     deviations = (result.log_prob - truth) / result.standard_error
     assert deviations.abs().max() < 5, deviations
     assert result.standard_error.max() < largest_error, result.standard_error
-    assert abs(result.mean - truth.mean().item()) < 5 * result.mean_monte_carlo_error
+    assert abs(result.mean.value - truth.mean().item()) < 5 * result.mean.monte_carlo_error
 
 
 # Closed forms
@@ -417,8 +417,8 @@ def test_progress_is_shown_only_when_asked_for(linear, x, capsys, monkeypatch):
 def test_the_result_shows_itself(linear, x):
     result = annealed_log_marginal(linear.model, linear.guide, x, **QUICK)
     assert len(result) == 23
-    assert repr(result).startswith(f"LogMarginal(mean {result.mean:.3f} nats per image")
-    assert "8 samples per image" in repr(result)
+    assert repr(result).startswith(f"LogMarginal(mean {result.mean.value:.3f} nats per data point")
+    assert "8 samples each" in repr(result)
     assert repr(result).endswith("lower bound)")
 
 
@@ -443,7 +443,7 @@ def test_wrong_settings_are_errors(linear, x, arguments, text):
 
 
 def test_no_images_are_an_error(linear, x):
-    with pytest.raises(ValueError, match="Expected numbers of images"):
+    with pytest.raises(ValueError, match="Expected x to hold at least one data point"):
         annealed_log_marginal(linear.model, linear.guide, x[:0])
 
 
@@ -510,7 +510,7 @@ def test_images_without_a_finite_estimate_are_warned_of(linear, x):
             pyro.factor("impossible", torch.where(x[:, 0] == 3, -math.inf, 0.0))
 
     x[:2, 0] = 3
-    with pytest.warns(UserWarning, match=r"log p\(x\) is not finite for 2 of 23 images: every weight"):
+    with pytest.warns(UserWarning, match=r"log p\(x\) is not finite for 2 of 23 data points: every weight"):
         result = annealed_log_marginal(model, linear.guide, x, **QUICK)
     assert (~result.log_prob.isfinite()).tolist() == [True] * 2 + [False] * 21
 
@@ -519,6 +519,6 @@ def test_images_whose_chains_hardly_moved_are_warned_of_and_flagged(linear, x, m
     monkeypatch.setattr(annealed, "FIRST_STEP", 1e6)
     monkeypatch.setattr(annealed, "FIRST_TRANSITIONS", 1)
     monkeypatch.setattr(annealed, "LEAST_TRANSITIONS", 1)
-    with pytest.warns(HeavyTail, match=r"accepted for 23 of 23 images: their chains have hardly moved"):
+    with pytest.warns(HeavyTail, match=r"accepted for 23 of 23 data points: their chains have hardly moved"):
         result = annealed_log_marginal(linear.model, linear.mediocre_guide, x, **QUICK)
     assert result.unreliable.all()

@@ -51,9 +51,9 @@ def test_the_truth_lies_between_the_bounds_and_the_gap_closes(linear, start):
     )
     for result in (few, many):
         assert_brackets(result, linear.log_prob(result.x))
-    assert few.mean_gap > 5 * few.mean_gap_standard_error
-    assert many.mean_gap < few.mean_gap / 3
-    assert many.mean_gap < 0.6
+    assert few.mean_gap.value > 5 * few.mean_gap.standard_error
+    assert many.mean_gap.value < few.mean_gap.value / 3
+    assert many.mean_gap.value < 0.6
 
 
 @pytest.mark.parametrize("num_temperatures", [1, 4])
@@ -98,7 +98,7 @@ def test_a_positive_latent():
         model, model, torch.zeros(300), start="prior", num_chains=4, num_temperatures=30, num_leapfrog=3
     )
     assert_brackets(result, dist.NegativeBinomial(3.0, probs=torch.tensor(1 / 2.5)).log_prob(result.x).double())
-    assert abs(result.mean_gap) < 0.1
+    assert abs(result.mean_gap.value) < 0.1
 
 
 @pytest.mark.parametrize("name", [name for name in PAIRS if name not in ("inner plate", *NOT_ANNEALED)])
@@ -139,7 +139,7 @@ def test_modes_and_gradients_are_as_before():
 def test_the_result_shows_itself(linear):
     result = bidirectional(linear.model, linear.guide, torch.zeros(7, 5), **QUICK)
     assert len(result) == 7
-    assert repr(result).startswith(f"BidirectionalGap({result.mean_gap:.3f} +- ")
+    assert repr(result).startswith(f"BidirectionalGap({result.mean_gap.value:.3f} +- ")
     assert repr(result).endswith("4 chains, 5 temperatures)")
 
 
@@ -153,7 +153,7 @@ def test_a_saved_result_is_loaded_again(linear, tmp_path):
         found, expected = (getattr(gap, side).arrays() for gap in (again, result))
         torch.testing.assert_close(found, expected, rtol=0, atol=0, equal_nan=True)
         assert getattr(again, side).bound == side
-    assert json.loads((tmp_path / "gap.json").read_text())["mean_gap"] == result.mean_gap
+    assert json.loads((tmp_path / "gap.json").read_text())["mean_gap"] == result.mean_gap.value
     (tmp_path / "gap.npz").write_bytes(b"no archive")
     with pytest.raises(ValueError, match=r"Expected a saved BidirectionalGap in .*Make it again"):
         BidirectionalGap.load(tmp_path / "gap")
@@ -190,12 +190,12 @@ def test_a_model_that_observes_something_else_than_its_argument_is_an_error():
     with pytest.raises(ValueError, match="Expected site 'x' to observe the model's argument as it is"):
         bidirectional(model, model, torch.ones(5), start="prior")
     pair = PAIRS["inner plate"]()
-    with pytest.raises(ValueError, match=r"shape of the images, \(3, 12\); got \(12, 3\)"):
+    with pytest.raises(ValueError, match=r"shape of the data, \(\d+, 12\); got \(12, \d+\)"):
         bidirectional(pair.model, pair.guide, pair.x)
 
 
 def test_no_images_are_an_error(linear):
-    with pytest.raises(ValueError, match="Expected numbers of images"):
+    with pytest.raises(ValueError, match="Expected like to hold at least one data point"):
         bidirectional(linear.model, linear.guide, torch.zeros(0, 5))
 
 

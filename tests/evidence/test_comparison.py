@@ -2,12 +2,12 @@
 
 import math
 import statistics
+from dataclasses import replace
 
 import pytest
 import torch
 
-from pyro_vae import LogMarginal, compare
-from pyro_vae.evidence.comparison import Estimate
+from pyro_vae import LogMarginal, Measured, compare
 
 
 def evaluation(log_prob, *, ess=50.0, standard_error=0.1, num_samples=100):
@@ -76,13 +76,15 @@ def test_numbers_of_a_comparison():
     assert result.differences["a", "b"].value == pytest.approx(-0.5)
     # Images: var([-2, -3]) / 2; seeds of a: var([-1.5, -3.5]) / 2.
     assert result.log_marginal["a"].standard_error == pytest.approx(math.sqrt(0.25 + 1.0))
-    assert result.log_marginal["b"] == Estimate(-2.0, 0.0, -2.0, -2.0)
+    assert result.log_marginal["b"] == Measured(-2.0, 0.0, pytest.approx(0.4 * math.sqrt(2) / 2), -2.0, -2.0)
     assert list(result.differences) == [("a", "b")]
     assert result.num_seeds == {"a": 2, "b": 1}
-    assert (result.num_images, result.num_samples) == (2, 80)
+    assert (result.num_data_points, result.num_samples) == (2, 80)
     assert result.smallest_ess == {"a": 5.0, "b": 50.0}
-    # a: mean over two runs of sqrt(2) 0.1 / 2 each, independent; b: one run.
-    assert result.monte_carlo_error == pytest.approx({"a": 0.1 * math.sqrt(4) / 4, "b": 0.4 * math.sqrt(2) / 2})
+    # a: mean over two runs of sqrt(2) 0.1 / 2 each, independent; b: one run, as above.
+    errors = {"a": 0.1 * math.sqrt(4) / 4, "b": 0.4 * math.sqrt(2) / 2}
+    assert result.log_marginal["a"].monte_carlo_error == pytest.approx(errors["a"])
+    assert result.differences["a", "b"].monte_carlo_error == pytest.approx(math.hypot(*errors.values()))
 
 
 def test_intervals_are_students():
@@ -90,13 +92,13 @@ def test_intervals_are_students():
     e = compare({"a": [evaluation(log_prob)]}).log_marginal["a"]
     half = 3.182446305284263 * log_prob.std().item() / 2  # t at 0.975 with 3 degrees of freedom
     assert (e.low, e.high) == pytest.approx((-3 - half, -3 + half))
-    assert str(Estimate(-3.0, 1.0, -5.125, -1.0)) == "-3.00 [-5.12, -1.00]"
+    assert Measured(-3.0, 1.0, 0.0, -5.125, -1.0).interval == "-3.00 [-5.12, -1.00]"
 
 
 def test_what_the_intervals_are_over():
     one, two = [evaluation([-1.0, -2.0])], [evaluation([-1.0, -2.0]), evaluation([-1.5, -2.0])]
-    assert compare({"a": two, "b": two}).over == "images and seeds"
-    assert "images alone" in compare({"a": one, "b": one}).over
+    assert compare({"a": two, "b": two}).over == "data points and seeds"
+    assert "data points alone" in compare({"a": one, "b": one}).over
     assert compare({"a": one}).differences == {}
 
 
@@ -112,9 +114,9 @@ def test_every_pair_of_models_is_compared_once():
         ({"a": [evaluation([-1.0, -2.0])], "b": []}, r"at least one evaluation for each model; got \[1, 0\]\."),
         (
             {"a": [evaluation([-1.0, -2.0])], "b": [evaluation([-1.0, -2.0, -3.0])]},
-            r"on the same images, .* got numbers of images \[2, 3\]\.",
+            r"on the same data points, .* got numbers of data points \[2, 3\]\.",
         ),
-        ({"a": [evaluation([-1.0])]}, r"at least 2; got numbers of images \[1\]\."),
+        ({"a": [evaluation([-1.0])]}, r"at least 2; got numbers of data points \[1\]\."),
         ({"a": [evaluation([-1.0, -2.0]), evaluation([-1.0, math.nan])]}, "Expected a finite .* got 1 others for a"),
         ({"a": [evaluation([-1.0, -math.inf])]}, "Expected a finite log .* got 1 others for a"),
     ],
@@ -128,19 +130,26 @@ def test_an_error_that_all_images_share_widens_a_single_seed():
     generator = torch.Generator().manual_seed(4)
     runs = draw(generator, seeds={"a": 1, "b": 2})
     plain = compare(runs)
-    shared = compare({"a": [runs["a"][0].with_shared_error(0.5)], "b": [r.with_shared_error(9.0) for r in runs["b"]]})
+    shared = compare(
+        {name: [replace(r, shared_error=9.0 if name == "b" else 0.5) for r in rs] for name, rs in runs.items()}
+    )
     for before, after in (
         (plain.log_marginal["a"], shared.log_marginal["a"]),
         (plain.differences["a", "b"], shared.differences["a", "b"]),
     ):
         assert after.value == before.value
         assert after.standard_error == pytest.approx(math.hypot(before.standard_error, 0.5))
-    assert shared.log_marginal["b"] == plain.log_marginal["b"]  # two seeds show theirs in their spread
+    before, after = (c.log_marginal["b"] for c in (plain, shared))
+    assert (after.low, after.value, after.high) == (
+        before.low,
+        before.value,
+        before.high,
+    )  # two seeds show theirs in their spread
 
 
 def test_a_comparison_shows_its_numbers():
     result = compare({"a": [evaluation([-1.0, -2.0, -3.0])], "b": [evaluation([-1.5, -2.5, -3.5])]})
     assert repr(result) == (
         "Comparison(mean log p(x), nats: a -2.00 [-4.48, 0.48], b -2.50 [-4.98, -0.02]; "
-        "95% intervals over images alone (one seed), 3 images)"
+        "95% intervals over data points alone (one seed), 3 data points)"
     )

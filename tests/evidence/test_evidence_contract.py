@@ -105,7 +105,7 @@ def test_images_without_a_number_are_flagged_and_the_others_are_not(estimate, ba
             estimate(model, linear.guide, torch.zeros(3, 1))
         return
     x = torch.tensor([[0.0], [3.0], [1.0]])
-    with pyro.validation_enabled(False), pytest.warns(UserWarning, match="not finite for 1 of 3 images"):
+    with pyro.validation_enabled(False), pytest.warns(UserWarning, match="not finite for 1 of 3 data points"):
         result = estimate(model, linear.guide, x)
     assert result.unreliable.tolist() == [False, True, False]
     alone = linear.log_prob(x)[[0, 2]]

@@ -307,8 +307,8 @@ def test_the_mean_weight_stays_the_evidence_where_stopping_at_once_would_lower_i
         ({"target_standard_error": math.nan}, "Expected target_standard_error > 0; got nan"),
         ({"target_standard_error": 0.1, "num_samples": 1}, "from 2 to max_samples; got 1 and 100000"),
         ({"target_standard_error": 0.1, "max_samples": 10}, "from 2 to max_samples; got 1000 and 10"),
-        ({"only": []}, "Expected numbers of images from 0 to 3, at least one"),
-        ({"only": [4]}, "Expected numbers of images from 0 to 3, at least one"),
+        ({"only": []}, "Expected numbers of data points from 0 to 3, at least one"),
+        ({"only": [4]}, "Expected numbers of data points from 0 to 3, at least one"),
     ],
 )
 def test_wrong_settings_are_errors(settings, text):

@@ -69,7 +69,7 @@ def test_raises_the_elbo_and_the_effective_sample_size(encoder):
     assert gain.mean() > 5 * gain.std() / 300**0.5
     before, after = (log_marginal(result.model, guide, x, num_samples=500) for guide in (result.guide, better))
     assert after.ess.mean() > before.ess.mean()
-    assert after.mean_monte_carlo_error < before.mean_monte_carlo_error
+    assert after.mean.monte_carlo_error < before.mean.monte_carlo_error
 
 
 @pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")

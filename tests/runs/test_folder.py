@@ -354,7 +354,7 @@ def test_evaluation_round_trip(tmp_path, result):
     assert (loaded.num_samples == 7).all()
     assert about["num_samples"] == 7
     assert about["protocol"] == "two numbers"
-    assert about["log_marginal_nats_per_image"] == result.mean == -1.75
+    assert about["log_marginal_nats_per_data_point"] == result.mean.value == -1.75
 
 
 def test_evaluation_tells_images_apart(tmp_path, result):

@@ -101,7 +101,15 @@ def test_information_is_bounded_and_says_so():
     assert pair.information().sum() > math.log(50) >= result.mutual_information.value
     assert result.mutual_information_upper.value > math.log(50)
     assert result.saturated
-    assert "saturated" in repr(result)
+    assert "the pool is too small to tell more than log 50 = 3.91" in repr(result)
+
+
+@pytest.mark.parametrize("count", [5, 50])
+def test_no_bound_of_the_information_lies_above_the_rate(count):
+    """I(x;z) = rate - KL(q(z) || p(z)): with few images far apart the other upper bound says nothing."""
+    pair = Diagonal([30.0, 30.0])
+    result = diagnose(pair.model, pair.guide, pair.images(count))
+    assert result.mutual_information_upper.value < result.rate.value + 5 * result.rate.monte_carlo_error
 
 
 def test_collapsed_pair_has_no_active_unit():
@@ -206,7 +214,7 @@ def test_refusals():
     for wrong in ({"num_samples": 1}, {"num_pool": 1}, {"batch_size": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             diagnose(pair.model, pair.guide, torch.randn(9, 2), **wrong)
-    with pytest.raises(ValueError, match="same 9 images"):
+    with pytest.raises(ValueError, match="same 9 data points"):
         inference_gaps(pair.model, pair.guide, torch.randn(9, 2), torch.zeros(8))
     with pytest.raises(ValueError, match="Delta at site 'z'"):
         inference_gaps(pair.model, point, torch.randn(9, 2), torch.zeros(9))

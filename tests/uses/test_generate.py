@@ -143,7 +143,7 @@ def test_a_way_along_the_sphere_between_parallel_points_is_straight():
 
 @pytest.mark.parametrize(
     ("options", "text"),
-    [({"steps": 1}, r"at least 2 steps, both ends; got 1"), ({"path": "arc"}, "linear or sphere; got 'arc'")],
+    [({"steps": 1}, r"Expected steps >= 2; got 1"), ({"path": "arc"}, "linear or sphere; got 'arc'")],
 )
 def test_ways_that_do_not_exist(options, text):
     with pytest.raises(ValueError, match=text):
