@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from ..compiled.custom_ops import rows
 from ..compiled.matmul import products_in_tf32
-from ..compiled.when_it_pays import compile_if_worthwhile
+from ..compiled.when_it_pays import SAVED_PER_PARAMETER_AND_IMAGE, SAVED_PER_STEP, compile_if_worthwhile
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup, check_kl_weight, scale_latents
 from ..pairs.contexts import seeded, train_mode
@@ -32,12 +32,6 @@ from .validation import validate
 
 # Losses are read once in so many steps on a GPU, which would stand still meanwhile.
 READ_EVERY = 50
-
-
-# Seconds that compiling saves in a step, on two CPU cores: so many, and so many for each parameter and image. Measured
-# with a VAE of 650,000 parameters, plainly and compiled: 5.6 and 3.1 ms at batch size 128, 25.8 and 19.2 ms at 1024 on
-# one machine, more on a newer one.
-SAVED_PER_STEP, SAVED_PER_PARAMETER_AND_IMAGE = 1.8e-3, 7e-12
 
 
 def fit(
@@ -100,7 +94,6 @@ def fit(
         progress: show a progress bar on the terminal.
         on_step: called after each step with its number, from 1, and {"loss": nats per image}; the last step of an epoch
             brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together.
-            Compiled steps look at the pair once an epoch: change its modes at that last step, if at all.
         tensorboard: folder for TensorBoard scalars of ``history``.
 
     Raises:
@@ -176,11 +169,11 @@ def fit(
                 started, compiling, epoch_loss = time.perf_counter(), steps.compile_seconds, 0.0
                 step = steps.taken
                 for chosen in torch.randperm(len(data), device=place).split(batch_size):
-                    if steps.taken in (0, 3) and steps.compiled is not None:  # these take long: say so
+                    if steps.taken in (0, 3) and steps.recorded is not None:  # these take long: say so
                         spent = steps.compile_seconds
                         bar.set_description(f"compiled in {spent:.0f} s" if steps.taken else "compiling")
                     weight.fill_(weight_at(steps.taken))
-                    steps.take(chosen, settled=steps.taken % steps_per_epoch > 0)
+                    steps.take(chosen)
                     bar.update()
                     if steps.taken % read_every and steps.taken % steps_per_epoch:
                         continue

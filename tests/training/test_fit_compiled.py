@@ -17,6 +17,7 @@ from torch import nn
 
 from pyro_vae import KLWarmup, NonFiniteLoss, adam, fit, log_marginal
 from pyro_vae.compiled.elbo import CompiledELBO
+from pyro_vae.compiled.recorded import Recorded
 from pyro_vae.compiled.when_it_pays import compile_if_worthwhile
 from pyro_vae.evidence import sampler
 from pyro_vae.pairs.modules import announcing
@@ -300,8 +301,8 @@ def recorded(monkeypatch):
     """Every estimate from recorded graphs, run operation by operation."""
     made = []
 
-    def where(elbo, **_):
-        made.append(eager(elbo))
+    def where(function, *, modules, **_):
+        made.append(Recorded(function, modules, backend="eager"))
         return made[-1]
 
     monkeypatch.setattr(sampler, "compile_if_worthwhile", where)
@@ -320,7 +321,7 @@ def test_every_pair_gets_the_assert_same_estimate(name, recorded):
         found = estimate(pair)
         assert recorded[0].num_graphs == 1
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sampler, "compile_if_worthwhile", lambda elbo, **_: elbo)
+            patch.setattr(sampler, "compile_if_worthwhile", lambda function, **_: function)
             assert_same_estimate(found, estimate(pair))
 
 
@@ -329,7 +330,7 @@ def test_functions_that_fit_returned_are_recorded_once(recorded):
     for made in (pair, PAIRS["functions with pyro.param"]()):
         result = train(made.model, made.guide, made.x, epochs=2)
         log_marginal(result.model, result.guide, made.x[:6], num_samples=200, chunk_size=128)
-    assert [elbo.num_graphs for elbo in recorded] == [1, 1]
+    assert [draw.num_graphs for draw in recorded] == [1, 1]
 
 
 def test_compiled_by_inductor_the_estimate_is_the_same():
