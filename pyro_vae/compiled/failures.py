@@ -43,14 +43,17 @@ def reason(error: Exception) -> str:
 
 
 @contextmanager
-def undone_on_failure(modules: dict[nn.Module, None]) -> Iterator[None]:
-    """Put buffers and random number generators back, so that the plain path can take over."""
+def undone_on_failure(modules: dict[nn.Module, None], *, runs_python: bool) -> Iterator[None]:
+    """Put buffers and random number generators back, Python's and NumPy's too, so that the plain path can take over."""
     buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers(recurse=False)]
-    cpu, cuda = pyro.util.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    cpu = pyro.util.get_rng_state() if runs_python else {"torch": torch.get_rng_state()}
     try:
         yield
     except Exception:
-        pyro.util.set_rng_state(cpu)
+        if runs_python:
+            pyro.util.set_rng_state(cpu)
+        torch.set_rng_state(cpu["torch"])
         torch.cuda.set_rng_state_all(cuda)
         with torch.no_grad():
             for buffer, before in buffers:

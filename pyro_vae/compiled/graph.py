@@ -15,10 +15,14 @@ from .inductor import can_be_captured, compiled_module
 from .torch_private import handlers
 
 
+class Index(int):
+    """Which result stands here; a type of its own, since a function may return numbers."""
+
+
 class Returned(NamedTuple):
     """The form of what a function returns."""
 
-    structure: Any  # tuples, lists and dicts, the index of a result in place of each tensor
+    structure: Any  # tuples, lists and dicts with an `Index` in place of each tensor
     attached: list[bool]  # which results have a history where they are not recorded
 
 

@@ -1,7 +1,8 @@
-"""Torch's compiler, as recorded graphs want it: random numbers as in eager torch, no settings changed."""
+"""Torch's compiler, as recorded graphs want it: random numbers as in eager torch, no settings changed, quiet."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,9 +22,16 @@ def compiled_module(
         inputs: those of the first call; all later ones must be of their kinds.
         options: of the compiler, besides those of all graphs.
     """
+    # Its warnings are of what costs a few seconds at most, such as a CUDA toolkit without a GPU.
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     validation = pyro.settings.get("validate_distributions_torch")  # the compiler switches it off
-    with pyro.settings.context(validate_distributions_torch=validation):
-        return inductor_compile(module, inputs, {"fallback_random": True} | options)
+    try:
+        with pyro.settings.context(validate_distributions_torch=validation):
+            return inductor_compile(module, inputs, {"fallback_random": True} | options)
+    finally:
+        logger.setLevel(level)
 
 
 def can_be_captured(module: GraphModule) -> bool:

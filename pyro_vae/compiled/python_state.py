@@ -57,10 +57,13 @@ class PythonState:
 
     def _set(self, places: list[Place]) -> None:
         self.places = places
+        self._sized = [place for place in places if place.key is len]
         self._entries = [place for place in places if isinstance(place.holder, dict) and place.key is not len]
-        self._others = [place for place in places if not (isinstance(place.holder, dict) and place.key is not len)]
-        self._found = [(place.holder, place.key) for place in self._entries]
-        self._known = [place.value for place in self._entries]
+        met = set(map(id, self._sized + self._entries))
+        self._others = [place for place in places if id(place) not in met]
+        # All in lists of their own, so that looking takes a few microseconds.
+        self._holders, self._lengths = [p.holder for p in self._sized], [p.value for p in self._sized]
+        self._keys, self._known = [(p.holder, p.key) for p in self._entries], [p.value for p in self._entries]
 
     def changed(self) -> list[Place]:
         """The places that hold something else by now."""
@@ -68,7 +71,9 @@ class PythonState:
 
     def holds(self) -> bool:
         """Whether nothing has changed."""
-        now = [holder.get(key, ABSENT) for holder, key in self._found]  # a few microseconds, at every call
+        if list(map(len, self._holders)) != self._lengths:
+            return False
+        now = [holder.get(key, ABSENT) for holder, key in self._keys]
         same = all(map(operator.is_, now, self._known)) or all(place.holds() for place in self._entries)
         return same and all(place.holds() for place in self._others)
 
@@ -136,7 +141,9 @@ class _Walk:
 
     def _class(self, cls: type) -> None:
         for parent in itertools.takewhile(lambda parent: not _is_library(parent), cls.__mro__):
-            for item in vars(parent).values():
+            for key, item in vars(parent).items():
+                if key.startswith("__") and key != "__call__":  # what makes an object names all that it has
+                    continue
                 item = inspect.unwrap(item.fget) if isinstance(item, property) and item.fget else item
                 item = getattr(item, "__func__", item)  # of static and class methods
                 if isinstance(item, types.FunctionType):

@@ -176,7 +176,7 @@ class Recorded:
         started, first = time.perf_counter(), not graph.has_run
         graph.has_run = True
         try:
-            with undone_on_failure(self._modules):
+            with undone_on_failure(self._modules, runs_python=False):
                 outcome = graph(inputs)
                 if outcome.supports is not None and not graph.on_gpu and not outcome.supports.all():
                     raise OutsideSupport
@@ -186,12 +186,13 @@ class Recorded:
         except Exception as error:
             if graph.run is graph.module:
                 raise
-            with undone_on_failure(self._modules):
+            with undone_on_failure(self._modules, runs_python=False):
                 graph.run = graph.module
                 outcome = graph(inputs)
             self.backend = "eager"
-            for variant in (variant for variants in self._kinds.values() for variant in variants if variant.graph):
-                variant.graph.run = variant.graph.module
+            for met in itertools.chain.from_iterable(self._kinds.values()):
+                if met.graph is not None:
+                    met.graph.run = met.graph.module
             self._warn(
                 f"runs {self.name} operation by operation: torch.compile failed with {first_line(error)}{hint(error)}"
             )
@@ -235,7 +236,7 @@ class Recorded:
         args_, kwargs_ = replaced((args, kwargs), lambda _: next(given))
         before = pyro.util.get_rng_state()
         try:
-            with undone_on_failure(self._modules):
+            with undone_on_failure(self._modules, runs_python=True):
                 outcome, graph = record(
                     lambda: self.function(*args_, **kwargs_), aliases, check_supports=self._check_supports
                 )

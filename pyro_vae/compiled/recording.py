@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.overrides import TorchFunctionMode
 
-from .graph import Graph, Outcome, Returned, kind
+from .graph import Graph, Index, Outcome, Returned, kind
 from .signature import replaced
 from .torch_private import ACCUMULATES, held_tensors, make_fx, without_value_checks
 
@@ -86,9 +86,9 @@ def _outcome(value: Any, gradients: dict[Tensor, Tensor], flags: list[Tensor]) -
     """What came of a call that returned this value."""
     tensors: list[Tensor] = []
 
-    def index(tensor: Tensor) -> int:
+    def index(tensor: Tensor) -> Index:
         tensors.append(tensor)
-        return len(tensors) - 1
+        return Index(len(tensors) - 1)
 
     structure = replaced(value, index)
     if not tensors or not _holds_indices_alone(structure):
@@ -101,7 +101,7 @@ def _outcome(value: Any, gradients: dict[Tensor, Tensor], flags: list[Tensor]) -
     derivatives: dict[Tensor, Tensor] = {}
     if len(tensors) == 1 and tensors[0].dim() == 0 and attached[0] and not gradients:
         leaves = _leaves(tensors[0])
-        found = torch.autograd.grad(tensors[0], leaves, allow_unused=True)
+        found = torch.autograd.grad(tensors[0], leaves, retain_graph=True, allow_unused=True)
         derivatives = {leaf: new for leaf, new in zip(leaves, found, strict=True) if new is not None}
     returned = Returned(structure, attached)
     return Outcome(results, returned, list(_own(gradients)), list(_own(derivatives)), supports)
@@ -121,7 +121,7 @@ def _keep_gradients_of(module: GraphModule, outcome: Outcome, position: dict[int
 def _holds_indices_alone(structure: Any) -> bool:
     if isinstance(structure, dict):
         structure = tuple(structure.values())
-    return all(map(_holds_indices_alone, structure)) if isinstance(structure, list | tuple) else type(structure) is int
+    return all(map(_holds_indices_alone, structure)) if isinstance(structure, list | tuple) else type(structure) is Index
 
 
 class _Checking(Messenger):

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from .graph import Outcome
+from .graph import Index, Outcome
 from .signature import replaced
 
 
@@ -27,7 +26,7 @@ def value_of(outcome: Outcome) -> Any:
     elif any(attached):
         anchor = torch.zeros((), requires_grad=True)
         results = [_NoHistory.apply(r, anchor) if of else r for r, of in zip(results, attached, strict=True)]
-    return replaced(structure, results.__getitem__, int)
+    return replaced(structure, results.__getitem__, Index)
 
 
 class _KnownGradients(torch.autograd.Function):
@@ -39,8 +38,12 @@ class _KnownGradients(torch.autograd.Function):
         return result.clone()
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *outer: Tensor) -> Any:
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "Expected first derivatives of what a recorded function returns; got create_graph=True. Call the "
+                "function itself for derivatives of derivatives, or take them inside it."
+            )
         return None, None, *(outer[0] * gradient for gradient in ctx.gradients)
 
 
