@@ -119,9 +119,8 @@ def _keep_gradients_of(module: GraphModule, outcome: Outcome, position: dict[int
 
 
 def _holds_indices_alone(structure: Any) -> bool:
-    if isinstance(structure, dict):
-        structure = tuple(structure.values())
-    return all(map(_holds_indices_alone, structure)) if isinstance(structure, list | tuple) else type(structure) is Index
+    items = list(structure.values()) if isinstance(structure, dict) else structure
+    return all(map(_holds_indices_alone, items)) if isinstance(items, list | tuple) else type(items) is Index
 
 
 class _Checking(Messenger):

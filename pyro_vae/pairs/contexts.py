@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import pyro
 import torch
 from torch import nn
 
 from .modules import Callee, is_bound, modules_of
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -34,14 +38,36 @@ def evaluating(model: Callee, guide: Callee) -> Iterator[None]:
     # under the same names. Plain functions look theirs up in the caller's store.
     store = pyro.get_param_store()
     scope = store.scope() if is_bound(model, guide) else store.scope(store.get_state())
+    token = _KEPT.set({})
     try:
         for m in was_training:
             m.training = False
         with torch.no_grad(), scope:
             yield
     finally:
+        _KEPT.reset(token)
         for m in was_training:
             m.training = True
+
+
+# What modules keep during an evaluation; None outside of one.
+_KEPT: ContextVar[dict[Any, Any] | None] = ContextVar("kept", default=None)
+
+
+def once_in_evaluation(module: nn.Module, make: Callable[[], T]) -> T:
+    """What ``make`` gives from the module's parameters alone, without gradients and once in an evaluation.
+
+    In `evaluating` parameters stay as they are; elsewhere it is made at each call.
+    """
+    kept = _KEPT.get()
+    if kept is None or module.training:
+        return make()
+    key = module, pyro.settings.get("validate_distributions_torch")
+    if key not in kept:
+        with torch.no_grad():
+            kept[key] = make()
+    found: T = kept[key]
+    return found
 
 
 @contextmanager

@@ -96,6 +96,8 @@ class Steps:
             sites = self._sites(self.batch_of(culprit))
             if isinstance(error, ValueError) and not sites:
                 raise
+            if isinstance(error, NonFiniteLoss) and not sites:  # a graph says so of values outside a support
+                self.plain(culprit)  # in Pyro's own words
             raise _explained(step, sites) from error
 
     def read(self) -> list[float]:

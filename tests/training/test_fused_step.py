@@ -251,6 +251,21 @@ def test_another_mode_in_between_is_noticed_by_the_next_unsettled_step():
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
 
 
+def test_data_outside_the_support_are_refused_in_a_fused_step_too():
+    pair, data = vae("StandardNormal"), patterns(24, (12,)).round()
+    data[20] = 3.0
+    for compiled in (False, True):
+        steps = steps_of(pair, OneOptimizer(adam(0.01)), x=data, compiled=compiled)
+        for _ in range(4):
+            steps.take(torch.arange(8))
+        state = {name: p.detach().clone() for name, p in pyro.get_param_store().named_parameters()}
+        with pytest.raises(ValueError, match="support"):
+            steps.take(torch.arange(16, 24))
+        for name, p in pyro.get_param_store().named_parameters():
+            assert torch.equal(p, state[name])
+    assert steps.fused.taken == 3  # the last one changed nothing
+
+
 # On a GPU, as far as it can be tried without one
 
 
