@@ -57,13 +57,12 @@ class PythonState:
 
     def _set(self, places: list[Place]) -> None:
         self.places = places
-        self._sized = [place for place in places if place.key is len]
-        self._entries = [place for place in places if isinstance(place.holder, dict) and place.key is not len]
-        met = set(map(id, self._sized + self._entries))
-        self._others = [place for place in places if id(place) not in met]
-        # All in lists of their own, so that looking takes a few microseconds.
-        self._holders, self._lengths = [p.holder for p in self._sized], [p.value for p in self._sized]
-        self._keys, self._known = [(p.holder, p.key) for p in self._entries], [p.value for p in self._entries]
+        sized = [place for place in places if place.key is len]
+        entries = [place for place in places if place.key is not len and isinstance(place.holder, dict)]
+        # In lists of their own, so that looking takes a few microseconds.
+        self._sized, self._lengths = [place.holder for place in sized], [place.value for place in sized]
+        self._keys, self._known = [place[:2] for place in entries], [place.value for place in entries]
+        self._others = [place for place in places if place.key is not len and not isinstance(place.holder, dict)]
 
     def changed(self) -> list[Place]:
         """The places that hold something else by now."""
@@ -71,11 +70,10 @@ class PythonState:
 
     def holds(self) -> bool:
         """Whether nothing has changed."""
-        if list(map(len, self._holders)) != self._lengths:
-            return False
         now = [holder.get(key, ABSENT) for holder, key in self._keys]
-        same = all(map(operator.is_, now, self._known)) or all(place.holds() for place in self._entries)
-        return same and all(place.holds() for place in self._others)
+        if list(map(len, self._sized)) == self._lengths and all(map(operator.is_, now, self._known)):
+            return all(place.holds() for place in self._others)
+        return not self.changed()
 
     def forget(self, places: list[Place]) -> None:
         """Look at these no more."""

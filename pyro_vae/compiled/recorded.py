@@ -46,11 +46,10 @@ class Recorded:
        trace), with gradients, updates of buffers and random draws;
     3. from the third on, only the recorded operations run.
 
-    What is read anew in each call: tensors, wherever they are held (arguments, parameters of the store by name,
-    parameters and buffers of modules, a KL weight), and what Python holds in attributes, closures and global variables
-    (numbers, flags, which object an attribute is). Another kind of arguments or another value that Python holds gets a
-    graph of its own; what changes with every call is no matter for a graph: then the function runs plainly, and one
-    warning says so. It is right to hold in a tensor, changed in place, what changes often.
+    Read anew in each call are tensors, wherever they are held (arguments, parameters of the store by name, parameters
+    and buffers of modules, a KL weight), and what Python holds in attributes, closures and global variables: numbers,
+    flags, which object an attribute is. Another value there, as another kind of arguments, gets a graph of its own; one
+    that keeps changing makes the function run plainly, with a warning: hold it in a tensor that is changed in place.
 
     An observed value outside the support of its site makes the call run plainly, so that Pyro refuses it in its own
     words (on a GPU, where looking would mean to wait, the results are NaN). Parameters of distributions are validated
@@ -60,9 +59,9 @@ class Recorded:
     results. Before torch 2.13, its compiler may change the order of draws that do not depend on each other, such as
     those of dropout and of z: other numbers, of the same distribution.
 
-    A function that cannot be recorded, because a value decides what is computed, runs plainly from then on; where
-    compiling fails, its graph runs operation by operation. Either is said in one warning, with the reason. So is a
-    graph that fails where the function itself does not.
+    A function that cannot be recorded, because a value decides what is computed, or whose graph fails where it does
+    not itself, runs plainly from then on; where compiling fails, its graph runs operation by operation. Either is said
+    in one warning, with the reason.
 
     Args:
         function: takes tensors, also in tuples, lists and dicts, by position or keyword; what else it takes must be
@@ -223,10 +222,11 @@ class Recorded:
     def _meet(self, variants: list[_Variant], args: Any, kwargs: Any) -> Any:
         """The first call of its kind: the next one like it is recorded."""
         value = self._run(args, kwargs)
-        if len(variants) >= MAX_STATES:
+        if len(variants) < MAX_STATES:
+            variants.append(_Variant(PythonState(self.function, self._modules)))
+        else:
             names = ", ".join(place.name for place in variants[-1].state.changed())
             self._leave_plain(f"{names} keeps changing; hold it in a tensor that is changed in place, with .fill_()")
-        variants.append(_Variant(PythonState(self.function, self._modules)))
         return value
 
     def _record(self, variant: _Variant, arguments: list[Tensor], args: Any, kwargs: Any) -> Any:

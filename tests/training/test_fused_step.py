@@ -252,7 +252,7 @@ def test_another_mode_in_between_is_noticed_by_the_next_unsettled_step():
 
 
 def test_data_outside_the_support_are_refused_in_a_fused_step_too():
-    pair, data = vae("StandardNormal"), patterns(24, (12,)).round()
+    pair, data = vae("StandardNormal"), patterns(24, (3, 4)).round()
     data[20] = 3.0
     for compiled in (False, True):
         steps = steps_of(pair, OneOptimizer(adam(0.01)), x=data, compiled=compiled)
