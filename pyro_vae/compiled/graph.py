@@ -43,6 +43,13 @@ class Outcome(NamedTuple):
     derivatives: list[tuple[Tensor, Tensor]]
     supports: Tensor | None
 
+    def of(self, leaf_for: Callable[[Tensor], Tensor]) -> Outcome:
+        """The same with other leaf tensors."""
+        accumulated, derivatives = (
+            [(leaf_for(leaf), new) for leaf, new in pairs] for pairs in (self.accumulated, self.derivatives)
+        )
+        return self._replace(accumulated=accumulated, derivatives=derivatives)
+
     def flat(self) -> list[Tensor]:
         """All tensors in the order in which a graph gives them."""
         gradients = [gradient for _, gradient in self.accumulated + self.derivatives]

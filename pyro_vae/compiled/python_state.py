@@ -41,18 +41,18 @@ class Place(NamedTuple):
 
 
 class PythonState:
-    """What a function and modules read from Python's side, as it is now.
+    """What a function reads from Python's side, as it is now, modules and other objects that it is given included.
 
     Looked at are attributes, submodules, parameters and buffers of modules; variables that the function, its methods
     and the user's functions that they name read, from closures and from globals; and of other objects the entries and
     attributes that this code names. Numbers, flags and strings are compared by value, other objects by identity.
     """
 
-    def __init__(self, function: Callable, modules: Iterable[nn.Module]) -> None:
+    def __init__(self, function: Callable, objects: Iterable[Any]) -> None:
         names: set[str] = set()
         for _ in range(2):  # a name may be read by a function met after the object that has it
             walk = _Walk(names)
-            walk.through([function, *modules])
+            walk.through([function, *objects])
         self._set(walk.places)
 
     def _set(self, places: list[Place]) -> None:

@@ -42,9 +42,8 @@ class Recorded:
     buffers. Calls with arguments of the same shapes share one graph:
 
     1. the first runs plainly: lazy parameters get made, and Pyro validates supports and shapes;
-    2. the second runs plainly once more while its tensor operations are recorded (Pyro's handlers act, but leave no
-       trace), with gradients, updates of buffers and random draws;
-    3. from the third on, only the recorded operations run.
+    2. the second runs plainly once more, and its tensor operations are recorded, gradients and random draws included;
+    3. from the third on, only the recorded operations run: Pyro's handlers have acted, and leave no trace.
 
     Read anew in each call are tensors, wherever they are held (arguments, parameters of the store by name, parameters
     and buffers of modules, a KL weight), and what Python holds in attributes, closures and global variables: numbers,
@@ -73,9 +72,9 @@ class Recorded:
             the precision it has.
         name: what warnings call the function.
 
-    Gradients: ``.backward()`` may be called inside the function, which adds to the ``.grad`` of leaf tensors, or on
-    what it returns if that is one number, of shape (). Derivatives are first ones. A history of other results is not
-    recorded: ``.backward()`` through them raises. Under ``torch.no_grad()`` none is computed.
+    Gradients, first ones: ``.backward()`` may be called inside the function, which adds to the ``.grad`` of leaf
+    tensors, or on what it returns if that is one number, of shape (). Through other results it raises, since their
+    history is not recorded. Under ``torch.no_grad()`` none is computed.
 
     Attributes:
         num_graphs: number of graphs recorded so far.
@@ -127,8 +126,8 @@ class Recorded:
         self._check_supports = True
 
     def __repr__(self) -> str:
-        settings = f"backend={self.backend!r}, precision={self.precision!r}"
-        return f"Recorded({self.name}, {settings}; {self.num_graphs} graphs so far)"
+        settings = f"{self.name}, backend={self.backend!r}, precision={self.precision!r}"
+        return f"Recorded({settings}; {self.num_graphs} graphs so far)"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """What the function returns."""
@@ -172,8 +171,7 @@ class Recorded:
         Raises:
             Exception: it fails, or an observed value lies outside its support; buffers and random numbers are put back.
         """
-        started, first = time.perf_counter(), not graph.has_run
-        graph.has_run = True
+        started, first, graph.has_run = time.perf_counter(), not graph.has_run, True
         try:
             with undone_on_failure(self._modules, runs_python=False):
                 outcome = graph(inputs)
@@ -208,12 +206,13 @@ class Recorded:
         try:
             variants = self._kinds.setdefault(key, [])
         except TypeError:
-            self._leave_plain("an argument is neither a tensor nor hashable; pass it as a tensor")
-            return None
-        if len(self._kinds) > MAX_KINDS:
-            self._leave_plain(f"met {MAX_KINDS} kinds of arguments; pass numbers that change as tensors")
-            return None
-        return variants
+            why = "an argument is neither a tensor nor hashable; pass it as a tensor"
+        else:
+            if len(self._kinds) <= MAX_KINDS:
+                return variants
+            why = f"met {MAX_KINDS} kinds of arguments; pass numbers that change as tensors"
+        self._leave_plain(why)
+        return None
 
     def _run(self, args: Any, kwargs: Any) -> Any:
         with noting_calls(self._modules):
@@ -223,7 +222,9 @@ class Recorded:
         """The first call of its kind: the next one like it is recorded."""
         value = self._run(args, kwargs)
         if len(variants) < MAX_STATES:
-            variants.append(_Variant(PythonState(self.function, self._modules)))
+            objects: list[Any] = [*self._modules]
+            describe((args, kwargs), [], objects)
+            variants.append(_Variant(PythonState(self.function, objects)))
         else:
             names = ", ".join(place.name for place in variants[-1].state.changed())
             self._leave_plain(f"{names} keeps changing; hold it in a tensor that is changed in place, with .fill_()")
@@ -231,10 +232,9 @@ class Recorded:
 
     def _record(self, variant: _Variant, arguments: list[Tensor], args: Any, kwargs: Any) -> Any:
         """The second call of its kind."""
-        started = time.perf_counter()
+        started, before = time.perf_counter(), pyro.util.get_rng_state()
         given = iter(aliases := [alias(argument) for argument in arguments])
         args_, kwargs_ = replaced((args, kwargs), lambda _: next(given))
-        before = pyro.util.get_rng_state()
         try:
             with undone_on_failure(self._modules, runs_python=True):
                 outcome, graph = record(
@@ -250,12 +250,8 @@ class Recorded:
             self._leave_plain(reason(error))
             return self._run(args, kwargs)
         real = dict(zip(map(id, aliases), arguments, strict=True))
-        outcome = outcome._replace(
-            accumulated=[(real.get(id(leaf), leaf), new) for leaf, new in outcome.accumulated],
-            derivatives=[(real.get(id(leaf), leaf), new) for leaf, new in outcome.derivatives],
-        )
-        changed = variant.state.changed()
-        after = pyro.util.get_rng_state()
+        outcome = outcome.of(lambda leaf: real.get(id(leaf), leaf))
+        changed, after = variant.state.changed(), pyro.util.get_rng_state()
         if any(place.is_plain() for place in changed):
             names = ", ".join(place.name for place in changed if place.is_plain())
             self._leave_plain(f"each call changes {names}, which a graph would not")

@@ -13,15 +13,17 @@ from torch import Tensor, nn
 from .graph import kind
 
 
-def describe(value: Any, tensors: list[Tensor]) -> Any:
-    """What makes two calls alike: the kinds of tensors, and all else by value. Collects the tensors."""
+def describe(value: Any, tensors: list[Tensor], others: list[Any] | None = None) -> Any:
+    """What makes two calls alike: the kinds of tensors, and all else by value. Collects the tensors, and all else."""
     if isinstance(value, Tensor):
         tensors.append(value)
         return kind(value)
-    if isinstance(value, tuple) or type(value) is list:
-        return (type(value), *(describe(item, tensors) for item in value))
+    if type(value) in (list, tuple) or _is_named(value):
+        return (type(value), *(describe(item, tensors, others) for item in value))
     if type(value) is dict:
-        return (dict, *((key, describe(item, tensors)) for key, item in value.items()))
+        return (dict, *((key, describe(item, tensors, others)) for key, item in value.items()))
+    if others is not None:
+        others.append(value)
     return type(value), value  # True, 1 and 1.0 are equal
 
 
@@ -29,13 +31,17 @@ def replaced(value: Any, make: Callable[[Any], Any], leaf: type = Tensor) -> Any
     """The same tuples, lists and dicts, with what ``make`` makes of each leaf, in the order of `describe`."""
     if isinstance(value, leaf):
         return make(value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
+    if _is_named(value):
         return type(value)(*(replaced(item, make, leaf) for item in value))
     if type(value) in (list, tuple):
         return type(value)([replaced(item, make, leaf) for item in value])
     if type(value) is dict:
         return {key: replaced(item, make, leaf) for key, item in value.items()}
     return value
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, tuple) and hasattr(value, "_fields")
 
 
 def alias(tensor: Tensor) -> Tensor:

@@ -342,6 +342,28 @@ def test_one_change_gets_a_graph_of_its_own_and_the_first_one_serves_again():
     assert elbo.num_graphs == 2
 
 
+def test_tensors_in_an_object_given_as_argument_are_not_frozen():
+    class Batch:
+        def __init__(self, x):
+            self.x = x
+
+    class Triple(tuple):
+        pass
+
+    batch, recorded = Batch(data()), Recorded(lambda batch: batch.x.sum(), [], **eager)
+    by_tuple = Recorded(lambda triple: triple[0].sum(), [], **eager)
+
+    def total(seed):
+        batch.x = data(seed)
+        return recorded(batch)
+
+    with pytest.warns(RuntimeWarning, match=r"Batch.x keeps changing"):
+        found = [total(seed) for seed in range(8)]
+    assert found == [data(seed).sum() for seed in range(8)]
+    assert [by_tuple(Triple([data(seed)])) for seed in range(4)] == found[:4]
+    assert by_tuple.num_graphs == 0
+
+
 def test_a_function_that_counts_its_own_calls_is_not_recorded():
     class Counting(nn.Module):
         calls = 0
