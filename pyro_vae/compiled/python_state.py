@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .torch_private import entries_of
+
 # Compared by value; all else by which object it is.
 PLAIN = (bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size)
 # Packages whose functions read no variables of the user, and whose objects have states of their own.
@@ -118,11 +120,12 @@ class _Walk:
             self._class(value)
         elif isinstance(value, nn.Module):
             self._class(type(value))
-            entries = [key for key in vars(value) if key == "training" or key not in STANDARD]
-            self._note(vars(value), entries, type(value).__name__ + ".{}")
-            for held in (value._parameters, value._buffers, value._modules):
-                self._note(held, list(held), type(value).__name__ + ".{}")
-                self.places.append(Place(held, len, len(held), f"the number of parts of {type(value).__name__}"))
+            attributes, *held = entries_of(value)
+            for entries in (attributes, *held):
+                own = [key for key in entries if key == "training" or key not in STANDARD]
+                self._note(entries, own, type(value).__name__ + ".{}")
+            for entries in held:
+                self.places.append(Place(entries, len, len(entries), f"the number of parts of {type(value).__name__}"))
         elif not _is_library(type(value)) and hasattr(value, "__dict__"):
             self._class(type(value))
             self._note(vars(value), self.names & vars(value).keys(), type(value).__name__ + ".{}")

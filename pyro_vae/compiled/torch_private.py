@@ -15,7 +15,7 @@ import pyro
 import torch
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -61,6 +61,11 @@ def without_value_checks() -> Iterator[None]:
 def held_tensors(module: GraphModule) -> set[str]:
     """Names of the tensors that a recorded graph holds as attributes."""
     return {*module._parameters, *module._buffers}
+
+
+def entries_of(module: nn.Module) -> list[dict[str, Any]]:
+    """The dicts in which a module keeps its attributes, parameters, buffers and submodules."""
+    return [vars(module), module._parameters, module._buffers, module._modules]
 
 
 def linear_by_onednn(left: Tensor, right: Tensor) -> Tensor:

@@ -47,6 +47,16 @@ def test_no_value_is_checked_and_checks_return():
     assert pyro.util.torch_isnan(torch.tensor(torch.nan))
 
 
+def test_modules_keep_what_they_hold_in_dicts():
+    module = nn.BatchNorm1d(3)
+    module.part = nn.Identity()
+    attributes, parameters, buffers, parts = torch_private.entries_of(module)
+    assert attributes["eps"] == module.eps
+    assert parameters["weight"] is module.weight
+    assert buffers["running_mean"] is module.running_mean
+    assert parts == {"part": module.part}
+
+
 def test_leaves_have_nodes_of_a_known_name():
     weight = nn.Parameter(torch.ones(()))
     ((node, _),) = (2 * weight).grad_fn.next_functions[:1]
