@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import functools
 import inspect
 import itertools
 import operator
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -136,9 +137,10 @@ class _Walk:
         self._waiting += [(value, "") for value in (function.__defaults__ or ())]
         self._waiting += [(value, name) for name, value in (function.__kwdefaults__ or {}).items()]
         if not _is_library(function):
-            names = _names(function.__code__)
-            self.names |= names
-            self._note(function.__globals__, names & function.__globals__.keys(), "{}")
+            codes = list(_codes(function.__code__))
+            self.names.update(name for code in codes for name in _names(code))
+            loads = (item for code in codes for item in dis.get_instructions(code) if item.opname == "LOAD_GLOBAL")
+            self._note(function.__globals__, {item.argval for item in loads} & function.__globals__.keys(), "{}")
 
     def _class(self, cls: type) -> None:
         for parent in itertools.takewhile(lambda parent: not _is_library(parent), cls.__mro__):
@@ -173,12 +175,14 @@ def _is_library(value: Any) -> bool:
     return str(home).partition(".")[0] in LIBRARIES
 
 
-def _names(code: types.CodeType) -> set[str]:
-    """All names and words in the code of a function, and of those defined in it."""
-    names = {*code.co_names}
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code of a function, and of those defined in it."""
+    yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names |= _names(constant)
-        elif isinstance(constant, str) and constant.isidentifier():  # getattr(settings, "beta")
-            names.add(constant)
-    return names
+            yield from _codes(constant)
+
+
+def _names(code: types.CodeType) -> set[str]:
+    """All names and words in code: attributes too, and "beta" in getattr(settings, "beta")."""
+    return {*code.co_names, *(constant for constant in code.co_consts if isinstance(constant, str))}

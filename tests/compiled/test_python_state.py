@@ -11,6 +11,7 @@ from torch import nn
 from pyro_vae.compiled.python_state import PythonState
 
 BETA = 1.0
+unrelated = 1.0
 SETTINGS = types.SimpleNamespace(beta=1.0, other=1.0)
 TABLE = {"beta": 1.0}
 
@@ -144,6 +145,9 @@ def test_what_is_not_read_and_what_changes_in_place_are_no_matter():
     module.mask.zero_()
     module.loc += 1
     assert state.holds()
+    by_attribute = PythonState(lambda z: z.unrelated, [])
+    globals()["unrelated"] = 2.0  # a variable of that name is another thing
+    assert by_attribute.holds()
     module.beta = 3.0
     state.forget(state.changed())
     assert state.holds()
