@@ -305,7 +305,7 @@ def train(objective, change, *, by="epoch"):
             change(pair, step)
 
     return fit(
-        pair.model, pair.guide, data(), epochs=6, batch_size=4, objective=objective, progress=False, on_step=on_step
+        pair.model, pair.guide, data(), epochs=5, batch_size=4, objective=objective, progress=False, on_step=on_step
     ).state
 
 
