@@ -1,5 +1,6 @@
 """Pyro at compiled speed: tensor operations recorded once, and run compiled from then on."""
 
 from .elbo import CompiledELBO
+from .recorded import Recorded
 
-__all__ = ["CompiledELBO"]
+__all__ = ["CompiledELBO", "Recorded"]

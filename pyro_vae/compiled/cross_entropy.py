@@ -23,7 +23,7 @@ def cross_entropies_by_products(module: GraphModule) -> None:
 
     The factors lie between 1 and 2, so that a product is as exact as the sum it replaces: rounding of one part in 2^24
     for each pixel, either way. The logarithm is most of the work on a cross-entropy, about a third of that on log p(x)
-    with bfloat16 products. Gradients do not come by this way: they are recorded as operations of their own.
+    with bfloat16 products. Gradients do not pass through here: they are recorded as operations of their own.
     """
     graph = module.graph
     for node in list(graph.find_nodes(op="call_function", target=aten.binary_cross_entropy_with_logits.default)):

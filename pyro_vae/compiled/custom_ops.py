@@ -5,36 +5,33 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .torch_private import linear_by_onednn
 
-def rows(data: Tensor, chosen: Tensor) -> Tensor:
-    """The rows of `data` (N, ...) with indices `chosen` (B,), all in [0, N): shape (B, ...).
 
-    On a CPU, a compiled graph copies them once. An indexing of its own it would repeat wherever the rows are used, and
-    take two to three times as long for each.
+def rows(data: Tensor, indices: Tensor) -> Tensor:
+    """The rows of `data` (N, ...) with these indices (B,), all in [0, N): shape (B, ...).
+
+    On a CPU, a compiled graph copies them once. An indexing of its own would be repeated wherever the rows are used,
+    and take two to three times as long each time.
     """
-    return torch.ops.pyro_vae.rows(data, chosen) if data.device.type == "cpu" else data[chosen]
+    return torch.ops.pyro_vae.rows(data, indices) if data.device.type == "cpu" else data[indices]
 
 
-def _rows(data: Tensor, chosen: Tensor) -> Tensor:
-    return data.index_select(0, chosen)
-
-
-def _onednn_product(left: Tensor, right: Tensor) -> Tensor:
-    """left @ right; oneDNN's linear layer takes the right one transposed, in any layout."""
-    return torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
+def _rows(data: Tensor, indices: Tensor) -> Tensor:
+    return data.index_select(0, indices)
 
 
 def _library() -> torch.library.Library:
     library = torch.library.Library("pyro_vae", "DEF")
-    library.define("rows(Tensor data, Tensor chosen) -> Tensor")
+    library.define("rows(Tensor data, Tensor indices) -> Tensor")
     library.impl("rows", _rows, "CPU")
-    library.impl("rows", lambda data, chosen: data.new_empty(len(chosen), *data.shape[1:]), "Meta")
+    library.impl("rows", lambda data, indices: data.new_empty(len(indices), *data.shape[1:]), "Meta")
     library.define("onednn_product(Tensor left, Tensor right) -> Tensor")
-    library.impl("onednn_product", _onednn_product, "CPU")
+    library.impl("onednn_product", linear_by_onednn, "CPU")
     library.impl("onednn_product", lambda left, right: left.new_empty(left.shape[0], right.shape[1]), "Meta")
     return library
 
 
-# onednn_product is ours because of oneDNN's own operation the compiler would first copy the transposed factor.
+# onednn_product is an operation of ours, since for oneDNN's own the compiler would first copy the transposed factor.
 _LIBRARY = _library()
 onednn_product = torch.ops.pyro_vae.onednn_product.default

@@ -10,10 +10,11 @@ import torch
 from torch.fx import GraphModule, Node
 
 from .custom_ops import onednn_product
+from .torch_private import CAST
 
 aten = torch.ops.aten
 
-# Multiplications and additions of a product from which on choosing the library is worth a call from Python.
+# Multiplications and additions of a product from which on the other library is worth a call from Python.
 LARGE = 2e7
 
 
@@ -23,7 +24,7 @@ def products_in_bf16(module: GraphModule) -> None:
     products = (aten.mm, aten.bmm, aten.convolution, aten.convolution_backward)
 
     def cast(node: Any, dtype: torch.dtype) -> Any:
-        return graph.call_function(aten._to_copy.default, (node,), {"dtype": dtype})
+        return graph.call_function(CAST, (node,), {"dtype": dtype})
 
     _separate_biases(graph)  # a bias is added in float32
     for node in [n for n in graph.nodes if getattr(n.target, "overloadpacket", None) in products]:
@@ -42,8 +43,8 @@ def products_in_bf16(module: GraphModule) -> None:
 def products_by_onednn(module: GraphModule) -> None:
     """Take large matrix products of float32 on a CPU by oneDNN instead of BLAS: the same sums in another order.
 
-    MKL uses no AVX-512 on AMD processors: there oneDNN is 7 to 15% faster, which is where it was measured. Biases are
-    added by the operation that follows, which costs nothing.
+    MKL uses no AVX-512 on AMD processors: there oneDNN takes products of (128, 784) and (784, 400) 1.7 times as fast,
+    those of 1,024 rows 2.1 times. Biases are added by the operation that follows, which costs nothing.
     """
     if not torch.backends.mkldnn.is_available() or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return

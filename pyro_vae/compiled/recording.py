@@ -2,142 +2,153 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import pyro
 import torch
 from pyro import poutine
-from pyro.poutine.runtime import _PYRO_STACK
-from torch import Tensor, nn
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
+from torch import Tensor
 from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
-from .hoisting import split_invariant
-from .inductor import can_be_captured, compiled_module
+from .graph import Graph, Index, Outcome, Returned, kind
+from .signature import replaced
+from .torch_private import ACCUMULATES, held_tensors, make_fx, without_value_checks
 
 aten = torch.ops.aten
 
 
-class Outcome(NamedTuple):
-    """What one call gave: the loss, and the gradient of each leaf tensor it depends on."""
+def record(
+    call: Callable[[], Any], arguments: list[Tensor], *, check_supports: bool = True
+) -> tuple[Outcome, Graph | None]:
+    """Run a function for real, recording it.
 
-    loss: Tensor
-    leaves: list[Tensor]
-    gradients: list[Tensor]
+    Args:
+        call: takes no arguments; it holds those of the function.
+        arguments: the tensors among them that are given anew in each call.
+        check_supports: whether the graph looks if observed values lie in their supports, and gives NaN if not.
 
+    Returns:
+        What came of the call, and the graph; None if the call made parameters, which later ones do not.
 
-@dataclass
-class Graph:
-    """Recorded operations, and where each of their inputs is found."""
-
-    module: GraphModule
-    run: Callable[..., list[Tensor]]
-    inputs: list[Tensor | None]  # None where it is one of the next two
-    arguments: list[tuple[int, int]]  # input, index of the argument
-    params: list[tuple[int, str]]  # input, name in the param store
-    kinds: list[Any]  # what each input must be
-    leaves: list[int]  # the inputs that the gradients belong to
-    param_sites: dict[str, None]
-    on_gpu: bool
-    met: bool = False  # whether it has run
-    once: Callable[..., list[Tensor]] | None = None  # further inputs, from the others
-    settled: list[Tensor] | None = None  # those inputs, from the first call on
-
-    def gather(self, arguments: list[Tensor]) -> list[Tensor] | None:
-        """The inputs of this call, or None where the store holds other parameters than those recorded."""
-        store = dict(pyro.get_param_store().named_parameters())
-        if not store.keys() >= self.param_sites.keys():
-            return None
-        inputs: list[Any] = self.inputs.copy()
-        for i, argument in self.arguments:
-            inputs[i] = arguments[argument]
-        for i, name in self.params:
-            inputs[i] = store[name]
-        return inputs if [kind(tensor) for tensor in inputs] == self.kinds else None
-
-    def __call__(self, inputs: list[Tensor]) -> Outcome:
-        if self.on_gpu:  # a CUDA graph writes its results where those of the call before are
-            for leaf in (inputs[i] for i in self.leaves):
-                leaf.grad = None if leaf.grad is None else leaf.grad.clone()
-            torch.compiler.cudagraph_mark_step_begin()
-        with torch.no_grad():
-            if self.once is not None and self.settled is None:
-                self.settled = self.once(*inputs)
-            loss, *gradients = self.run(*inputs, *(self.settled or []))
-            loss = loss.clone() if self.on_gpu else loss
-        store = pyro.get_param_store()
-        for handler in _PYRO_STACK:  # SVI steps the parameters of the sites it sees
-            for name in self.param_sites:
-                handler.trace.add_node(name, name=name, type="param", value=store[name])
-        return Outcome(loss, [inputs[i] for i in self.leaves], gradients)
-
-    def settle(self) -> None:
-        """Compute what depends on no argument at the next call only: from then on, nothing else may change."""
-        split = split_invariant(self.module, [i for i, _ in self.arguments])
-        if split is not None:
-            self.once, self.module = split
-            self.run = self.module
-
-    def compile(self, **options: Any) -> None:
-        """Compile at the next call; random numbers as in eager torch, a CUDA graph where on a GPU and it can be."""
-
-        def compile_and_run(*inputs: Tensor) -> list[Tensor]:
-            cudagraphs = {"triton.cudagraphs": can_be_captured(self.module)}
-            self.run = compiled_module(self.module, inputs, cudagraphs | options)
-            return self.run(*inputs)
-
-        self.run = compile_and_run
-
-
-def record(call: Callable[[], Any], arguments: list[Tensor]) -> tuple[Outcome, Graph | None]:
-    """Run `call` for real, recording it; no graph if it made parameters, which later calls do not."""
-    store, recording, sites = pyro.get_param_store(), _Recording(), poutine.trace(param_only=True)
+    Raises:
+        Exception: the call cannot be recorded, or raised an error of its own.
+    """
+    store, sites = pyro.get_param_store(), poutine.trace(param_only=True)
+    recording, checking = _Recording(), _Checking() if check_supports else None
     known = set(store.keys())
-    results: list[Tensor] = []
+    outcomes: list[Outcome] = []
 
     def run() -> list[Tensor]:
-        with sites, recording:
-            loss = call()
-        if not isinstance(loss, Tensor):
-            raise TypeError(f"the objective returned {type(loss).__name__}, not one loss")
-        results[:] = [loss, *_own(recording.gradients)]
-        return results
+        with sites, checking or nullcontext(), recording:
+            value = call()
+        outcomes[:] = [_outcome(value, recording.gradients, checking.flags if checking else [])]
+        return outcomes[0].flat()
 
-    with _without_value_checks(), torch.autograd.set_multithreading_enabled(False):
+    with without_value_checks(), torch.autograd.set_multithreading_enabled(False), _without_onednn():
         module = make_fx(run)()  # untracked tensors become attributes that are the tensors themselves
-    outcome = Outcome(results[0].detach(), list(recording.gradients), results[1:])
+    (outcome,) = outcomes
     if store.keys() != known:
         return outcome, None
     for node in filter(_has_shape_by_value, module.graph.nodes):
         raise RuntimeError(f"the shape of a result of {node.target} depends on values")
 
     inputs = _lift(module)
-    place = {id(tensor): i for i, tensor in enumerate(inputs)}
-    kept = [j for j, leaf in enumerate(outcome.leaves) if id(leaf) in place]  # not those made on the way
-    output: Any = module.graph.output_node()
-    output.args = ([output.args[0][0], *(output.args[0][1 + j] for j in kept)],)
-    module.recompile()
-    arguments_ = [(place[id(tensor)], i) for i, tensor in enumerate(arguments) if id(tensor) in place]
+    position = {id(tensor): i for i, tensor in enumerate(inputs)}
+    arguments_ = [(position[id(tensor)], i) for i, tensor in enumerate(arguments) if id(tensor) in position]
     names = map(store.param_name, inputs)
     params = [(i, name) for i, name in enumerate(names) if name in sites.trace.nodes]
-    elsewhere = {*range(len(inputs))} - {i for i, _ in arguments_ + params}
+    held = {*range(len(inputs))} - {i for i, _ in arguments_ + params}
+    if torch.is_grad_enabled() and any(inputs[i].grad_fn is not None for i in held):
+        raise RuntimeError("a tensor that it holds is itself computed from others that require gradients")
+    _keep_gradients_of(module, outcome, position)
     return outcome, Graph(
         module=module,
         run=module,
-        inputs=[tensor if i in elsewhere else None for i, tensor in enumerate(inputs)],
+        inputs=[tensor if i in held else None for i, tensor in enumerate(inputs)],
         arguments=arguments_,
         params=params,
         kinds=[kind(tensor) for tensor in inputs],
-        leaves=[place[id(outcome.leaves[j])] for j in kept],
+        returned=outcome.returned,
+        accumulated=[position[id(leaf)] for leaf, _ in outcome.accumulated if id(leaf) in position],
+        derivatives=[position[id(leaf)] for leaf, _ in outcome.derivatives if id(leaf) in position],
+        checks_supports=outcome.supports is not None,
         param_sites=dict.fromkeys(name for name in sites.trace.param_nodes if name in store),
         on_gpu=any(tensor.is_cuda for tensor in inputs),
     )
+
+
+def _outcome(value: Any, gradients: dict[Tensor, Tensor], flags: list[Tensor]) -> Outcome:
+    """What came of a call that returned this value."""
+    tensors: list[Tensor] = []
+
+    def index(tensor: Tensor) -> Index:
+        tensors.append(tensor)
+        return Index(len(tensors) - 1)
+
+    structure = replaced(value, index)
+    if not tensors or not _holds_indices_alone(structure):
+        raise TypeError(f"it returned {type(value).__name__}, not a tensor, or a tuple, list or dict of tensors")
+    attached = [tensor.requires_grad for tensor in tensors]
+    results = [tensor.detach() if tensor.requires_grad else tensor for tensor in tensors]
+    supports = torch.stack(flags) if flags else None
+    if supports is not None:
+        results = [torch.where(supports.all(), r, torch.nan) if r.is_floating_point() else r for r in results]
+    derivatives: dict[Tensor, Tensor] = {}
+    if len(tensors) == 1 and tensors[0].dim() == 0 and attached[0] and not gradients:
+        leaves = _leaves(tensors[0])
+        found = torch.autograd.grad(tensors[0], leaves, retain_graph=True, allow_unused=True)
+        derivatives = {leaf: new for leaf, new in zip(leaves, found, strict=True) if new is not None}
+    returned = Returned(structure, attached)
+    return Outcome(results, returned, list(_own(gradients)), list(_own(derivatives)), supports)
+
+
+def _keep_gradients_of(module: GraphModule, outcome: Outcome, position: dict[int, int]) -> None:
+    """Drop the gradients of tensors that were made on the way from what a graph gives."""
+    output: Any = module.graph.output_node()
+    count = len(outcome.results)
+    leaves = [leaf for leaf, _ in outcome.accumulated + outcome.derivatives]
+    nodes = list(output.args[0])
+    kept = [node for node, leaf in zip(nodes[count:], leaves, strict=False) if id(leaf) in position]
+    output.args = ([*nodes[:count], *kept, *nodes[count + len(leaves) :]],)
+    module.recompile()
+
+
+def _holds_indices_alone(structure: Any) -> bool:
+    items = list(structure.values()) if isinstance(structure, dict) else structure
+    return all(map(_holds_indices_alone, items)) if isinstance(items, list | tuple) else type(items) is Index
+
+
+class _Checking(Messenger):
+    """Notes whether observed values lie in the supports of their sites, as validation would ask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flags: list[Tensor] = []
+
+    def _pyro_post_sample(self, msg: Any) -> None:
+        if not msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic"):
+            return
+        try:
+            self.flags.append(msg["fn"].support.check(msg["value"]).all())
+        except NotImplementedError:  # a distribution that does not say
+            return
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Recurrent layers as plain operations: oneDNN's own for an LSTM cannot be run from a graph."""
+    switch: Any = torch.backends.mkldnn
+    enabled = switch.enabled
+    switch.enabled = False
+    try:
+        yield
+    finally:
+        switch.enabled = enabled
 
 
 class _Recording(TorchFunctionMode):
@@ -170,41 +181,6 @@ class _Recording(TorchFunctionMode):
                 self.gradients[leaf] = self.gradients[leaf] + new if leaf in self.gradients else new
 
 
-@contextmanager
-def _without_value_checks() -> Iterator[None]:
-    """Checks that read values, also of distributions built earlier, are off while recording."""
-    checks = [
-        (torch.distributions.Distribution, "_validate_sample", lambda self, value: None),
-        (pyro.util, "torch_isnan", lambda value: False),
-        (pyro.util, "torch_isinf", lambda value: False),
-    ]
-    settings = [name for name in pyro.settings.get() if name.startswith("validate_")]
-    kept = [getattr(owner, name) for owner, name, _ in checks]
-    try:
-        for owner, name, replacement in checks:
-            setattr(owner, name, replacement)
-        with pyro.settings.context(**dict.fromkeys(settings, False)):
-            yield
-    finally:
-        for (owner, name, _), original in zip(checks, kept, strict=True):
-            setattr(owner, name, original)
-
-
-@contextmanager
-def undone_on_failure(modules: dict[nn.Module, None]) -> Iterator[None]:
-    """Put buffers and random number generators back, so that the plain path can take over."""
-    buffers = [(buffer, buffer.clone()) for module in modules for buffer in module.buffers(recurse=False)]
-    cpu, cuda = pyro.util.get_rng_state(), torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    try:
-        yield
-    except Exception:
-        pyro.util.set_rng_state(cpu)
-        torch.cuda.set_rng_state_all(cuda)
-        for buffer, before in buffers:
-            buffer.copy_(before)
-        raise
-
-
 def _lift(module: GraphModule) -> list[Tensor]:
     """Turn the tensors held by the graph into its inputs; returns them in order."""
     graph = module.graph
@@ -230,7 +206,7 @@ def _lift(module: GraphModule) -> list[Tensor]:
     graph.erase_node(first)
     graph.lint()
     module.recompile()
-    for name in {*module._parameters, *module._buffers} - {n.target for n in graph.find_nodes(op="get_attr")}:
+    for name in held_tensors(module) - {n.target for n in graph.find_nodes(op="get_attr")}:
         delattr(module, name)
     return [tensor for tensor, _ in inputs.values()]
 
@@ -247,13 +223,13 @@ def _leaves(loss: Tensor) -> list[Tensor]:
         if node is None or node in met:
             continue
         met.add(node)
-        if node.name() == "torch::autograd::AccumulateGrad":
+        if node.name() == ACCUMULATES:
             found.append(node.variable)
         waiting += [earlier for earlier, _ in node.next_functions]
     return found
 
 
-def _own(gradients: dict[Tensor, Tensor]) -> Iterator[Tensor]:
+def _own(gradients: dict[Tensor, Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     """Each gradient in memory of its own, laid out as its tensor: optimizers change them in place."""
     met = set()
     for leaf, gradient in gradients.items():
@@ -261,7 +237,7 @@ def _own(gradients: dict[Tensor, Tensor]) -> Iterator[Tensor]:
         if memory in met or gradient.stride() != leaf.stride():
             gradient = torch.empty_like(leaf, requires_grad=False).copy_(gradient)
         met.add(memory)
-        yield gradient
+        yield leaf, gradient
 
 
 def _has_shape_by_value(node: Any) -> bool:
@@ -271,25 +247,3 @@ def _has_shape_by_value(node: Any) -> bool:
     if node.target is not aten.index.Tensor:
         return True
     return any(i is not None and i.meta["val"].dtype in (torch.bool, torch.uint8) for i in node.args[1])
-
-
-def kind(tensor: Tensor) -> tuple:
-    """What a graph takes for granted of a tensor: another kind needs another graph."""
-    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor.requires_grad
-
-
-def first_line(error: Exception) -> str:
-    """Type and first line of an error, without the full stop."""
-    error = getattr(error, "inner_exception", error)  # torch.compile's own errors begin with a line that says nothing
-    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
-
-
-def reason(error: Exception) -> str:
-    """What stopped the recording, and where: in the last line of Python that is not torch's or the recorder's."""
-    what = first_line(error)
-    if "get value out of a tracing tensor" in what:
-        what = "a value is read out of a tensor, to decide what is computed"
-    inside = (str(Path(torch.__file__).parent), __file__)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__)[1:] if not frame.filename.startswith(inside)]
-    where = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno}, `{frames[-1].line}`)" if frames else ""
-    return what + where

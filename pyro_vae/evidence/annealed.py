@@ -8,15 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from pyro.infer import ELBO
 from torch import Tensor
 
 from ..arguments.tensors import require_tensor
-from ..compiled.when_it_pays import compile_if_worthwhile
+from ..compiled.elbo import pair_name
+from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
-from ..pairs.modules import Callee
-from ..pairs.scoring import traces
+from ..pairs.modules import Callee, modules_of
 from .annealing_path import Path, Start, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, Schedule, adapted
 from .counter_random import CounterRandom, data_digests, data_keys
@@ -30,7 +29,6 @@ FIRST_STEP = 0.1  # where the warm-up starts
 FIRST_TRANSITIONS = 50  # of the warm-up, before the temperature moves
 LEAST_TRANSITIONS = 100  # of the warm-up along the path: with few temperatures, several at each
 ADAPTATION_RATE = 1.0  # of log step size, for each transition: slower, it lags behind a posterior that grows narrow
-SAVED_PER_GRADIENT = 1.5e-3  # seconds of Python that compiling saves, each time the model is called
 WARM_UP, REVERSE = 2**30, 2**31  # where their random streams begin
 
 
@@ -170,8 +168,15 @@ class Chains:
         self.path.check_parts(list(torch.arange(len(few), device=few.device).split(1)))
         gradients = 2 * len(batches) * annealing.num_temperatures * annealing.num_leapfrog
         saves = SAVED_PER_GRADIENT * gradients
-        moving = _Moving(self._move)
-        self.moving = compile_if_worthwhile(moving, compile=compile, precision="fp32", saves=saves, device=few.device)
+        self.moved = compile_if_worthwhile(
+            self._moved,
+            modules=modules_of(model, guide).values(),
+            compile=compile,
+            precision="fp32",
+            saves=saves,
+            device=few.device,
+            name=pair_name(model, guide),
+        )
 
     def begin(self, x: Tensor, keys: Tensor, num_chains: int, stream: int) -> Path:
         """The path of some data points, with draws of q0 to start from."""
@@ -187,7 +192,7 @@ class Chains:
         """Draws of q0 (K, B, D)."""
         return Path(*self.pair, x, num_chains, self.annealing.start).start.view(num_chains, len(x), -1)
 
-    def _move(self, x: Tensor, keys: Tensor, packed: Tensor, b: Tensor, step: Tensor, stream: Tensor) -> Tensor:
+    def _moved(self, x: Tensor, keys: Tensor, packed: Tensor, b: Tensor, step: Tensor, stream: Tensor) -> Tensor:
         """A transition of all chains, as a function of tensors alone: packed state and acceptance (R, D + 4)."""
         num_chains = len(packed) // len(x)
         path = self.path.continued(x, num_chains)  # what the guide draws here is not used
@@ -198,7 +203,7 @@ class Chains:
     def move(self, x: Tensor, keys: Tensor, state: State, b: Tensor, step: Tensor, stream: int) -> tuple[State, Tensor]:
         """The next state, and mean acceptance probabilities (B,)."""
         number = torch.tensor(stream, device=x.device)
-        moved = self.moving.loss(*self.pair, x, keys, state.packed(), b.to(step.dtype), step, number)
+        moved = self.moved(x, keys, state.packed(), b.to(step.dtype), step, number)
         return State.unpacked(moved[:, :-1]), moved[: len(x), -1]
 
     def warm_up(self, x: Tensor, keys: Tensor) -> Plan:
@@ -244,20 +249,6 @@ class Chains:
                 self.done(len(acceptance))
         mean = torch.stack(acceptances).mean(0) if acceptances else steps.new_full((len(x),), math.nan)
         return log_weight.view(path.num_chains, -1), mean
-
-
-class _Moving(ELBO):
-    """A transition in the form that `CompiledELBO` records: as the loss of a pair."""
-
-    def __init__(self, move: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.move = move
-
-    def loss(self, model: Callee, guide: Callee, *args: Any) -> Tensor:
-        return self.move(*args)
-
-    def _get_trace(self, model: Callee, guide: Callee, args: Any, kwargs: Any) -> Any:
-        return traces(model, guide, *args)
 
 
 def result_of(weights: Tensor, acceptance: Tensor, plan: Plan) -> LogMarginal:

@@ -80,7 +80,7 @@ def log_marginal(
         memory_budget: bytes for tensors while it runs, such as "1GiB": chunks of 4,096 (data point, sample) pairs, on a
             GPU as large as they can be, are cut to stay within it, after small ones have been tried.
         chunk_size: largest number of (data point, sample) pairs at once, instead of what the budget allows.
-        compile: draw and score full chunks in one recorded and compiled graph (`CompiledELBO`), with the same random
+        compile: draw and score full chunks in one recorded and compiled graph (`Recorded`), with the same random
             numbers and the same result up to rounding. "auto" does so where there are enough data and samples to save
             more time than compiling takes, and a compiler. A pair that cannot be compiled is scored plainly, with a
             warning.

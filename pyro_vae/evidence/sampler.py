@@ -7,20 +7,16 @@ from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import torch
-from pyro.infer import ELBO
 from torch import Tensor
 
-from ..compiled.when_it_pays import compile_if_worthwhile
-from ..pairs.modules import Callee
-from ..pairs.scoring import traces
+from ..compiled.elbo import pair_name
+from ..compiled.when_it_pays import SAVED_PER_SAMPLE, compile_if_worthwhile
+from ..pairs.modules import Callee, modules_of
 from .chunking import chunk, chunk_within, peak_bytes
 from .drawing import LogWeights, can_be_keyed, halves, handful, in_parts_alike, keyed, one_by_one, particle_log_weights
 from .result import LogMarginal
 from .weights import Moments, WeightSum
 
-# Seconds that compiling saves for each data point and sample, on one CPU core: 4.0 to 7.6 us plainly, 3.7 us compiled,
-# with a VAE of 650,000 parameters.
-SAVED_PER_SAMPLE = 2e-6
 CPU_CHUNK = 4096  # (data point, sample) pairs that a processor's caches like best
 BLOCK = 256  # samples drawn at once where random numbers cannot be told apart by data point
 PILOT_SHARE = 0.9  # of a target standard error, which the pilot must reach so that fresh draws mostly reach the target
@@ -46,7 +42,7 @@ class Sampler:
         compile: bool | Literal["auto"],
         precision: Literal["fp32", "bf16"],
     ) -> None:
-        self.pair, self.x, self.keys = (model, guide), x, keys
+        self.x, self.keys = x, keys
         self.at_once = min(WEIGHTS_AT_ONCE, budget // (10 * BYTES_OF_WEIGHT))
         few = handful(x)
         plain = particle_log_weights(model, guide, x[few], defensive=defensive)
@@ -66,19 +62,22 @@ class Sampler:
         else:
             self.points, self.samples = 1, BLOCK
         saves = SAVED_PER_SAMPLE * num_points * num_samples if self.keyed else 0.0
-        self.scoring = compile_if_worthwhile(
-            _Scoring(self.draw), compile=compile, precision=precision, saves=saves, device=x.device, settled=True
+        self.draw_full = compile_if_worthwhile(
+            self.draw,
+            modules=modules_of(model, guide).values(),
+            compile=compile,
+            precision=precision,
+            saves=saves,
+            device=x.device,
+            name=pair_name(model, guide),
         )
 
     def _rows(self, points: Tensor, first: int, count: int, stream: int = 0, *, full: bool = False) -> Tensor:
         """Log weights (count, B) of some data points, from sample number first on."""
         x, keys = self.x[points], self.keys[points]
         numbers = (torch.full((), number, device=x.device) for number in (first, stream))  # filled there: no waiting
-        if full:
-            rows: Tensor = self.scoring.loss(*self.pair, x, keys, *numbers, count)
-        else:  # the last ones are not worth a graph of their own
-            rows = self.draw(x, keys, *numbers, count)
-        return rows
+        draw = self.draw_full if full else self.draw  # the last ones are not worth a graph of their own
+        return draw(x, keys, *numbers, count)
 
     def chunks(
         self, points: Tensor, first: int, count: int, stream: int, done: Callable[[int], Any]
@@ -139,17 +138,3 @@ class Sampler:
 
 def _one_by_one(plain: LogWeights, x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, k: int) -> Tensor:
     return torch.cat(one_by_one(plain, x, keys, first, stream, k), 1)
-
-
-class _Scoring(ELBO):
-    """Log weights (K, B) in the form that `CompiledELBO` records: as the loss of a pair."""
-
-    def __init__(self, draw: Callable[..., Tensor]) -> None:
-        super().__init__()
-        self.draw = draw
-
-    def loss(self, model: Callee, guide: Callee, *args: Any) -> Tensor:
-        return self.draw(*args)
-
-    def _get_trace(self, model: Callee, guide: Callee, args: Any, kwargs: Any) -> Any:
-        return traces(model, guide, *args)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import pyro
 import torch
@@ -31,6 +32,9 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         _IN_USE.release()
+
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -79,6 +83,7 @@ def evaluating(model: Callee, guide: Callee, *, initial: bool = False) -> Iterat
 
     store = pyro.get_param_store()
     with _one_thread():
+        token = _KEPT.set({})
         hook = nn.modules.module.register_module_forward_pre_hook(evaluate)
         try:
             for m in was_training:
@@ -89,6 +94,7 @@ def evaluating(model: Callee, guide: Callee, *, initial: bool = False) -> Iterat
                 fresh = sorted(set(loose(store.get_state()["params"])) - before)
         finally:
             hook.remove()
+            _KEPT.reset(token)
             for m in was_training:
                 m.training = True
     if fresh and not initial:
@@ -107,6 +113,26 @@ def _visible_state(model: Callee, guide: Callee) -> Any:
     state = pyro.get_param_store().get_state()
     params = dict(loose(state["params"]) if is_bound(model, guide) else state["params"])
     return {"params": params, "constraints": {name: state["constraints"][name] for name in params}}
+
+
+# What modules keep during an evaluation; None outside of one.
+_KEPT: ContextVar[dict[Any, Any] | None] = ContextVar("kept", default=None)
+
+
+def once_in_evaluation(module: nn.Module, make: Callable[[], T]) -> T:
+    """What ``make`` gives from the module's parameters alone, without gradients and once in an evaluation.
+
+    In `evaluating` parameters stay as they are; elsewhere it is made at each call.
+    """
+    kept = _KEPT.get()
+    if kept is None or module.training:
+        return make()
+    key = module, pyro.settings.get("validate_distributions_torch")
+    if key not in kept:
+        with torch.no_grad():
+            kept[key] = make()
+    found: T = kept[key]
+    return found
 
 
 @contextmanager

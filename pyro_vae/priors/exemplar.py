@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..distributions.density import Density
 from ..distributions.scale import unit_scale
+from ..pairs.contexts import once_in_evaluation
 
 BLOCK = 2048  # exemplars scored at once in evaluation
 REFRESHED = 256  # stored codes brought up to date in a training step
@@ -33,8 +34,8 @@ class ExemplarPrior(nn.Module):
     in each step; an old code only costs tightness. They are then encoded again, with gradients.
 
     In evaluation log p(z) is the full mixture over all exemplars, encoded anew by each call of log_prob, so that it
-    follows the encoder: exact, and as slow as N is large. It is too high for the training data, which explain
-    themselves there.
+    follows the encoder, and once in an estimate of log p(x): exact, and as slow as N is large. It is too high for the
+    training data, which explain themselves there.
 
     Args:
         encoder: the encoder of the same model; shared, not copied.
@@ -120,8 +121,8 @@ class ExemplarPrior(nn.Module):
         points = z.double() / scale  # double, since squared distances come out of differences of large numbers
         points = torch.cat([points, -points.square().sum(-1, keepdim=True) / 2, torch.ones_like(points[..., :1])], -1)
         blocks = []
-        for block in self.exemplars.split(BLOCK):
-            codes = self._encode(block).double() / scale
+        for means in once_in_evaluation(self, lambda: [self._encode(part) for part in self.exemplars.split(BLOCK)]):
+            codes = means.double() / scale
             codes = torch.cat([codes, torch.ones_like(codes[:, :1]), -codes.square().sum(-1, keepdim=True) / 2], -1)
             blocks.append((points @ codes.T).to(z.dtype).logsumexp(-1))  # of -|z - m|^2 / 2 s^2
         constant = dim * (scale.log() + math.log(2 * math.pi) / 2) + math.log(len(self.exemplars))

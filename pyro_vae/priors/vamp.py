@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..distributions.mixture import mixture
+from ..pairs.contexts import once_in_evaluation
 
 
 class VampPrior(nn.Module):
@@ -78,7 +79,7 @@ class VampPrior(nn.Module):
                 self.register_buffer(name, tensor)
 
     def forward(self) -> dist.Distribution:
-        return mixture(self.logits, self.encoder(self.pseudo_inputs))
+        return once_in_evaluation(self, lambda: mixture(self.logits, self.encoder(self.pseudo_inputs)))
 
     def extra_repr(self) -> str:
         learned = {"learn_inputs": self.pseudo_inputs, "learn_weights": self.logits}

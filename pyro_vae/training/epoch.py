@@ -38,10 +38,10 @@ def train_epoch(
     total, first, compiling = 0.0, steps.taken, steps.compile_seconds
     unread: list[tuple[int, int]] = []  # number and size of each step whose loss is not read yet
     for indices in batches:
-        if steps.taken in (0, 3) and steps.compiled is not None:  # these take long: say so
+        if steps.taken in (0, 3) and steps.recorded is not None:  # these take long: say so
             bar.set_description(f"compiled in {steps.compile_seconds:.0f} s" if steps.taken else "compiling")
         kl_weight.set(steps.taken)
-        steps.take(indices, settled=steps.taken > first)
+        steps.take(indices)
         bar.update()
         unread.append((steps.taken, len(indices)))
         last = first + len(batches)

@@ -90,10 +90,10 @@ def fit(
             of the warm-up; None to train all epochs.
         compile: run recorded and compiled steps (`CompiledELBO`), with the same random numbers and the same losses up
             to rounding. "auto" does so where the run is long enough to save more time than compiling takes and there is
-            a compiler. The Python of the pair and of ``batch_transform`` then runs in the first two steps and not
-            again: it must not change with time, and draw its random numbers from torch. With Adam, the choice of the
-            data points, ``batch_transform`` and the update are part of the compiled step. A pair that cannot be
-            compiled is trained plainly, with a warning.
+            a compiler. The Python of the pair and of ``batch_transform`` then runs in the first two steps, and again
+            where a number or object that it reads has changed (see `Recorded`); random numbers must be torch's. With
+            Adam, the choice of the data points, ``batch_transform`` and the update are part of the compiled step. A
+            pair that cannot be compiled is trained plainly, with a warning.
         precision: "bf16" takes matrix products and convolutions in bfloat16; parameters, likelihood and KL stay
             float32. It applies to the steps that run from a graph. "tf32" takes them in TensorFloat-32, on NVIDIA GPUs
             that have it, for the time of this run.
@@ -103,7 +103,6 @@ def fit(
         progress: show a progress bar on the terminal.
         on_step: called after each step with its number, from 1, and {"loss": nats per data point}; the last step of an
             epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together.
-            Compiled steps look at the pair once an epoch: change its modes at that last step, if at all.
         tensorboard: folder for TensorBoard scalars of ``history``.
 
     Raises:

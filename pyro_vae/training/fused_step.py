@@ -5,136 +5,101 @@ from __future__ import annotations
 import dataclasses
 import operator
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from pyro.infer import ELBO
 from torch import Tensor
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.optim import Optimizer
 
 from ..compiled.cuda_graph import Captured
-from ..compiled.elbo import CompiledELBO
+from ..compiled.failures import OutsideSupport, reason
+from ..compiled.graph import Graph
 from ..compiled.inductor import can_be_captured
-from ..compiled.recording import Graph
-from ..pairs.modules import Callee
+from ..compiled.recorded import Recorded
+from ..compiled.torch_private import make_fx
 from .fused_adam import adam_update
 from .optimizer import OneOptimizer
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
-class Selecting(ELBO):
-    """An objective whose argument is the indices of the images, not the images.
-
-    Args:
-        elbo: the objective for a batch of images.
-        batch_of: the batch for indices (B,).
-    """
-
-    def __init__(self, elbo: ELBO, batch_of: Callable[[Tensor], Tensor]) -> None:
-        super().__init__(num_particles=elbo.num_particles, vectorize_particles=elbo.vectorize_particles)
-        self.elbo, self.batch_of = elbo, batch_of
-
-    def loss_and_grads(self, model: Callee, guide: Callee, chosen: Tensor) -> Any:
-        """The loss of the images chosen; gradients go to the parameters."""
-        return self.elbo.loss_and_grads(model, guide, self.batch_of(chosen))
-
-    def _get_trace(self, model: Callee, guide: Callee, args: Any, kwargs: Any) -> Any:
-        return self.elbo._get_trace(model, guide, args, kwargs)
-
-
 class FusedStep:
-    """Steps of SVI from one graph, where the recorded objective and the optimizer allow it.
+    """Steps of SVI from one graph, where the recorded loss and the optimizer allow it.
 
-    `CompiledELBO` records loss and gradients in the second step. From the third on, Adam's update is part of the same
+    `Recorded` records loss and gradients in the second step. From the third on, Adam's update is part of the same
     graph, which changes parameters and moments in place: those that the torch optimizer holds, so that a step may be
     taken either way, and states are saved and resumed as ever. A step whose loss or gradient is not finite changes none
-    of them. On a GPU the graph is captured as one CUDA graph (not run on one yet).
+    of them. On a GPU the graph is captured as one CUDA graph.
 
     Args:
-        objective: records the `Selecting` objective.
+        recorded: loss and gradients of the images with indices (B,), its only argument.
         optimizer: must hold torch's Adam or AdamW, without amsgrad and with decoupled weight decay.
 
     Attributes:
         taken: number of steps so far.
     """
 
-    def __init__(self, objective: CompiledELBO, optimizer: OneOptimizer) -> None:
-        self.objective, self.one = objective, optimizer
+    def __init__(self, recorded: Recorded, optimizer: OneOptimizer) -> None:
+        self.recorded, self.optimizer = recorded, optimizer
         self.taken = 0
         self._made_of: list[Any] = []
         self._graph: Graph | None = None
         self._settings: list[list[float]] = []
-        self._ready: tuple[Graph, list[Tensor]] | None = None
 
-    def __call__(self, model: Callee, guide: Callee, chosen: Tensor, *, settled: bool = False) -> Tensor | None:
-        """Take one step for the images chosen, indices (B,).
-
-        Args:
-            settled: since the last step only the optimizer has changed the pair, so that the same graph serves again.
+    def __call__(self, indices: Tensor) -> Tensor | None:
+        """Take one step for the images with these indices, (B,).
 
         Returns:
             Loss, norm of the gradient, and a number that is finite if both are: shape (3,). None if no graph can take
             this step.
         """
-        if not settled:
-            self._ready = None
-        if self._ready is None:
-            self._ready = self.graph_for(model, guide, chosen)
-        if self._ready is None:
+        found = self.graph_for(indices)
+        if found is None:
             return None
-        graph, inputs = self._ready
-        for i, _ in graph.arguments:
-            inputs[i] = chosen
         self.tell_settings()
+        try:
+            (result,) = self.recorded.replay(*found).results
+        except (torch.OutOfMemoryError, OutsideSupport):
+            raise
+        except Exception as error:
+            self._graph = None
+            text = f"pyro_vae leaves the optimizer out of the graph of {self.recorded.name}: {reason(error)}."
+            warnings.warn(text, RuntimeWarning, stacklevel=2)
+            return None
         self.taken += 1
-        return self.objective.replay(graph, inputs).loss
+        return result
 
-    def graph_for(self, model: Callee, guide: Callee, chosen: Tensor) -> tuple[Graph, list[Tensor]] | None:
+    def graph_for(self, indices: Tensor) -> tuple[Graph, list[Tensor]] | None:
         """The graph of a step and its inputs, the optimizer's settings last; None if no graph can take this step."""
-        found = self.objective.recorded(model, guide, chosen)
+        found = self.recorded.graph_for(indices)
         if found is None:
             return None
         graph, inputs = found
-        held = [tensor for tensor in inputs if tensor is not chosen]  # in the same memory at every step
-        made_of = [graph, self.one.optimizer, *held]
+        held = [tensor for tensor in inputs if tensor is not indices]  # in the same memory at every step
+        made_of = [graph, self.optimizer.optimizer, *held]
         if len(made_of) != len(self._made_of) or not all(map(operator.is_, made_of, self._made_of)):
             started = time.perf_counter()
             self._made_of, self._graph = made_of, self._extended(graph, inputs)
-            self.objective.compile_seconds += time.perf_counter() - started
+            self.recorded.compile_seconds += time.perf_counter() - started
         return None if self._graph is None else (self._graph, inputs + self._further)
 
     def _extended(self, graph: Graph, inputs: list[Tensor]) -> Graph | None:
         """The graph with Adam's update of its parameters; None where the optimizer is another."""
-        optimizer = self.one.optimizer
-        if optimizer is None or type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW):
-            return None
-        group_of = {p: i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
-        own = [j for j, i in enumerate(graph.leaves) if self.one.name_of(inputs[i]) in graph.param_sites]
-        params = [graph.leaves[j] for j in own]
-        states = [optimizer.state[inputs[i]] for i in params]
-        unusual = any(
-            group["amsgrad"] or group["maximize"] or (group["weight_decay"] and not group["decoupled_weight_decay"])
-            for group in optimizer.param_groups
-        )
-        if not own or unusual or not all(state.keys() == set(MOMENTS) for state in states):
+        optimizer = self.optimizer.optimizer
+        own = [j for j, i in enumerate(graph.accumulated) if self.optimizer.name_of(inputs[i]) in graph.param_sites]
+        params = [graph.accumulated[j] for j in own]
+        if optimizer is None or not _can_be_extended(optimizer, [inputs[i] for i in params]):
             return None
         device, dtype = inputs[params[0]].device, inputs[params[0]].dtype
-        if any(tensor.device != device for state in states for tensor in state.values()):  # torch's default on a GPU
-            return None
-        if len({float(state["step"]) for state in states}) > 1:  # one joined later: its bias corrections differ
-            return None
-        if device.type not in ("cpu", "cuda") or dtype not in (torch.float32, torch.float64):
-            return None
-        if any((inputs[i].device, inputs[i].dtype) != (device, dtype) for i in params):
-            return None
+        group_of = {p: i for i, group in enumerate(optimizer.param_groups) for p in group["params"]}
         groups = [group_of[inputs[i]] for i in params]
-        moments = [[state[name] for state in states] for name in MOMENTS]
+        moments = [[optimizer.state[inputs[i]][name] for i in params] for name in MOMENTS]
         self._settings = []
         self._told = torch.zeros(len(optimizer.param_groups), 5, dtype=dtype, device=device)
-        self._further = [tensor for kind_ in moments for tensor in kind_] + [self._told]
-        count, clip_norm = len(inputs), self.one.clip_norm
+        self._further = [tensor for tensors in moments for tensor in tensors] + [self._told]
+        count, clip_norm = len(inputs), self.optimizer.clip_norm
 
         def step(*tensors: Tensor) -> list[Tensor]:
             inputs, further = tensors[:count], tensors[count:]
@@ -154,13 +119,15 @@ class FusedStep:
 
         with torch.no_grad():
             module = make_fx(step, tracing_mode="fake")(*inputs, *self._further)
-        whole = dataclasses.replace(graph, module=module, run=module, leaves=[], met=False)
-        if self.objective.backend == "inductor" and device.type == "cuda":  # not the compiler's own CUDA graphs: those
+        whole = dataclasses.replace(
+            graph, module=module, run=module, accumulated=[], checks_supports=False, has_run=False
+        )
+        if self.recorded.backend == "inductor" and device.type == "cuda":  # not the compiler's own CUDA graphs: those
             compiled = dataclasses.replace(whole)  # make copies of what is changed in place
             compiled.compile(**{"triton.cudagraphs": False})
             run: Callable[..., list[Tensor]] = lambda *tensors: compiled.run(*tensors)  # noqa: E731 (compiling replaces it)
             whole.run = Captured(run, changing=[i for i, _ in graph.arguments]) if can_be_captured(module) else run
-        elif self.objective.backend == "inductor":
+        elif self.recorded.backend == "inductor":
             whole.compile()
         return whole
 
@@ -168,9 +135,29 @@ class FusedStep:
         """Hand the optimizer's present settings to the graph: schedulers change them."""
         settings = [
             [float(group["lr"]), *(1 - beta for beta in group["betas"]), group["eps"], group["weight_decay"]]
-            for group in self.one.optimizer.param_groups  # type: ignore[union-attr]
+            for group in self.optimizer.optimizer.param_groups  # type: ignore[union-attr]
         ]
         if settings != self._settings:
             self._settings = settings
             told = torch.tensor(settings, dtype=self._told.dtype)  # from pinned memory, nobody waits for the copy
             self._told.copy_(told.pin_memory() if self._told.is_cuda else told, non_blocking=True)
+
+
+def _can_be_extended(optimizer: Optimizer, params: list[Tensor]) -> bool:
+    """Whether the update of these parameters is the one written here."""
+    if type(optimizer) not in (torch.optim.Adam, torch.optim.AdamW) or not params:
+        return False
+    for group in optimizer.param_groups:
+        if group["amsgrad"] or group["maximize"] or (group["weight_decay"] and not group["decoupled_weight_decay"]):
+            return False
+    states = [optimizer.state[p] for p in params]
+    if not all(state.keys() == set(MOMENTS) for state in states):
+        return False
+    device, dtype = params[0].device, params[0].dtype
+    if device.type not in ("cpu", "cuda") or dtype not in (torch.float32, torch.float64):
+        return False
+    if any(tensor.device != device for state in states for tensor in state.values()):  # torch's default on a GPU
+        return False
+    if len({float(state["step"]) for state in states}) > 1:  # one joined later: its bias corrections differ
+        return False
+    return all((p.device, p.dtype) == (device, dtype) for p in params)

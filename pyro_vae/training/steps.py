@@ -10,9 +10,10 @@ import torch
 from pyro.infer import ELBO, SVI
 from torch import Tensor
 
-from ..compiled.elbo import CompiledELBO
-from ..pairs.modules import Callee
-from .fused_step import FusedStep, Selecting
+from ..compiled.elbo import CompiledELBO, pair_name
+from ..compiled.recorded import Recorded
+from ..pairs.modules import Callee, modules_of
+from .fused_step import FusedStep
 from .nonfinite import NonFiniteLoss, not_finite_at, sites_not_finite
 from .optimizer import NonFiniteGradient, OneOptimizer
 from .trials import run_pair
@@ -34,7 +35,7 @@ class Steps:
 
     Attributes:
         taken: number of steps so far.
-        compiled: records and compiles the steps; None where they are plain.
+        recorded: loss and gradients of full batches, recorded and compiled; None where steps are plain.
     """
 
     def __init__(
@@ -47,44 +48,52 @@ class Steps:
         *,
         full_batch: int,
     ) -> None:
+        elbo = objective.elbo if isinstance(objective, CompiledELBO) else objective
+
+        def loss_and_grads(indices: Tensor) -> Tensor | float:
+            """The loss of the images with these indices; gradients go to the parameters."""
+            return elbo.loss_and_grads(model, guide, batch_of(indices))
+
         self.svi = SVI(model, guide, optimizer, objective.loss, loss_and_grads=self._loss_and_grads)
-        self.optimizer, self.batch_of = optimizer, batch_of
-        self.compiled: CompiledELBO | None = None
+        self.optimizer, self.batch_of, self.plain = optimizer, batch_of, loss_and_grads
+        self.recorded: Recorded | None = None
         if isinstance(objective, CompiledELBO):
-            self.plain = Selecting(objective.elbo, batch_of)
-            self.compiled = CompiledELBO(self.plain, backend=objective.backend, precision=objective.precision)
-            self.whole = FusedStep(self.compiled, optimizer)
-        else:
-            self.plain = Selecting(objective, batch_of)
+            self.recorded = Recorded(
+                loss_and_grads,
+                modules_of(model, guide).values(),
+                backend=objective.backend,
+                precision=objective.precision,
+                name=pair_name(model, guide),
+            )
+            self.fused = FusedStep(self.recorded, optimizer)
         self.full_batch = full_batch
         self.taken = 0
-        self._chosen: list[Tensor] = []  # images of each step not read yet
+        self._indices: list[Tensor] = []  # images of each step not read yet
         self._losses: list[Tensor | float] = []
 
     @property
     def compile_seconds(self) -> float:
         """Time spent recording and compiling so far."""
-        return 0.0 if self.compiled is None else self.compiled.compile_seconds
+        return 0.0 if self.recorded is None else self.recorded.compile_seconds
 
-    def take(self, chosen: Tensor, *, settled: bool = False) -> None:
-        """One step for the images chosen, indices (B,).
-
-        Args:
-            settled: since the last step only the optimizer has changed the pair (not its training mode, say).
+    def take(self, indices: Tensor) -> None:
+        """One step for the images with these indices, (B,).
 
         Raises:
             NonFiniteLoss: the loss or gradient of this step, or of one not read yet, is NaN or infinite.
         """
         self.taken += 1
-        self._chosen.append(chosen)
+        self._indices.append(indices)
         try:
-            if not self._take_whole(chosen, settled=settled):
-                self.svi.step(chosen)
+            if not self._take_fused(indices):
+                self.svi.step(indices)
         except (NonFiniteLoss, NonFiniteGradient, ValueError) as error:  # ValueError: Pyro's check of parameters, data
             step, culprit = self._find()
             sites = self._sites(self.batch_of(culprit))
             if isinstance(error, ValueError) and not sites:
                 raise
+            if isinstance(error, NonFiniteLoss) and not sites:  # a graph says so of values outside a support
+                self.plain(culprit)  # in Pyro's own words
             raise not_finite_at(step, sites) from error
 
     def read(self) -> list[float]:
@@ -101,14 +110,14 @@ class Steps:
         if cause or not all(map(math.isfinite, losses)):
             step, culprit = self._find()
             raise not_finite_at(step, self._sites(self.batch_of(culprit))) from cause
-        self._chosen, self._losses = [], []
+        self._indices, self._losses = [], []
         return losses
 
-    def _take_whole(self, chosen: Tensor, *, settled: bool) -> bool:
+    def _take_fused(self, indices: Tensor) -> bool:
         """One step from one graph, if there is one."""
-        if self.compiled is None or len(chosen) != self.full_batch:
+        if self.recorded is None or len(indices) != self.full_batch:
             return False
-        result = self.whole(self.svi.model, self.svi.guide, chosen, settled=settled)
+        result = self.fused(indices)
         if result is None:
             return False
         loss, norm, looked_at = result.unbind()
@@ -116,9 +125,9 @@ class Steps:
         self.optimizer.stepped(norm, looked_at)
         return True
 
-    def _loss_and_grads(self, model: Callee, guide: Callee, chosen: Tensor) -> float:
-        objective = self.compiled if self.compiled and len(chosen) == self.full_batch else self.plain
-        loss = objective.loss_and_grads(model, guide, chosen)
+    def _loss_and_grads(self, model: Callee, guide: Callee, indices: Tensor) -> float:
+        loss_and_grads = self.recorded if self.recorded and len(indices) == self.full_batch else self.plain
+        loss = loss_and_grads(indices)
         if self._note(loss):
             self.optimizer.watch(torch.as_tensor(loss))
         return 0.0  # SVI returns it as a number, and reading the loss is left to us
@@ -139,12 +148,12 @@ class Steps:
 
     def _find(self) -> tuple[str, Tensor]:
         """The step that is not finite, in words, and its images; those of the last step where losses do not tell."""
-        first = self.taken - len(self._chosen) + 1
+        first = self.taken - len(self._indices) + 1
         for i, loss in enumerate(self._floats()):
             if not math.isfinite(loss):
-                return f"step {first + i}", self._chosen[i]
+                return f"step {first + i}", self._indices[i]
         step = f"step {self.taken}" if first == self.taken else f"one of the steps {first} to {self.taken}"
-        return step, self._chosen[-1]
+        return step, self._indices[-1]
 
     def _sites(self, batch: Tensor) -> list[str]:
         """The sites whose log-probability is not finite."""

@@ -14,7 +14,7 @@ from goodness_of_fit import FAILURE_RATE, assert_counts_fit
 from torch import nn
 
 from pyro_vae import annealed_log_marginal, log_marginal
-from pyro_vae.compiled.elbo import CompiledELBO
+from pyro_vae.compiled.recorded import Recorded
 from pyro_vae.evidence.counter_random import CounterRandom, data_keys, philox, seed_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
@@ -362,8 +362,8 @@ def test_a_recorded_graph_draws_the_same_numbers(name, monkeypatch):
     )  # wrong in the same way in both, and recorded soon
     made = []
 
-    def recorded(elbo, **_):
-        made.append(CompiledELBO(elbo, backend="eager"))
+    def recorded(function, *, modules, **_):
+        made.append(Recorded(function, modules, backend="eager"))
         return made[-1]
 
     pair = ANY[name]()

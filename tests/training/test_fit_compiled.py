@@ -15,10 +15,11 @@ from examples import PAIRS, LinearGaussian, Own, bound, functions_with_modules, 
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 
-from pyro_vae import KLWarmup, NonFiniteLoss, adam, fit, log_marginal
+from pyro_vae import KLWarmup, NonFiniteLoss, adam, annealed_log_marginal, fit, log_marginal
 from pyro_vae.compiled.elbo import CompiledELBO
+from pyro_vae.compiled.recorded import Recorded
 from pyro_vae.compiled.when_it_pays import compile_if_worthwhile
-from pyro_vae.evidence import sampler
+from pyro_vae.evidence import annealed, sampler
 from pyro_vae.pairs.modules import announcing
 from pyro_vae.training.optimizer import OneOptimizer
 from pyro_vae.training.steps import Steps
@@ -300,11 +301,12 @@ def recorded(monkeypatch):
     """Every estimate from recorded graphs, run operation by operation."""
     made = []
 
-    def where(elbo, **_):
-        made.append(eager(elbo))
+    def where(function, *, modules, **_):
+        made.append(Recorded(function, modules, backend="eager"))
         return made[-1]
 
-    monkeypatch.setattr(sampler, "compile_if_worthwhile", where)
+    for module in (sampler, annealed):
+        monkeypatch.setattr(module, "compile_if_worthwhile", where)
     return made
 
 
@@ -320,7 +322,7 @@ def test_every_pair_gets_the_assert_same_estimate(name, recorded):
         found = estimate(pair)
         assert recorded[0].num_graphs == 1
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sampler, "compile_if_worthwhile", lambda elbo, **_: elbo)
+            patch.setattr(sampler, "compile_if_worthwhile", lambda function, **_: function)
             assert_same_estimate(found, estimate(pair))
 
 
@@ -329,7 +331,7 @@ def test_functions_that_fit_returned_are_recorded_once(recorded):
     for made in (pair, PAIRS["functions with pyro.param"]()):
         result = train(made.model, made.guide, made.x, epochs=2)
         log_marginal(result.model, result.guide, made.x[:6], num_samples=200, chunk_size=128)
-    assert [elbo.num_graphs for elbo in recorded] == [1, 1]
+    assert [draw.num_graphs for draw in recorded] == [1, 1]
 
 
 def test_compiled_by_inductor_the_estimate_is_the_same():
@@ -357,3 +359,14 @@ def test_the_estimate_is_still_the_truth(recorded):
     x = linear.bias.detach() + 2 * torch.randn(20, 5)
     found = log_marginal(linear.model, linear.guide, x, num_samples=100, chunk_size=128)
     torch.testing.assert_close(found.log_prob, linear.log_prob(x), rtol=1e-5, atol=1e-5)
+
+
+def test_annealed_chains_move_through_one_graph(recorded):
+    pair = bound(Own())
+    settings = {"num_chains": 4, "num_temperatures": 6, "num_leapfrog": 2}  # as many chains as in the warm-up
+    found = annealed_log_marginal(pair.model, pair.guide, pair.x[:4], **settings)
+    assert [moved.num_graphs for moved in recorded] == [1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(annealed, "compile_if_worthwhile", lambda function, **_: function)
+        plain = annealed_log_marginal(pair.model, pair.guide, pair.x[:4], **settings)
+    torch.testing.assert_close(found.log_prob, plain.log_prob, rtol=1e-4, atol=1e-4)

@@ -41,7 +41,7 @@ def train(make_optimizer, *, compiled, pair=None, count=7, dtype=torch.float32, 
     one = OneOptimizer(make_optimizer, **options)
     steps = steps_of(pair, one, compiled=compiled, x=pair.x.to(dtype))
     for i in range(count):
-        steps.take(torch.arange(8) + i, settled=i > 3)  # the same graph again, with other images
+        steps.take(torch.arange(8) + i)
     return steps, one, {name: p.detach().clone() for name, p in pyro.get_param_store().named_parameters()}
 
 
@@ -70,7 +70,7 @@ def test_the_parameters_are_those_of_torchs_adam(make, options, dtype):
         with pyro.get_param_store().scope():
             steps, one, parameters = train(make, compiled=compiled, dtype=dtype, **options)
             found.append((parameters, one.get_state(), steps.read()))
-    assert steps.whole.taken == 5  # all but the first two
+    assert steps.fused.taken == 5  # all but the first two
     (plain, plain_state, plain_losses), (whole, state, losses) = found
     tolerance = {"rtol": 1e-4, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-6, "atol": 1e-8}
     torch.testing.assert_close(whole, plain, **tolerance)
@@ -92,8 +92,8 @@ def test_other_optimizers_take_their_own_steps(make):
         with pyro.get_param_store().scope():
             steps, _, parameters = train(make, compiled=compiled)
             found.append(parameters)
-    assert steps.whole.taken == 0
-    assert steps.compiled.num_graphs == 1
+    assert steps.fused.taken == 0
+    assert steps.recorded.num_graphs == 1
     torch.testing.assert_close(found[1], found[0])
 
 
@@ -104,7 +104,7 @@ def test_parameters_of_the_store_alone_are_trained_by_it():
             torch.manual_seed(1)
             steps, _, parameters = train(adam(0.01), compiled=compiled, pair=functions_with_params())
             found.append(parameters)
-    assert steps.whole.taken == 5
+    assert steps.fused.taken == 5
     torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=1e-6)
 
 
@@ -128,7 +128,7 @@ def test_a_run_resumes_exactly_from_a_saved_state():
             p.copy_(before[name])
     one.set_state(state)
     assert all(map(torch.equal, run(3).values(), after.values()))
-    assert steps.whole.taken == 2 + 3 + 3
+    assert steps.fused.taken == 2 + 3 + 3
 
 
 def test_smaller_batches_and_a_frozen_parameter_are_stepped_by_the_same_optimizer():
@@ -137,7 +137,7 @@ def test_smaller_batches_and_a_frozen_parameter_are_stepped_by_the_same_optimize
     steps = steps_of(pair, one)
     for count in (8, 8, 8, 5, 8):
         steps.take(torch.arange(count))
-    assert steps.whole.taken == 2
+    assert steps.fused.taken == 2
     assert {float(state["step"]) for state in one.get_state()["parameters"].values()} == {5.0}
     bias = pair.model.__self__.decode[0].bias.requires_grad_(False)
     kept = bias.clone()
@@ -185,7 +185,7 @@ def test_without_a_compiler_it_runs_operation_by_operation(monkeypatch):
                 for _ in range(4):
                     steps.take(torch.arange(8))
             found.append(steps.read())
-    assert steps.whole.taken == 2
+    assert steps.fused.taken == 2
     assert found[1] == pytest.approx(found[0], rel=1e-5)
 
 
@@ -253,10 +253,25 @@ def test_another_mode_in_between_is_noticed_by_the_next_unsettled_step():
             steps = steps_of(bound(own), OneOptimizer(adam(0.01)), compiled=compiled)
             for i in range(10):
                 own.train(i < 5)
-                steps.take(torch.arange(8) + i, settled=i not in (0, 5))
+                steps.take(torch.arange(8) + i)
             found.append({name: p.detach().clone() for name, p in pyro.get_param_store().named_parameters()})
-    assert steps.whole.taken == 6  # the first two of each mode are plain
+    assert steps.fused.taken == 6  # the first two of each mode are plain
     torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+
+
+def test_data_outside_the_support_are_refused_in_a_fused_step_too():
+    pair, data = vae("StandardNormal"), patterns(24, (3, 4)).round()
+    data[20] = 3.0
+    for compiled in (False, True):
+        steps = steps_of(pair, OneOptimizer(adam(0.01)), x=data, compiled=compiled)
+        for _ in range(4):
+            steps.take(torch.arange(8))
+        state = {name: p.detach().clone() for name, p in pyro.get_param_store().named_parameters()}
+        with pytest.raises(ValueError, match="support"):
+            steps.take(torch.arange(16, 24))
+        for name, p in pyro.get_param_store().named_parameters():
+            assert torch.equal(p, state[name])
+    assert steps.fused.taken == 3  # the last one changed nothing
 
 
 # On a GPU, as far as it can be tried without one
@@ -268,11 +283,10 @@ def test_moments_on_another_device_than_the_parameters_are_left_to_torch():
     steps = steps_of(pair, one)
     for _ in range(2):
         steps.take(torch.arange(8))
-    model, guide, chosen = steps.svi.model, steps.svi.guide, torch.arange(8)
-    assert FusedStep(steps.compiled, one).graph_for(model, guide, chosen) is not None
+    assert FusedStep(steps.recorded, one).graph_for(torch.arange(8)) is not None
     for state in one.optimizer.state.values():
         state["step"] = state["step"].to("meta")
-    assert FusedStep(steps.compiled, one).graph_for(model, guide, chosen) is None
+    assert FusedStep(steps.recorded, one).graph_for(torch.arange(8)) is None
 
 
 @pytest.mark.parametrize(("likelihood", "expected"), [(Bernoulli, True), (LowRankGaussian, False)])
@@ -281,7 +295,7 @@ def test_what_reads_a_value_from_the_gpu_is_not_captured(likelihood, expected):
     steps = steps_of(pair, OneOptimizer(adam(0.01)))
     for _ in range(3):
         steps.take(torch.arange(8))
-    (graph,) = filter(None, steps.compiled._graphs.values())
+    graph, _ = steps.recorded.graph_for(torch.arange(8))
     assert can_be_captured(graph.module) == expected
 
 
