@@ -1,4 +1,4 @@
-"""pyro-vae diagnose"""
+"""Show what a trained model does with its latents: rate, distortion, mutual information, active units."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
 
 
-def add_options(parser: Parser, arguments: Sequence[str]) -> None:
+def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
     add = parser.add_argument
@@ -29,10 +29,11 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
     add_root_option(parser)
     add_seed_option(parser, "Seed of the draws and of the subsets of images.")
     add_device_option(parser)
+    return parser.parse_args(arguments)
 
 
 def run(chosen: Namespace) -> None:
-    """Show what a trained model does with its latents: rate, distortion, mutual information, active units."""
+    """Diagnose one run."""
     folder = require_run(chosen.run)
     dataset = load_data(read_run(folder)[0], root=chosen.root)
     device = choose_device(chosen.device)

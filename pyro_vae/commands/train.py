@@ -1,4 +1,4 @@
-"""pyro-vae train"""
+"""Train one model; writes a run folder with settings, weights, metrics and figures."""
 
 from __future__ import annotations
 
@@ -20,39 +20,36 @@ from ..evidence.files import write_json
 from ..networks import count_parameters
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.contexts import seeded
-from ..runs import parts as settings
 from ..runs.environment import environment
 from ..runs.folder import append_metrics, new_folder, save_weights
-from ..runs.loading import choose_device, command_line, few_threads, load_data, part_settings
-from ..runs.options import DEFAULT_PARTS, add_training_options, dump, part_names
+from ..runs.loading import build_model, choose_device, command_line, few_threads, load_data
 from ..runs.parser import Parser
+from ..runs.parts import PARTS, build_objective
+from ..runs.settings import DEFAULT_PARTS, dump, parse_training
 from ..training.fit import fit
 from ..training.optimizer import adam
 
 
-def add_options(parser: Parser, arguments: Sequence[str]) -> None:
+def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command; those of the parts depend on the arguments."""
-    add_training_options(parser, part_names(arguments), out="Run folder; by default runs/DATA-PARTS-seedSEED.")
+    return parse_training(parser, arguments, out="Run folder; by default runs/DATA-PARTS-seedSEED.")
 
 
 def run(chosen: Namespace) -> None:
-    """Train one model; writes a run folder with settings, weights, metrics and figures."""
+    """Train one model."""
     folder = Path(chosen.out or f"runs/{_label(chosen)}-seed{chosen.seed}")
     dataset = load_data(chosen)
     print(f"data   {dataset.protocol}")
     train_run(chosen, dataset, folder, verbose=True)
-    is_autoencoder = "encoder" in chosen and chosen.encoder.name == "PointEncoder"  # without log p(x) to evaluate
+    is_autoencoder = "encoder" in chosen and chosen.encoder.class_path == "PointEncoder"  # without log p(x) to evaluate
     print(f"\nsaved in {folder}\nnext   pyro-vae {'reconstruct' if is_autoencoder else 'evaluate'} {folder}")
 
 
 def _label(config: Namespace) -> str:
     """Data, then the prior (or the model, if it has none) and all other classes that are not the default ones."""
-    parts = [
-        part
-        for part in settings.PARTS
-        if part in config and (part == "prior" or config[part].name not in (None, DEFAULT_PARTS.get(part)))
-    ]
-    return "-".join([Path(config.data).stem, *[config[part].name.rpartition(".")[2] for part in parts]])
+    names = {part: config[part].class_path for part in PARTS if part in config}
+    shown = [name for part, name in names.items() if part == "prior" or name != DEFAULT_PARTS.get(part)]
+    return "-".join([Path(config.data).stem, *[name.rpartition(".")[2] for name in shown]])
 
 
 def build_module(config: Namespace, dataset: Data) -> Any:
@@ -63,14 +60,11 @@ def build_module(config: Namespace, dataset: Data) -> Any:
     """
     with seeded(config.seed):
         train = dataset.train if dataset.visit is None else dataset.visit(dataset.train)
-    module = settings.build(
-        part_settings(config),
+    module = build_model(
+        config,
         event_shape=dataset.event_shape,
-        latent_dim=config.latent_dim,
         mean=dataset.mean,
         pseudo_inputs=train.where(~train.isnan(), dataset.mean) if dataset.missing else train.clone(),
-        seed=config.seed,
-        missing=config.missing,
     )
     if check := getattr(getattr(module, "likelihood", None), "check", None):
         for images in (train, dataset.validation, dataset.test):
@@ -81,14 +75,14 @@ def build_module(config: Namespace, dataset: Data) -> Any:
 def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) -> None:
     """Train the model of the settings and write its run folder; after an interrupt, with its best state so far."""
     device = choose_device(config.device)
-    module = build_module(config, dataset)
+    module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
     folder = new_folder(folder, overwrite=config.overwrite)
     if verbose:
-        described = ", ".join(config[part].name for part in settings.PARTS if part in config and config[part].name)
+        described = ", ".join(config[part].class_path for part in PARTS if part in config)
         print(f"model  {described}: {count_parameters(module):,} parameters, on {device}")
     (folder / "settings.yaml").write_text(dump(config))
-    total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size) if config.batch_size > 0 else 1
-    decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(1, total_steps))
+    total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size)
+    decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=total_steps)
     finished = False
     try:
         with few_threads(module):
@@ -96,7 +90,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                 module.model,
                 module.guide,
                 dataset,
-                objective=settings.build_objective(config.objective.as_dict()),
+                objective=objective,
                 optimizer=adam(config.learning_rate),
                 scheduler=decay if config.learning_rate_decay == "cosine" else None,
                 clip_norm=config.clip_norm,
@@ -114,10 +108,8 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
         finished = True
     except KeyboardInterrupt:
         if (folder / "metrics.jsonl").exists():
-            print(f"\nstopped; the best state so far is kept in {folder}")
-        else:
-            print("\nstopped in the first epoch: nothing to keep")
-        raise
+            raise KeyboardInterrupt(f"stopped; the best state so far is kept in {folder}") from None
+        raise KeyboardInterrupt("stopped in the first epoch: nothing to keep") from None
     finally:  # also after an interrupt or an error: the module holds its best state
         if (folder / "metrics.jsonl").exists():
             save_weights(folder, module)
