@@ -141,6 +141,7 @@ def options(cls: type) -> dict[str, tuple[Any, Any, str]]:
             hint, default = typing.Literal[*names], default if default is parameter.empty else default.__name__
         elif hint is Any:
             hint = PLAIN if default in (None, parameter.empty) else type(default)
+            hint = int | float if hint is int else hint  # such as the order of RenyiELBO, 0 by default
         if name in left_out or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if _is_plain(hint):

@@ -160,7 +160,8 @@ def test_what_there_is_not_is_refused(arguments, message):
 def test_an_objective_is_a_part_with_options():
     config = parse("--objective", f"{__name__}.Powered", "--objective.power", "2", "--objective.num_particles", "3")
     assert vars(config.objective.init_args) == {"power": 2.0, "num_particles": 3}
-    assert vars(parse("--objective", "RenyiELBO").objective.init_args)["alpha"] == 0
+    assert parse("--objective", "RenyiELBO").objective.init_args.alpha == 0
+    assert parse("--objective", "RenyiELBO", "--objective.alpha", "0.5").objective.init_args.alpha == 0.5
 
 
 # What a file may not do
