@@ -109,8 +109,8 @@ def evaluate_run(
             _estimate(module, images, chosen, only=left, on_result=partial.add, progress=rank == 0)
     except KeyboardInterrupt:
         partial.flush()
-        kept = f"{len(partial.numbers()):,} of {len(images):,} images are kept"
-        raise KeyboardInterrupt(f"stopped; {kept}: the same command goes on") from None
+        kept = f"stopped; {len(partial.numbers()):,} of {len(images):,} images are kept: the same command goes on"
+        raise KeyboardInterrupt(kept if rank == 0 else "") from None  # one process speaks
     partial.flush()
     wait_for_others(count)
     if rank > 0:

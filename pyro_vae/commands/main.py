@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
         sys.exit(1)
     except KeyboardInterrupt as interrupt:
-        print(f"\n{interrupt if interrupt.args else 'interrupted'}", file=sys.stderr)
+        if text := interrupt.args[0] if interrupt.args else "interrupted":
+            print(f"\n{text}", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
         fail(error)
