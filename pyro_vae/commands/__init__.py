@@ -1,5 +1,5 @@
-"""The commands of the command line: each a module with ``add_options`` and ``run``."""
+"""The commands of the command line, a file each.
 
-from . import compare, diagnose, evaluate, interpolate, manifold, reconstruct, sample, train, traverse
-
-__all__ = ["compare", "diagnose", "evaluate", "interpolate", "manifold", "reconstruct", "sample", "train", "traverse"]
+A file with a function ``run`` is a command of that name: ``parse(parser, arguments)`` adds its options and reads them,
+``run(chosen)`` does it, and the module's docstring is its help.
+"""

@@ -1,7 +1,8 @@
-"""pyro-vae compare"""
+"""Compare models on the same images; without run folders, train them first, one part of the VAE varied."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,28 +21,32 @@ from ..evidence.measure import measure_of
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
 from ..pairs.scoring import traces
-from ..runs import parts as settings
-from ..runs.candidates import VARIED, file_name, parse
+from ..runs.candidates import VARIED, candidate_parts, file_name
 from ..runs.environment import environment
 from ..runs.evaluations import load_evaluation
 from ..runs.folder import is_finished, read_about, require_run, require_same_data
 from ..runs.grouping import grouped
-from ..runs.loading import binarization, choose_device, command_line, data_of, load_data, load_run, random_subset
+from ..runs.loading import binarization, command_line, data_of, load_data, load_run, random_subset
 from ..runs.new_folder import claimed
-from ..runs.options import DEFAULT_PARTS, add_evaluation_options, add_training_options, dump, part_names, train_parser
 from ..runs.parser import Parser
+from ..runs.parts import short_names
+from ..runs.settings import DEFAULT_PARTS, dump, layer_of, over, parse_training, settings_of
+from ..training.device import choose_device
 from ..uses.generate import reconstruct, sample
+from .estimators import add_evaluation_options
 from .evaluate import evaluate_run, finished_evaluation
 from .train import build_module, train_run
 
 # Without run folders: small enough for three seeds of four priors in under three minutes on two cores.
 PRIORS = ["StandardNormal", "GaussianMixture", "VampPrior", "CouplingFlow"]
-DEFAULTS = {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": 30}
-HIDDEN = [128, 128]  # of the MLP, if the networks are not what is compared
+DEFAULTS = (
+    {**DEFAULT_PARTS, "network": "MLP"},
+    {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": 30, "network.hidden": [128, 128]},
+)
 MOST_PAIRS = 10  # on the terminal: of more, the differences to the best
 
 
-def add_options(parser: Parser, arguments: Sequence[str]) -> None:
+def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command; those of the parts depend on the arguments."""
     parser.add_argument(
         "runs", metavar="RUN", nargs="*", type=str, help="Evaluated run folders; none to train them now."
@@ -55,28 +60,29 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
     ).add_argument
     for option, part in VARIED.items():
         default = f"; by default {' '.join(PRIORS)}" if option == "priors" else ""
-        known = ", ".join(settings.short_names(part))
+        known = ", ".join(short_names(part))
         add(f"--{option}", nargs="+", type=str, metavar="CANDIDATE", help=f"From {known}{default}.")
     add("--seeds", type=int, default=3, help="Runs of each candidate, with seeds from --seed on.")
-    names = part_names(arguments, network="MLP")
-    varied = _varied([option for option in VARIED if any(word.split("=")[0] == f"--{option}" for word in arguments)])
-    add_training_options(parser, names, out="Folder of the results; by default comparison.", skip=[varied])
     add_evaluation_options(parser)
-    parser.set_defaults(DEFAULTS)
-    if names["network"] == "MLP" and varied != "network":
-        parser.set_defaults({"network.hidden": HIDDEN})
+    own = {action.dest for action in parser._actions}
+    chosen = parse_training(parser, arguments, out="Folder of the results; by default comparison.", defaults=DEFAULTS)
+    if fixed := [word for word in arguments if re.match(rf"--{_varied(chosen)[0]}\b(?!-)", word)]:
+        raise ValueError(f"Expected candidates for the {_varied(chosen)[0]}; got {fixed[0]}, which fixes it.")
+    chosen.training = Namespace({key: value for key, value in vars(chosen).items() if key not in own})
+    return chosen
 
 
-def _varied(options: Sequence[str]) -> str:
-    """The part to compare, from the options that were given."""
-    if len(options) > 1:
-        given = " and ".join(f"--{option}" for option in options)
-        raise ValueError(f"Expected candidates for one part; got {given}. Fix the others, as with --encoder IAF.")
-    return VARIED[options[0]] if options else "prior"
+def _varied(chosen: Namespace) -> tuple[str, list[str]]:
+    """The part to compare, and its candidates."""
+    given = [option for option in VARIED if chosen[option]]
+    if len(given) > 1:
+        options = " and ".join(f"--{option}" for option in given)
+        raise ValueError(f"Expected candidates for one part; got {options}. Fix the others, as with --encoder IAF.")
+    return (VARIED[given[0]], chosen[given[0]]) if given else ("prior", PRIORS)
 
 
 def run(chosen: Namespace) -> None:
-    """Compare models on the same images; without run folders, train them first, one part of the VAE varied."""
+    """Compare the runs."""
     started = time.perf_counter()
     if chosen.estimator != "importance":
         raise ValueError(f"Expected --estimator importance for a comparison; got {chosen.estimator}.")
@@ -133,7 +139,7 @@ def _compare(kind: str, groups: Mapping[str, list[Path]], folder: Path, chosen: 
     pairs = f" (all {count} paired differences)" if count > MOST_PAIRS else ""
     print(f"\nsaved in {folder}: comparison.md{pairs}, comparison.json, comparison.png")
     print(f"       samples and reconstructions in {pages}")
-    if not chosen.runs and kind == "prior":
+    if not chosen.runs and kind == "prior" and chosen.data == "digits":  # the first look
         print(
             "next   pyro-vae compare --data mnist --download --network GatedMLP --latent-dim 40 --out mnist\n"
             "       the same on MNIST, some hours on a CPU; one run of it is\n"
@@ -154,10 +160,11 @@ def _candidates(chosen: Namespace) -> tuple[str, dict[tuple[str, int], Namespace
     """The part that varies, and the settings of each candidate with each seed."""
     if chosen.seeds < 1:
         raise ValueError(f"Expected --seeds >= 1; got {chosen.seeds}.")
-    given = [option for option in VARIED if chosen[option]]
-    part, candidates = _varied(given), chosen[given[0]] if given else PRIORS
+    part, candidates = _varied(chosen)
     configs = {  # one seed of each before the next: an interrupted comparison holds all of them
-        (name, s): _config(chosen, name, part, chosen.seed + s) for s in range(chosen.seeds) for name in candidates
+        (name, s): _config(chosen.training, name, part, chosen.seed + s)
+        for s in range(chosen.seeds)
+        for name in candidates
     }
     if len(configs) < len(candidates) * chosen.seeds or len(set(map(dump, configs.values()))) < len(configs):
         raise ValueError(f"Expected different candidates; got two that are the same among {', '.join(candidates)}.")
@@ -208,11 +215,10 @@ def _train_all(
                 flush=True,
             )
     except KeyboardInterrupt:
-        print(
-            f"\nstopped; the same command goes on from here. What is finished can be compared with: "
+        raise KeyboardInterrupt(
+            f"stopped; the same command goes on from here. What is finished can be compared with: "
             f"pyro-vae compare {folder}/runs/* --out NEW"
-        )
-        raise
+        ) from None
     return groups
 
 
@@ -222,18 +228,12 @@ def _evaluated(run: Path, chosen: Namespace, dataset: Data) -> LogMarginal:
     return result
 
 
-def _config(chosen: Namespace, candidate: str, part: str, seed: int) -> Namespace:
+def _config(training: Namespace, candidate: str, part: str, seed: int) -> Namespace:
     """The settings of one run, as ``pyro-vae train`` would have them."""
-    parts = parse(candidate, part)
-    names = {kind: chosen[kind].name for kind in settings.PARTS if kind in chosen}
-    names |= {kind: arguments["name"] for kind, arguments in parts.items()}
-    names = DEFAULT_PARTS | names
-    if missing := [kind for kind in parts if kind not in settings.parts_of(names)]:
-        raise ValueError(f"Expected a --model with a {missing[0]} to vary; {names['model']} takes none.")
-    parser = train_parser(names)
-    known = parser.get_defaults()
-    given = {key: value for key, value in chosen.as_dict().items() if key in known and key not in parts}
-    config: Namespace = parser.parse_object(given | parts | {"seed": seed, "out": None, "overwrite": True})
+    varied = candidate_parts(candidate, part)
+    names, values = over(over(({**DEFAULT_PARTS}, {}), layer_of(training)), varied)
+    config = settings_of((names, {**values, "seed": seed}), given=varied[0])
+    config.overwrite = True
     return config
 
 

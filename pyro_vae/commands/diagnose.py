@@ -1,4 +1,4 @@
-"""pyro-vae diagnose"""
+"""Show what a trained model does with its latents: rate, distortion, mutual information, active units."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from ..disk.json_files import write_json
 from ..disk.writing import save_figure
 from ..runs.environment import environment, few_threads
 from ..runs.folder import require_run
-from ..runs.loading import choose_device, command_line, data_of, load_run, random_subset
+from ..runs.loading import command_line, data_of, load_run, random_subset
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
+from ..training.device import choose_device
 from ..uses.diagnostics import diagnose
 
 
-def add_options(parser: Parser, arguments: Sequence[str]) -> None:
+def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
     add = parser.add_argument
@@ -30,10 +31,11 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
     add_root_option(parser)
     add_seed_option(parser, "Seed of the draws and of the subsets of images.")
     add_device_option(parser)
+    return parser.parse_args(arguments)
 
 
 def run(chosen: Namespace) -> None:
-    """Show what a trained model does with its latents: rate, distortion, mutual information, active units."""
+    """Diagnose one run."""
     folder = require_run(chosen.run)
     dataset = data_of(folder, root=chosen.root)
     device = choose_device(chosen.device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from .. import plots
 from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal, annealed_log_marginal, bidirectional, log_marginal
 from ..plots import evidence as evidence_plots
+from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
 
 POOL = 1000  # images that the figure of the latent dimensions is made from, at most
@@ -110,21 +111,32 @@ class Estimator:
     draw: Callable[[Any, Any, Tensor, Path], None]
 
 
-SAMPLES = ("num_samples", "target_standard_error", "max_samples", "widen", "defensive", "precision")
-CHAINS = (
-    "num_chains",
-    "num_temperatures",
-    "start",
-    "schedule",
-    "num_leapfrog",
-    "num_warmup_chains",
-    "target_acceptance",
-)
+# Options that the numbers depend on: type, default, help. --precision stands with the commands, which differ in it.
+SAMPLES: dict[str, tuple[Any, Any, str]] = {
+    "num_samples": (int, 1000, "Importance samples for each image."),
+    "target_standard_error": (
+        float | None,
+        None,
+        "Nats: draw as many samples as each image needs for this error, with --num-samples to begin with.",
+    ),
+    "max_samples": (int, 100_000, "Most samples of an image for that."),
+    "widen": (float, 1.0, "Factor of the scales of the guide's latents."),
+    "defensive": (float, 0.0, "Share of the samples from the prior."),
+}
+CHAINS: dict[str, tuple[Any, Any, str]] = {
+    "num_chains": (int, 32, "Chains for each image."),
+    "num_temperatures": (int, 300, "Steps from the start to the posterior."),
+    "start": (Literal["guide", "prior"], "guide", "Where chains start."),
+    "schedule": (Literal["sigmoid", "adaptive"], "sigmoid", "Of the temperatures."),
+    "num_leapfrog": (int, 5, "Leapfrog steps of a transition."),
+    "num_warmup_chains": (int, 4, "Chains for each image that step sizes are adapted on."),
+    "target_acceptance": (float, 0.9, "Share of transitions to accept, for the step sizes."),
+}
 ESTIMATORS = {
     "importance": Estimator(
         log_marginal,
         LogMarginal,
-        SAMPLES,
+        (*SAMPLES, "precision"),
         "evaluation",  # the one that `compare` reads
         "importance sampling from the guide",
         say_estimate,
@@ -133,7 +145,7 @@ ESTIMATORS = {
     "annealed": Estimator(
         annealed_log_marginal,
         LogMarginal,
-        CHAINS,
+        (*CHAINS,),
         "evaluation_annealed",
         "annealed importance sampling from the {start}",
         say_estimate,
@@ -142,10 +154,32 @@ ESTIMATORS = {
     "bidirectional": Estimator(
         bidirectional,
         BidirectionalGap,
-        CHAINS,
+        (*CHAINS,),
         "evaluation_bidirectional",
         "annealed chains in both directions, between the {start} and the posterior",
         say_gap,
         draw_gap,
     ),
 }
+
+
+def add_evaluation_options(parser: Parser) -> None:
+    """Options of an estimate of log p(x)."""
+    add = parser.add_argument_group("log p(x)").add_argument
+    add(
+        "--estimator",
+        type=Literal[*ESTIMATORS],
+        default="importance",
+        help="Importance sampling from the guide; annealed importance sampling; or annealed chains both ways on images "
+        "simulated from the model, which say how far the annealed estimate can be trusted.",
+    )
+    add("--num-images", type=int | None, default=None, help="A seeded random subset of so many images.")
+    add("--split", type=Literal["test", "validation"], default="test", help="Which images.")
+    text = "Most (image, sample or chain) pairs at once; by default what --memory-budget allows, or 4,096 chains."
+    add("--chunk-size", type=int | None, default=None, help=text)
+    for title, options in (("importance sampling", SAMPLES), ("annealed and bidirectional", CHAINS)):
+        group = parser.add_argument_group(title)
+        for name, (kind, default, text) in options.items():
+            group.add_argument(f"--{name.replace('_', '-')}", type=kind, default=default, help=text)
+    text = "Bytes for the tensors of importance sampling, such as 500MB."
+    parser.add_argument("--memory-budget", type=str, default="1GiB", help=text)

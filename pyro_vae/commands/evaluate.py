@@ -1,4 +1,4 @@
-"""pyro-vae evaluate"""
+"""Estimate log p(x) of held-out images, for trained runs; also under torchrun, which shares the images out."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ from ..pairs.widened import widened
 from ..runs.environment import environment, few_threads
 from ..runs.evaluations import digest, load_evaluation, save_evaluation
 from ..runs.folder import require_run, weights_digest
-from ..runs.loading import choose_device, command_line, data_of, load_run, random_subset, read_run
-from ..runs.options import add_device_option, add_evaluation_options, add_root_option, add_seed_option, dump
+from ..runs.loading import command_line, data_of, load_run, random_subset, read_run
+from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
 from ..runs.partial_results import PartialResults
 from ..runs.processes import processes, wait_for_others
-from .estimators import ESTIMATORS, SAMPLES
+from ..runs.settings import dump
+from ..training.device import choose_device
+from .estimators import ESTIMATORS, add_evaluation_options
 
 
-def add_options(parser: Parser, arguments: Sequence[str]) -> None:
+def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folders.")
     add_evaluation_options(parser)
@@ -41,10 +43,11 @@ def add_options(parser: Parser, arguments: Sequence[str]) -> None:
     add_root_option(parser)
     add_seed_option(parser, "Seed of the samples and of the subset of images.")
     add_device_option(parser)
+    return parser.parse_args(arguments)
 
 
 def run(chosen: Namespace) -> None:
-    """Estimate log p(x) of held-out images, for trained runs; also under torchrun, which shares the images out."""
+    """Evaluate the runs, one after the other."""
     with processes(choose_device(chosen.device)) as (rank, count):
         for name in chosen.runs:
             folder = require_run(name)
@@ -116,10 +119,8 @@ def _evaluate(
             _estimate(module, images, chosen, only=left, on_result=partial.add, progress=rank == 0)
     except KeyboardInterrupt:
         partial.flush()
-        if rank == 0:
-            kept = len(partial.numbers())
-            print(f"\nstopped; {kept:,} of {len(images):,} images are kept: the same command goes on")
-        raise
+        kept = f"stopped; {len(partial.numbers()):,} of {len(images):,} images are kept: the same command goes on"
+        raise KeyboardInterrupt(kept if rank == 0 else "") from None  # one process speaks
     partial.flush()
     wait_for_others(count)
     if rank > 0:
@@ -154,7 +155,7 @@ def _estimate(module: Any, images: Tensor, chosen: Namespace, **how: Any) -> Non
     options = {option: chosen[option] for option in estimator.options if option != "widen"}
     if chosen.chunk_size is not None:
         options["chunk_size"] = chosen.chunk_size
-    if estimator.options is SAMPLES:
+    if "num_samples" in options:
         options["memory_budget"] = chosen.memory_budget
         guide = guide if chosen.widen == 1 else widened(guide, chosen.widen)
     with few_threads(module), warnings.catch_warnings():

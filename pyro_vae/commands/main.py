@@ -1,33 +1,36 @@
-"""The command line: ``pyro-vae train | evaluate | diagnose | compare``, and pictures of a run."""
+"""The command line: ``pyro-vae train | evaluate | diagnose | compare``, and pictures of a run.
+
+Nothing large is imported before it is known which command is meant.
+"""
 
 from __future__ import annotations
 
+import ast
 import atexit
 import contextlib
 import ctypes
+import importlib
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
 
-from ..runs.options import named
-from ..runs.parser import Parser, fail
-from ..training import NonFiniteLoss
+from ..arguments.nearest import did_you_mean
 from ..version import __version__
-from . import compare, diagnose, evaluate, interpolate, manifold, reconstruct, sample, train, traverse
 from .process import lasting_streams, stop_like_an_interrupt
 
-COMMANDS = {
-    "train": train,
-    "evaluate": evaluate,
-    "diagnose": diagnose,
-    "compare": compare,
-    "sample": sample,
-    "reconstruct": reconstruct,
-    "traverse": traverse,
-    "interpolate": interpolate,
-    "manifold": manifold,
-}
+
+def commands() -> dict[str, str]:
+    """The commands by name, each with its help: files of this folder that define ``run``, read and not imported."""
+    found = {}
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in tree.body):
+            found[file.stem] = ast.get_docstring(tree) or ""
+    return found
 
 
 def keep_freed_memory() -> None:
@@ -60,40 +63,62 @@ def command() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits with code 2 and one line on standard error if the input is wrong."""
-    keep_freed_memory()
-    arguments = [named(word) for word in (sys.argv[1:] if arguments is None else arguments)] or ["--help"]
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # a user's own classes, by import path from the working directory
+    words = [*(sys.argv[1:] if arguments is None else arguments)]
     try:
-        parser = Parser(
-            prog="pyro-vae",
-            description="Deep latent-variable models in Pyro, with log p(x) and its error.",
-            version=__version__,
-        )
-        subcommands = parser.add_subcommands(dest="command", metavar="COMMAND", title="commands")
-        for name, module in COMMANDS.items():
-            subparser = Parser(description=module.run.__doc__)
-            if arguments[0] == name:  # the options of the others take a second to look up
-                module.add_options(subparser, arguments)
-            subcommands.add_subcommand(name, subparser, help=module.run.__doc__)
-        chosen = parser.parse_args(arguments)
-        with warnings.catch_warnings():
-            warnings.showwarning = _shown_once()
-            COMMANDS[chosen.command].run(chosen[chosen.command])
-    except (ValueError, OSError, ImportError, NonFiniteLoss) as error:
-        fail(_one_line(error))
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        if not words or words[0] in ("-h", "--help"):
+            print(usage())
+        elif words[0] == "--version":
+            print(f"pyro-vae {__version__}")
+        else:
+            _run(*words)
+    except KeyboardInterrupt as interrupt:
+        if text := interrupt.args[0] if interrupt.args else "interrupted":
+            print(f"\n{text}", file=sys.stderr)
         sys.exit(130)
-    except Exception as error:  # out of a user's own class, or a fault of ours: the traceback is for who wants it
+    except Exception as error:
+        fail(error)
+
+
+def usage() -> str:
+    """What ``pyro-vae --help`` prints."""
+    lines = [
+        "usage: pyro-vae COMMAND [OPTIONS]",
+        "",
+        "Deep latent-variable models in Pyro, with log p(x) and its error.",
+    ]
+    for name, text in commands().items():
+        lines += ["", *textwrap.wrap(text, 100, initial_indent=f"  {name:<13}", subsequent_indent=" " * 15)]
+    return "\n".join([*lines, "", "pyro-vae COMMAND --help lists its options; pyro-vae --version says the version."])
+
+
+def _run(name: str, *arguments: str) -> None:
+    known = commands()
+    if name not in known:
+        kind = "option" if name.startswith("-") else "command"
+        near = did_you_mean(name, ["--help", "--version"] if kind == "option" else known)
+        raise ValueError(f"Expected one of the commands {', '.join(known)}; got the {kind} {name}.{near}")
+    keep_freed_memory()
+    with warnings.catch_warnings():
+        warnings.showwarning = _shown_once()
+        module = importlib.import_module(f"{__package__}.{name}")
+        from ..runs.parser import Parser
+
+        chosen = module.parse(Parser(f"pyro-vae {name}", known[name]), arguments)
+        module.run(chosen)
+
+
+def fail(error: Exception) -> NoReturn:
+    """Say an error on one line, without the table of shapes that Pyro appends, and exit with code 2.
+
+    One that is neither ours nor usual comes out of a user's class or is a fault here: its traceback is there on demand.
+    """
+    text = " ".join(str(error).split("Trace Shapes")[0].split())
+    if not (isinstance(error, (ValueError, OSError, ImportError)) or type(error).__module__.startswith("pyro_vae.")):
         if os.environ.get("PYRO_VAE_TRACEBACK"):
-            raise
-        fail(f"{type(error).__name__}: {_one_line(error)} Set PYRO_VAE_TRACEBACK=1 to see where.")
-
-
-def _one_line(error: Exception) -> str:
-    """The message, without the table of shapes that Pyro appends."""
-    return " ".join(str(error).split("Trace Shapes")[0].split())
+            raise error
+        text = f"{type(error).__name__}: {text} Set PYRO_VAE_TRACEBACK=1 to see where."
+    print(f"pyro-vae: error: {text}", file=sys.stderr)
+    sys.exit(2)
 
 
 def _shown_once() -> Callable[..., None]:

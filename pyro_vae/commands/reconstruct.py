@@ -1,4 +1,4 @@
-"""pyro-vae reconstruct"""
+"""Reconstruct test images: rows of originals, each with the mean of p(x|z) below, z from the guide."""
 
 from __future__ import annotations
 
@@ -6,20 +6,18 @@ from collections.abc import Sequence
 
 from jsonargparse import Namespace
 
-from .. import plots
-from ..runs.loading import load_pictured
-from ..runs.options import add_picture_options, add_root_option, save_picture
+from ..plots import reconstructions
 from ..runs.parser import Parser
+from .pictures import add_picture_options, load_pictured, save
 
 
-def add_options(parser: Parser, arguments: Sequence[str]) -> None:
+def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
     add_picture_options(parser, "--num-images", "Test images to reconstruct.")
-    add_root_option(parser)
+    return parser.parse_args(arguments)
 
 
 def run(chosen: Namespace) -> None:
-    """Reconstruct test images: rows of originals, each with the mean of p(x|z) below, z from the guide."""
-    folder, module, images = load_pictured(chosen, chosen.num_images, option="--num-images")
-    figure = plots.reconstructions(module.model, module.guide, images, seed=chosen.seed)
-    save_picture(figure, folder / "reconstructions.png", out=chosen.out, overwrite=chosen.overwrite)
+    """Reconstruct images."""
+    module, images = load_pictured(chosen, chosen.num_images, option="--num-images")
+    save(reconstructions(module.model, module.guide, images, seed=chosen.seed), chosen, "reconstructions.png")

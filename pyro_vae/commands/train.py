@@ -1,4 +1,4 @@
-"""pyro-vae train"""
+"""Train one model; writes a run folder with settings, weights, metrics and figures."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from pyro.infer import ELBO
 
 from .. import plots
 from ..data import Data
@@ -21,42 +22,40 @@ from ..disk.writing import save_figure, write_text
 from ..networks import count_parameters
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.contexts import seeded
-from ..runs import parts as settings
 from ..runs.environment import environment, few_threads
 from ..runs.folder import append_metrics, reserve_space, save_weights, write_about, write_metrics
-from ..runs.loading import choose_device, command_line, load_data, part_settings
+from ..runs.loading import build_model, command_line, load_data
 from ..runs.loose_params import save_params
 from ..runs.new_folder import new_run
-from ..runs.options import DEFAULT_PARTS, add_training_options, dump, part_names
 from ..runs.parser import Parser
+from ..runs.parts import PARTS, build_objective
+from ..runs.settings import DEFAULT_PARTS, dump, parse_training
+from ..training.device import choose_device
 from ..training.fit import fit
 from ..training.fitted import Fit, Metrics
 from ..training.optimizer import adam
 
 
-def add_options(parser: Parser, arguments: Sequence[str]) -> None:
+def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command; those of the parts depend on the arguments."""
-    add_training_options(parser, part_names(arguments), out="Run folder; by default runs/DATA-PARTS-seedSEED.")
+    return parse_training(parser, arguments, out="Run folder; by default runs/DATA-PARTS-seedSEED.")
 
 
 def run(chosen: Namespace) -> None:
-    """Train one model; writes a run folder with settings, weights, metrics and figures."""
+    """Train one model."""
     folder = Path(chosen.out or f"runs/{_label(chosen)}-seed{chosen.seed}")
     dataset = load_data(chosen)
     print(f"data   {dataset.protocol}")
     train_run(chosen, dataset, folder, verbose=True)
-    is_autoencoder = "encoder" in chosen and chosen.encoder.name == "PointEncoder"  # without log p(x) to evaluate
+    is_autoencoder = "encoder" in chosen and chosen.encoder.class_path == "PointEncoder"  # without log p(x) to evaluate
     print(f"\nsaved in {folder}\nnext   pyro-vae {'reconstruct' if is_autoencoder else 'evaluate'} {folder}")
 
 
 def _label(config: Namespace) -> str:
     """Data, then the prior (or the model, if it has none) and all other classes that are not the default ones."""
-    parts = [
-        part
-        for part in settings.PARTS
-        if part in config and (part == "prior" or config[part].name not in (None, DEFAULT_PARTS.get(part)))
-    ]
-    return "-".join([Path(config.data).stem, *[config[part].name.rpartition(".")[2] for part in parts]])
+    names = {part: config[part].class_path for part in PARTS if part in config}
+    shown = [name for part, name in names.items() if part == "prior" or name != DEFAULT_PARTS.get(part)]
+    return "-".join([Path(config.data).stem, *[name.rpartition(".")[2] for name in shown]])
 
 
 def build_module(config: Namespace, dataset: Data) -> Any:
@@ -67,14 +66,11 @@ def build_module(config: Namespace, dataset: Data) -> Any:
     """
     with seeded(config.seed):
         train = dataset.train if dataset.batch_transform is None else dataset.batch_transform(dataset.train)
-    module = settings.build(
-        part_settings(config),
+    module = build_model(
+        config,
         event_shape=dataset.event_shape,
-        latent_dim=config.latent_dim,
         mean=dataset.mean,
         pseudo_inputs=train.where(~train.isnan(), dataset.mean) if dataset.missing else train.clone(),
-        seed=config.seed,
-        missing=config.missing,
     )
     if check := getattr(getattr(module, "likelihood", None), "check", None):
         for images in (train, dataset.validation, dataset.test):
@@ -88,9 +84,9 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
     A run that is there already is replaced when the new one is whole, and not before.
     """
     device = choose_device(config.device)
-    module = build_module(config, dataset)
+    module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
     if verbose:
-        described = ", ".join(config[part].name for part in settings.PARTS if part in config and config[part].name)
+        described = ", ".join(config[part].class_path for part in PARTS if part in config)
         print(f"model  {described}: {count_parameters(module):,} parameters, on {device}")
     result = None
     with new_run(folder, overwrite=config.overwrite) as unfinished, few_threads(module):
@@ -98,12 +94,12 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
         reserve_space(unfinished, module)
         recorder = _Recorder(unfinished, config.epochs, loud=verbose and not sys.stderr.isatty())
         try:
-            result = _fit(config, module, dataset, device, unfinished, recorder)
+            result = _fit(config, module, objective, dataset, device, unfinished, recorder)
         except KeyboardInterrupt:
             kept = f"{unfinished}; the run in {folder} stays as it was" if (folder / "run.json").exists() else folder
             kept = f"stopped; the best state so far is kept in {kept}"
-            print(f"\n{kept if recorder.history else 'stopped in the first epoch: nothing to keep'}")
-            raise
+            text = kept if recorder.history else "stopped in the first epoch: nothing to keep"
+            raise KeyboardInterrupt(text) from None
         finally:  # also after an interrupt or an error: the module holds its best state
             if history := recorder.history if result is None else result.history:
                 save_weights(unfinished, module)
@@ -118,14 +114,22 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
         _say_best(result)
 
 
-def _fit(config: Namespace, module: Any, dataset: Data, device: torch.device, folder: Path, recorder: _Recorder) -> Fit:
-    total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size) if config.batch_size > 0 else 1
-    decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=max(1, total_steps))
+def _fit(
+    config: Namespace,
+    module: Any,
+    objective: ELBO,
+    dataset: Data,
+    device: torch.device,
+    folder: Path,
+    recorder: _Recorder,
+) -> Fit:
+    total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size)
+    decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=total_steps)
     return fit(
         module.model,
         module.guide,
         dataset,
-        objective=settings.build_objective(config.objective.as_dict()),
+        objective=objective,
         optimizer=adam(config.learning_rate),
         scheduler=decay if config.learning_rate_decay == "cosine" else None,
         clip_norm=config.clip_norm,

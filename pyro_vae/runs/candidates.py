@@ -10,14 +10,14 @@ from __future__ import annotations
 import re
 
 from ..arguments.nearest import did_you_mean
-from . import parts as settings
+from .parts import PARTS, canonical, find_class, options, short_names
 
 # What a comparison may vary: the option, and the part.
 VARIED = {"priors": "prior", "likelihoods": "likelihood", "encoders": "encoder", "networks": "network"}
 
 
-def parse(text: str, part: str) -> dict[str, dict[str, str]]:
-    """The parts that a candidate consists of, each with its class and arguments, as `settings.build` takes them.
+def candidate_parts(text: str, part: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The class of each part that a candidate consists of, and their options, as `settings_of` takes them.
 
     Args:
         text: ``NAME``, ``NAME:argument=value,argument=value``, or several of these joined by ``+``. The first is the
@@ -29,19 +29,20 @@ def parse(text: str, part: str) -> dict[str, dict[str, str]]:
         ValueError: an unknown class or argument, an argument without a value, or two classes for one part.
 
     Example:
-        >>> parse("GaussianMixture:num_components=50,covariance=full", "prior")
-        {'prior': {'name': 'GaussianMixture', 'num_components': '50', 'covariance': 'full'}}
-        >>> parse("ConvEncoder:channels=[8,16]+ConvDecoder", "network")
-        {'network': {'name': 'ConvEncoder', 'channels': '[8,16]'}, 'decoder': {'name': 'ConvDecoder'}}
+        >>> candidate_parts("GaussianMixture:num_components=50,covariance=full", "prior")
+        ({'prior': 'GaussianMixture'}, {'prior.num_components': '50', 'prior.covariance': 'full'})
+        >>> candidate_parts("ConvEncoder:channels=[8,16]+ConvDecoder", "network")
+        ({'network': 'ConvEncoder', 'decoder': 'ConvDecoder'}, {'network.channels': '[8,16]'})
     """
-    parts: dict[str, dict[str, str]] = {}
+    names: dict[str, str] = {}
+    values: dict[str, str] = {}
     for piece in re.split(r"\+(?=[A-Za-z_])", text):
         name, _, arguments = piece.partition(":")
-        kind = _companion(name, part) if parts else part
-        if kind in parts:
-            raise ValueError(f"Expected one {kind} in a candidate; got {parts[kind]['name']} and {name} in {text!r}.")
-        known = [*settings.options(settings.find_class(kind, name))]
-        parts[kind] = {"name": name}
+        kind = _companion(name, part) if names else part
+        if kind in names:
+            raise ValueError(f"Expected one {kind} in a candidate; got {names[kind]} and {name} in {text!r}.")
+        names[kind] = canonical(kind, name)
+        known = options(find_class(kind, name))
         for argument in re.split(r",(?=\w+=)", arguments) if arguments else []:
             key, equals, value = argument.partition("=")
             if not equals or not value:
@@ -49,14 +50,14 @@ def parse(text: str, part: str) -> dict[str, dict[str, str]]:
             if key not in known:
                 takes = f"one of the arguments of {name}, {', '.join(known)}" if known else f"no argument of {name}"
                 raise ValueError(f"Expected {takes}; got {key!r}.{did_you_mean(key, known)}")
-            parts[kind][key] = value
-    return parts
+            values[f"{kind}.{key}"] = value
+    return names, values
 
 
 def _companion(name: str, part: str) -> str:
     """What a class is that stands after a plus: names are unique over all parts, but networks serve at both ends."""
-    for kind in settings.PARTS:
-        if name in settings.short_names(kind):
+    for kind in PARTS:
+        if name in short_names(kind):
             return "decoder" if kind == part == "network" else kind
     raise ValueError(f"Expected the name of a part of this library after a plus; got {name!r}.")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from . import parts as settings
 from .candidates import VARIED
 from .loading import read_run
+from .parts import PARTS
 
 # Settings that do not make another model.
 IGNORED = {"seed", "root", "device", "out", "overwrite", "download", "config", "tensorboard", "compile"}
@@ -33,7 +33,7 @@ def grouped(trained: Sequence[Path]) -> tuple[str, dict[str, list[Path]]]:
         groups.setdefault(key, []).append(run)
         flats[key] = flat
     names = {key: _class_names(flat) for key, flat in flats.items()}
-    shared = [part for part in settings.PARTS if all(part in name for name in names.values())]
+    shared = [part for part in PARTS if all(part in name for name in names.values())]
     parts = [part for part in shared if len({name[part] for name in names.values()}) > 1]
     if set(parts) == {"network", "decoder"} and all(name["network"] == name["decoder"] for name in names.values()):
         parts = ["network"]
@@ -51,7 +51,5 @@ def grouped(trained: Sequence[Path]) -> tuple[str, dict[str, list[Path]]]:
 
 def _class_names(flat: Mapping[str, str]) -> dict[str, str]:
     """The class of each part, without where it is imported from."""
-    names = {part: flat[f"{part}.name"].rpartition(".")[2] for part in settings.PARTS if f"{part}.name" in flat}
-    if names.get("decoder") == "None":
-        names["decoder"] = names["network"]
-    return names
+    names = {part: name.rpartition(".")[2] for part in PARTS if (name := flat.get(f"{part}.class_path"))}
+    return {"decoder": names["network"], **names} if "network" in names else names  # as it is built

@@ -10,13 +10,12 @@ import torch
 from jsonargparse import Namespace
 from torch import Tensor
 
-from .. import data, likelihoods
+from .. import data
 from ..data import Data
-from ..training.device import choose_device
-from . import parts as settings
-from .folder import load_weights, read_about, require_run, require_same_data
+from .folder import load_weights, read_about, require_same_data
 from .loose_params import load_params
-from .options import read_settings
+from .parts import PARTS, build
+from .settings import read_settings
 
 
 def load_data(config: Namespace, *, root: str | None = None) -> Data:
@@ -50,22 +49,14 @@ def binarization(config: Namespace) -> data.Binarization:
 
 
 def _is_binary(config: Namespace) -> bool:
-    likelihood = config.get("likelihood.name")
-    pixels = config.get("likelihood.pixels")  # import path of the likelihood that PixelCNN takes for each pixel
-    if likelihood is None:
-        return False
-    return (settings.import_object(pixels) if pixels else settings.find_class("likelihood", likelihood)) is (
-        likelihoods.Bernoulli
-    )
+    likelihood = config.get("likelihood")
+    return likelihood is not None and "Bernoulli" in (likelihood.class_path, likelihood.init_args.get("pixels"))
 
 
-def part_settings(config: Namespace) -> dict[str, dict[str, Any]]:
-    """The settings of the parts of a model, for `settings.build`."""
-    return {
-        part: config[part].as_dict()
-        for part in settings.PARTS
-        if part in config and part != "objective" and config[part].name
-    }
+def build_model(config: Namespace, **data: Any) -> Any:
+    """The model of a run; from the data come what `build` asks for."""
+    parts = {part: config[part].as_dict() for part in PARTS if part in config}
+    return build(parts, latent_dim=config.latent_dim, seed=config.seed, missing=config.missing, **data)
 
 
 def random_subset(count: int, wanted: int, seed: int) -> Tensor:
@@ -91,35 +82,15 @@ def load_run(folder: Path, device: torch.device) -> tuple[Any, dict[str, Any]]:
     """The trained model of a run. Its data are not needed: what came from them is among the weights."""
     config, about = read_run(folder)
     shape = tuple(about["event_shape"])
-    module = settings.build(
-        part_settings(config),
+    module = build_model(
+        config,
         event_shape=shape,
-        latent_dim=config.latent_dim,
         mean=torch.full(shape, 0.5),
         pseudo_inputs=torch.zeros(about["num_train"], *shape),
-        seed=config.seed,
-        missing=config.missing,
     )
     load_weights(folder, module)
     load_params(folder, module, device)
     return module.to(device), about
-
-
-def load_pictured(
-    chosen: Namespace, count: int, *, option: str | None = None, each: int = 1
-) -> tuple[Path, Any, Tensor]:
-    """For a command that draws: the run's folder, its model, and count x each random test images, on its device.
-
-    Raises:
-        ValueError: more images asked for by the option than there are; without an option, all there are will do.
-    """
-    folder = require_run(chosen.run)
-    test = data_of(folder, root=chosen.root).test
-    if option is not None and not 1 <= count <= len(test) // each:
-        raise ValueError(f"Expected {option} from 1 to {len(test) // each:,}, all test images; got {count}.")
-    device = choose_device(chosen.device)
-    module, _ = load_run(folder, device)
-    return folder, module, test[random_subset(len(test), count * each, chosen.seed)].to(device)
 
 
 def command_line() -> str:

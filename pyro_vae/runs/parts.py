@@ -1,4 +1,4 @@
-"""Where strings become objects: part names and their arguments, from the command line or a file.
+"""Where strings become objects: the parts of a model, from the command line or a settings file.
 
 A part is named by its class, one of this library's (``VampPrior``) or any other by import path
 (``my_module.MyPrior``). Its constructor is its configuration: arguments with the names below are filled in, all others
@@ -17,13 +17,11 @@ become options, checked against their type hints.
 
 from __future__ import annotations
 
-import functools
-import importlib
 import inspect
-import re
 import typing
-from collections.abc import Callable, Mapping
-from types import ModuleType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import ModuleType, NoneType, UnionType
 from typing import Any
 
 import pyro.infer
@@ -33,6 +31,7 @@ from torch import Tensor, nn
 from .. import encoders, likelihoods, models, networks, priors
 from ..arguments.nearest import did_you_mean
 from ..pairs.contexts import seeded
+from .imports import import_class
 
 # Each part: where its short names live, and what is said of it in --help.
 PARTS: dict[str, tuple[ModuleType, str]] = {
@@ -41,121 +40,148 @@ PARTS: dict[str, tuple[ModuleType, str]] = {
     "likelihood": (likelihoods, "likelihood p(x|z)"),
     "encoder": (encoders, "encoder q(z|x)"),
     "network": (networks, "network of the encoder, and of the decoder if --decoder is not given"),
-    "decoder": (networks, "network of the decoder"),
+    "decoder": (networks, "network of the decoder; by default like --network"),
     "objective": (pyro.infer, "training objective, a Pyro ELBO"),
 }
-OBJECTIVE_OPTIONS = {
-    "num_particles": "Samples of the latents for each image and step.",
-    "alpha": "Order of the Renyi divergence; 0 is the importance-weighted bound (IWAE).",
-    "vectorize_particles": "Draw them all at once.",
-}
+OBJECTIVES = ["Trace_ELBO", "TraceMeanField_ELBO", "RenyiELBO", "TraceGraph_ELBO", "TraceEnum_ELBO"]
+ACTIVATIONS = ["CELU", "ELU", "GELU", "LeakyReLU", "Mish", "PReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid"]
+ACTIVATIONS += ["Softplus", "Softsign", "Tanh"]
 FOR_MISSING: dict[str, Callable[[Any], nn.Module]] = {
     "likelihood": likelihoods.Masked,
     "encoder": encoders.ZeroImputed,
 }
 FILLED = {"event_shape", "latent_dim", "dim", "mean", "pseudo_inputs", "in_shape", "out_shape", *PARTS}
-
-
-def short_names(part: str) -> list[str]:
-    """Names of this library's classes for a part (Pyro's ELBOs for the objective)."""
-    module = PARTS[part][0]
-    if module is pyro.infer:
-        return ["Trace_ELBO", "TraceMeanField_ELBO", "RenyiELBO", "TraceGraph_ELBO", "TraceEnum_ELBO"]
-    is_part = {"network": nn.Module, "decoder": nn.Module}.get(part, object)
-    found = [
-        name for name in module.__all__ if inspect.isclass(cls := getattr(module, name)) and issubclass(cls, is_part)
-    ]
-    return sorted({*found} - _ABSTRACT - _WRAPPERS, key=str.lower)
-
-
+# What Pyro's ELBOs take beside num_particles and vectorize_particles: set by `fit`, or of no use here.
+PYROS = {*inspect.signature(pyro.infer.ELBO.__init__).parameters} - {"num_particles", "vectorize_particles"}
+ONE_WAY = ("ConvDecoder", "ResNetDecoder")  # networks for the decoder alone
 _ABSTRACT = {"Likelihood", "Network"}
 _WRAPPERS = {"Masked", "ZeroImputed"}  # around another of their kind
 
 
+def short_names(part: str) -> list[str]:
+    """Names of this library's classes for a part (Pyro's ELBOs for the objective)."""
+    if part == "objective":
+        return OBJECTIVES
+    room = PARTS[part][0]
+    found = {
+        name for name in room.__all__ if inspect.isclass(cls := getattr(room, name)) and issubclass(cls, nn.Module)
+    }
+    return sorted(found - _ABSTRACT - _WRAPPERS, key=str.lower)
+
+
+def canonical(part: str, name: str) -> str:
+    """The short name of a class of this library that is given by import path; other names as they are."""
+    module, _, short = name.rpartition(".")
+    return short if module in ("pyro_vae", PARTS[part][0].__name__) and short in short_names(part) else name
+
+
 def find_class(part: str, name: str) -> type:
-    """The class of a part by short name or import path.
+    """The class of a part by short name or import path; nothing of it is called.
 
     Raises:
-        ValueError: there is none of that name; says which ones there are, and the nearest.
+        ValueError: there is none of that name, with those that there are and the nearest; or it is no such part.
     """
-    names = short_names(part)
-    if name in names:
-        found: type = getattr(PARTS[part][0], name)
-        return found
     if name in _WRAPPERS:
         raise ValueError(
             f"Expected --{part} to be a class that stands alone; {name} takes another {part}, which the command line "
             f"cannot give. Use it from Python, or wrap it in a class of your own and give the import path of that."
         )
-    if re.search(r"[:+]", name):
+    if ":" in name or "+" in name:
         raise ValueError(
             f"Expected --{part} to be one class; got {name!r}, as candidates of compare are written. Give each class "
             f"and each argument as an option, such as --prior GaussianMixture --prior.num_components 50."
         )
+    names = short_names(part)
+    if canonical(part, name) in names:
+        found: type = getattr(PARTS[part][0], canonical(part, name))
+        return found
     if "." not in name:
         raise ValueError(
             f"Expected --{part} to be one of {', '.join(names)}, or the import path of a class; got {name!r}."
             f"{did_you_mean(name, names)}"
         )
-    found = import_object(name)
-    if not inspect.isclass(found):
-        raise ValueError(f"Expected --{part} to be the import path of a class; {name} is {found!r}.")
+    found = import_class(name, pyro.infer.ELBO if part == "objective" else nn.Module, what=f"--{part}")
+    if part == "model":
+        lacking = [method for method in ("model", "guide") if not callable(getattr(found, method, None))]
+    else:
+        lacking = ["forward"] if getattr(found, "forward", None) is nn.Module.forward else []
+    if lacking:
+        raise ValueError(f"Expected --{part} to be a class with the method {lacking[0]}; {name} has none.")
     return found
-
-
-def import_object(path: str) -> Any:
-    """The object at an import path such as ``torch.nn.Tanh``.
-
-    Raises:
-        ValueError: it cannot be imported.
-    """
-    module, _, name = path.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever the user's module raises
-        raise ValueError(
-            f"Expected an import path such as package.module.Name; {path!r} gave {type(error).__name__}: {error}. "
-            f"Modules are found in the working directory and among what is installed."
-        ) from error
 
 
 def parts_of(names: Mapping[str, str]) -> list[str]:
     """The parts that a run with these class names consists of: a model names its parts by its arguments."""
+    if "model" not in names:
+        return ["model"]
     model = find_class("model", names["model"])
-    needed = [part for part in PARTS if part in inspect.signature(model).parameters]
-    if "encoder" in needed and "network" in inspect.signature(find_class("encoder", names["encoder"])).parameters:
-        needed.append("network")
+    needed = {"model", "objective"} | set(PARTS) & set(inspect.signature(model).parameters)
+    encoder = find_class("encoder", names["encoder"]) if "encoder" in needed and "encoder" in names else None
+    if encoder and "network" in inspect.signature(encoder).parameters:
+        needed.add("network")
     if "decoder" in needed and not names.get("decoder"):  # it is built like the network, from the same settings
-        needed[needed.index("decoder")] = "network"
-    return ["model", *[part for part in PARTS if part in needed], "objective"]
+        needed = needed - {"decoder"} | {"network"}
+    return [part for part in PARTS if part in needed]
 
 
 def options(cls: type) -> dict[str, tuple[Any, Any, str]]:
     """Constructor arguments that are options: by name the type, the default (or ``inspect.Parameter.empty``), the help.
 
-    An argument that takes a callable is given by its import path.
+    Only plain values, and classes out of a list: what jsonargparse reads for a class, a callable or no type at all, it
+    imports from wherever a settings file says. An argument without a type is of that of its default.
     """
-    hints = typing.get_type_hints(cls.__init__)  # type: ignore[misc]
     helps = {p.arg_name: p.description or "" for p in parse_docstring(inspect.getdoc(cls) or "").params}
+    hints, choices = _hints(cls), class_choices(cls)
+    left_out = FILLED | (PYROS if issubclass(cls, pyro.infer.ELBO) else set())
     found = {}
-    is_pyros = issubclass(cls, pyro.infer.ELBO)  # with many arguments that are not for users, and no help
     for name, parameter in inspect.signature(cls).parameters.items():
-        if name in FILLED or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if is_pyros and name not in OBJECTIVE_OPTIONS:
-            continue
         hint, default = hints.get(name, Any), parameter.default
-        if typing.get_origin(hint) is Callable:
-            hint = str
-            if default is not parameter.empty:
-                default = f"{default.__module__}.{default.__qualname__}"
-        text = OBJECTIVE_OPTIONS[name] if is_pyros else helps.get(name, "")
-        found[name] = (hint, default, " ".join(text.split()))
+        _, names = choices.get(name, (None, []))
+        if names and (default is parameter.empty or getattr(default, "__name__", "") in names):
+            hint, default = typing.Literal[*names], default if default is parameter.empty else default.__name__
+        elif hint is Any:
+            hint = PLAIN if default in (None, parameter.empty) else type(default)
+            hint = int | float if hint is int else hint  # such as the order of RenyiELBO, 0 by default
+        if name in left_out or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if _is_plain(hint):
+            found[name] = (hint, default, " ".join(helps.get(name, "").split()))
     return found
 
 
+PLAIN = int | float | bool | str | None | list[int | float | bool | str]
+
+
+def _is_plain(hint: Any) -> bool:
+    origin, inner = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return True
+    if origin in (typing.Union, UnionType, list, tuple, Sequence, dict, Mapping):
+        return all(map(_is_plain, (each for each in inner if each is not Ellipsis)))
+    return hint in (int, float, bool, str, NoneType)
+
+
+def _hints(cls: type) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls.__init__)  # type: ignore[misc]
+    except NameError:  # hints of a user's class that are imported for the type checker alone
+        return {}
+
+
+def class_choices(cls: type) -> dict[str, tuple[ModuleType, list[str]]]:
+    """Arguments of a constructor that are given as a class, by its name: where these are, and their names.
+
+    They are likelihoods where one is asked for, and activations where any module is.
+    """
+    made = {
+        name: typing.get_args(hint)[-1] for name, hint in _hints(cls).items() if typing.get_origin(hint) is Callable
+    }
+    known = {likelihoods.Likelihood: (likelihoods, short_names("likelihood")), nn.Module: (nn, ACTIVATIONS)}
+    return {name: known[kind] for name, kind in made.items() if name not in FILLED and kind in known}
+
+
 def build(
-    settings: Mapping[str, Mapping[str, Any]],
+    parts: Mapping[str, Mapping[str, Any]],
     *,
     event_shape: tuple[int, ...],
     latent_dim: int,
@@ -164,67 +190,90 @@ def build(
     seed: int,
     missing: bool = False,
 ) -> Any:
-    """Build the model of a run from the settings of its parts, ``{part: {"name": class, argument: value, ...}}``.
+    """Build the model of a run from its parts, ``{part: {"class_path": class, "init_args": {argument: value}}}``.
 
-    Where values may be missing, the likelihood is built into `Masked` and the encoder into `ZeroImputed`.
+    Constructors are linked by the names of their arguments: `VampPrior` asks for ``encoder`` and is given that of the
+    model. (The links of jsonargparse have both ends among the settings; here most come from the data.) Where values
+    may be missing, the likelihood is built into `Masked` and the encoder into `ZeroImputed`.
 
     Raises:
         ValueError: a part refuses its arguments; names the part.
     """
-    likelihood_shape = lambda: supply("likelihood").feature_shape  # noqa: E731
-    context: dict[str, Any] = {
+    decoder = parts.get("network", {}).get("class_path", "")
+    ends = f" Use the pair --network {decoder.replace('Decoder', 'Encoder')} --decoder {decoder}."
+    built: dict[str, Any] = {
         "event_shape": event_shape,
         "latent_dim": latent_dim,
         "dim": latent_dim,
         "mean": mean,
         "pseudo_inputs": pseudo_inputs,
+        "network": lambda in_shape, out_shape: make(
+            "network", in_shape, out_shape, hint=ends if decoder in ONE_WAY else ""
+        ),
     }
 
     def supply(name: str) -> Any:
-        if name == "network":  # a factory: the encoder knows the shapes
-            return functools.partial(make, "network", {})
-        if name not in context:  # each part is built once: prior and model share the encoder
-            if name == "decoder":
-                shapes = {"in_shape": (latent_dim,), "out_shape": likelihood_shape()}
-                context[name] = make("decoder" if "decoder" in settings else "network", shapes)
-            else:
-                context[name] = make(name, {})
-        return context[name]
+        if name not in built:  # each part is built once: prior and model share the encoder
+            built[name] = make_decoder() if name == "decoder" else make(name)
+        return built[name]
 
-    def make(part: str, given: Mapping[str, Any], *positional: Any) -> Any:
-        arguments = dict(settings[part])
-        cls = find_class(part, arguments.pop("name"))
-        parameters = inspect.signature(cls).parameters
-        for name, value in arguments.items():
-            if typing.get_origin(typing.get_type_hints(cls.__init__).get(name)) is Callable:  # type: ignore[misc]
-                arguments[name] = import_object(value)
-        given = {name: value for name, value in given.items() if name in parameters}
-        taken = set(list(parameters)[: len(positional)]) | set(given)
-        filled = {name: supply(name) for name in parameters if name in FILLED and name not in taken}
-        try:
-            made = cls(*positional, **given, **filled, **arguments)
+    def make_decoder() -> Any:
+        shapes = (latent_dim,), _feature_shape(supply("likelihood"))
+        if "decoder" in parts:
+            return make("decoder", *shapes)
+        hint = " It is used for the decoder too: give another with --decoder, such as ConvDecoder."
+        return make("network", *shapes, hint=hint)
+
+    def make(part: str, *shapes: Any, hint: str = "") -> Any:
+        cls = find_class(part, parts[part]["class_path"])
+        others = [*inspect.signature(cls).parameters][len(shapes) :]
+        filled = {name: supply(name) for name in others if name in FILLED}
+        with _named(part, cls, hint):
+            made = cls(*shapes, **filled, **_arguments(cls, parts[part]))
             return FOR_MISSING[part](made) if missing and part in FOR_MISSING else made
-        except Exception as error:  # whatever the user's class raises
-            text = str(error) if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: {error}"
-            text = text.rstrip(".") + "."
-            if part == "network" and given:
-                text += " It is used for the decoder too: give another with --decoder, such as ConvDecoder."
-            elif part == "network" and cls in (networks.ConvDecoder, networks.ResNetDecoder):
-                encoder = cls.__name__.replace("Decoder", "Encoder")
-                text += f" Take the pair --network {encoder} --decoder {cls.__name__}."
-            raise ValueError(
-                text if text.startswith("In the ") else f"In the {part}, {cls.__name__}: {text}"
-            ) from error
 
     with seeded(seed):
-        module = make("model", {})
-    if not isinstance(module, nn.Module) or not all(callable(getattr(module, m, None)) for m in ("model", "guide")):
-        raise ValueError(f"Expected --model to be an nn.Module with methods model and guide; got {type(module)}.")
-    return module
+        return make("model")
 
 
-def build_objective(settings: Mapping[str, Any]) -> pyro.infer.ELBO:
-    """The training objective, ``{"name": class, argument: value, ...}``."""
-    arguments = dict(settings)
-    objective: pyro.infer.ELBO = find_class("objective", arguments.pop("name"))(**arguments)
+def build_objective(part: Mapping[str, Any]) -> pyro.infer.ELBO:
+    """The training objective, ``{"class_path": class, "init_args": {argument: value}}``.
+
+    Raises:
+        ValueError: it refuses its arguments.
+    """
+    cls = find_class("objective", part["class_path"])
+    with _named("objective", cls):
+        objective: pyro.infer.ELBO = cls(**_arguments(cls, part))
     return objective
+
+
+def _arguments(cls: type, part: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a part, classes by name as the classes."""
+    given = dict(part.get("init_args", {}))
+    for name, (module, names) in class_choices(cls).items():
+        if given.get(name) in names:
+            given[name] = getattr(module, given[name])
+    return given
+
+
+def _feature_shape(likelihood: Any) -> tuple[int, ...]:
+    try:
+        shape: tuple[int, ...] = likelihood.feature_shape
+    except AttributeError as error:
+        raise ValueError(
+            f"In the likelihood, {type(likelihood).__name__}: Expected feature_shape, the shape of the features that "
+            f"it takes from the decoder; got none. Set self.feature_shape in its constructor."
+        ) from error
+    return shape
+
+
+@contextmanager
+def _named(part: str, cls: type, hint: str = "") -> Iterator[None]:
+    """Whatever a constructor raises, as one sentence that names the part."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error) if isinstance(error, (ValueError, TypeError)) else f"{type(error).__name__}: {error}"
+        text = text if text.startswith("In the ") else f"In the {part}, {cls.__name__}: {text}"
+        raise ValueError(text.rstrip(".") + "." + hint) from error

@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_commands import _in_a_folder, refused, run
 
 from pyro_vae.commands import compare
 from pyro_vae.commands.main import main
-from pyro_vae.runs.candidates import parse
+from pyro_vae.runs.candidates import candidate_parts
 
 __all__ = ["_in_a_folder"]  # a fixture for all tests here
 
@@ -22,13 +23,13 @@ def finished(folder="comparison"):
 
 
 def test_candidates_with_arguments():
-    assert parse("IAF", "encoder") == {"encoder": {"name": "IAF"}}
-    assert parse("MLP:hidden=[4,5],activation=torch.nn.Tanh", "network") == {
-        "network": {"name": "MLP", "hidden": "[4,5]", "activation": "torch.nn.Tanh"}
-    }
-    both = parse("UniformSphere+VonMisesFisherEncoder", "prior")
-    assert both == {"prior": {"name": "UniformSphere"}, "encoder": {"name": "VonMisesFisherEncoder"}}
-    assert [*parse("MLP+GatedMLP", "network")] == ["network", "decoder"]
+    assert candidate_parts("IAF", "encoder") == ({"encoder": "IAF"}, {})
+    names, values = candidate_parts("MLP:hidden=[4,5],activation=Tanh", "network")
+    assert names == {"network": "MLP"}
+    assert values == {"network.hidden": "[4,5]", "network.activation": "Tanh"}
+    names, values = candidate_parts("UniformSphere+VonMisesFisherEncoder", "prior")
+    assert names == {"prior": "UniformSphere", "encoder": "VonMisesFisherEncoder"}
+    assert [*candidate_parts("MLP+GatedMLP", "network")[0]] == ["network", "decoder"]
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,18 @@ def test_candidates_with_arguments():
 def test_each_part_is_compared(capsys, option, candidates, options):
     run(capsys, "compare", f"--{option}", *candidates, *TINY, *options)
     assert [*finished()["log_marginal"]] == candidates
+
+
+def test_the_next_step_is_offered_after_the_first_look_alone(capsys):
+    np.save("own.npy", np.random.default_rng(0).integers(0, 2, (60, 4, 4)).astype(np.float32))
+    few = ["--num-images", "5", "--epochs", "1", "--seeds", "1", "--num-samples", "5", "--kl-warmup", "0"]
+    assert "mnist" not in run(capsys, "compare", "--priors", "StandardNormal", "--data", "own.npy", *few)
+
+
+def test_the_part_that_varies_is_not_fixed(capsys):
+    assert "Expected candidates for the prior; got --prior" in refused(capsys, "compare", "--prior", "LARS")
+    both = ["--encoders", "IAF", "--encoder.num_transforms", "3", "--encoder", "IAF"]
+    assert "candidates for the encoder; got --encoder.num_transforms" in refused(capsys, "compare", *both)
 
 
 def test_arguments_reach_the_parts(capsys):
@@ -65,7 +78,7 @@ def test_an_interrupted_comparison_goes_on(capsys, monkeypatch):
     monkeypatch.setattr(compare, "train_run", interrupt_second)
     with pytest.raises(SystemExit):
         main(command)
-    assert "the same command goes on from here" in capsys.readouterr().out
+    assert capsys.readouterr().err.startswith("\nstopped; the same command goes on from here.")
     assert "was there" in run(capsys, *command)
     assert trained == ["StandardNormal-seed0", "DiagonalNormal-seed0", "DiagonalNormal-seed0"]
     assert [*finished()["log_marginal"]] == ["StandardNormal", "DiagonalNormal"]

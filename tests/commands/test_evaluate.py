@@ -117,7 +117,7 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimato
     with pytest.raises(SystemExit) as stopped:
         run(capsys, *options)
     assert stopped.value.code == 130
-    kept = re.search(r"stopped; (\d+) of 12 images are kept: the same command goes on", capsys.readouterr().out)
+    kept = re.search(r"stopped; (\d+) of 12 images are kept: the same command goes on", capsys.readouterr().err)
     count = int(kept[1])
     assert 6 <= count < 12
     assert (folder / f"{name}.json").exists()  # the earlier one

@@ -62,7 +62,7 @@ def test_holes_are_refused_unasked(holes, tmp_path):
 
 def build(**parts):
     names = {"model": "VAE", "prior": "VampPrior", "encoder": "GaussianEncoder", "network": "MLP"}
-    chosen = {part: {"name": name} for part, name in (names | {"likelihood": "Bernoulli"} | parts).items()}
+    chosen = {part: {"class_path": name} for part, name in (names | {"likelihood": "Bernoulli"} | parts).items()}
     x = torch.full((20, 1, 4, 4), 0.5)
     return settings.build(chosen, event_shape=(1, 4, 4), latent_dim=3, mean=x[0], pseudo_inputs=x, seed=0, missing=True)
 

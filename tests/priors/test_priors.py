@@ -169,8 +169,14 @@ def test_repr_of_priors_with_modules_inside(prior, text):
 
 @pytest.mark.parametrize("name", sorted({*priors.__all__} - {"FlatPrior"}))  # which has no draws
 def test_settings_build_it_by_name(name):
-    parts = {"prior": {"name": name}, "model": {"name": "VAE"}, "likelihood": {"name": "Bernoulli"}}
-    parts |= {"encoder": {"name": "GaussianEncoder"}, "network": {"name": "MLP", "hidden": [8]}}
+    names = {
+        "prior": name,
+        "model": "VAE",
+        "likelihood": "Bernoulli",
+        "encoder": "GaussianEncoder",
+        "network": "GatedMLP",
+    }
+    parts = {part: {"class_path": name} for part, name in names.items()}
     images = torch.rand(20, 1, 4, 4)
     vae = settings.build(parts, event_shape=(1, 4, 4), latent_dim=3, mean=images.mean(0), pseudo_inputs=images, seed=0)
     assert repr(vae.prior).startswith(name)

@@ -1,20 +1,24 @@
 """Strings become objects: names, import paths, constructor arguments, and what is filled in."""
 
+import inspect
+from collections.abc import Callable
+from typing import Any, get_args
+
 import pyro.infer
 import pytest
 import torch
 from torch import nn
 
-from pyro_vae import MLP, VAE, ConvDecoder, GatedMLP, StandardNormal, VampPrior
-from pyro_vae.runs import parts as settings
+from pyro_vae import MLP, VAE, ConvDecoder, GatedMLP, PixelCNN, StandardNormal, VampPrior
+from pyro_vae.runs import parts
 
 SHAPE = (1, 8, 8)
 PARTS = {
-    "model": {"name": "VAE"},
-    "prior": {"name": "StandardNormal"},
-    "likelihood": {"name": "Bernoulli"},
-    "encoder": {"name": "GaussianEncoder"},
-    "network": {"name": "MLP", "hidden": [16]},
+    "model": {"class_path": "VAE"},
+    "prior": {"class_path": "StandardNormal"},
+    "likelihood": {"class_path": "Bernoulli"},
+    "encoder": {"class_path": "GaussianEncoder"},
+    "network": {"class_path": "MLP", "init_args": {"hidden": [16]}},
 }
 
 
@@ -30,16 +34,29 @@ class OwnModel(nn.Module):
 
 class Silent(nn.Module):
     def __init__(self):
+        raise AssertionError("called before it was looked at")
+
+
+class NoShape(nn.Module):
+    def __init__(self, event_shape):
         super().__init__()
+
+    def forward(self, h): ...
 
 
 class Broken(nn.Module):
     def __init__(self, dim):
         raise KeyError("no such thing")
 
+    def forward(self): ...
+
+
+def part(name, **options):
+    return {"class_path": name, "init_args": options}
+
 
 def build(seed=0, **changes):
-    return settings.build(
+    return parts.build(
         PARTS | changes,
         event_shape=SHAPE,
         latent_dim=4,
@@ -59,19 +76,19 @@ def test_vae_is_built_from_its_parts():
 
 
 def test_prior_and_model_share_the_encoder():
-    vae = build(prior={"name": "VampPrior", "num_components": 5})
+    vae = build(prior=part("VampPrior", num_components=5))
     assert vae.prior.encoder is vae.encoder
     assert vae.prior.pseudo_inputs.shape == (5, *SHAPE)
 
 
 def test_decoder_of_its_own():
-    vae = build(decoder={"name": "ConvDecoder", "channels": [8]})
+    vae = build(decoder=part("ConvDecoder", channels=[8]))
     assert isinstance(vae.decoder, ConvDecoder)
     assert isinstance(vae.encoder.network, MLP)
 
 
-def test_callable_arguments_by_import_path():
-    vae = build(network={"name": "MLP", "hidden": [16], "activation": "torch.nn.Tanh"})
+def test_activations_by_name():
+    vae = build(network=part("MLP", hidden=[16], activation="Tanh"))
     assert any(isinstance(layer, nn.Tanh) for layer in vae.decoder.layers)
 
 
@@ -85,8 +102,8 @@ def test_seed_makes_the_parameters_and_leaves_the_global_stream():
 
 
 def test_own_model_by_import_path():
-    model = settings.build(
-        {"model": {"name": f"{__name__}.OwnModel", "width": 7}},
+    model = parts.build(
+        {"model": part(f"{__name__}.OwnModel", width=7)},
         event_shape=SHAPE,
         latent_dim=4,
         mean=torch.zeros(SHAPE),
@@ -96,28 +113,61 @@ def test_own_model_by_import_path():
     assert model.arguments == (SHAPE, 4, 7)
 
 
+class Odd(nn.Module):
+    """A class with arguments of all kinds.
+
+    Args:
+        bare: neither type nor default.
+    """
+
+    def __init__(
+        self,
+        dim,
+        bare,
+        size=3,
+        nothing=None,
+        numbers: dict[str, list[float]] | None = None,
+        anything: Any = (),
+        base: nn.Module | None = None,
+        rule: Callable[[int], float] = float,
+        kind: type[nn.Module] = nn.Tanh,
+        own: Callable[[], nn.Module] = StandardNormal,
+        between: Callable[[], nn.Module] = nn.Tanh,
+        **others,
+    ): ...
+
+
 def test_options_leave_out_what_is_filled_in():
-    assert set(settings.options(VampPrior)) == {"num_components", "start", "learn_inputs", "learn_weights", "seed"}
-    assert settings.options(StandardNormal) == {}
-    assert set(settings.options(GatedMLP)) == {"hidden"}
-    hint, default, text = settings.options(MLP)["activation"]
-    assert hint is str
-    assert default == "torch.nn.modules.activation.ReLU"
+    assert set(parts.options(VampPrior)) == {"num_components", "start", "learn_inputs", "learn_weights", "seed"}
+    assert parts.options(StandardNormal) == {}
+    assert set(parts.options(GatedMLP)) == {"hidden"}
+    hint, default, text = parts.options(MLP)["activation"]
+    assert "Tanh" in get_args(hint)
+    assert default == "ReLU"
     assert "module between layers" in text
+    assert "pixels" in parts.options(PixelCNN)
+    assert set(parts.options(pyro.infer.TraceMeanField_ELBO)) == {"num_particles", "vectorize_particles"}
+
+
+def test_options_are_plain_values_and_never_a_class_or_a_function_of_any_kind():
+    found = parts.options(Odd)
+    assert [*found] == ["bare", "size", "nothing", "numbers", "between"]
+    assert found["bare"] == (parts.PLAIN, inspect.Parameter.empty, "neither type nor default.")
+    assert found["size"][0] == int | float
 
 
 def test_parts_follow_from_the_model():
-    names = {part: values["name"] for part, values in PARTS.items()} | {"objective": "Trace_ELBO"}
-    assert settings.parts_of(names) == ["model", "prior", "likelihood", "encoder", "network", "objective"]
-    assert "decoder" in settings.parts_of(names | {"decoder": "MLP"})
-    assert settings.parts_of(names | {"model": f"{__name__}.OwnModel"}) == ["model", "objective"]
+    names = {part: values["class_path"] for part, values in PARTS.items()} | {"objective": "Trace_ELBO"}
+    assert parts.parts_of(names) == ["model", "prior", "likelihood", "encoder", "network", "objective"]
+    assert "decoder" in parts.parts_of(names | {"decoder": "MLP"})
+    assert parts.parts_of(names | {"model": f"{__name__}.OwnModel"}) == ["model", "objective"]
 
 
 @pytest.mark.parametrize("part", ["prior", "likelihood", "encoder", "network", "decoder", "model", "objective"])
 def test_every_short_name_is_a_class(part):
-    assert settings.short_names(part)
-    for name in settings.short_names(part):
-        assert isinstance(settings.find_class(part, name), type)
+    assert parts.short_names(part)
+    for name in parts.short_names(part):
+        assert isinstance(parts.find_class(part, name), type)
 
 
 @pytest.mark.parametrize(
@@ -126,33 +176,51 @@ def test_every_short_name_is_a_class(part):
         ("prior", "VampPrio", r"Expected --prior to be one of .*VampPrior.* got 'VampPrio'. Did you mean VampPrior\?"),
         ("likelihood", "negative_binomial", r"Did you mean NegativeBinomial\?"),
         ("network", "mlp", r"Did you mean MLP\?"),
-        ("prior", "no_such_module.Prior", "Expected an import path"),
-        ("prior", "torch.nn.NoSuchClass", "Expected an import path"),
+        ("prior", "no_such_module.Prior", "Expected --prior to be an import path"),
+        ("prior", "torch.nn.NoSuchClass", "Expected --prior to be an import path"),
         ("prior", "os.path.join", "Expected --prior to be the import path of a class"),
     ],
 )
 def test_unknown_names_say_what_there_is(part, name, message):
     with pytest.raises(ValueError, match=message):
-        settings.find_class(part, name)
+        parts.find_class(part, name)
+
+
+def test_names_of_this_library_are_short_in_every_spelling():
+    for name in ("VampPrior", "pyro_vae.VampPrior", "pyro_vae.priors.VampPrior"):
+        assert parts.canonical("prior", name) == "VampPrior"
+        assert parts.find_class("prior", name) is VampPrior
+    assert parts.canonical("prior", "mine.VampPrior") == "mine.VampPrior"
+    assert parts.find_class("objective", "pyro.infer.Trace_ELBO") is pyro.infer.Trace_ELBO
+
+
+@pytest.mark.parametrize("name", parts.ACTIVATIONS)
+def test_every_activation_of_the_list_is_made_without_arguments(name):
+    vae = build(network=part("MLP", hidden=[4], activation=name))
+    assert type(vae.decoder.layers[2]) is getattr(nn, name)
 
 
 def test_a_part_that_refuses_its_arguments_is_named():
     with pytest.raises(ValueError, match="In the prior, VampPrior: Expected num_components from 1 to 20"):
-        build(prior={"name": "VampPrior", "num_components": 21})
+        build(prior=part("VampPrior", num_components=21))
     with pytest.raises(ValueError, match="In the network, ConvEncoder: Expected in_shape of an image"):
-        build(network={"name": "ConvEncoder"})
+        build(network=part("ConvEncoder"))
 
 
 def test_own_classes_that_do_not_work_are_named():
     with pytest.raises(ValueError, match="In the prior, Broken: KeyError: 'no such thing'"):
-        build(prior={"name": f"{__name__}.Broken"})
-    with pytest.raises(ValueError, match=r"Expected --model to be an nn\.Module with methods model and guide"):
-        build(model={"name": f"{__name__}.Silent"})
+        build(prior=part(f"{__name__}.Broken"))
+    with pytest.raises(ValueError, match=r"Expected --model to be a class with the method model; .*Silent has none"):
+        build(model=part(f"{__name__}.Silent"))
+    with pytest.raises(
+        ValueError, match=r"In the likelihood, NoShape: Expected feature_shape, .* Set self\.feature_shape"
+    ):
+        build(likelihood=part(f"{__name__}.NoShape"))
     with pytest.raises(ValueError, match=r"used for the decoder too: give another with --decoder"):
-        build(network={"name": "ConvEncoder"})
+        build(network=part("ConvEncoder"))
 
 
 def test_objective_with_arguments():
-    objective = settings.build_objective({"name": "RenyiELBO", "alpha": 0.0, "num_particles": 5})
+    objective = parts.build_objective(part("RenyiELBO", alpha=0.0, num_particles=5))
     assert isinstance(objective, pyro.infer.RenyiELBO)
     assert objective.num_particles == 5
