@@ -79,7 +79,7 @@ def check_support(model_trace: poutine.Trace) -> None:
 
 def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> bool:
     """Raise a ValueError unless each latent's guide lives on the support of its prior, and both count it for the same
-    images; tell whether one is discrete.
+    data points; tell whether one is discrete.
 
     A draw in the right place is not enough: a density on the simplex or on the sphere is one per area there, not per
     volume, so that its ratio to a density over all vectors means nothing.

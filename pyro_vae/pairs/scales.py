@@ -54,7 +54,7 @@ def check_scales(*traces: poutine.Trace) -> None:
     if torch.allclose(scales, scales[0]) and not math.isclose(scale, 1, rel_tol=1e-6):
         raise ValueError(
             f"Expected a pair without a scale, so that its loss is in nats per data point; got all its sites scaled by "
-            f"{scale:.4g}. Take poutine.scale away, and choose the size of the steps by the learning rate."
+            f"{scale:.4g}. Remove poutine.scale, and choose the size of the steps by the learning rate."
         )
 
 
