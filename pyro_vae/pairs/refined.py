@@ -29,7 +29,7 @@ def refined(
     num_steps: int = 10,
     learning_rate: float = 0.3,
 ) -> Callee:
-    """The guide, its Gaussians moved for each data point by steps up the ELBO: for what the encoder leaves to be gained.
+    """The guide, its Gaussians moved for each data point by steps up the ELBO, where the encoder leaves some to gain.
 
     q'(z|x) = Normal(m + t * sd, diag(e^s) C diag(e^s)) where the guide has Normal(m, C) with standard deviations sd;
     t and s start at 0 and follow the gradient of E_q'[log p(x, z) - log q'(z|x)], one draw a step
@@ -41,8 +41,8 @@ def refined(
     what is scored comes from other draws.
 
     A step costs a forward and a backward pass for each data point. `log_marginal` refines once for each chunk: for 256
-    samples of a data point where there are many, for more where they are few. The steps are those of the model itself, at KL
-    weight 1, also under a warm-up.
+    samples of a data point where there are many, for more where they are few. The steps are those of the model itself,
+    at KL weight 1, also under a warm-up.
 
     Args:
         model: p(x, z), called with data (B, ...).
