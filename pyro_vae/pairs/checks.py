@@ -107,8 +107,8 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
         if not (sizes[0] == sizes[1] and prior.check(site["value"]).all()):
             raise ValueError(
                 f"Expected the guide of site {name!r} on the support of its prior, {describe(prior)}; got "
-                f"{describe(guide)}. Use an encoder for this prior (simplex: DirichletEncoder, LogisticNormalEncoder; sphere: "
-                f"VonMisesFisherEncoder; one-hot: CategoricalEncoder with as many categories; 0 or 1: "
+                f"{describe(guide)}. Use an encoder for this prior (simplex: DirichletEncoder, LogisticNormalEncoder; "
+                f"sphere: VonMisesFisherEncoder; one-hot: CategoricalEncoder with as many categories; 0 or 1: "
                 f"BernoulliEncoder, with a temperature in both or in neither; any vector: GaussianEncoder), or another "
                 f"prior."
             )
