@@ -8,7 +8,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..pairs.checks import check_data, check_latents
-from ..pairs.contexts import evaluating, seeded, train_mode
+from ..pairs.contexts import evaluating, seeded, train_mode, unvalidated
 from ..pairs.modules import Callee, modules_of
 from ..pairs.scoring import traces
 from ..pairs.trainable import check_trainable
@@ -39,8 +39,11 @@ def check_arguments(
 
 
 def check_all_data(model: Callee, guide: Callee, batches: Iterable[Tensor], validation: Tensor | None) -> None:
-    """`check_data` before the first step; recorded steps do not look at values again."""
-    with evaluating(model, guide, initial=True):
+    """`check_data` before the first step; recorded steps do not look at values again.
+
+    Parameters of distributions that are not finite are left to the step that meets them, which names its sites.
+    """
+    with evaluating(model, guide, initial=True), unvalidated():
         check_data(model, guide, batches, enumerated=True)
         if validation is not None:
             check_data(model, guide, [validation])
