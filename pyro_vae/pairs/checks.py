@@ -56,14 +56,13 @@ def check_support(model_trace: poutine.Trace) -> None:
     for name, site in sample_sites(model_trace):
         if not site["is_observed"] or (support := support_of(site["fn"])) is None:
             continue
-        value, single = site["value"], of_one_value(support)
-        outside, each = ~support.check(value), ~single.check(value)  # events, and single values
-        event = value.shape[outside.dim() :]
+        value, outside = site["value"], ~support.check(site["value"])
+        event, single = value.shape[outside.dim() :], of_one_value(support)
         if site["mask"] is not None:
             outside = outside & torch.as_tensor(site["mask"], device=outside.device)
         if outside.any():
             shown = value.expand(outside.shape + event)[outside].flatten()
-            if each.shape == value.shape:
+            if (each := ~single.check(value)).shape == value.shape:  # which of an event's values, too
                 shown = shown[each.expand(outside.shape + event)[outside].flatten()]
             cure = "Scale, round or shift the data, or use another likelihood."
             if single is constraints.boolean:
@@ -79,7 +78,7 @@ def check_support(model_trace: poutine.Trace) -> None:
 
 def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> bool:
     """Raise a ValueError unless each latent's guide lives on the support of its prior, and both count it for the same
-    images; tell whether one is discrete.
+    data points; tell whether one is discrete.
 
     A draw in the right place is not enough: a density on the simplex or on the sphere is one per area there, not per
     volume, so that its ratio to a density over all vectors means nothing.
@@ -108,9 +107,8 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
         if not (sizes[0] == sizes[1] and prior.check(site["value"]).all()):
             raise ValueError(
                 f"Expected the guide of site {name!r} on the support of its prior, {describe(prior)}; got "
-                f"{describe(guide)}. "
-                f"Use an encoder for this prior (simplex: DirichletEncoder, LogisticNormalEncoder; sphere: "
-                f"VonMisesFisherEncoder; one-hot: CategoricalEncoder with as many categories; 0 or 1: "
+                f"{describe(guide)}. Use an encoder for this prior (simplex: DirichletEncoder, LogisticNormalEncoder; "
+                f"sphere: VonMisesFisherEncoder; one-hot: CategoricalEncoder with as many categories; 0 or 1: "
                 f"BernoulliEncoder, with a temperature in both or in neither; any vector: GaussianEncoder), or another "
                 f"prior."
             )

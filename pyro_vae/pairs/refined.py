@@ -1,4 +1,4 @@
-"""A guide refined for each image by gradient steps on the ELBO."""
+"""A guide refined for each data point by gradient steps on the ELBO."""
 
 from __future__ import annotations
 
@@ -29,25 +29,25 @@ def refined(
     num_steps: int = 10,
     learning_rate: float = 0.3,
 ) -> Callee:
-    """The guide, its Gaussians moved for each image by steps up the ELBO: for what the encoder leaves to be gained.
+    """The guide, its Gaussians moved for each data point by steps up the ELBO, where the encoder leaves some to gain.
 
     q'(z|x) = Normal(m + t * sd, diag(e^s) C diag(e^s)) where the guide has Normal(m, C) with standard deviations sd;
     t and s start at 0 and follow the gradient of E_q'[log p(x, z) - log q'(z|x)], one draw a step
 
-    Each call of the result refines the images it is called with. It is a guide like any other, with the parameters of
+    Each call of the result refines the data it is called with. It is a guide like any other, with the parameters of
     the one it wraps: for `log_marginal` and `annealed_log_marginal` around a trained guide, or for `fit`, to train
     through the refinement; gradients of the parameters then take t and s for constants (first order). The noise is the
-    same for all images and calls, so that an image is refined to the same q' wherever it stands. Estimates stay valid:
+    same for all data points and calls, so that each is refined to the same q' wherever it stands. Estimates stay valid:
     what is scored comes from other draws.
 
-    A step costs a forward and a backward pass for each image. `log_marginal` refines once for each chunk: for 256 of an
-    image's samples where images are many, for more where they are few. The steps are those of the model itself, at KL
-    weight 1, also under a warm-up.
+    A step costs a forward and a backward pass for each data point. `log_marginal` refines once for each chunk: for 256
+    samples of a data point where there are many, for more where they are few. The steps are those of the model itself,
+    at KL weight 1, also under a warm-up.
 
     Args:
-        model: p(x, z), called with images (B, ...).
-        guide: q(z|x), called with the same images; each of its sites a Gaussian, diagonal or not.
-        num_steps: steps for each image.
+        model: p(x, z), called with data (B, ...).
+        guide: q(z|x), called with the same data; each of its sites a Gaussian, diagonal or not.
+        num_steps: steps for each data point.
         learning_rate: step size, which falls to 0; in units of sd, where 1 is a Newton step close to the optimum.
 
     Raises:
@@ -135,7 +135,7 @@ def _gaussian(name: str, fn: Any) -> Any:
         fn = fn.base_dist
     if not isinstance(fn, GAUSSIANS):
         raise ValueError(
-            f"Expected Gaussian sites in the guide to refine; site {name!r} has {type(fn).__name__}. Take "
+            f"Expected Gaussian sites in the guide to refine; site {name!r} has {type(fn).__name__}. Use "
             f"GaussianEncoder, FullRankEncoder or LowRankEncoder."
         )
     return fn

@@ -6,6 +6,7 @@ import functools
 import math
 from typing import Any
 
+import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
@@ -47,11 +48,13 @@ class _ForTheBatch(Messenger):
 
 def check_scales(*traces: poutine.Trace) -> None:
     """Raise a ValueError where all sites have one scale, so that a loss would not be in nats per data point."""
-    scales = {float(site["scale"]) / whole_of_part(site) for trace in traces for _, site in sample_sites(trace)}
-    if len(scales) == 1 and not math.isclose(scale := scales.pop(), 1, rel_tol=1e-6):
+    sites = [site for trace in traces for _, site in sample_sites(trace)]
+    scales = torch.cat([torch.as_tensor(site["scale"]).flatten().cpu() / whole_of_part(site) for site in sites])
+    scale = scales[0].item()
+    if torch.allclose(scales, scales[0]) and not math.isclose(scale, 1, rel_tol=1e-6):
         raise ValueError(
             f"Expected a pair without a scale, so that its loss is in nats per data point; got all its sites scaled by "
-            f"{scale:.4g}. Take poutine.scale away, and choose the size of the steps by the learning rate."
+            f"{scale:.4g}. Remove poutine.scale, and choose the size of the steps by the learning rate."
         )
 
 

@@ -44,7 +44,7 @@ def free_coordinates(support: Constraint, event_shape: torch.Size) -> Any:
     if support.is_discrete:  # one-hot vectors are among all binary codes, but not their relaxations
         return "one-hot" if of_one_value(support) is constraints.one_hot else "discrete"
     support = of_one_event(support)
-    if support.event_dim == 0:  # said apart, for bounds that differ from image to image would count the images too
+    if support.event_dim == 0:  # said apart, for bounds that differ between data points would count these, too
         return event_shape.numel()
     try:
         return biject_to(support).inverse_shape(event_shape).numel()

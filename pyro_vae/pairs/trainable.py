@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pyro
+from pyro import poutine
 from torch import Tensor, nn
 
 from .amortized import check_amortized, check_no_autoguide
@@ -25,14 +26,21 @@ def check_trainable(model: Callee, guide: Callee, batch: Tensor) -> None:
     with seeded(0), evaluating(model, guide, initial=True):
         hook = nn.modules.module.register_module_forward_pre_hook(lambda module, _: called.setdefault(module))
         try:
-            model_trace, guide_trace = traces(model, guide, batch, enumerated=True)
+            with poutine.trace(param_only=True) as capture:
+                model_trace, guide_trace = traces(model, guide, batch, enumerated=True)
         finally:
             hook.remove()
+        store = pyro.get_param_store().get_state()["params"]
+        if bound := sorted(set(capture.trace.nodes) - store.keys()):
+            raise ValueError(
+                f"Expected parameters that can be trained; got {bound}, which are bound to the result of a fit or to a "
+                f"loaded run. Give the model and the guide themselves."
+            )
         check_latents(model_trace, guide_trace)
         check_scores(model_trace, guide_trace, len(batch))
         check_scales(model_trace, guide_trace)
         check_amortized(model, guide, batch)
-        announced = {id(p) for p in pyro.get_param_store().get_state()["params"].values()}
+    announced = {id(p) for p in store.values()}
     for network in called:
         name = type(network).__name__
         if any(p.requires_grad and id(p) not in announced for p in network.parameters(recurse=False)):

@@ -25,7 +25,7 @@ def widened(guide: Callee, scale: float) -> Callee:
     latents are widened in unconstrained space. Latents that are not reparameterized stay as they are.
 
     Args:
-        guide: q(z|x), called with images (B, ...).
+        guide: q(z|x), called with data (B, ...).
         scale: factor of each scale; 1 changes nothing.
 
     Returns:

@@ -14,7 +14,7 @@ from ..arguments.tensors import require_tensor
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.checks import check_data, check_latents
-from ..pairs.contexts import evaluating
+from ..pairs.contexts import evaluating, unvalidated
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.trainable import check_trainable
@@ -126,7 +126,8 @@ def check_pair(
             "an nn.Module or PyroModule that has parameters, or functions that call pyro.module or pyro.param."
         )
     sizes = batch_sizes(model, guide, batch_of, indices, batch_size)
-    with evaluating(model, guide, initial=True):  # all of them: recorded steps do not look at values again
+    # All of them: recorded steps do not look at values again. What is not finite is left to the step that meets it.
+    with evaluating(model, guide, initial=True), unvalidated():
         check_data(model, guide, map(batch_of, indices.split(sizes)), enumerated=True)
         if validation is not None:
             check_data(model, guide, [validation])

@@ -90,6 +90,8 @@ def test_fit_validates_and_returns_what_it_has_trained(make, x):
     _, means = sample(result.model, torch.zeros(2000))
     assert (means.mean() - shift).abs() < 5 / 2000**0.5
     assert not list(pyro.get_param_store().keys())
+    with pytest.raises(ValueError, match=r"got \['scale', 'shift'.*\], which are bound to the result of a fit"):
+        fit(result.model, result.guide, x, progress=False)
 
 
 @MAKERS

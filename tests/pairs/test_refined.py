@@ -216,7 +216,7 @@ def test_a_start_that_is_perfect_is_kept():
 def test_errors_name_the_cure():
     px = Bernoulli((3, 4))
     module = VAE(StandardNormal(2), IAF((3, 4), 2), MLP(2, px.feature_shape), px)
-    with pytest.raises(ValueError, match=r"^Expected Gaussian .* site 'z' has Flow\. Take GaussianEncoder"):
+    with pytest.raises(ValueError, match=r"^Expected Gaussian .* site 'z' has Flow\. Use GaussianEncoder"):
         refined(module.model, module.guide)(patterns(3, (3, 4)))
     for wrong in ({"num_steps": 0}, {"learning_rate": 0.0}):
         with pytest.raises(ValueError, match=r"^Expected num_steps >= 1 and learning_rate > 0; got "):
