@@ -157,7 +157,7 @@ def test_compare_runs(trained, capsys):
     out = run(capsys, "compare", str(trained / "StandardNormal"), str(trained / "VampPrior"))
     assert re.search(r"StandardNormal +-\d+\.\d\d +\[-\d+\.\d\d, -\d+\.\d\d\]", out)
     assert "20 samples for each of 50 data points" in out
-    assert "over images alone (one seed)" in out
+    assert "over data points alone (one seed)" in out
     assert "binarization dynamic" in out
     files = {"comparison.json", "comparison.md", "comparison.png", "StandardNormal.png", "VampPrior.png"}
     for name in files:
