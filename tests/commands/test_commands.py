@@ -130,7 +130,7 @@ def test_evaluate_again_gives_the_same_numbers(trained, capsys):
     before = (folder / "evaluation.npz").read_bytes()
     out = run(capsys, "evaluate", str(folder), "--num-samples", "20", "--num-images", "50")
     assert "log p(x) = " in out
-    assert "standard error over 50 images" in out
+    assert "standard error over 50 data points" in out
     with np.load(folder / "evaluation.npz") as arrays:
         again = arrays["log_prob"]
     (folder / "evaluation.npz").write_bytes(before)
@@ -141,8 +141,8 @@ def test_evaluate_again_gives_the_same_numbers(trained, capsys):
 def test_compare_runs(trained, capsys):
     out = run(capsys, "compare", str(trained / "StandardNormal"), str(trained / "VampPrior"))
     assert re.search(r"StandardNormal +-\d+\.\d\d +\[-\d+\.\d\d, -\d+\.\d\d\]", out)
-    assert "20 samples for each of 50 images" in out
-    assert "over images alone (one seed)" in out
+    assert "20 samples for each of 50 data points" in out
+    assert "over data points alone (one seed)" in out
     assert "binarization dynamic" in out
     files = {"comparison.json", "comparison.md", "comparison.png", "StandardNormal.png", "VampPrior.png"}
     for name in files:
@@ -155,7 +155,7 @@ def test_compare_trains_what_it_compares(capsys):
     small = ["--epochs", "1", "--num-samples", "10", "--network.hidden", "[8]", "--latent-dim", "2", "--kl-warmup", "0"]
     out = run(capsys, "compare", "--priors", "StandardNormal", "CouplingFlow", "--seeds", "2", *small)
     assert "4/4" in out
-    assert "over images and seeds" in out
+    assert "over data points and seeds" in out
     assert "next   pyro-vae compare --data mnist" in out
     content = json.loads(Path("comparison/comparison.json").read_text())
     assert {name: len(runs) for name, runs in content["runs"].items()} == {"StandardNormal": 2, "CouplingFlow": 2}
