@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pyro import poutine
-from pyro.distributions.util import sum_rightmost
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
-from torch.distributions import Transform, biject_to
 
 from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import drawn_from_prior, score_traces, traces
-from ..pairs.sites import latents_of, sample_sites
-from ..pairs.supports import support_of
+from ..pairs.sites import sample_sites
+from .latent_space import Placing, unconstrained
 from .measure import measure_of
 
 JITTER = 0.2  # of step sizes, relative, so that no trajectory closes on itself
@@ -93,7 +90,7 @@ class Path:
         parts = u.split([shape.numel() for shape in self.shapes.values()], 1)
         named = zip(self.shapes.items(), parts, strict=True)
         given = {name: part.reshape(len(u), *shape) for (name, shape), part in named}
-        placing = _Placing(given)
+        placing = Placing(given)
         with placing:
             model_trace = poutine.trace(self.model).get_trace(self.rows)
         if self.fixed_guide is not None:
@@ -158,56 +155,6 @@ class Path:
         return State(*merged), acceptance.view(self.num_chains, -1).mean(0)
 
 
-def unconstrained(model_trace: poutine.Trace) -> dict[str, Tensor]:
-    """The latents of a trace, by site, in unconstrained space and with the data points first: (R, ...)."""
-    latents = {}
-    for name, site in latents_of(model_trace).items():
-        transform, row = _coordinates(name, site["fn"])
-        latents[name] = transform.inv(site["value"]).movedim(row, 0)
-    return latents
-
-
 def flat(latents: dict[str, Tensor]) -> Tensor:
     """All sites side by side, u (R, D)."""
-    if not latents:
-        raise ValueError("Expected a model with a latent site; got none: its log p(x) is a plain log_prob.")
     return torch.cat([u.reshape(len(u), -1) for u in latents.values()], 1)
-
-
-class _Placing(Messenger):
-    """Gives each latent site the value z = T(u), T the bijection onto the support of its prior, which may depend on
-    the sites before; sums log |dz/du|."""
-
-    def __init__(self, given: dict[str, Tensor]) -> None:
-        super().__init__()
-        self.given, self.log_jacobian = given, torch.zeros(())
-
-    def _pyro_sample(self, msg: Any) -> None:
-        if msg["name"] not in self.given:
-            return
-        transform, row = _coordinates(msg["name"], msg["fn"])
-        u = self.given[msg["name"]].movedim(0, row)
-        msg["value"], msg["done"] = transform(u), True
-        log_jacobian = transform.log_abs_det_jacobian(u, msg["value"])
-        log_jacobian = sum_rightmost(log_jacobian, msg["fn"].event_dim - transform.codomain.event_dim)
-        if log_jacobian.dim() > 1:  # inner plates, left of the data plate
-            log_jacobian = log_jacobian.sum(tuple(range(log_jacobian.dim() - 1)))
-        self.log_jacobian = self.log_jacobian + log_jacobian
-
-
-def _coordinates(name: str, prior: Any) -> tuple[Transform, int]:
-    """The bijection from unconstrained space onto the support of a site, and the dimension of the data points there."""
-    if prior.support.is_discrete:
-        raise ValueError(
-            f"Expected continuous latents, which Hamiltonian transitions can move; site {name!r} is discrete. Sum it "
-            f"out inside a distribution (such as MixtureSameFamily), or use log_marginal."
-        )
-    try:
-        transform = biject_to(support_of(prior))
-    except NotImplementedError:
-        raise ValueError(
-            f"Expected a support with a bijection from unconstrained space; site {name!r} has {prior.support}. "
-            f"Use log_marginal."
-        ) from None
-    event_dim = prior.event_dim - transform.codomain.event_dim + transform.domain.event_dim
-    return transform, -1 - event_dim

@@ -19,11 +19,12 @@ from ..pairs.densities import check_guide
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces
 from .annealed import Chains, result_of
-from .annealing_path import Path, Start, flat, unconstrained
+from .annealing_path import Path, Start, flat
 from .annealing_schedule import AnnealingSettings, Plan, Schedule
 from .counter_random import data_digests, data_keys
 from .drawing import can_be_keyed, handful, keyed, one_by_one
 from .importance import selected, shared_error
+from .latent_space import unconstrained
 from .measured import Measured, measured
 from .result import LogMarginal, counted
 from .saved import load_arrays, of_prefix, save_arrays, with_prefix

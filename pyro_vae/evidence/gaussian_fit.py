@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -50,6 +51,10 @@ class Gaussians:
     def log_det_inverse(self) -> Tensor:
         """log |det inverse|, (B,)."""
         return torch.linalg.slogdet(self.inverse).logabsdet
+
+    def __getitem__(self, points: Any) -> Gaussians:
+        """Those of some of the data points: indices or a mask."""
+        return Gaussians(self.mean[points], self.root[points], self.inverse[points])
 
     def widened(self, factor: float) -> Gaussians:
         """With all standard deviations times a factor."""
@@ -120,7 +125,8 @@ def fitted(
         best = now.where(better, best)
         reached, variance = torch.where(better, elbo, reached), torch.where(better, spread, variance)
         length = torch.where(better, (2 * length).clamp(max=1), length / 4)
-        now = _moved(best, *step, length)
+        along, axes, values = step
+        now = _moved(best, along, axes, values, length)
     return best
 
 

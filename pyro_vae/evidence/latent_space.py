@@ -1,0 +1,149 @@
+"""The latents of a pair as vectors of unconstrained numbers, one for each particle and data point."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from pyro import poutine
+from pyro.distributions.util import sum_rightmost
+from pyro.poutine.messenger import Messenger
+from torch import Tensor
+from torch.distributions import Transform, biject_to
+
+from ..pairs.densities import check_own_density
+from ..pairs.modules import Callee
+from ..pairs.particles import broadcasts, in_particle_plate, repeat_data
+from ..pairs.scoring import drawn_from_prior, score_traces, traces
+from ..pairs.sites import latents_of
+from ..pairs.supports import support_of
+
+
+class Densities(NamedTuple):
+    """Log densities at u, (K, B) each; those of z times |dz/du|."""
+
+    joint: Tensor  # of p(x, z)
+    guide: Tensor  # of q(z|x)
+    prior: Tensor  # of p(z)
+
+
+class LatentSpace:
+    """The continuous latents of a pair, u (K, B, D) for K particles and B data points, and their densities.
+
+    Args:
+        model, guide: the pair.
+        x: a few data points (B, ...), on which it is tried.
+
+    Raises:
+        ValueError: a discrete latent, a support without a bijection from unconstrained space, or a guide with auxiliary
+            sites, whose density at given latents is not known.
+    """
+
+    def __init__(self, model: Callee, guide: Callee, x: Tensor) -> None:
+        check_own_density(guide, x, "Use estimator='guide'.")
+        model_trace, _ = traces(model, guide, x)
+        self.model, self.guide = model, guide
+        self.shapes = {name: u.shape[1:] for name, u in unconstrained(model_trace).items()}
+        self.dim = sum(shape.numel() for shape in self.shapes.values())
+        self.plated = broadcasts(model, guide, x[:3])  # else the data are repeated
+
+    def drawn(self, x: Tensor, count: int, *, prior: bool = False) -> Tensor:
+        """Draws u (K, B, D) of the guide, or of the prior."""
+        model, guide, rows, shape = self._for_particles(x, count)
+        trace = drawn_from_prior(model, rows) if prior else traces(model, guide, rows)[0]
+        values = unconstrained(trace, particles=self.plated)
+        return torch.cat([u.reshape(*shape, -1) for u in values.values()], -1).view(count, len(x), -1)
+
+    def densities(self, x: Tensor, u: Tensor) -> Densities:
+        """The log densities at u (K, B, D)."""
+        model, guide, rows, shape = self._for_particles(x, len(u))
+        model_trace, log_jacobian = self._placed(model, rows, u)
+        guide_trace = poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(rows)
+        terms = score_traces(model_trace, guide_trace, shape=shape)
+        each = terms.log_likelihood + terms.log_prior, terms.log_guide, terms.log_prior
+        return Densities(*((term + log_jacobian).expand(shape).reshape(u.shape[:2]) for term in each))
+
+    def joint_and_gradient(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The log joint density (K, B) and its gradient in u, (K, B, D)."""
+        model, _, rows, shape = self._for_particles(x, len(u))
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            model_trace, log_jacobian = self._placed(model, rows, u)
+            terms = score_traces(model_trace, poutine.Trace(), shape=shape)
+            joint = (terms.log_likelihood + terms.log_prior + log_jacobian).reshape(u.shape[:2])
+            (gradient,) = torch.autograd.grad(joint.sum(), u)
+        return joint.detach(), gradient
+
+    def _for_particles(self, x: Tensor, count: int) -> tuple[Callee, Callee, Tensor, tuple[int, ...]]:
+        if self.plated:
+            return in_particle_plate(self.model, count), in_particle_plate(self.guide, count), x, (count, len(x))
+        return self.model, self.guide, repeat_data(x, count), (count * len(x),)
+
+    def _placed(self, model: Callee, rows: Tensor, u: Tensor) -> tuple[poutine.Trace, Tensor]:
+        u = u if self.plated else u.flatten(0, 1)
+        parts = u.split([shape.numel() for shape in self.shapes.values()], -1)
+        named = zip(self.shapes.items(), parts, strict=True)
+        given = {name: part.reshape(*part.shape[:-1], *shape) for (name, shape), part in named}
+        placing = Placing(given, particles=self.plated)
+        with placing:
+            return poutine.trace(model).get_trace(rows), placing.log_jacobian
+
+
+def unconstrained(model_trace: poutine.Trace, *, particles: bool = False) -> dict[str, Tensor]:
+    """The latents of a trace, by site, in unconstrained space and with the data points first: (R, ...).
+
+    With ``particles``, in a plate of them, (K, B, ...).
+    """
+    latents = {}
+    for name, site in latents_of(model_trace).items():
+        transform, row = coordinates(name, site["fn"])
+        u = transform.inv(site["value"])
+        latents[name] = u if particles else u.movedim(row, 0)
+    if not latents:
+        raise ValueError("Expected a model with a latent site; got none: its log p(x) is a plain log_prob.")
+    return latents
+
+
+class Placing(Messenger):
+    """Gives each latent site the value z = T(u), T the bijection onto the support of its prior, which may depend on
+    the sites before; sums log |dz/du|.
+
+    Args:
+        given: u by site, (R, ...), or (K, B, ...) with particles.
+    """
+
+    def __init__(self, given: dict[str, Tensor], *, particles: bool = False) -> None:
+        super().__init__()
+        self.given, self.particles, self.log_jacobian = given, particles, torch.zeros(())
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if msg["name"] not in self.given:
+            return
+        transform, row = coordinates(msg["name"], msg["fn"])
+        u = self.given[msg["name"]]
+        u = u if self.particles else u.movedim(0, row)
+        msg["value"], msg["done"] = transform(u), True
+        log_jacobian = transform.log_abs_det_jacobian(u, msg["value"])
+        log_jacobian = sum_rightmost(log_jacobian, msg["fn"].event_dim - transform.codomain.event_dim)
+        inner = log_jacobian.dim() - (2 if self.particles else 1)
+        if inner > 0:  # inner plates, left of the data plate
+            log_jacobian = log_jacobian.sum(tuple(range(inner)))
+        self.log_jacobian = self.log_jacobian + log_jacobian
+
+
+def coordinates(name: str, prior: Any) -> tuple[Transform, int]:
+    """The bijection from unconstrained space onto the support of a site, and the dimension of the data points there."""
+    if prior.support.is_discrete:
+        raise ValueError(
+            f"Expected continuous latents, which can be moved; site {name!r} is discrete. Sum it out inside a "
+            f"distribution (such as MixtureSameFamily), or use log_marginal."
+        )
+    try:
+        transform = biject_to(support_of(prior))
+    except NotImplementedError:
+        raise ValueError(
+            f"Expected a support with a bijection from unconstrained space; site {name!r} has {prior.support}. "
+            f"Use log_marginal."
+        ) from None
+    event_dim = prior.event_dim - transform.codomain.event_dim + transform.domain.event_dim
+    return transform, -1 - event_dim
