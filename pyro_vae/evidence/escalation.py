@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,26 +18,41 @@ from .gaussian_fit import Gaussians, fitted
 from .latent_space import LatentSpace
 from .pareto import pareto_khat, tail_length
 from .result import LogMarginal
+from .sampler import Sampler
 from .weights import Moments, WeightSum
 
 GUIDE_SHARE, PRIOR_SHARE = 0.1, 0.05  # of the samples; the others are drawn from fitted Gaussians
 WIDER = 1.1  # the Gaussians: those that the ELBO likes best are narrower than the posterior
 MOST_STARTS = 3  # fits for one data point
+STEPS = 8  # of a fit
 MOST_DRAWS = 64  # for a step of a fit, of as many as there are dimensions
 PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
 ENOUGH = 0.6  # k-hat of a pilot up to which it is
+OF_GUIDE = 0.2  # effective sample size of a guide's pilot, relative, from which no fit is worth while
 AT_ONCE = 4096  # (data point, sample) pairs
-POINTS = 64  # data points at once
+POINTS_AT_ONCE = 64
 STREAM = 2**29  # where the streams of random numbers of this file begin
 GRADIENT = 3  # evaluations of the model that a gradient costs
 
 
-def good_enough(log_weights: Tensor) -> Tensor:
-    """Whether a pilot's log weights (K, B) promise an estimate to be trusted, (B,)."""
+def good_enough(log_weights: Tensor, *, least_ess: float = 0.0) -> Tensor:
+    """Whether a pilot's log weights (K, B) promise an estimate to be trusted, (B,).
+
+    Args:
+        least_ess: effective sample size that they must have, as a share of K: k-hat alone is a noisy witness.
+    """
     log_weights = log_weights.double()
     tail = log_weights.topk(min(tail_length(len(log_weights)) + 1, len(log_weights)), 0).values
     ess = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights).ess
-    return (pareto_khat(tail) < ENOUGH) | (ess > len(log_weights) / 2)
+    return ((pareto_khat(tail) < ENOUGH) & (ess > least_ess * len(log_weights))) | (ess > len(log_weights) / 2)
+
+
+def with_rung(result: LogMarginal, rung: int, *, evaluations: int) -> LogMarginal:
+    """A result with its rung and cost as details."""
+    return dataclasses.replace(
+        result,
+        details={name: torch.full((len(result),), n) for name, n in (("rung", rung), ("evaluations", evaluations))},
+    )
 
 
 @dataclass(frozen=True)
@@ -88,20 +104,33 @@ class Escalation:
 
     def __init__(self, space: LatentSpace, *, is_keyed: bool, seed: int, done: Callable[[int], Any]) -> None:
         self.space, self.is_keyed, self.seed, self.done = space, is_keyed, seed, done
+        self.pairs = min(max(space.dim, 16), MOST_DRAWS) // 2  # of draws of opposite sign, in a step of a fit
 
-    def estimate(self, x: Tensor, keys: Tensor, num_samples: int) -> LogMarginal:
-        """The result for data x (B, ...), with the details "rung", the number of Gaussians, and "evaluations", how
-        often the model was evaluated."""
+    def estimate(
+        self, x: Tensor, keys: Tensor, num_samples: int, target: float | None = None, most: int = 100_000
+    ) -> LogMarginal:
+        """The result for data x (B, ...).
+
+        Args:
+            num_samples: for each; with a target, at least.
+            target: standard error to be reached, in nats.
+            most: samples of one data point for that.
+
+        Returns:
+            LogMarginal with the details "rung", the number of Gaussians, and "evaluations", how often the model was
+            evaluated for a data point.
+        """
         results, order = [], []
         with unvalidated():  # a wild proposal is no error: its weight is 0
             points, mixture, rung = torch.arange(len(x), device=x.device), self._first(x, keys), 1
             while len(points):
                 u, log_weights = self._pilot(x[points], keys[points], mixture, stream=10 * rung)
                 good = good_enough(log_weights) if rung < MOST_STARTS else torch.ones_like(points, dtype=torch.bool)
-                if good.any():
-                    some = points[good]
-                    results.append(self._final(x[some], keys[some], mixture[good], num_samples, rung))
-                    order.append(some)
+                needed = _needed(log_weights, num_samples, target, most)
+                for count in needed[good].unique().tolist():
+                    now = good & (needed == count)
+                    results.append(self._final(x[points[now]], keys[points[now]], mixture[now], count, rung))
+                    order.append(points[now])
                 points, mixture = points[~good], mixture[~good]
                 if len(points):
                     rung += 1
@@ -116,13 +145,11 @@ class Escalation:
         return Mixture((self._fitted(x, keys, start, stream=1000),), u.new_ones(1, len(x)))
 
     def _fitted(self, x: Tensor, keys: Tensor, start: Gaussians, *, stream: int) -> Gaussians:
-        pairs = min(max(self.space.dim, 16), MOST_DRAWS) // 2
-
         def noise(step: int) -> Tensor:
-            e = self._normal(keys, 0, pairs, stream=stream + step)
+            e = self._normal(keys, 0, self.pairs, stream=stream + step)
             return torch.cat([e, -e])
 
-        fit = fitted(lambda u: self.space.joint_and_gradient(x, u), start, noise)
+        fit = fitted(lambda u: self.space.joint_and_gradient(x, u), start, noise, num_steps=STEPS)
         return fit.widened(WIDER)
 
     def _with_another(self, x: Tensor, keys: Tensor, mixture: Mixture, starts: Gaussians, *, stream: int) -> Mixture:
@@ -146,10 +173,8 @@ class Escalation:
         for _, log_weights in self._chunks(x, keys, mixture, num_samples, stream=0):
             total.add(log_weights)
             self.done(log_weights.numel())
-        steps = GRADIENT * 8 * 2 * (min(max(self.space.dim, 16), MOST_DRAWS) // 2)
-        cost = num_samples + rung * (PILOT + steps)
-        numbers = {"rung": rung, "evaluations": cost}
-        return total.result().with_details(**{name: torch.full((len(x),), n) for name, n in numbers.items()})
+        cost = num_samples + rung * (PILOT + GRADIENT * STEPS * 2 * self.pairs)
+        return with_rung(total.result(), rung, evaluations=cost)
 
     def _chunks(
         self, x: Tensor, keys: Tensor, mixture: Mixture, num_samples: int, *, stream: int
@@ -202,6 +227,18 @@ class Escalation:
         return zero + first, zero + STREAM + stream
 
 
+def _needed(log_weights: Tensor, num_samples: int, target: float | None, most: int) -> Tensor:
+    """Samples (B,) that bring the standard error to the target, by a pilot's log weights (K, B): num_samples, doubled
+    as often as it takes."""
+    count = torch.full_like(log_weights[0], num_samples, dtype=torch.int64)
+    if target is not None:
+        moments = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights)
+        variance = moments.relative_error(len(log_weights)).square() * len(log_weights)
+        ratio = (variance / (0.9 * target) ** 2 / num_samples).nan_to_num(math.inf, math.inf).clamp(min=1)
+        count = (num_samples * 2 ** ratio.log2().ceil().clamp(max=60)).clamp(max=most).long()
+    return count
+
+
 def _farthest(u: Tensor, log_weights: Tensor, mixture: Mixture) -> Gaussians:
     """Gaussians like the first part, around that of three draws of large weight that lies farthest from all parts."""
     heaviest = log_weights.topk(min(3, len(log_weights)), 0).indices  # (3, B)
@@ -210,3 +247,40 @@ def _farthest(u: Tensor, log_weights: Tensor, mixture: Mixture) -> Gaussians:
     farthest = torch.stack(distances).amin(0).argmax(0)  # (B,)
     mean = heavy.gather(0, farthest[None, :, None].expand(1, -1, u.shape[-1]))[0]
     return Gaussians(mean, mixture.parts[0].root, mixture.parts[0].inverse)
+
+
+def escalated(
+    sampler: Sampler,
+    space: LatentSpace,
+    points: Tensor,
+    num_samples: int,
+    target: float | None,
+    most: int,
+    seed: int,
+    done: Callable[[int], Any],
+) -> LogMarginal:
+    """The result for some data points, by their numbers: from the guide where a pilot trusts it, else escalated."""
+    pilot = torch.empty(PILOT, len(points), device=sampler.x.device)
+    for first in range(0, len(points), sampler.points):
+        some = slice(first, first + sampler.points)
+        rows = [rows for _, rows in sampler.chunks(points[some], 0, PILOT, 2, lambda count: None)]
+        pilot[:, some] = torch.cat(rows)
+    good = good_enough(pilot, least_ess=OF_GUIDE).cpu()
+    results, order = [], []
+    if good.any():
+        of_guide = points[good]
+        if target is None:
+            result = sampler.estimate(of_guide, num_samples, done)
+        else:
+            result = sampler.to_target(of_guide, num_samples, most, target, done)
+        counts = result.num_samples + result.details.get("pilot_samples", 0) + PILOT
+        result = with_rung(result, 0, evaluations=0)
+        results.append(dataclasses.replace(result, details={**result.details, "evaluations": counts}))
+        order.append(good.nonzero()[:, 0])
+    rest = (~good).nonzero()[:, 0]
+    escalation = Escalation(space, is_keyed=sampler.keyed, seed=seed, done=done)
+    for some in rest.split(POINTS_AT_ONCE if sampler.points > 1 else 1):
+        which = points[some].to(sampler.x.device)
+        results.append(escalation.estimate(sampler.x[which], sampler.keys[which], num_samples, target, most))
+        order.append(some)
+    return LogMarginal.join(results)[torch.cat(order).argsort()] if order else LogMarginal.join(results)

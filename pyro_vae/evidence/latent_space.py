@@ -89,6 +89,17 @@ class LatentSpace:
             return poutine.trace(model).get_trace(rows), placing.log_jacobian
 
 
+def latent_space(model: Callee, guide: Callee, x: Tensor) -> LatentSpace | None:
+    """The latents of a pair, if they are continuous, can be moved and scored anywhere."""
+    try:
+        space = LatentSpace(model, guide, x)
+        space.densities(x, space.drawn(x, 2))
+        space.joint_and_gradient(x, space.drawn(x, 2, prior=True))
+    except (ValueError, RuntimeError):  # a discrete latent, a support or a guide that does not allow it, no gradient
+        return None
+    return space
+
+
 def unconstrained(model_trace: poutine.Trace, *, particles: bool = False) -> dict[str, Tensor]:
     """The latents of a trace, by site, in unconstrained space and with the data points first: (R, ...).
 
