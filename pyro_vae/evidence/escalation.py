@@ -21,14 +21,18 @@ from .result import LogMarginal
 from .sampler import Sampler
 from .weights import Moments, WeightSum
 
-GUIDE_SHARE, PRIOR_SHARE = 0.1, 0.05  # of the samples; the others are drawn from fitted Gaussians
+# Shares of the samples: from fitted Gaussians, from the guide, from the prior.
+SHARES, OF_GUIDE_ALONE = (0.85, 0.1, 0.05), (0.0, 1.0, 0.0)
+EXPLORING, EXPLORING_FROM_GUIDE = (0.4, 0.1, 0.5), (0.0, 0.5, 0.5)
 WIDER = 1.1  # the Gaussians: those that the ELBO likes best are narrower than the posterior
+TAILS = 2.5  # factor of the scales of a copy that stands for tails heavier than a Gaussian's
 MOST_STARTS = 3  # fits for one data point
 STEPS = 8  # of a fit
 MOST_DRAWS = 64  # for a step of a fit, of as many as there are dimensions
 PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
+FEW_LATENTS = 8  # up to which draws from the prior can find modes that nothing else visits
 ENOUGH = 0.6  # k-hat of a pilot up to which it is
-OF_GUIDE = 0.2  # effective sample size of a guide's pilot, relative, from which no fit is worth while
+OF_GUIDE = 0.4  # effective sample size of a guide's pilot, relative, from which no fit is worth while
 AT_ONCE = 4096  # (data point, sample) pairs
 POINTS_AT_ONCE = 64
 STREAM = 2**29  # where the streams of random numbers of this file begin
@@ -68,13 +72,15 @@ class Mixture:
     def at(self, noise: Tensor, uniform: Tensor) -> Tensor:
         """Draws (K, B, D) that belong to standard normal noise (K, B, D) and uniform numbers (K, B)."""
         chosen = (uniform > self.shares.cumsum(0)[:, None]).sum(0).clamp(max=len(self.parts) - 1)
-        u = self.parts[0].at(noise)
+        u = self.parts[0].at(noise) if self.parts else noise
         for number, part in enumerate(self.parts[1:], 1):
             u = torch.where((chosen == number)[..., None], part.at(noise), u)
         return u
 
     def log_prob(self, u: Tensor) -> Tensor:
         """Log densities (K, B) at u (K, B, D)."""
+        if not self.parts:
+            return torch.full_like(u[..., 0], -math.inf)
         log_shares = self.shares.log()[:, None]
         return torch.logsumexp(torch.stack([part.log_prob(u) for part in self.parts]) + log_shares, 0)
 
@@ -105,6 +111,7 @@ class Escalation:
     def __init__(self, space: LatentSpace, *, is_keyed: bool, seed: int, done: Callable[[int], Any]) -> None:
         self.space, self.is_keyed, self.seed, self.done = space, is_keyed, seed, done
         self.pairs = min(max(space.dim, 16), MOST_DRAWS) // 2  # of draws of opposite sign, in a step of a fit
+        self.pilot = 2 * PILOT if space.dim <= FEW_LATENTS else PILOT  # evaluations
 
     def estimate(
         self, x: Tensor, keys: Tensor, num_samples: int, target: float | None = None, most: int = 100_000
@@ -124,8 +131,8 @@ class Escalation:
         with unvalidated():  # a wild proposal is no error: its weight is 0
             points, mixture, rung = torch.arange(len(x), device=x.device), self._first(x, keys), 1
             while len(points):
-                u, log_weights = self._pilot(x[points], keys[points], mixture, stream=10 * rung)
-                good = good_enough(log_weights) if rung < MOST_STARTS else torch.ones_like(points, dtype=torch.bool)
+                good, u, log_weights = self._pilot(x[points], keys[points], mixture, stream=10 * rung)
+                good = good if rung < MOST_STARTS else torch.ones_like(good)
                 needed = _needed(log_weights, num_samples, target, most)
                 for count in needed[good].unique().tolist():
                     now = good & (needed == count)
@@ -137,6 +144,11 @@ class Escalation:
                     starts = _farthest(u[:, ~good], log_weights[:, ~good], mixture)
                     mixture = self._with_another(x[points], keys[points], mixture, starts, stream=100 * rung)
         return LogMarginal.join(results)[torch.cat(order).argsort().cpu()]
+
+    def trusts_guide(self, x: Tensor, keys: Tensor) -> Tensor:
+        """Whether the guide's own samples will do, (B,): also by what draws from the prior find beside them."""
+        with unvalidated():
+            return self._pilot(x, keys, Mixture((), torch.empty(0, len(x), device=x.device)), stream=500)[0]
 
     def _first(self, x: Tensor, keys: Tensor) -> Mixture:
         """A fit that starts where the guide is."""
@@ -153,8 +165,10 @@ class Escalation:
         return fit.widened(WIDER)
 
     def _with_another(self, x: Tensor, keys: Tensor, mixture: Mixture, starts: Gaussians, *, stream: int) -> Mixture:
-        """The mixture with one more part, and shares by the evidence that each part finds."""
-        parts = (*mixture.parts, self._fitted(x, keys, starts, stream=1000 + stream))
+        """The mixture with one more part, and a wide copy of the first for tails; shares by the evidence that each
+        part finds."""
+        wide = mixture.parts[1:] or (mixture.parts[0].widened(TAILS),)
+        parts = (mixture.parts[0], *wide, self._fitted(x, keys, starts, stream=1000 + stream))
         evidence = []
         for number, part in enumerate(parts):
             u = part.at(self._normal(keys, 0, PILOT // 4, stream=stream + number))
@@ -163,27 +177,45 @@ class Escalation:
         found = torch.stack(evidence).softmax(0).nan_to_num(1 / len(parts))
         return Mixture(parts, 0.7 * found + 0.3 / len(parts))
 
-    def _pilot(self, x: Tensor, keys: Tensor, mixture: Mixture, *, stream: int) -> tuple[Tensor, Tensor]:
-        """Draws (K, B, D), and their log weights (K, B)."""
-        chunks = list(self._chunks(x, keys, mixture, PILOT, stream=stream))
+    def _pilot(self, x: Tensor, keys: Tensor, mixture: Mixture, *, stream: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Whether the mixture will do, (B,), with draws (K, B, D) and their log weights (K, B).
+
+        Where there are few latents, it must also explain what draws from the prior find beside it.
+        """
+        alone, least = (SHARES, 0.0) if mixture.parts else (OF_GUIDE_ALONE, OF_GUIDE)
+        u, log_weights = self._drawn(x, keys, mixture, alone, stream=stream)
+        good = good_enough(log_weights, least_ess=least)
+        if self.space.dim <= FEW_LATENTS:
+            exploring = EXPLORING if mixture.parts else EXPLORING_FROM_GUIDE
+            more, more_weights = self._drawn(x, keys, mixture, exploring, stream=stream + 5000)
+            good = good & good_enough(more_weights) & ~_missed(log_weights, more_weights)
+            u, log_weights = torch.cat([u, more]), torch.cat([log_weights, more_weights])
+        return good, u, log_weights
+
+    def _drawn(
+        self, x: Tensor, keys: Tensor, mixture: Mixture, shares: tuple[float, ...], *, stream: int
+    ) -> tuple[Tensor, Tensor]:
+        """Draws of a pilot (K, B, D), and their log weights (K, B)."""
+        chunks = list(self._chunks(x, keys, mixture, PILOT, shares, stream=stream))
         return torch.cat([u for u, _ in chunks]), torch.cat([log_weights for _, log_weights in chunks])
 
     def _final(self, x: Tensor, keys: Tensor, mixture: Mixture, num_samples: int, rung: int) -> LogMarginal:
         total = WeightSum(len(x), num_samples, x.device)
-        for _, log_weights in self._chunks(x, keys, mixture, num_samples, stream=0):
+        for _, log_weights in self._chunks(x, keys, mixture, num_samples, SHARES, stream=0):
             total.add(log_weights)
             self.done(log_weights.numel())
-        cost = num_samples + rung * (PILOT + GRADIENT * STEPS * 2 * self.pairs)
+        cost = num_samples + rung * (self.pilot + GRADIENT * STEPS * 2 * self.pairs)
         return with_rung(total.result(), rung, evaluations=cost)
 
     def _chunks(
-        self, x: Tensor, keys: Tensor, mixture: Mixture, num_samples: int, *, stream: int
+        self, x: Tensor, keys: Tensor, mixture: Mixture, num_samples: int, shares: tuple[float, ...], *, stream: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Draws and log weights, some samples at a time."""
-        counts = [round(share * num_samples) for share in (GUIDE_SHARE, PRIOR_SHARE)]
-        kinds = torch.tensor([1] * counts[0] + [2] * counts[1] + [0] * (num_samples - sum(counts)))
+        counts = [round(share * num_samples) for share in shares]
+        counts[0 if mixture.parts else 1] += num_samples - sum(counts)
+        kinds = torch.tensor([kind for kind, count in enumerate(counts) for _ in range(count)])
         kinds = kinds[torch.randperm(num_samples, generator=torch.Generator().manual_seed(self.seed % 2**63))]
-        log_shares = [math.log(n / num_samples) if n else -math.inf for n in (num_samples - sum(counts), *counts)]
+        log_shares = [math.log(n / num_samples) if n else -math.inf for n in counts]
         size, drawn = max(1, AT_ONCE // len(x)), [0, 0, 0]
         for first in range(0, num_samples, size):
             some = kinds[first : first + size]
@@ -197,9 +229,11 @@ class Escalation:
                     u[(some == kind).to(u.device)] = own
                     drawn[kind] += n
             joint, guide, prior = self.space.densities(x, u)
-            densities = torch.stack([mixture.log_prob(u), guide, prior]).nan_to_num(-math.inf)
-            shares = torch.tensor(log_shares, dtype=u.dtype, device=u.device)[:, None, None]
-            log_weights = joint - (densities + shares).logsumexp(0)
+            densities = [mixture.log_prob(u), guide, prior]
+            log_mixture = torch.stack(
+                [part.nan_to_num(-math.inf) + share for part, share in zip(densities, log_shares, strict=True)]
+            )
+            log_weights = joint - log_mixture.logsumexp(0)
             yield u, log_weights.nan_to_num(-math.inf, math.inf)
 
     def _pair_draws(
@@ -225,6 +259,16 @@ class Escalation:
     def _numbers(keys: Tensor, first: int, stream: int) -> tuple[Tensor, Tensor]:
         zero = torch.zeros((), dtype=torch.int64, device=keys.device)
         return zero + first, zero + STREAM + stream
+
+
+def _missed(alone: Tensor, exploring: Tensor) -> Tensor:
+    """Whether a proposal that explores finds more mass than one alone, by their log weights (K, B)."""
+    means, errors = [], []
+    for log_weights in (alone, exploring):
+        moments = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights)
+        means.append(moments.largest + moments.first.log() - math.log(len(log_weights)))
+        errors.append(moments.relative_error(len(log_weights)))
+    return means[1] - means[0] > 3 * torch.hypot(*errors)
 
 
 def _needed(log_weights: Tensor, num_samples: int, target: float | None, most: int) -> Tensor:
@@ -260,12 +304,10 @@ def escalated(
     done: Callable[[int], Any],
 ) -> LogMarginal:
     """The result for some data points, by their numbers: from the guide where a pilot trusts it, else escalated."""
-    pilot = torch.empty(PILOT, len(points), device=sampler.x.device)
-    for first in range(0, len(points), sampler.points):
-        some = slice(first, first + sampler.points)
-        rows = [rows for _, rows in sampler.chunks(points[some], 0, PILOT, 2, lambda count: None)]
-        pilot[:, some] = torch.cat(rows)
-    good = good_enough(pilot, least_ess=OF_GUIDE).cpu()
+    escalation = Escalation(space, is_keyed=sampler.keyed, seed=seed, done=done)
+    at_once = POINTS_AT_ONCE if sampler.points > 1 else 1
+    here = points.to(sampler.x.device).split(at_once)
+    good = torch.cat([escalation.trusts_guide(sampler.x[some], sampler.keys[some]) for some in here]).cpu()
     results, order = [], []
     if good.any():
         of_guide = points[good]
@@ -273,13 +315,12 @@ def escalated(
             result = sampler.estimate(of_guide, num_samples, done)
         else:
             result = sampler.to_target(of_guide, num_samples, most, target, done)
-        counts = result.num_samples + result.details.get("pilot_samples", 0) + PILOT
+        counts = result.num_samples + result.details.get("pilot_samples", 0) + escalation.pilot
         result = with_rung(result, 0, evaluations=0)
         results.append(dataclasses.replace(result, details={**result.details, "evaluations": counts}))
         order.append(good.nonzero()[:, 0])
     rest = (~good).nonzero()[:, 0]
-    escalation = Escalation(space, is_keyed=sampler.keyed, seed=seed, done=done)
-    for some in rest.split(POINTS_AT_ONCE if sampler.points > 1 else 1):
+    for some in rest.split(at_once) if len(rest) else ():
         which = points[some].to(sampler.x.device)
         results.append(escalation.estimate(sampler.x[which], sampler.keys[which], num_samples, target, most))
         order.append(some)
