@@ -175,7 +175,9 @@ class Ground:
         count, num_samples = (20, 5) if self.smoke else (NUM_IMAGES, NUM_SAMPLES)
         chosen = torch.randperm(len(self.data.test), generator=torch.Generator().manual_seed(0))[:count]
         try:
-            result = log_marginal(pair.model, pair.guide, self.data.test[chosen], num_samples=num_samples)
+            result = log_marginal(
+                pair.model, pair.guide, self.data.test[chosen], num_samples=num_samples, estimator="guide"
+            )
         except ValueError as error:
             if "log p(x)" not in str(error):
                 raise

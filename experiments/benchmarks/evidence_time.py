@@ -124,7 +124,7 @@ def ours(vae: VAE, **options: Any) -> Method:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", HeavyTail)
             options_ = options | {"num_samples": num_samples, "on_result": on_result}
-            return log_marginal(vae.model, vae.guide, x, **options_).log_prob
+            return log_marginal(vae.model, vae.guide, x, **options_, estimator="guide").log_prob
 
     return run
 

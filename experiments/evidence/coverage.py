@@ -38,7 +38,7 @@ def share(mask: Tensor) -> tuple[float, float]:
 def coverage(pca: PCA, x: Tensor, scale: float, num_samples: int) -> dict:
     """How often the interval holds the truth; all images are alike: log w - log p(x) has one law for them all."""
     pair = ProbabilisticPCA(pca, scale)
-    result = log_marginal(pair.model, pair.guide, x, num_samples=num_samples, compile=False)
+    result = log_marginal(pair.model, pair.guide, x, num_samples=num_samples, compile=False, estimator="guide")
     error = result.log_prob - torch.from_numpy(pca.score_samples(x.numpy()))
     covered, heavy = error.abs() < NORMAL_95 * result.standard_error, result.khat > 0.7
     found, its_error = share(covered)

@@ -68,7 +68,13 @@ def reference(vae: VAE, x: Tensor, name: str, *, smoke: bool) -> LogMarginal:
     """A long run: importance sampling where the guide is good, annealing where it is not."""
     if name == "test digits":
         return log_marginal(
-            vae.model, widened(vae.guide, 1.1), x, num_samples=1000 if smoke else 100_000, seed=10, compile=False
+            vae.model,
+            widened(vae.guide, 1.1),
+            x,
+            num_samples=1000 if smoke else 100_000,
+            seed=10,
+            compile=False,
+            estimator="guide",
         )
     settings = {"num_chains": 4, "num_temperatures": 10} if smoke else {"num_chains": 32, "num_temperatures": 1000}
     return annealed_log_marginal(vae.model, vae.guide, x, **settings, seed=10, compile=False)
@@ -97,7 +103,9 @@ def study(vae: VAE, x: Tensor, truth: Tensor, families: Sequence[str], *, smoke:
         guide = widened(vae.guide, options.pop("widen")) if "widen" in options else vae.guide
         options |= {"num_samples": count, "compile": False}
         with timed() as time:
-            results = [log_marginal(vae.model, guide, x, seed=seed, **options) for seed in range(SEEDS)]
+            results = [
+                log_marginal(vae.model, guide, x, seed=seed, **options, estimator="guide") for seed in range(SEEDS)
+            ]
         yield row("importance", {"proposal": name, "num_samples": count}, count, time["core_seconds"], results, truth)
     for settings in annealing_settings(families):
         if smoke and settings["num_temperatures"] > 10:

@@ -31,7 +31,7 @@ def main() -> None:
     x = digits.test[: 3 if chosen.smoke else NUM_IMAGES]
     num_samples = 100 if chosen.smoke else NUM_SAMPLES
     with timed() as time:
-        plain = log_marginal(vae.model, vae.guide, x, num_samples=num_samples)
+        plain = log_marginal(vae.model, vae.guide, x, num_samples=num_samples, estimator="guide")
     importance = {
         "num_samples": num_samples,
         "mean": plain.mean.value,

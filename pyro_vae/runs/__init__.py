@@ -4,6 +4,7 @@
 README.txt            this table; its first line says that the folder is one of pyro-vae
 settings.yaml         every setting; ``pyro-vae train --config settings.yaml`` does the run again
 weights.safetensors   the best state: parameters and buffers
+params.safetensors    parameters of ``pyro.param`` that belong to no module, if there are any
 run.json              what the run saw and reached: data protocol, validation ELBO, versions, device, date
 metrics.jsonl         one line for each epoch, in nats
 training.png          the course of training

@@ -196,7 +196,7 @@ def test_a_stopped_training_leaves_the_run_before(trained, capsys, monkeypatch):
     monkeypatch.setattr("pyro_vae.commands.train.append_metrics", second_epoch_is_stopped)
     with pytest.raises(SystemExit):
         main(["train", *SMALL, "--epochs", "50", "--out", "a", "--overwrite"])
-    assert "the best state so far is kept in a/unfinished; the run in a stays as it was" in capsys.readouterr().out
+    assert "the best state so far is kept in a/unfinished; the run in a stays as it was" in capsys.readouterr().err
     assert content("a").items() >= before.items()
     main(["evaluate", "a/unfinished", "--num-samples", "5", "--num-images", "9"])
 

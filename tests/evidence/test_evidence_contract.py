@@ -32,9 +32,9 @@ def test_every_prior_and_likelihood_has_estimates_that_agree(prior, likelihood):
     vae = VAE(PRIORS[prior](2), GaussianEncoder(EVENT, 2, network=small_mlp), small_mlp(2, px.feature_shape), px)
     with torch.no_grad():
         x = poutine.uncondition(vae.model)(torch.zeros(3, *EVENT))
-    plain = log_marginal(vae.model, vae.guide, x, num_samples=2000)
+    plain = log_marginal(vae.model, vae.guide, x, num_samples=2000, estimator="guide")
     others = [annealed_log_marginal(vae.model, vae.guide, x, start=start, **ANNEALED) for start in ("guide", "prior")]
-    others.append(log_marginal(vae.model, vae.guide, x, num_samples=1000, defensive=0.3))
+    others.append(log_marginal(vae.model, vae.guide, x, num_samples=1000, defensive=0.3, estimator="guide"))
     for other in others:
         assert other.log_prob.isfinite().all()
         # A floor: errors of a few dozen weights are themselves uncertain.
@@ -101,7 +101,7 @@ def test_images_without_a_number_are_flagged_and_the_others_are_not(estimate, ba
             pyro.factor("trouble", torch.where(x[:, 0] > 2, bad, 0.0))
 
     if estimate is ESTIMATORS["bidirectional"]:
-        with pytest.raises(ValueError, match="one observed site"):
+        with pytest.raises(ValueError, match=r"one observed site|reads nothing off its argument"):
             estimate(model, linear.guide, torch.zeros(3, 1))
         return
     x = torch.tensor([[0.0], [3.0], [1.0]])

@@ -16,7 +16,7 @@ from torch import nn
 
 from pyro_vae import log_marginal
 from pyro_vae.evidence import LogMarginal, sampler
-from pyro_vae.evidence.drawing import handful, particle_log_weights
+from pyro_vae.evidence.drawing import particle_log_weights
 from pyro_vae.evidence.weights import WeightSum
 from pyro_vae.objectives.kl_weights import scale_latents
 from pyro_vae.pairs.scoring import score
@@ -40,7 +40,7 @@ def x(linear):
 
 @pytest.mark.parametrize("num_samples", [1, 7])
 def test_the_exact_posterior_gives_log_p_with_one_sample(linear, x, num_samples):
-    result = log_marginal(linear.model, linear.guide, x, num_samples=num_samples)
+    result = log_marginal(linear.model, linear.guide, x, num_samples=num_samples, estimator="guide")
     torch.testing.assert_close(result.log_prob, linear.log_prob(x), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(result.ess, torch.full((23,), float(num_samples)).double(), rtol=1e-6, atol=0)
     if num_samples > 1:
@@ -50,12 +50,12 @@ def test_the_exact_posterior_gives_log_p_with_one_sample(linear, x, num_samples)
 @pytest.mark.parametrize("name", ["linear Gaussian, exact guide", "first column"])
 def test_exact_posteriors_among_the_pairs(name):
     pair = PAIRS[name]()
-    result = log_marginal(pair.model, pair.guide, pair.x, num_samples=1)
+    result = log_marginal(pair.model, pair.guide, pair.x, num_samples=1, estimator="guide")
     torch.testing.assert_close(result.log_prob, pair.log_prob, rtol=1e-5, atol=1e-5)
 
 
 def test_a_mediocre_guide_is_within_its_own_errors(linear, x):
-    result = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=5000)
+    result = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=5000, estimator="guide")
     deviations = (result.log_prob - linear.log_prob(x)) / result.standard_error
     assert deviations.abs().max() < 5
     assert result.standard_error.min() > 1e-4  # and the errors are not so wide that this says nothing
@@ -68,7 +68,7 @@ def test_standard_errors_are_calibrated(linear):
     """Deviations in standard errors have mean 0 and variance 1, within 5 standard errors of these moments."""
     count = 600
     x = linear.bias.detach() + 2 * torch.randn(count, 5)
-    result = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=2000)
+    result = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=2000, estimator="guide")
     deviations = (result.log_prob - linear.log_prob(x)) / result.standard_error
     assert_within_standard_errors(deviations, 0.0)
     assert abs(deviations.var().item() - 1) < 5 * math.sqrt(2 / count)
@@ -77,7 +77,7 @@ def test_standard_errors_are_calibrated(linear):
 def test_ess_is_the_ratio_it_should_be(linear, x):
     """For a Gaussian guide and posterior, E[w]^2 / E[w^2] is a closed form; here by quadrature over one latent."""
     linear = LinearGaussian(5, 1, width=1.6)
-    result = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=20_000)
+    result = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=20_000, estimator="guide")
     with torch.no_grad():
         z = torch.linspace(-12, 12, 40_001).double()
         posterior, q = linear.posterior(x), linear.mediocre_posterior(x)
@@ -93,7 +93,8 @@ def test_bounds_stand_in_their_order(linear):
     x = (linear.bias.detach() + torch.randn(5)).expand(4000, 5)
     truth = linear.log_prob(x[:1]).item()
     draws = [
-        log_marginal(linear.model, linear.mediocre_guide, x, num_samples=k, seed=k).log_prob for k in (1, 2, 8, 64)
+        log_marginal(linear.model, linear.mediocre_guide, x, num_samples=k, seed=k, estimator="guide").log_prob
+        for k in (1, 2, 8, 64)
     ]
     assert_within_standard_errors(draws[0], linear.elbo(x[:1]).item())
     means = [d.mean().item() for d in draws]
@@ -109,7 +110,11 @@ def test_the_mean_is_pyros_own_iwae_bound(linear, x):
     elbo = RenyiELBO(alpha=0, num_particles=k, vectorize_particles=True, max_plate_nesting=1)
     theirs = torch.tensor([-elbo.loss(linear.model, linear.mediocre_guide, x) / len(x) for _ in range(400)])
     rows = x.repeat(400, 1)
-    ours = log_marginal(linear.model, linear.mediocre_guide, rows, num_samples=k).log_prob.view(400, -1).mean(1)
+    ours = (
+        log_marginal(linear.model, linear.mediocre_guide, rows, num_samples=k, estimator="guide")
+        .log_prob.view(400, -1)
+        .mean(1)
+    )
     difference = ours.mean().item() - theirs.mean().item()
     assert abs(difference) < 5 * math.hypot(ours.std().item(), theirs.std().item()) / math.sqrt(400)
 
@@ -135,23 +140,30 @@ class Counting(nn.Module):
         self.largest = max(self.largest, len(drawn))
 
 
-@pytest.mark.parametrize(("num_samples", "chunk_size"), [(1, 1), (3, 10), (64, 97), (101, 10), (101, 4096)])
+@pytest.mark.parametrize(("num_samples", "chunk_size"), [(1, 1), (3, 10), (64, 97), (101, 10), (101, 50)])
 def test_exactly_as_many_samples_are_drawn_as_asked_for(linear, num_samples, chunk_size):
     x = torch.cat([torch.arange(30.0)[:, None], torch.randn(30, 5)], 1)
-    counting = Counting(linear, 30)
-    result = log_marginal(counting.model, counting.guide, x, num_samples=num_samples, chunk_size=chunk_size)
-    assert (result.num_samples == num_samples).all()
-    # A handful is drawn to try the pair on; and of each batch two samples, together and in two halves, to see whether
-    # data points depend on those beside them.
-    tried = set(handful(x).tolist())
-    counts = {count for i, count in enumerate(counting.counts.tolist()) if i not in tried}
-    assert counts <= {num_samples, num_samples + 2, num_samples + 4}
-    assert counting.largest <= max(chunk_size, 2 * len(tried))
+    counts = []
+    for count in (num_samples, num_samples + 5 * chunk_size):  # the same chunks, but five more for each data point
+        counting = Counting(linear, 30)
+        result = log_marginal(
+            counting.model, counting.guide, x, num_samples=count, chunk_size=chunk_size, estimator="guide"
+        )
+        assert (result.num_samples == count).all()
+        assert counting.largest <= max(chunk_size, 30)
+        counts.append(counting.counts)
+    # Besides, all are drawn once to check the data, and a few times to see whether they depend on each other.
+    assert (counts[0] - num_samples <= 30).all()
+    assert (counts[0] >= num_samples).all()
+    more = (counts[1] - counts[0] - 5 * chunk_size).abs()
+    assert (more <= 12).all()
 
 
 def test_portions_in_which_weights_are_summed_up_do_not_change_the_result(linear, x, monkeypatch):
     def estimate():
-        return log_marginal(linear.model, linear.mediocre_guide, x, num_samples=100, chunk_size=30, seed=0)
+        return log_marginal(
+            linear.model, linear.mediocre_guide, x, num_samples=100, chunk_size=30, seed=0, estimator="guide"
+        )
 
     whole = estimate()
     monkeypatch.setattr(sampler, "WEIGHTS_AT_ONCE", 70)  # the last portion is a smaller one
@@ -162,13 +174,14 @@ def test_portions_in_which_weights_are_summed_up_do_not_change_the_result(linear
 
 @pytest.mark.parametrize("chunk_size", [1, 13, 40, 10_000])
 def test_chunks_do_not_change_an_exact_result(linear, x, chunk_size):
-    result = log_marginal(linear.model, linear.guide, x, num_samples=9, chunk_size=chunk_size)
+    result = log_marginal(linear.model, linear.guide, x, num_samples=9, chunk_size=chunk_size, estimator="guide")
     torch.testing.assert_close(result.log_prob, linear.log_prob(x), rtol=1e-5, atol=1e-5)
 
 
 def test_chunks_do_not_change_an_estimate(linear, x):
     few, many = (
-        log_marginal(linear.model, linear.mediocre_guide, x, num_samples=2001, chunk_size=size) for size in (500, 10**6)
+        log_marginal(linear.model, linear.mediocre_guide, x, num_samples=2001, chunk_size=size, estimator="guide")
+        for size in (500, 10**6)
     )
     torch.testing.assert_close(few.log_prob, many.log_prob, rtol=1e-6, atol=1e-6)  # the same draws
     torch.testing.assert_close(few.standard_error, many.standard_error, rtol=1e-4, atol=0)
@@ -184,7 +197,7 @@ def test_images_are_encoded_once_where_the_pair_broadcasts(name):
         pair.guide(x)
 
     x = pair.x.repeat(10, *[1] * (pair.x.dim() - 1))
-    log_marginal(pair.model, guide, x, num_samples=50)
+    log_marginal(pair.model, guide, x, num_samples=50, estimator="guide")
     # Besides the data themselves, a few are encoded to try the pair on, and all twice more, to see whether they depend
     # on those beside them.
     assert (rows < 10 * len(x)) == (name != "raw convolution")
@@ -265,7 +278,8 @@ def test_every_pair_has_an_estimate_that_repeats(name):
         pair.guide(pair.x), pair.model(pair.x)
         state = torch.get_rng_state()
         result, again, other = (
-            log_marginal(pair.model, pair.guide, pair.x, num_samples=50, seed=seed) for seed in (1, 1, 2)
+            log_marginal(pair.model, pair.guide, pair.x, num_samples=50, seed=seed, estimator="guide")
+            for seed in (1, 1, 2)
         )
         assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(result.log_prob, again.log_prob)
@@ -294,10 +308,10 @@ def test_particles_at_once_and_images_one_by_one_agree(name):
 def test_global_random_numbers_are_used_when_asked_for(linear, x):
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    first = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=2, seed=None)
+    first = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=2, seed=None, estimator="guide")
     assert not torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(3)
-    again = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=2, seed=None)
+    again = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=2, seed=None, estimator="guide")
     assert torch.equal(first.log_prob, again.log_prob)
 
 
@@ -305,20 +319,20 @@ def test_global_random_numbers_are_used_when_asked_for(linear, x):
     "handler", [lambda f: poutine.scale(f, scale=0.1), lambda f: scale_latents(f, 0.0), lambda f: scale_latents(f, 7.0)]
 )
 def test_weights_of_the_training_do_not_reach_an_estimate(linear, x, handler):
-    plain = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=20)
-    scaled = log_marginal(handler(linear.model), handler(linear.mediocre_guide), x, num_samples=20)
+    plain = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=20, estimator="guide")
+    scaled = log_marginal(handler(linear.model), handler(linear.mediocre_guide), x, num_samples=20, estimator="guide")
     assert torch.equal(scaled.log_prob, plain.log_prob)
 
 
 def test_dropout_is_off_while_estimating_and_on_again_afterwards():
     module = Own()
     x = patterns(5, (12,))
-    plain = log_marginal(module.model, module.guide, x, num_samples=30)
+    plain = log_marginal(module.model, module.guide, x, num_samples=30, estimator="guide")
     module.decode.insert(1, nn.Dropout(0.5))
     module.encode.insert(1, nn.BatchNorm1d(16))
     module.encode[1].eval()
     kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    again = log_marginal(module.model, module.guide, x, num_samples=30)
+    again = log_marginal(module.model, module.guide, x, num_samples=30, estimator="guide")
     torch.testing.assert_close(again.log_prob, plain.log_prob, rtol=1e-4, atol=1e-4)  # batch norm divides by 1 + 1e-5
     assert module.decode[1].training
     assert not module.encode[1].training
@@ -329,11 +343,11 @@ def test_dropout_is_off_while_estimating_and_on_again_afterwards():
 def test_another_models_parameters_in_the_store_are_not_used():
     first, second, x = Pyronic(), Pyronic(), patterns(5, (12,))
     first.width = torch.tensor(2.0)
-    alone = log_marginal(second.model, second.guide, x, num_samples=5)
+    alone = log_marginal(second.model, second.guide, x, num_samples=5, estimator="guide")
     with pyro.get_param_store().scope():
         first.model(x), first.guide(x)
         before = dict(pyro.get_param_store().named_parameters())
-        beside = log_marginal(second.model, second.guide, x, num_samples=5)
+        beside = log_marginal(second.model, second.guide, x, num_samples=5, estimator="guide")
         after = dict(pyro.get_param_store().named_parameters())
     assert torch.equal(alone.log_prob, beside.log_prob)
     assert before.keys() == after.keys()
@@ -341,12 +355,12 @@ def test_another_models_parameters_in_the_store_are_not_used():
 
 
 def test_progress_is_shown_only_when_asked_for(linear, x, capsys, monkeypatch):
-    log_marginal(linear.model, linear.guide, x, num_samples=3, progress=True)
+    log_marginal(linear.model, linear.guide, x, num_samples=3, progress=True, estimator="guide")
     assert capsys.readouterr().err == ""  # not a terminal
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    log_marginal(linear.model, linear.guide, x, num_samples=3)
+    log_marginal(linear.model, linear.guide, x, num_samples=3, estimator="guide")
     assert capsys.readouterr().err == ""
-    log_marginal(linear.model, linear.guide, x, num_samples=3, progress=True)
+    log_marginal(linear.model, linear.guide, x, num_samples=3, progress=True, estimator="guide")
     assert "log p(x): " in capsys.readouterr().err
 
 
@@ -389,12 +403,12 @@ def test_one_image_says_nothing_about_others():
 )
 def test_counts_below_one_are_errors(linear, x, arguments, text):
     with pytest.raises(ValueError, match=text):
-        log_marginal(linear.model, linear.guide, x, **arguments)
+        log_marginal(linear.model, linear.guide, x, **arguments, estimator="guide")
 
 
 def test_no_images_are_an_error(linear, x):
     with pytest.raises(ValueError, match=r"Expected x to hold at least one data point, .* got shape \(0, 5\)"):
-        log_marginal(linear.model, linear.guide, x[:0])
+        log_marginal(linear.model, linear.guide, x[:0], estimator="guide")
 
 
 def test_a_latent_outside_the_plate_is_an_error():
@@ -407,19 +421,19 @@ def test_a_latent_outside_the_plate_is_an_error():
         pyro.sample("w", dist.Normal(0.0, 1.0))
 
     with pytest.raises(ValueError, match=r"Expected site '[wx]' inside the plate over the data"):
-        log_marginal(model, guide, torch.zeros(5))
+        log_marginal(model, guide, torch.zeros(5), estimator="guide")
 
 
 def test_a_guide_that_misses_a_latent_is_an_error(linear, x):
     with pytest.raises(
         ValueError, match=r"Expected the guide to sample every latent site of the model; it misses \['z'\]"
     ):
-        log_marginal(linear.model, lambda x: None, x)
+        log_marginal(linear.model, lambda x: None, x, estimator="guide")
 
 
 def test_a_faulty_pair_shows_its_own_error(linear, x):
     with pytest.raises(RuntimeError, match="size"):
-        log_marginal(linear.model, linear.guide, x[:, :3])
+        log_marginal(linear.model, linear.guide, x[:, :3], estimator="guide")
 
 
 def test_images_without_a_finite_estimate_are_warned_of(linear, x):
@@ -430,7 +444,7 @@ def test_images_without_a_finite_estimate_are_warned_of(linear, x):
 
     x[:2, 0] = 3
     with pytest.warns(UserWarning, match=r"log p\(x\) is not finite for 2 of 23 data points: every weight was zero"):
-        result = log_marginal(model, linear.guide, x, num_samples=5)
+        result = log_marginal(model, linear.guide, x, num_samples=5, estimator="guide")
     assert (~result.log_prob.isfinite()).tolist() == [True] * 2 + [False] * 21
 
 
@@ -445,7 +459,7 @@ def test_functions_with_untrained_parameters_are_pointed_out():
             pyro.sample("z", dist.Normal(x / 2, 1.0))
 
     with pytest.warns(UserWarning, match=r"The parameters \['where'\] were not in the param store .* result\.model"):
-        log_marginal(model, guide, torch.zeros(3), num_samples=5)
+        log_marginal(model, guide, torch.zeros(3), num_samples=5, estimator="guide")
     with pyro.get_param_store().scope():
         model(torch.zeros(3))
-        log_marginal(model, guide, torch.zeros(3), num_samples=5)
+        log_marginal(model, guide, torch.zeros(3), num_samples=5, estimator="guide")

@@ -102,13 +102,13 @@ def gamma_poisson_truth():
 def test_estimates_from_a_widened_guide_have_the_same_mean(scale):
     linear = LinearGaussian()
     x = linear.bias.detach() + torch.randn(20, 5)
-    result = log_marginal(linear.model, widened(linear.guide, scale), x, num_samples=3000)
+    result = log_marginal(linear.model, widened(linear.guide, scale), x, num_samples=3000, estimator="guide")
     if scale == 1.0:
         torch.testing.assert_close(result.log_prob, linear.log_prob(x), rtol=1e-4, atol=1e-4)
     else:
         assert deviations(result, linear.log_prob(x)).abs().max() < 5
     guide = one_site(lambda x: dist.Gamma(3 + x, 2.5))  # the posterior
-    result = log_marginal(gamma_poisson, widened(guide, scale), COUNTS, num_samples=3000)
+    result = log_marginal(gamma_poisson, widened(guide, scale), COUNTS, num_samples=3000, estimator="guide")
     assert (result.log_prob - gamma_poisson_truth()).abs().max() < 0.1
     if scale > 1:
         assert deviations(result, gamma_poisson_truth()).abs().max() < 5
@@ -118,7 +118,7 @@ def test_a_narrow_guide_gets_a_lighter_tail():
     linear = LinearGaussian(width=0.6)
     x = linear.bias.detach() + torch.randn(8, 5)
     plain, wide = (
-        log_marginal(linear.model, guide, x, num_samples=1000)
+        log_marginal(linear.model, guide, x, num_samples=1000, estimator="guide")
         for guide in (linear.mediocre_guide, widened(linear.mediocre_guide, 2.0))
     )
     assert plain.khat.min() > 0.4
@@ -137,7 +137,10 @@ def test_every_site_is_widened_around_what_came_before():
         expected = dist.Normal(q2.loc, 1.5 * q2.scale).to_event(1).log_prob(trace.nodes["z2"]["value"])
         found = trace.nodes["z2"]["fn"].log_prob(trace.nodes["z2"]["value"])
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
-    plain, wide = (log_marginal(pair.model, g, x, num_samples=5000) for g in (pair.guide, widened(pair.guide, 1.5)))
+    plain, wide = (
+        log_marginal(pair.model, g, x, num_samples=5000, estimator="guide")
+        for g in (pair.guide, widened(pair.guide, 1.5))
+    )
     difference = (plain.log_prob - wide.log_prob) / torch.hypot(plain.standard_error, wide.standard_error)
     assert difference.abs().max() < 5
 
@@ -170,7 +173,7 @@ def test_a_scale_that_is_none_is_an_error(scale):
 @pytest.mark.parametrize("name", ["linear Gaussian, mediocre guide", "first column"])
 def test_a_defensive_mixture_has_the_same_mean(name, share):
     pair = PAIRS[name]()
-    result = log_marginal(pair.model, pair.guide, pair.x[:12], num_samples=5_000, defensive=share)
+    result = log_marginal(pair.model, pair.guide, pair.x[:12], num_samples=5_000, defensive=share, estimator="guide")
     assert deviations(result, pair.log_prob[:12]).abs().max() < 5
     assert result.standard_error.max() < 0.5
 
@@ -197,7 +200,7 @@ def hierarchical(order):
 def test_levels_that_depend_on_each_other_are_mixed_together(order, share):
     """A draw is the prior's at all sites or the guide's at all: not a patchwork of both."""
     x = torch.linspace(-2.5, 2.5, 8)
-    result = log_marginal(*hierarchical(order), x, num_samples=5_000, defensive=share)
+    result = log_marginal(*hierarchical(order), x, num_samples=5_000, defensive=share, estimator="guide")
     truth = dist.Normal(0.0, 1.5**0.5).log_prob(x).double()
     assert deviations(result, truth).abs().max() < 5
     assert result.standard_error.max() < 0.1
@@ -218,7 +221,7 @@ def test_discrete_latents_are_mixed_too():
             pyro.sample("z", dist.Normal(0.8 * x, 0.6))
 
     x = torch.linspace(-2, 4, 7)
-    result = log_marginal(model, guide, x, num_samples=5_000, defensive=0.3)
+    result = log_marginal(model, guide, x, num_samples=5_000, defensive=0.3, estimator="guide")
     parts = dist.Normal(torch.arange(3.0), 1.25**0.5).log_prob(x[:, None]) + probs.log()
     assert deviations(result, parts.logsumexp(1).double()).abs().max() < 5
 
@@ -228,7 +231,7 @@ def test_weights_are_bounded_by_the_likelihood_over_the_share(share):
     """p(x|z) <= 1 for counts: with a guide far off, one sample's weight is at most 1 / share, and reaches far."""
     x = COUNTS.repeat(150)
     guide = one_site(lambda x: dist.Gamma(200.0, 10.0).expand(x.shape))
-    one = log_marginal(gamma_poisson, guide, x, num_samples=1, defensive=share).log_prob
+    one = log_marginal(gamma_poisson, guide, x, num_samples=1, defensive=share, estimator="guide").log_prob
     assert (one <= -math.log(share) + 1e-5).all()
     assert_within_standard_errors((one - gamma_poisson_truth().repeat(150)).exp(), 1.0)
 
@@ -236,7 +239,7 @@ def test_weights_are_bounded_by_the_likelihood_over_the_share(share):
 @pytest.mark.parametrize("share", [-0.1, 1.0])
 def test_a_share_that_is_none_is_an_error(share):
     with pytest.raises(ValueError, match="Expected defensive from 0 to below 1"):
-        log_marginal(gamma_poisson, gamma_poisson, COUNTS, defensive=share)
+        log_marginal(gamma_poisson, gamma_poisson, COUNTS, defensive=share, estimator="guide")
 
 
 # Samples by need
@@ -255,17 +258,19 @@ def test_every_image_reaches_the_target_or_the_limit_and_those_in_need_draw_more
 
     x[:, 0] = linear.bias[0].detach() + torch.where(far, 1.0, -1.0) * (0.1 + torch.rand(16))
     settings = {"target_standard_error": 0.05, "num_samples": 100}
-    result = log_marginal(linear.model, guide, x, max_samples=100_000, **settings)
+    result = log_marginal(linear.model, guide, x, max_samples=100_000, **settings, estimator="guide")
     assert result.standard_error.max() < 0.05 * 1.3
     assert (result.standard_error < 0.05).float().mean() > 0.8
     assert result.num_samples[far].float().mean() > 2 * result.num_samples[~far].float().mean()
     assert torch.equal(result.num_samples, result.details["pilot_samples"])
     assert (result.num_samples.double() / 100).log2().frac().abs().max() == 0  # doubled
     assert deviations(result, linear.log_prob(x)).abs().max() < 5
-    limited = log_marginal(linear.model, guide, x, max_samples=300, **settings)
+    limited = log_marginal(linear.model, guide, x, max_samples=300, **settings, estimator="guide")
     assert limited.num_samples.max() == 300
     assert (limited.num_samples[limited.standard_error > 0.08] == 300).all()
-    again = log_marginal(linear.model, guide, x[4:9], max_samples=100_000, chunk_size=1000, **settings)
+    again = log_marginal(
+        linear.model, guide, x[4:9], max_samples=100_000, chunk_size=1000, **settings, estimator="guide"
+    )
     torch.testing.assert_close(again.log_prob, result.log_prob[4:9], rtol=1e-5, atol=1e-5)
 
 
@@ -284,7 +289,7 @@ def test_the_mean_weight_stays_the_evidence_where_stopping_at_once_would_lower_i
     truth = 0.02 * math.exp(dist.Normal(3.0, 0.5).log_prob(torch.tensor(3.0)))
     settings = {"num_samples": 20, "target_standard_error": 0.5, "max_samples": 1280}
     guide = one_site(lambda x: dist.Bernoulli(0.02).expand(x.shape))  # the prior
-    result = log_marginal(rare, guide, x, **settings)
+    result = log_marginal(rare, guide, x, **settings, estimator="guide")
     assert_within_standard_errors(result.log_prob.exp() / truth, 1.0)
     assert len(result.num_samples.unique()) > 3
     naive = []
@@ -313,7 +318,7 @@ def test_the_mean_weight_stays_the_evidence_where_stopping_at_once_would_lower_i
 )
 def test_wrong_settings_are_errors(settings, text):
     with pytest.raises(ValueError, match=text):
-        log_marginal(gamma_poisson, gamma_poisson, COUNTS, **settings)
+        log_marginal(gamma_poisson, gamma_poisson, COUNTS, **settings, estimator="guide")
 
 
 # Memory
@@ -395,7 +400,11 @@ def mlp_pair():
 @pytest.mark.parametrize(("budget", "settings"), [(400_000, {}), (2_000_000, {"defensive": 0.2})])
 def test_all_tensors_stay_within_a_small_budget(make, budget, settings):
     model, guide, x = make()
-    free = peak_bytes(lambda: log_marginal(model, guide, x, num_samples=500, chunk_size=24 * 500, **settings))
-    peak = peak_bytes(lambda: log_marginal(model, guide, x, num_samples=500, memory_budget=budget, **settings))
+    free = peak_bytes(
+        lambda: log_marginal(model, guide, x, num_samples=500, chunk_size=24 * 500, **settings, estimator="guide")
+    )
+    peak = peak_bytes(
+        lambda: log_marginal(model, guide, x, num_samples=500, memory_budget=budget, **settings, estimator="guide")
+    )
     assert peak <= budget
     assert settings or free > budget  # with a prior that is drawn from image by image, not even that takes more

@@ -132,7 +132,7 @@ def one_latent(x):
 def test_the_warning_names_how_many_and_the_worst():
     x = torch.tensor([-1.0, 1.0, -0.5, 2.0, -2.0])
     with pytest.warns(HeavyTail, match=r"k-hat is above 0\.7 for 2 of 5 data points .*widen.*defensive") as caught:
-        result = log_marginal(one_latent, narrow_for_some, x)
+        result = log_marginal(one_latent, narrow_for_some, x, estimator="guide")
     assert (result.khat > 0.7).tolist() == result.unreliable.tolist() == [False, True, False, True, False]
     first, second = sorted([1, 3], key=lambda i: -result.khat[i])
     named = f"number {first} with {result.khat[first]:.2f}, {second} with {result.khat[second]:.2f})"
@@ -142,13 +142,15 @@ def test_the_warning_names_how_many_and_the_worst():
 
 def test_the_warning_names_images_by_their_numbers_among_all():
     with pytest.warns(HeavyTail, match=r"1 of 2 data points \(the worst: number 3 with"):
-        log_marginal(one_latent, narrow_for_some, torch.tensor([-1.0, -1.0, -0.5, 2.0]), only=[2, 3])
+        log_marginal(one_latent, narrow_for_some, torch.tensor([-1.0, -1.0, -0.5, 2.0]), only=[2, 3], estimator="guide")
 
 
 @pytest.mark.parametrize("name", ["linear Gaussian, exact guide", "linear Gaussian, mediocre guide", "first column"])
 def test_good_guides_are_not_warned_of(name):
     pair = PAIRS[name]()
-    result = log_marginal(pair.model, pair.guide, pair.x, num_samples=2000)  # a warning is an error here
+    result = log_marginal(
+        pair.model, pair.guide, pair.x, num_samples=2000, estimator="guide"
+    )  # a warning is an error here
     assert not result.unreliable.any()
 
 
@@ -185,7 +187,7 @@ def test_there_is_a_level_for_every_power_of_ten_and_for_all(count, expected):
 def test_one_sample_gives_the_elbo_and_more_a_higher_bound():
     linear = LinearGaussian(width=2.0)
     x = (linear.bias.detach() + torch.randn(5)).expand(2000, 5)
-    result = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=100)
+    result = log_marginal(linear.model, linear.mediocre_guide, x, num_samples=100, estimator="guide")
     (one, one_error), (ten, _), (all_, _) = (result.log_levels[k] for k in (1, 10, 100))
     assert_within_standard_errors(one, linear.elbo(x[:1]).item())
     assert_within_standard_errors((one - one.mean()).square() / one_error.square().mean(), 1 - 1 / 2000)
@@ -335,7 +337,7 @@ def test_an_error_that_all_images_share_counts_once():
     x = linear.bias.detach() + torch.randn(8, 5)
     shared = math.hypot(0.3, 0.3)
     results = [
-        log_marginal(linear.model, linear.guide, x, num_samples=30, chunk_size=20),
+        log_marginal(linear.model, linear.guide, x, num_samples=30, chunk_size=20, estimator="guide"),
         annealed_log_marginal(linear.model, linear.guide, x, num_chains=2, num_temperatures=1),
     ]
     for result in results:

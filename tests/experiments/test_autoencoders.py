@@ -134,7 +134,7 @@ def test_a_linear_autoencoder_finds_the_principal_components():
 def test_there_is_no_log_p_of_x(parts, text):
     pair, x = autoencoder(Bernoulli((3, 4)), **parts), patterns(10, (3, 4))
     with pytest.raises(ValueError, match=text):
-        log_marginal(pair.model, pair.guide, x, num_samples=3)
+        log_marginal(pair.model, pair.guide, x, num_samples=3, estimator="guide")
 
 
 def test_delta_sites_with_noise_elsewhere_are_no_points():
@@ -151,7 +151,9 @@ def test_delta_sites_with_noise_elsewhere_are_no_points():
             pyro.sample("z", dist.Delta(noise))
 
     truth = dist.Normal(0.0, 2.0**0.5).log_prob(x).double()
-    torch.testing.assert_close(log_marginal(model, guide, x, num_samples=2).log_prob, truth, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        log_marginal(model, guide, x, num_samples=2, estimator="guide").log_prob, truth, atol=1e-5, rtol=0
+    )
 
 
 def test_from_the_command_line(tmp_path, capsys, monkeypatch):

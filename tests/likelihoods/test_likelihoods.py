@@ -331,7 +331,7 @@ def test_repr(likelihood, text):
 def test_repr_builds_it_again(name):
     build, event_shape = ALL[name]
     likelihood = build(event_shape)
-    again = eval(repr(likelihood), vars(pyro_vae).copy())
+    again = eval(repr(likelihood), {public: getattr(pyro_vae, public) for public in pyro_vae.__all__})
     assert repr(again) == repr(likelihood)
     assert again.feature_shape == likelihood.feature_shape
     assert again.support.check(likelihood(torch.zeros(2, *likelihood.feature_shape)).sample()).all()

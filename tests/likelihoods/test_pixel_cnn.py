@@ -174,11 +174,11 @@ def vae():
 def test_a_vae_with_it_trains_and_is_evaluated():
     x, own = patterns(48, (1, 3, 4)), vae()
     few = x[:9]
-    before = log_marginal(own.model, own.guide, few, num_samples=50).mean
+    before = log_marginal(own.model, own.guide, few, num_samples=50, estimator="guide").mean.value
     fit(own.model, own.guide, x, epochs=30, batch_size=16, compile=False)
-    after = log_marginal(own.model, own.guide, few, num_samples=50)
+    after = log_marginal(own.model, own.guide, few, num_samples=50, estimator="guide")
     assert after.mean.value > before + 1
-    again = log_marginal(own.model, own.guide, few, num_samples=50, chunk_size=9, seed=1)
+    again = log_marginal(own.model, own.guide, few, num_samples=50, chunk_size=9, seed=1, estimator="guide")
     assert abs(again.mean.value - after.mean.value) < 5 * (again.mean.monte_carlo_error + after.mean.monte_carlo_error)
 
 

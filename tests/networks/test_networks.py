@@ -227,7 +227,7 @@ def test_shapes():
 def test_repr_builds_it_again(name):
     make, in_shape, out_shape = NETWORKS[name]
     network = make(in_shape, out_shape)
-    again = eval(repr(network), vars(pyro_vae).copy())
+    again = eval(repr(network), {public: getattr(pyro_vae, public) for public in pyro_vae.__all__})
     assert [*map(repr, again.layers.modules())] == [*map(repr, network.layers.modules())]
 
 

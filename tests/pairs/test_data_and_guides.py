@@ -118,7 +118,9 @@ def test_values_under_a_mask_are_not_looked_at():
             pyro.sample("x", dist.Bernoulli(logits=z, validate_args=False), obs=x[:, 0])
 
     pair = Latent(observe)
-    result = log_marginal(pair.model, pair.guide, torch.tensor([[1.0], [0.0], [-0.5]]), num_samples=1000)
+    result = log_marginal(
+        pair.model, pair.guide, torch.tensor([[1.0], [0.0], [-0.5]]), num_samples=1000, estimator="guide"
+    )
     assert result.log_prob[2].abs() < 5 * result.standard_error[2]
     assert (result.log_prob[:2] < -0.3).all()
 
@@ -329,11 +331,11 @@ def test_flows_without_an_inverse_as_guide(flow):
         layers = [flow(2, residual="gated"), AffineTransform(0.0, 2.0, cache_size=1)]
     model, guide = two_dimensional(lambda q, prior: q if prior else dist.TransformedDistribution(q, layers))
     x = torch.tensor([[0.3, -1.0], [1.0, 0.5]])
-    result = log_marginal(model, guide, x, num_samples=2000)
+    result = log_marginal(model, guide, x, num_samples=2000, estimator="guide")
     truth = dist.Normal(0.0, 2**0.5).log_prob(x).sum(1)
     assert ((result.log_prob - truth) / result.standard_error).abs().max() < 5
     with pytest.raises(ValueError, match=r"no inverse .* Give defensive=0\."):
-        log_marginal(model, guide, x, defensive=0.2)
+        log_marginal(model, guide, x, defensive=0.2, estimator="guide")
     with pytest.raises(ValueError, match=r"no inverse .* Use start='prior'\."):
         annealed_log_marginal(model, guide, x, **SHORT)
 
@@ -349,7 +351,7 @@ def test_a_flow_that_cannot_score_its_own_draws():
 def test_distributions_that_are_only_called():
     model, guide = two_dimensional(lambda q, prior: OnlyCalled(q))
     x = torch.tensor([[0.3, -1.0], [1.0, 0.5]])
-    result = log_marginal(model, guide, x, num_samples=2000)
+    result = log_marginal(model, guide, x, num_samples=2000, estimator="guide")
     truth = dist.Normal(0.0, 2**0.5).log_prob(x).sum(1)
     assert ((result.log_prob - truth) / result.standard_error).abs().max() < 5
     assert diagnose(model, guide, x, num_pool=0).elbo.value < truth.mean()

@@ -50,7 +50,7 @@ def carried(x):
 
 @pytest.mark.parametrize("guide", [carried, widened(carried, 1.3)])
 def test_an_auxiliary_site_can_carry_the_density(x, guide):
-    result = log_marginal(model, guide, x)
+    result = log_marginal(model, guide, x, estimator="guide")
     assert ((result.log_prob - dist.Normal(0.0, 2**0.5).log_prob(x)) / result.standard_error).abs().max() < 5
 
 
@@ -63,11 +63,11 @@ def stretched(x, *, weight):
 
 
 def test_a_point_mass_carries_the_jacobian_of_what_it_is_made_from(x):
-    result = log_marginal(model, lambda x: stretched(x, weight=1.0), x, num_samples=2000)
+    result = log_marginal(model, lambda x: stretched(x, weight=1.0), x, num_samples=2000, estimator="guide")
     assert ((result.log_prob - dist.Normal(0.0, 2**0.5).log_prob(x)) / result.standard_error).abs().max() < 5
     for weight in (0.0, -1.0, 2.0):
         with pytest.raises(ValueError, match=r"which is -log\|det dz/da\| for the auxiliary sites \['a'\]"):
-            log_marginal(model, lambda x, weight=weight: stretched(x, weight=weight), x)
+            log_marginal(model, lambda x, weight=weight: stretched(x, weight=weight), x, estimator="guide")
 
 
 def test_a_point_mass_that_leaves_its_noise_aside_has_no_density(x):
@@ -76,7 +76,7 @@ def test_a_point_mass_that_leaves_its_noise_aside_has_no_density(x):
             pyro.sample("z", dist.Delta(0 * pyro.sample("a", dist.Normal(x, 1.0), infer={"is_auxiliary": True})))
 
     with pytest.raises(ValueError, match="Expected log_density=inf"):
-        log_marginal(model, constant, x)
+        log_marginal(model, constant, x, estimator="guide")
 
 
 def test_point_masses_in_between_are_made_anew(x):
@@ -86,7 +86,7 @@ def test_point_masses_in_between_are_made_anew(x):
             b = pyro.sample("b", dist.Delta(2 * a, log_density=-math.log(2)), infer={"is_auxiliary": True})
             pyro.sample("z", dist.Delta(b))
 
-    result = log_marginal(model, twice, x, num_samples=2000)
+    result = log_marginal(model, twice, x, num_samples=2000, estimator="guide")
     assert ((result.log_prob - dist.Normal(0.0, 2**0.5).log_prob(x)) / result.standard_error).abs().max() < 5
 
 
@@ -98,12 +98,12 @@ def test_noise_that_no_latent_is_made_from_is_refused(x):
             pyro.sample("z", dist.Delta(a))
 
     with pytest.raises(ValueError, match=r"have free coordinates, 1; got 2 at \['a', 'unused'\]"):
-        log_marginal(model, more, x)
+        log_marginal(model, more, x, estimator="guide")
 
 
 def test_a_defensive_mixture_needs_the_density_of_the_guide(x):
     with pytest.raises(ValueError, match="the auxiliary site 'noise'"):
-        log_marginal(model, carried, x, defensive=0.3)
+        log_marginal(model, carried, x, defensive=0.3, estimator="guide")
 
 
 # Latents that count for some images alone
@@ -123,7 +123,7 @@ def partly_guide(x, *, masked=True):
 
 
 def test_values_that_are_missing_for_some_images(x):
-    result = log_marginal(partly, partly_guide, x, num_samples=2000)
+    result = log_marginal(partly, partly_guide, x, num_samples=2000, estimator="guide")
     truth = torch.where(x > 0, dist.Normal(0.0, 2**0.5).log_prob(x), 0.0)
     assert ((result.log_prob - truth) / result.standard_error).abs().max() < 5
 
@@ -145,11 +145,11 @@ def centred(x):
 
 
 def test_a_mean_over_the_batch_is_over_each_image_alone(x):
-    result = log_marginal(centred, guide, x)
+    result = log_marginal(centred, guide, x, estimator="guide")
     assert (
         (result.log_prob - dist.Normal(0.0, 2**0.5).log_prob(torch.tensor(0.0))) / result.standard_error
     ).abs().max() < 5
-    assert torch.equal(log_marginal(centred, guide, x, only=[3]).log_prob, result.log_prob[3:4])
+    assert torch.equal(log_marginal(centred, guide, x, only=[3], estimator="guide").log_prob, result.log_prob[3:4])
 
 
 @pytest.mark.parametrize("start", ["guide", "prior"])
@@ -174,9 +174,9 @@ def parts_guide(x):
 
 
 def test_categories_in_an_inner_plate_belong_to_their_images(x):
-    whole = log_marginal(parts, parts_guide, x, num_samples=50)
+    whole = log_marginal(parts, parts_guide, x, num_samples=50, estimator="guide")
     for settings in ({"chunk_size": 60}, {"only": [1, 2]}):
-        result = log_marginal(parts, parts_guide, x, num_samples=50, **settings)
+        result = log_marginal(parts, parts_guide, x, num_samples=50, **settings, estimator="guide")
         torch.testing.assert_close(result.log_prob, whole.log_prob[settings.get("only", slice(None))])
 
 
@@ -225,8 +225,10 @@ def test_an_image_twice_and_a_mask_are_errors(x, only):
 
 
 def test_any_integers_are_numbers_of_images(x):
-    chosen = log_marginal(model, guide, x, num_samples=10, only=torch.tensor([4, 0]))
-    assert torch.equal(chosen.log_prob, log_marginal(model, guide, x, num_samples=10).log_prob[[4, 0]])
+    chosen = log_marginal(model, guide, x, num_samples=10, only=torch.tensor([4, 0]), estimator="guide")
+    assert torch.equal(
+        chosen.log_prob, log_marginal(model, guide, x, num_samples=10, estimator="guide").log_prob[[4, 0]]
+    )
 
 
 # Results
@@ -243,7 +245,7 @@ def test_an_image_without_a_number_does_not_hide_the_others():
 
 
 def test_gaps_know_of_an_error_that_all_images_share(x):
-    known = log_marginal(model, guide, x, num_samples=100)
+    known = log_marginal(model, guide, x, num_samples=100, estimator="guide")
     results = [
         inference_gaps(model, guide, x, replace(known, shared_error=shared), num_steps=1, num_samples=2)
         for shared in (0.0, 0.3)

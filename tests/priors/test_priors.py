@@ -122,7 +122,8 @@ def test_estimates_of_priors_that_differ_in_training_repeat(name):
     pair = vae(name)
     before = {key: value.clone() for key, value in pair.model.__self__.named_buffers()}
     one, other = (
-        log_marginal(pair.model, pair.guide, pair.x, num_samples=200, chunk_size=size) for size in (200 * 24, 300)
+        log_marginal(pair.model, pair.guide, pair.x, num_samples=200, chunk_size=size, estimator="guide")
+        for size in (200 * 24, 300)
     )
     torch.testing.assert_close(one.log_prob, other.log_prob, rtol=1e-5, atol=1e-5)
     for key, value in pair.model.__self__.named_buffers():

@@ -288,7 +288,9 @@ def test_losses_read_later_are_the_same():
 
 
 def estimate(pair, **arguments):
-    return log_marginal(pair.model, pair.guide, pair.x[:7], **{"num_samples": 200, "chunk_size": 128} | arguments)
+    return log_marginal(
+        pair.model, pair.guide, pair.x[:7], **{"num_samples": 200, "chunk_size": 128} | arguments, estimator="guide"
+    )
 
 
 def assert_same_estimate(found, expected):
@@ -330,7 +332,7 @@ def test_functions_that_fit_returned_are_recorded_once(recorded):
     pair = functions_with_modules()
     for made in (pair, PAIRS["functions with pyro.param"]()):
         result = train(made.model, made.guide, made.x, epochs=2)
-        log_marginal(result.model, result.guide, made.x[:6], num_samples=200, chunk_size=128)
+        log_marginal(result.model, result.guide, made.x[:6], num_samples=200, chunk_size=128, estimator="guide")
     assert [draw.num_graphs for draw in recorded] == [1, 1]
 
 
@@ -347,9 +349,9 @@ def test_bf16_has_a_bias_that_the_same_seed_shows():
 
 def test_a_pair_that_cannot_be_recorded_is_scored_plainly_with_one_warning():
     module, x = fresh(Deciding), patterns(7, (12,))
-    plain = log_marginal(*methods(module), x, num_samples=50, chunk_size=64)
+    plain = log_marginal(*methods(module), x, num_samples=50, chunk_size=64, estimator="guide")
     with pytest.warns(RuntimeWarning, match=r"leaves Deciding.model and Own.guide uncompiled") as caught:
-        found = log_marginal(*methods(module), x, num_samples=50, chunk_size=64, compile=True)
+        found = log_marginal(*methods(module), x, num_samples=50, chunk_size=64, compile=True, estimator="guide")
     assert [warning.category for warning in caught].count(RuntimeWarning) == 1
     assert torch.equal(found.log_prob, plain.log_prob)
 
@@ -357,7 +359,7 @@ def test_a_pair_that_cannot_be_recorded_is_scored_plainly_with_one_warning():
 def test_the_estimate_is_still_the_truth(recorded):
     linear = LinearGaussian()
     x = linear.bias.detach() + 2 * torch.randn(20, 5)
-    found = log_marginal(linear.model, linear.guide, x, num_samples=100, chunk_size=128)
+    found = log_marginal(linear.model, linear.guide, x, num_samples=100, chunk_size=128, estimator="guide")
     torch.testing.assert_close(found.log_prob, linear.log_prob(x), rtol=1e-5, atol=1e-5)
 
 

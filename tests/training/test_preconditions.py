@@ -51,21 +51,18 @@ def losses(pair, **arguments):
 @pytest.mark.parametrize(
     ("make", "text"),
     [
-        (lambda x: x.numpy(), r"numpy\.ndarray\. Convert it with torch.as_tensor"),
+        (lambda x: x.numpy(), r"numpy\.ndarray\. Use torch.as_tensor"),
         (lambda x: x.tolist(), r"list\."),
         (lambda x: (x, x), r"tuple\."),
         (TensorDataset, r"torch.utils.data.dataset.TensorDataset\."),
         (lambda x: DataLoader(TensorDataset(x)), r"torch.utils.data.dataloader.DataLoader\."),
-        (lambda x: x.to_sparse(), r"layout torch.sparse_coo, shape \(24, 12\)\."),
-        (lambda x: x[0, 0], r"layout torch.strided, shape \(\)\."),
+        (lambda x: x.to_sparse(), r"layout torch.sparse_coo\."),
     ],
 )
 def test_other_containers_are_refused(name, make, text):
     pair = bound(Own())
     given = {"data": pair.x, "validation": pair.x} | {name: make(pair.x)}
-    with pytest.raises(
-        TypeError, match=rf"Expected {name} to be a dense torch tensor of shape \(N, \.\.\.\); got {text}"
-    ):
+    with pytest.raises(TypeError, match=rf"Expected {name} to be a dense torch tensor \(N, \.\.\.\); got {text}"):
         train(pair.model, pair.guide, **given)
 
 
@@ -79,9 +76,7 @@ def test_estimators_refuse_them_in_the_same_words(estimate):
 def test_validation_data_are_one_split():
     pair = bound(Own())
     digits = Data(name="", train=pair.x, validation=pair.x, test=pair.x, protocol="")
-    with pytest.raises(
-        TypeError, match=r"got pyro_vae\.data\.protocol\.Data\. Give one of its splits, such as \.test\."
-    ):
+    with pytest.raises(TypeError, match=r"got pyro_vae\.data\.protocol\.Data\. Use one of its splits, such as "):
         train(pair.model, pair.guide, pair.x, validation=digits)
 
 
@@ -94,7 +89,10 @@ def test_validation_data_are_one_split():
         ({"batch_size": "8"}, r"Expected batch_size to be a whole number; got '8'\."),
         ({"patience": 2}, r"Expected validation data with patience=2; got none\. Give validation=\.\.\., or leave"),
         ({"patience": 0}, r"Expected patience >= 1, or None to train all epochs; got 0\."),
-        ({"validation": torch.zeros(0, 12)}, r"Expected number of validation data points >= 1; got 0\."),
+        (
+            {"validation": torch.zeros(0, 12)},
+            r"Expected validation to hold at least one data point",
+        ),
         ({"validation": torch.zeros(2, 3)}, r"validation data points of shape \(12,\), as in training; got \(3,\)\."),
         ({"validation": torch.full((2, 12), math.inf)}, "finite values in validation; got 24 NaN or infinite ones"),
         ({"clip_norm": 0.0}, r"Expected clip_norm > 0, or None for no clipping; got 0\.0\."),
@@ -110,7 +108,7 @@ def test_errors_say_what_was_expected(arguments, text):
 
 def test_no_data_and_data_with_nan_are_errors():
     pair = bound(Own())
-    with pytest.raises(ValueError, match=r"Expected number of data points >= 1; got 0\."):
+    with pytest.raises(ValueError, match=r"Expected data to hold at least one data point"):
         train(pair.model, pair.guide, pair.x[:0])
     pair.x[3, 4] = math.nan
     with pytest.raises(ValueError, match=r"finite values in data; got 1 NaN or infinite ones\. Remove or replace"):
@@ -286,7 +284,7 @@ def test_what_the_transform_of_batches_makes_is_looked_at():
         train(*counts(Poisson), x, batch_transform=lambda batch: batch + 0.5)
 
 
-def test_looking_at_the_data_leaves_random_numbers_alone_and_ends_where_any_number_is_right():
+def test_all_data_are_looked_at_and_random_numbers_left_alone():
     calls = []
     model, guide = counts(Gaussian)
 
@@ -294,8 +292,15 @@ def test_looking_at_the_data_leaves_random_numbers_alone_and_ends_where_any_numb
         calls.append(len(x))
         return model(x)
 
-    train(functools.wraps(model)(noted), guide, torch.randn(40, 4), epochs=1, seed=None)
-    assert calls == [8, 8, *[8] * 5]  # the pair, the first batch, the steps
+    x = torch.randn(40, 4)
+    losses = []
+    for validation in (None, x):  # the more there is to look at, the same noise in the steps
+        torch.manual_seed(3)
+        pair = counts(Gaussian)
+        losses.append(train(*pair, x, validation=validation, epochs=1, seed=None).history[0]["loss"])
+    assert losses[0] == losses[1]
+    train(functools.wraps(model)(noted), guide, x, epochs=1, seed=None)
+    assert calls[-10:] == [8] * 10  # all batches before the first step, and the steps
 
 
 # The last batch of an epoch
@@ -364,7 +369,7 @@ def test_frozen_parts_stay_frozen_and_a_pair_in_evaluation_mode_is_trained(whole
 
 def test_a_frozen_module_of_functions_stays_frozen():
     encoder, decoder = nn.Sequential(nn.Linear(3, 2), nn.Dropout(0.5)), nn.Linear(2, 3)
-    encoder.eval()
+    encoder.eval().requires_grad_(False)
     modes = []
 
     def model(x):
