@@ -33,7 +33,7 @@ from ..runs.parts import short_names
 from ..runs.settings import DEFAULT_PARTS, dump, layer_of, over, parse_training, settings_of
 from ..training.device import choose_device
 from ..uses.generate import reconstruct, sample
-from .estimators import add_evaluation_options
+from .estimators import ESTIMATORS, add_evaluation_options
 from .evaluate import evaluate_run, finished_evaluation
 from .train import build_module, train_run
 
@@ -84,8 +84,8 @@ def _varied(chosen: Namespace) -> tuple[str, list[str]]:
 def run(chosen: Namespace) -> None:
     """Compare the runs."""
     started = time.perf_counter()
-    if chosen.estimator != "importance":
-        raise ValueError(f"Expected --estimator importance for a comparison; got {chosen.estimator}.")
+    if ESTIMATORS[chosen.estimator].kind is not LogMarginal:
+        raise ValueError(f"Expected --estimator auto, importance or annealed for a comparison; got {chosen.estimator}.")
     out = Path(chosen.out or "comparison")
     if chosen.runs:
         kind, groups = grouped([require_run(name) for name in chosen.runs])
@@ -101,7 +101,8 @@ def run(chosen: Namespace) -> None:
 
 def _compare(kind: str, groups: Mapping[str, list[Path]], folder: Path, chosen: Namespace, started: float) -> None:
     """Compare evaluated runs, given by the names of their models, and write the results into the folder."""
-    evaluations = {label: [load_evaluation(run) for run in members] for label, members in groups.items()}
+    name = ESTIMATORS[chosen.estimator].name
+    evaluations = {label: [load_evaluation(run, name) for run in members] for label, members in groups.items()}
     abouts = [about for members in evaluations.values() for _, about in members]
     if len({about["images_sha256"] for about in abouts}) > 1:
         raise ValueError(

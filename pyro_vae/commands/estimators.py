@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from torch import Tensor
 from .. import plots
 from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal, annealed_log_marginal, bidirectional, log_marginal
+from ..evidence.importance import NAMES
 from ..plots import evidence as evidence_plots
 from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
@@ -37,13 +39,20 @@ def say_estimate(result: LogMarginal) -> str:
         lines.append(
             f"       acceptance of the transitions from {acceptance.min().item():.2f} to {acceptance.max().item():.2f}"
         )
+    if "rung" in result.details:
+        fitted, cost = int((result.details["rung"] > 0).sum()), result.details["evaluations"].double().mean().item()
+        lines.append(
+            f"       proposals: the guide for {len(result) - fitted:,} data points, fitted Gaussians beside it for "
+            f"{fitted:,};\n       {cost:,.0f} evaluations of the model each"
+        )
     if heavy := int(result.unreliable.sum()):
         why = "k-hat above 0.7, or chains that hardly moved" if annealed else "k-hat above 0.7"
-        more = "--num-samples, --widen 1.1,\n       or --estimator annealed"
-        cure = "--num-temperatures or --num-chains" if annealed else more
+        cure = "more --num-temperatures or --num-chains" if annealed else "--estimator annealed"
+        if not annealed and "rung" not in result.details:
+            cure = "--estimator auto"
         lines.append(
             f"       not to be trusted for {heavy:,} of {len(result):,} data points ({why}): their log p(x)\n"
-            f"       may be too low by more than the Monte Carlo error says. Try more {cure}"
+            f"       may be too low by more than the Monte Carlo error says. Try {cure}"
         )
     return "\n".join(lines)
 
@@ -133,12 +142,21 @@ CHAINS: dict[str, tuple[Any, Any, str]] = {
     "target_acceptance": (float, 0.9, "Share of transitions to accept, for the step sizes."),
 }
 ESTIMATORS = {
-    "importance": Estimator(
+    "auto": Estimator(
         log_marginal,
         LogMarginal,
         (*SAMPLES, "precision"),
-        "evaluation",  # the one that `compare` reads
-        "importance sampling from the guide",
+        "evaluation",
+        NAMES["auto"],
+        say_estimate,
+        draw_importance,
+    ),
+    "importance": Estimator(
+        functools.partial(log_marginal, estimator="guide"),
+        LogMarginal,
+        (*SAMPLES, "precision"),
+        "evaluation_importance",
+        NAMES["guide"],
         say_estimate,
         draw_importance,
     ),
@@ -169,8 +187,9 @@ def add_evaluation_options(parser: Parser) -> None:
     add(
         "--estimator",
         type=Literal[*ESTIMATORS],
-        default="importance",
-        help="Importance sampling from the guide; annealed importance sampling; or annealed chains both ways on images "
+        default="auto",
+        help="Importance sampling from the guide, or where that does not do from Gaussians fitted to a data point; "
+        "importance sampling from the guide alone; annealed importance sampling; or annealed chains both ways on data "
         "simulated from the model, which say how far the annealed estimate can be trusted.",
     )
     add("--num-images", type=int | None, default=None, help="A seeded random subset of so many images.")

@@ -71,7 +71,7 @@ def _settings(chosen: Namespace) -> dict[str, Any]:
 def finished_evaluation(folder: Path, chosen: Namespace) -> LogMarginal | None:
     """The estimate that a run has already, if it was made with these options."""
     try:
-        result, about = load_evaluation(folder)
+        result, about = load_evaluation(folder, ESTIMATORS[chosen.estimator].name)
     except (FileNotFoundError, ValueError):
         return None
     return result if about.get("estimator_settings") == _settings(chosen) else None
@@ -81,7 +81,7 @@ def evaluate_run(
     folder: Path, chosen: Namespace, dataset: Data, *, rank: int = 0, count: int = 1
 ) -> LogMarginal | BidirectionalGap | None:
     """Estimate log p(x) for one run and save it there; None in all processes but the first."""
-    if chosen.estimator != "importance" and chosen.precision != "fp32":
+    if "precision" not in ESTIMATORS[chosen.estimator].options and chosen.precision != "fp32":
         raise ValueError(
             f"Expected --precision fp32 with --estimator {chosen.estimator}; got {chosen.precision}. Only importance "
             f"sampling takes another."

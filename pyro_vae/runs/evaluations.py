@@ -39,18 +39,20 @@ def digest(images: Tensor) -> str:
     return hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
-def load_evaluation(folder: Path) -> tuple[LogMarginal, dict[str, Any]]:
+def load_evaluation(folder: Path, name: str = "evaluation") -> tuple[LogMarginal, dict[str, Any]]:
     """The result that `save_evaluation` saved, and what it is about.
 
     Raises:
         FileNotFoundError: the run has not been evaluated.
         ValueError: a file is damaged, or belongs to other weights.
     """
-    path, cure = folder / "evaluation.json", f"Run: pyro-vae evaluate {folder}"
+    estimator = name.removeprefix("evaluation").removeprefix("_")
+    cure = f"Run: pyro-vae evaluate {folder}{f' --estimator {estimator}' if estimator else ''}"
+    path = folder / f"{name}.json"
     if not path.exists():
-        raise FileNotFoundError(f"Expected an evaluated run; {folder} has no evaluation.json. {cure}")
+        raise FileNotFoundError(f"Expected an evaluated run; {folder} has no {name}.json. {cure}")
     try:
-        arrays, about = load_arrays(folder / "evaluation", kind="LogMarginal")
+        arrays, about = load_arrays(folder / name, kind="LogMarginal")
     except (FileNotFoundError, ValueError) as error:
         raise ValueError(f"{error} {cure}") from error
     if about["weights_sha256"] != weights_digest(folder):

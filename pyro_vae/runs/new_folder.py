@@ -20,7 +20,7 @@ UNFINISHED = "unfinished"  # folder inside that of the run, where its files are 
 RESERVED = "reserved"  # as many bytes as the weights have, so that they find room at the end
 
 FIGURES = (".png", "_khat.png", "_convergence.png", "_dimensions.png")  # of an evaluation, after its name
-ESTIMATORS = ("", "_annealed", "_bidirectional")
+ESTIMATORS = ("", "_importance", "_annealed", "_bidirectional")
 NAMES = {  # all that the program writes into the folder of a run; nothing of another name is ever removed
     *("settings.yaml", "weights.safetensors", "params.safetensors", "run.json", "metrics.jsonl", "training.png"),
     *(f"evaluation{name}{suffix}" for name in ESTIMATORS for suffix in (".json", ".npz", *FIGURES)),

@@ -87,7 +87,7 @@ def test_annealed_and_bidirectional(folder, capsys):
 
 
 SMALL = {  # estimator: options, name of its files
-    "importance": (("--num-samples", 20, "--chunk-size", 40), "evaluation"),
+    "importance": (("--num-samples", 20, "--chunk-size", 40), "evaluation_importance"),
     "annealed": (QUICK, "evaluation_annealed"),
     "bidirectional": (QUICK, "evaluation_bidirectional"),
 }
@@ -148,7 +148,7 @@ def test_other_settings_start_anew(folder, capsys, monkeypatch):
 
 def test_two_processes_give_the_same_numbers_as_one(folder, capsys):
     options, name = SMALL["importance"]
-    arguments = [str(word) for word in (folder, "--num-images", 5, *options)]
+    arguments = [str(word) for word in (folder, "--estimator", "importance", "--num-images", 5, *options)]
     run(capsys, *arguments)
     alone = arrays(folder, name)
     (folder / f"{name}.npz").unlink()
@@ -291,7 +291,7 @@ def test_other_data_than_the_run_was_trained_on_are_refused(tmp_path, capsys, mo
         (["--widen", "0"], "Expected scale > 0; got 0.0"),
         (["--defensive", "1"], "Expected defensive from 0 to below 1"),
         (["--target-standard-error", "0"], "Expected target_standard_error > 0"),
-        (["--estimator", "harmonic"], "Expected --estimator to be importance or annealed or bidirectional"),
+        (["--estimator", "harmonic"], "Expected --estimator to be auto or importance or annealed or bidirectional"),
         (["--estimator", "annealed", "--num-chains", "0"], "Expected num_chains >= 1; got 0"),
         (["--estimator", "annealed", "--target-acceptance", "1"], "Expected target_acceptance between 0 and 1"),
         (["--estimator", "bidirectional", "--num-warmup-chains", "0"], "Expected num_warmup_chains >= 1; got 0"),
