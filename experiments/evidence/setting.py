@@ -40,14 +40,25 @@ def timed() -> Iterator[dict[str, float]]:
     seconds |= {"seconds": time.perf_counter() - wall, "core_seconds": time.process_time() - cores}
 
 
-def arguments(name: str, about: str) -> argparse.Namespace:
-    """--smoke and --out."""
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--smoke", action="store_true", help="see that it works, in seconds; the numbers mean nothing")
-    parser.add_argument("--out", type=Path, default=RESULTS / f"{name}.json", help="figures go beside it")
-    chosen = parser.parse_args()
+def parser(about: str) -> argparse.ArgumentParser:
+    """Knows --smoke and --out."""
+    options = argparse.ArgumentParser(description=about)
+    options.add_argument("--smoke", action="store_true", help="see that it works, in seconds; the numbers mean nothing")
+    options.add_argument("--out", type=Path, help="JSON; figures go beside it")
+    return options
+
+
+def parsed(options: argparse.ArgumentParser, name: str) -> argparse.Namespace:
+    """What was given, with the results of this name as --out where it was not."""
+    chosen = options.parse_args()
+    chosen.out = chosen.out or RESULTS / f"{name}.json"
     torch.set_num_threads(1)  # small models: more threads only wait for each other
     return chosen
+
+
+def arguments(name: str, about: str) -> argparse.Namespace:
+    """--smoke and --out."""
+    return parsed(parser(about), name)
 
 
 def save(chosen: argparse.Namespace, content: dict[str, Any]) -> None:

@@ -134,7 +134,8 @@ def _evaluate(
     about |= environment(device, module)
     save_evaluation(folder, result, name=estimator.name, images=images, about=about)
     partial.remove()
-    estimator.draw(module, result, images, folder / estimator.name)
+    with few_threads(module):
+        estimator.draw(module, result, images, folder / estimator.name)
     return result
 
 

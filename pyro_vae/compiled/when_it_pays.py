@@ -20,18 +20,13 @@ Target = TypeVar("Target", ELBO, Callable[..., Any])
 # Seconds that recording and compiling a pair of usual size takes, at least.
 COMPILE_SECONDS = 12.0
 # Seconds that compiling saves, with one thread:
-# in a training step, and there for each parameter and image. Measured with a VAE of 650,000 parameters, plainly and
-# compiled: 5.6 and 3.1 ms at batch size 128, 25.8 and 19.2 ms at 1024 on one machine, more on a newer one;
-SAVED_PER_STEP, SAVED_PER_PARAMETER_AND_IMAGE = 1.8e-3, 7e-12
-# for each image and sample of log p(x): 4.0 to 7.6 us plainly, 3.7 us compiled, with the same VAE;
+# in a training step, and there for each parameter and data point. Measured with a VAE of 650,000 parameters, plainly
+# and compiled: 5.6 and 3.1 ms at batch size 128, 25.8 and 19.2 ms at 1024 on one machine, more on a newer one;
+SAVED_PER_STEP, SAVED_PER_PARAMETER_AND_DATA_POINT = 1.8e-3, 7e-12
+# for each data point and sample of log p(x): 4.0 to 7.6 us plainly, 3.7 us compiled, with the same VAE;
 SAVED_PER_SAMPLE = 2e-6
 # of Python, each time that a transition calls the model for a gradient.
 SAVED_PER_GRADIENT = 1.5e-3
-
-# Seconds that compiling saves in a training step, on two CPU cores: so many, and so many for each parameter and data
-# point. Measured with a VAE of 650,000 parameters, plainly and compiled: 5.6 and 3.1 ms at batch size 128, 25.8 and
-# 19.2 ms at 1024 on one machine, more on a newer one.
-SAVED_PER_STEP, SAVED_PER_PARAMETER_AND_DATA_POINT = 1.8e-3, 7e-12
 
 
 def saved_in_training(modules: Iterable[nn.Module], *, batch_size: int, num_steps: int) -> float:

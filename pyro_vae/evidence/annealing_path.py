@@ -119,7 +119,7 @@ class Path:
                     if not torch.allclose(inside, outside, rtol=1e-4, atol=1e-3, equal_nan=True):
                         raise ValueError(
                             "Expected a pair that scores each data point by itself; got other densities without those "
-                            "beside it. Take out what looks at the batch, such as its mean, or give chunk_size=1."
+                            "beside it. Remove what looks at the batch, such as its mean, or give chunk_size=1."
                         )
 
     def gradient(self, u: Tensor, b: float | Tensor) -> Tensor:

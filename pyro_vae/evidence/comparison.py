@@ -27,6 +27,7 @@ class Comparison:
         num_data_points: how many data points all runs were evaluated on.
         num_samples: the smallest number of samples for each data point.
         smallest_ess: by name, the smallest effective sample size of any data point in any run.
+        unreliable: by name, how many of its estimates are not to be trusted (`LogMarginal.unreliable`), in all runs.
         estimators: by name, what made its estimates, as far as that was recorded.
     """
 
@@ -36,6 +37,7 @@ class Comparison:
     num_data_points: int
     num_samples: int
     smallest_ess: dict[str, float]
+    unreliable: dict[str, int]
     estimators: dict[str, tuple[str, ...]]
 
     @property
@@ -45,13 +47,24 @@ class Comparison:
 
     @property
     def caution(self) -> str:
-        """A sentence where estimates of different estimators were compared; else empty."""
-        if len({estimator for made_by in self.estimators.values() for estimator in made_by}) < 2:
-            return ""
-        each = "; ".join(f"{name} by {' and '.join(made_by)}" for name, made_by in self.estimators.items() if made_by)
-        return (
-            f"Different estimators ({each}): part of a difference may be theirs, for each is too low by its own bias."
-        )
+        """What speaks against the numbers: different estimators, or estimates not to be trusted; else empty."""
+        sentences = []
+        if len({estimator for made_by in self.estimators.values() for estimator in made_by}) > 1:
+            each = (f"{name} by {' and '.join(made_by)}" for name, made_by in self.estimators.items() if made_by)
+            sentences.append(
+                f"Different estimators ({'; '.join(each)}): part of a difference may be theirs, for each is too low by "
+                f"its own bias."
+            )
+        if any(self.unreliable.values()):
+            each = (
+                f"{name} {count:,} of {self.num_seeds[name] * self.num_data_points:,}"
+                for name, count in self.unreliable.items()
+            )
+            sentences.append(
+                f"Not to be trusted, k-hat above 0.7: {', '.join(each)}; they are likely too low, by more than their "
+                f"error says."
+            )
+        return " ".join(sentences)
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {mean.interval}" for name, mean in self.log_marginal.items())
@@ -128,6 +141,7 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
         num_data_points=next(iter(log_probs.values())).shape[1],
         num_samples=min(int(r.num_samples.min()) for results in runs.values() for r in results),
         smallest_ess={name: min(r.ess.min().item() for r in results) for name, results in runs.items()},
+        unreliable={name: sum(int(r.unreliable.sum()) for r in results) for name, results in runs.items()},
         estimators={name: _recorded(results, "estimator") for name, results in runs.items()},
     )
 

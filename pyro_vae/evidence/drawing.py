@@ -126,5 +126,5 @@ def check_by_itself(model: Callee, guide: Callee, x: Tensor, batch_size: int) ->
     if not all(in_parts_alike(draw, x[batch], keys[batch], some) for batch, some in parts):
         raise ValueError(
             "Expected a pair that scores each data point by itself; got other log weights without those beside it. "
-            "Take out what looks at the batch, such as its mean; log_marginal weights data points one by one then."
+            "Remove what looks at the batch, such as its mean; log_marginal weights data points one by one then."
         )

@@ -159,7 +159,7 @@ class LogMarginal:
 
         A result that was there before is replaced by a whole one.
         """
-        save_arrays(path, self.arrays(), {**self.to_json(), **(about or {})}, kind="LogMarginal")
+        save_arrays(path, self.arrays(), {**(about or {}), **self.to_json()}, kind="LogMarginal")
 
     @staticmethod
     def load(path: str | Path) -> LogMarginal:

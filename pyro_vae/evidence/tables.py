@@ -24,6 +24,7 @@ def comparison_table(
             f"[{comparison.log_marginal[name].low:.2f}, {comparison.log_marginal[name].high:.2f}]",
             f"{comparison.log_marginal[name].monte_carlo_error:.3f}",
             f"{comparison.smallest_ess[name]:.1f}",
+            f"{comparison.unreliable[name]:,}",
             comparison.num_seeds[name],
         ]
         for name in names
@@ -38,7 +39,7 @@ def comparison_table(
         clear = "yes" if gain.low > 0 else "no"
         pairs.append([f"{better} - {worse}", f"{gain.value:.2f}", f"[{gain.low:.2f}, {gain.high:.2f}]", clear])
     pairs.sort(key=lambda row: -float(row[1]))
-    headers = [kind, "log p(x)", "95% interval", "Monte Carlo error", "smallest ESS", "seeds"]
+    headers = [kind, "log p(x)", "95% interval", "Monte Carlo error", "smallest ESS", "unreliable", "seeds"]
     tables = [_table(models, headers, style)]
     if pairs:
         tables.append(_table(pairs, ["paired difference", "nats", "95% interval", "above 0"], style))
@@ -78,6 +79,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             name: {
                 **vars(mean),
                 "smallest_ess": comparison.smallest_ess[name],
+                "unreliable": comparison.unreliable[name],
                 "num_seeds": comparison.num_seeds[name],
                 "estimators": comparison.estimators[name],
             }

@@ -131,7 +131,7 @@ def fit(
     data, validation, batch_transform = unpacked(data, validation, batch_transform)
     objective, warmup = as_objective(objective), as_warmup(kl_weight)
     check_kl_weight(objective, warmup)
-    check_settings(data, validation, epochs=epochs, batch_size=batch_size, patience=patience)
+    check_settings(validation, epochs=epochs, batch_size=batch_size, patience=patience)
     modules = modules_of(model, guide)
     check_finite(data, validation, modules)
     device = choose_device(device, otherwise=data.device, movable=is_bound(model, guide))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import numbers
-import operator
 from collections.abc import Callable
 from typing import Any
 
 from pyro import poutine
 from torch import Tensor, nn
 
+from ..arguments.at_least import at_least
 from ..arguments.tensors import require_tensor
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup
@@ -52,23 +52,9 @@ def as_warmup(kl_weight: float | KLWarmup) -> KLWarmup:
     return KLWarmup(weight=float(kl_weight))
 
 
-def check_settings(
-    data: Tensor, validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None
-) -> None:
-    """Raise a ValueError for counts below 1, no data, and patience without validation data."""
-    counts = {"number of data points": len(data), "epochs": epochs, "batch_size": batch_size}
-    if validation is not None:
-        counts["number of validation data points"] = len(validation)
-    if patience is not None:
-        counts["patience"] = patience
-    for name, count in counts.items():
-        try:
-            whole = operator.index(count)
-        except TypeError:
-            raise ValueError(f"Expected {name} to be a whole number; got {count!r}.") from None
-        if whole < 1:
-            none = ", or None to train all epochs" if name == "patience" else ""
-            raise ValueError(f"Expected {name} >= 1{none}; got {count}.")
+def check_settings(validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None) -> None:
+    """Raise a ValueError for counts below 1, and patience without validation data."""
+    at_least(1, epochs=epochs, batch_size=batch_size, patience=patience)
     if patience is not None and validation is None:
         raise ValueError(
             f"Expected validation data with patience={patience}; got none. Give validation=..., or leave patience out."

@@ -25,13 +25,13 @@ def rows(table):
 
 def test_models_stand_best_first_with_interval_error_ess_and_seeds(comparison):
     header, _, *body = rows(comparison_table(comparison).split("\n\n")[0])
-    assert header == ["prior", "log p(x)", "95% interval", "Monte Carlo error", "smallest ESS", "seeds"]
+    assert header == ["prior", "log p(x)", "95% interval", "Monte Carlo error", "smallest ESS", "unreliable", "seeds"]
     assert [row[0] for row in body] == ["best", "near", "worse"]
-    for name, value, interval, error, ess, seeds in body:
+    for name, value, interval, error, ess, unreliable, seeds in body:
         e = comparison.log_marginal[name]
         assert (value, interval) == (f"{e.value:.2f}", f"[{e.low:.2f}, {e.high:.2f}]")
         assert error == f"{e.monte_carlo_error:.3f}"
-        assert (ess, seeds) == (f"{comparison.smallest_ess[name]:.1f}", "2")
+        assert (ess, unreliable, seeds) == (f"{comparison.smallest_ess[name]:.1f}", "0", "2")
     assert body[2][4] in ("3.2", "3.3")
 
 

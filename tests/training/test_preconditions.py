@@ -84,11 +84,11 @@ def test_validation_data_are_one_split():
     ("arguments", "text"),
     [
         ({"epochs": 0}, r"Expected epochs >= 1; got 0\."),
-        ({"epochs": 2.5}, r"Expected epochs to be a whole number; got 2\.5\."),
+        ({"epochs": 2.5}, r"Expected epochs to be a whole number >= 1; got 2\.5\."),
         ({"batch_size": 0}, r"Expected batch_size >= 1; got 0\."),
-        ({"batch_size": "8"}, r"Expected batch_size to be a whole number; got '8'\."),
+        ({"batch_size": "8"}, r"Expected batch_size to be a whole number >= 1; got '8'\."),
         ({"patience": 2}, r"Expected validation data with patience=2; got none\. Give validation=\.\.\., or leave"),
-        ({"patience": 0}, r"Expected patience >= 1, or None to train all epochs; got 0\."),
+        ({"patience": 0}, r"Expected patience >= 1; got 0\."),
         (
             {"validation": torch.zeros(0, 12)},
             r"Expected validation to hold at least one data point",
