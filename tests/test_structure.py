@@ -72,6 +72,79 @@ def test_imports_are_seen():
     assert imported_parts(LIBRARY / "data" / "digits.py") == {"data"}
 
 
+# Names with an underscore that are public all the same, and those that torch's distributions have for subclasses.
+DOCUMENTED = {"_asdict", "_fields", "_make", "_replace", "_exit"}
+FOR_SUBCLASSES = {"_validate_args", "_validate_sample", "_extended_shape", "_get_checked_instance"}
+BY_STRING = ("getattr", "hasattr", "setattr", "delattr", "get", "pop")
+
+
+def is_private(name):
+    return isinstance(name, str) and name.startswith("_") and not name.startswith("__") and name.strip("_") != ""
+
+
+def own_names(tree):
+    """What a file defines: functions, classes, variables, and attributes of its own objects."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self(node.value):
+            yield node.attr
+
+
+def is_self(node):
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def private_names(tree, own):
+    """Private names of other packages that a file uses: in imports, as attributes, and in strings that name them."""
+    for node in ast.walk(tree):
+        found = []
+        if isinstance(node, ast.Attribute) and not (is_self(node.value) and node.attr in FOR_SUBCLASSES):
+            found = [node.attr]
+        elif isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            found = [node.slice.value]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in BY_STRING:
+            found = [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+        elif isinstance(node, ast.Import):
+            found = [part for alias in node.names for part in alias.name.split(".")]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            found = [*(node.module or "").split("."), *(alias.name for alias in node.names)]
+        yield from (name for name in found if is_private(name) and name not in own | DOCUMENTED)
+
+
+def test_private_names_of_other_packages_stand_in_files_of_their_own():
+    """What an upgrade may break is in `*_private.py`, and a test of the same name tries each of them."""
+    trees = {path: ast.parse(path.read_text()) for path in FILES}
+    private = {path for path in FILES if path.stem.endswith("_private")}
+    own = {name for path in set(FILES) - private for name in own_names(trees[path])}
+    used = {str(path.relative_to(LIBRARY)): {*private_names(trees[path], own)} for path in set(FILES) - private}
+    assert {path: names for path, names in used.items() if names} == {}
+    tests = Path(__file__).parent
+    assert private
+    assert all((tests / part_of(path) / f"test_{path.name}").is_file() for path in private)
+
+
+@pytest.mark.parametrize(
+    ("code", "name"),
+    [
+        ("import torch\ntorch._standard_gamma(x)", "_standard_gamma"),
+        ("from torch.utils._pytree import tree_iter", "_pytree"),
+        ("from pyro.poutine.runtime import _PYRO_STACK", "_PYRO_STACK"),
+        ("import torch._inductor", "_inductor"),
+        ("class A(B):\n    def f(self):\n        return self._actions, self._validate_args", "_actions"),
+        ("site['infer'].get('_deterministic')", "_deterministic"),
+        ("action['_typehint']", "_typehint"),
+        ("from __future__ import annotations\nfor _ in x.__dict__: self._asdict()", None),
+        ("def f(self, other):\n    self._mine = 3\n    return other._mine", None),
+    ],
+)
+def test_private_names_are_seen(code, name):
+    tree = ast.parse(code)
+    assert [*private_names(tree, {*own_names(tree)})] == ([] if name is None else [name])
+
+
 # Parts of one family, such as a prior and a likelihood of the same distribution, may share a name.
 FAMILIES = ("encoders", "likelihoods", "priors", "distributions", "networks")
 

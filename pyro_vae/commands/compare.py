@@ -64,7 +64,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         add(f"--{option}", nargs="+", type=str, metavar="CANDIDATE", help=f"From {known}{default}.")
     add("--seeds", type=int, default=3, help="Runs of each candidate, with seeds from --seed on.")
     add_evaluation_options(parser)
-    own = {action.dest for action in parser._actions}
+    own = parser.names()
     chosen = parse_training(parser, arguments, out="Folder of the results; by default comparison.", defaults=DEFAULTS)
     if fixed := [word for word in arguments if re.match(rf"--{_varied(chosen)[0]}\b(?!-)", word)]:
         raise ValueError(f"Expected candidates for the {_varied(chosen)[0]}; got {fixed[0]}, which fixes it.")

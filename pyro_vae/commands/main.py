@@ -6,7 +6,6 @@ Nothing large is imported before it is known which command is meant.
 from __future__ import annotations
 
 import ast
-import atexit
 import contextlib
 import ctypes
 import importlib
@@ -20,6 +19,7 @@ from typing import NoReturn
 
 from ..arguments.nearest import did_you_mean
 from ..version import __version__
+from .atexit_private import run_exit_handlers
 from .process import lasting_streams, stop_like_an_interrupt
 
 
@@ -55,7 +55,7 @@ def command() -> None:
     streams = lasting_streams()
     stop_like_an_interrupt()
     main()
-    atexit._run_exitfuncs()
+    run_exit_handlers()
     for stream in streams:
         stream.flush()
     os._exit(int(any(stream.lost for stream in streams)))

@@ -10,11 +10,11 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
-from pyro.poutine.util import site_is_subsample
 from torch import Tensor
 from torch.fx import GraphModule, Node
 from torch.overrides import TorchFunctionMode
 
+from ..pairs.sites import counts
 from .graph import Graph, Index, Outcome, Returned, kind
 from .signature import replaced
 from .torch_private import ACCUMULATES, held_tensors, make_fx, without_value_checks
@@ -131,7 +131,7 @@ class _Checking(Messenger):
         self.flags: list[Tensor] = []
 
     def _pyro_post_sample(self, msg: Any) -> None:
-        if not msg["is_observed"] or site_is_subsample(msg) or msg["infer"].get("_deterministic"):
+        if not msg["is_observed"] or not counts(msg):
             return
         try:
             self.flags.append(msg["fn"].support.check(msg["value"]).all())

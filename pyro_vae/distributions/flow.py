@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from .validation_private import validated_like
+
 
 class Step(Protocol):
     """A bijection of vectors (..., D), with parameters that broadcast against the leading dimensions."""
@@ -47,8 +49,7 @@ class Flow(dist.TorchDistribution):
         new = self._get_checked_instance(Flow, _instance)
         new.base, new.steps, new._drawn = self.base.expand(batch_shape), self.steps, None
         super(Flow, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return validated_like(new, self)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         z = self.base.rsample(sample_shape)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from .validation_private import validated_like
+
 
 def mixture(logits: Tensor, components: dist.Distribution) -> dist.Distribution:
     """The mixture of C components (batch (C,), event (D,)) with weights softmax(logits), logits (C,)."""
@@ -46,8 +48,7 @@ class DiagonalGaussianMixture(dist.TorchDistribution):
         new = self._get_checked_instance(DiagonalGaussianMixture, _instance)
         new.logits, new.loc, new.scale = self.logits, self.loc, self.scale
         super(DiagonalGaussianMixture, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return validated_like(new, self)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008

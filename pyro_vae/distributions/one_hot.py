@@ -13,6 +13,7 @@ from torch.distributions import constraints
 
 from .in_groups import Groups, in_groups
 from .relaxed import RelaxedBernoulli, RelaxedOneHot
+from .validation_private import validated_like
 
 MOST_STATES = 10_000  # that are enumerated
 
@@ -79,8 +80,7 @@ class OneHot(dist.TorchDistribution):
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> OneHot:
         new = OneHot(self.logits.expand(*batch_shape, -1, -1), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return validated_like(new, self)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008

@@ -12,6 +12,7 @@ from torch.distributions import constraints
 from torch.nn import functional
 
 from .in_groups import Groups, in_groups
+from .validation_private import validated_like
 
 # A draw close to a corner rounds to it: float32 has no 1 - 1e-9, where a density that is infinite at the corner may be
 # asked for. A draw therefore carries its logarithm (or log odds) along under this name, for whichever relaxed density
@@ -57,8 +58,7 @@ class RelaxedOneHot(dist.TorchDistribution):
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> RelaxedOneHot:
         new = RelaxedOneHot(self.temperature, self.logits.expand(*batch_shape, -1, -1), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return validated_like(new, self)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         gumbel = -_exponential(self.logits, torch.Size(sample_shape) + self.logits.shape).log()
@@ -103,8 +103,7 @@ class RelaxedBernoulli(dist.TorchDistribution):
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> RelaxedBernoulli:
         new = RelaxedBernoulli(self.temperature, self.logits.expand(batch_shape), validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return validated_like(new, self)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         shape = torch.Size(sample_shape) + self.logits.shape

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.distributions import constraints, register_kl
 
 from .bessel import bessel_ratio, log_bessel
+from .validation_private import validated_like
 
 # Of the rejection sampler: each is accepted with probability 0.65 or more, so that all are rejected once in 2e7 draws,
 # and then the last one is taken. A fixed number, so that a step can be recorded.
@@ -58,8 +59,7 @@ class VonMisesFisher(dist.TorchDistribution):
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> VonMisesFisher:
         loc, concentration = self.loc.expand(*batch_shape, -1), self.concentration.expand(batch_shape)
         new = VonMisesFisher(loc, concentration, validate_args=False)
-        new._validate_args = self._validate_args
-        return new
+        return validated_like(new, self)
 
     @property
     def _order(self) -> float:

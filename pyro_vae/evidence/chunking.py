@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_iter
+
+from .torch_calls_private import TorchDispatchMode, tree_iter
 
 UNITS = {
     "": 1,

@@ -17,6 +17,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from .torch_calls_private import DRAWS_DIRICHLET, DRAWS_GAMMA
+
 MASK = 0xFFFFFFFF
 GAMMA_TRIALS = 24  # each accepts at least 95%: all fail once in 10^31
 
@@ -269,8 +271,8 @@ DRAWS: dict[Any, Callable[..., Tensor | None]] = {
     Tensor.bernoulli: _bernoulli,
     torch.multinomial: _multinomial,
     Tensor.multinomial: _multinomial,
-    torch._standard_gamma: _gamma,
-    torch._sample_dirichlet: _dirichlet,
+    DRAWS_GAMMA: _gamma,
+    DRAWS_DIRICHLET: _dirichlet,
     Tensor.uniform_: _filling(_scaled),
     Tensor.exponential_: _filling(_exponential),
     Tensor.normal_: _filling(_located, "normal"),

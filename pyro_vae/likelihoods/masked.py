@@ -11,6 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..distributions.validation_private import is_validated
 from .likelihood import Likelihood
 
 
@@ -46,7 +47,7 @@ def observed(distribution: Any, mask: Tensor) -> Any:
     if base.event_dim:  # one-hot vectors: one value each
         parts = mask.flatten(-base.event_dim)
         mask = parts.all(-1)
-        if base._validate_args and not (mask == parts.any(-1)).all():
+        if is_validated(base) and not (mask == parts.any(-1)).all():
             raise ValueError(
                 "Expected vectors that are observed or missing as a whole; got some with a part of them. Mask all "
                 "entries of a vector, or none."

@@ -162,7 +162,7 @@ def train_mode(modules: dict[str, nn.Module]) -> Iterator[None]:
 @contextmanager
 def unvalidated() -> Iterator[None]:
     """Distributions let every value and parameter pass; as before afterwards, Pyro's switches and torch's own."""
-    validated = torch.distributions.Distribution._validate_args
+    validated = pyro.settings.get("validate_distributions_torch")
     try:
         with pyro.validation_enabled(False):
             yield

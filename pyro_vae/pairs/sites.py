@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyro import poutine
+from pyro.infer.inspect import site_is_deterministic
 from pyro.poutine.util import site_is_subsample
 
 
 def counts(site: Any) -> bool:
     """Whether a site carries a log-probability: a sample site, no plate's own subsampling and no deterministic one."""
-    return site["type"] == "sample" and not site_is_subsample(site) and not site["infer"].get("_deterministic")
+    return site["type"] == "sample" and not site_is_subsample(site) and not site_is_deterministic(site)
 
 
 def is_latent(site: Any) -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from types import NoneType, UnionType
 from typing import Any, NoReturn
 
-from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
+from jsonargparse import ArgumentParser, Namespace
 
 from ..arguments.nearest import did_you_mean
+from .argparse_private import HelpFormatter, actions, type_of
 
 # Types in the words of a user.
 KINDS: dict[Any, str] = {
@@ -25,16 +26,6 @@ KINDS: dict[Any, str] = {
 }
 
 
-class HelpFormatter(DefaultHelpFormatter):
-    """Shows the default of an option, where it has one, without its type in the words of Python."""
-
-    def _get_help_string(self, action: Any) -> str:
-        text = super()._get_help_string(action).replace("type: %(type)s", "")
-        text = text if action.default is not None else text.replace("default: %(default)s", "")
-        text = text.replace("(required, )", "(required)").replace("(, ", "(").replace(", )", ")").replace(" ()", "")
-        return text.replace("(required)", "" if action.nargs == "*" else "(required)")
-
-
 class Parser(ArgumentParser):
     """A parser of typed options that says what is wrong in one sentence, by raising ValueError."""
 
@@ -46,7 +37,11 @@ class Parser(ArgumentParser):
 
     def known(self) -> list[str]:
         """All options."""
-        return [option for action in self._actions for option in action.option_strings] + self.kinds_of_parts
+        return [option for action in actions(self) for option in action.option_strings] + self.kinds_of_parts
+
+    def names(self) -> set[str]:
+        """Under which names the values of all options and positional arguments come."""
+        return {action.dest for action in actions(self)}
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Raise ValueError unless these settings have the right types; those that are made defaults are not checked."""
@@ -73,10 +68,10 @@ class Parser(ArgumentParser):
             name = missing[1] or missing[2]
             return f"Expected {'RUN' if name in ('run', 'runs') else f'--{name}'}; got nothing for it."
         key, value = re.search(r"[Kk]ey \"([\w.]+)\"", text), re.search(r"[Gg](?:iven|ot) value: ?(.*)$", text)
-        action = next((action for action in self._actions if key and action.dest == key[1]), None)
+        action = next((action for action in actions(self) if key and action.dest == key[1]), None)
         if action is None or value is None:
             return text
-        wanted = " or ".join(kinds(getattr(action, "_typehint", action.type)))
+        wanted = " or ".join(kinds(type_of(action)))
         return f"Expected {action.option_strings[0]} to be {wanted}; got {value[1] or 'nothing'}."
 
 

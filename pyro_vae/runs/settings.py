@@ -111,7 +111,7 @@ def _prepare(parser: Parser, settings: Layer, *, given: Iterable[str], out: str 
     values = {key: value for key, value in values.items() if key.partition(".")[0] not in unused}
     names = {part: names[part] for part in needed}
     add_training_options(parser, names, out=out)
-    known = {action.dest for action in parser._actions} - {*OF_THIS_CALL, "help"}
+    known = parser.names() - {*OF_THIS_CALL, "help"}
     if unknown := [key for key in values if key not in known]:
         raise ValueError(f"unknown setting {unknown[0]}.{did_you_mean(unknown[0], known)}")
     parser.check(values)  # the parser takes defaults as they are

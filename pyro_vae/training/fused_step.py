@@ -21,8 +21,7 @@ from ..compiled.recorded import Recorded
 from ..compiled.torch_private import make_fx
 from .fused_adam import adam_update
 from .optimizer import OneOptimizer
-
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+from .optimizer_private import MOMENTS
 
 
 class FusedStep:

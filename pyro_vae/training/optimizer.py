@@ -15,6 +15,8 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from .optimizer_private import skip_step_if
+
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
 MakeScheduler = Callable[[Optimizer], LRScheduler]
 
@@ -224,8 +226,8 @@ class OneOptimizer(PyroOptim):
         self._watched = None
         self._note(norm, looked_at)
         skips = self.check_every > 1 and self.optimizer.defaults.get("fused")
-        if skips:  # torch's fused optimizers read this: it is how GradScaler skips a step
-            self.optimizer.found_inf = looked_at.isfinite().logical_not().float()  # type: ignore[attr-defined]
+        if skips:
+            skip_step_if(self.optimizer, looked_at.isfinite().logical_not())
         if not skips or self._steps % self.check_every == 0:
             self.check()
         if self.clip_norm is not None:
