@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -33,10 +33,12 @@ PILOT = 256  # samples that decide whether a proposal is good enough, and are th
 FEW_LATENTS = 8  # up to which draws from the prior can find modes that nothing else visits
 ENOUGH = 0.6  # k-hat of a pilot up to which it is
 OF_GUIDE = 0.4  # effective sample size of a guide's pilot, relative, from which no fit is worth while
-AT_ONCE = 4096  # (data point, sample) pairs
-POINTS_AT_ONCE = 64
+AT_ONCE = 4096  # (data point, sample) pairs, at most
+POINTS_AT_ONCE = 64  # at most
 STREAM = 2**29  # where the streams of random numbers of this file begin
 GRADIENT = 3  # evaluations of the model that a gradient costs
+
+Found = TypeVar("Found")
 
 
 def good_enough(log_weights: Tensor, *, least_ess: float = 0.0) -> Tensor:
@@ -101,6 +103,7 @@ class Escalation:
         space: the latents of the pair.
         is_keyed: whether draws of the pair can be told apart by data point.
         seed: of the order of the draws.
+        at_once: (data point, sample) pairs that are drawn and scored together.
         done: called with numbers of samples, as they are drawn.
 
     Reference:
@@ -108,8 +111,10 @@ class Escalation:
         Cornuet, Marin, Mira, Robert 2012, "Adaptive multiple importance sampling".
     """
 
-    def __init__(self, space: LatentSpace, *, is_keyed: bool, seed: int, done: Callable[[int], Any]) -> None:
-        self.space, self.is_keyed, self.seed, self.done = space, is_keyed, seed, done
+    def __init__(
+        self, space: LatentSpace, *, is_keyed: bool, seed: int, at_once: int, done: Callable[[int], Any]
+    ) -> None:
+        self.space, self.is_keyed, self.seed, self.at_once, self.done = space, is_keyed, seed, at_once, done
         self.pairs = min(max(space.dim, 16), MOST_DRAWS) // 2  # of draws of opposite sign, in a step of a fit
         self.pilot = 2 * PILOT if space.dim <= FEW_LATENTS else PILOT  # evaluations
 
@@ -152,7 +157,9 @@ class Escalation:
 
     def _first(self, x: Tensor, keys: Tensor) -> Mixture:
         """A fit that starts where the guide is."""
-        u = self._pair_draws(x, keys, 0, PILOT // 4, stream=1)
+        count, size = PILOT // 4, max(1, self.at_once // len(x))
+        firsts = range(0, count, size)
+        u = torch.cat([self._pair_draws(x, keys, first, min(size, count - first), stream=1) for first in firsts])
         start = Gaussians.diagonal(u.mean(0), u.std(0).clamp(min=1e-4))
         return Mixture((self._fitted(x, keys, start, stream=1000),), u.new_ones(1, len(x)))
 
@@ -161,8 +168,13 @@ class Escalation:
             e = self._normal(keys, 0, self.pairs, stream=stream + step)
             return torch.cat([e, -e])
 
-        fit = fitted(lambda u: self.space.joint_and_gradient(x, u), start, noise, num_steps=STEPS)
+        fit = fitted(lambda u: self._joint_and_gradient(x, u), start, noise, num_steps=STEPS)
         return fit.widened(WIDER)
+
+    def _joint_and_gradient(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+        size = max(1, self.at_once // (GRADIENT * len(x)))
+        values, gradients = zip(*(self.space.joint_and_gradient(x, some) for some in u.split(size)), strict=True)
+        return torch.cat(values), torch.cat(gradients)
 
     def _with_another(self, x: Tensor, keys: Tensor, mixture: Mixture, starts: Gaussians, *, stream: int) -> Mixture:
         """The mixture with one more part, and a wide copy of the first for tails; shares by the evidence that each
@@ -172,7 +184,7 @@ class Escalation:
         evidence = []
         for number, part in enumerate(parts):
             u = part.at(self._normal(keys, 0, PILOT // 4, stream=stream + number))
-            log_weights = self.space.joint_and_gradient(x, u)[0] - part.log_prob(u)
+            log_weights = self._joint_and_gradient(x, u)[0] - part.log_prob(u)
             evidence.append(log_weights.logsumexp(0).nan_to_num(-math.inf))
         found = torch.stack(evidence).softmax(0).nan_to_num(1 / len(parts))
         return Mixture(parts, 0.7 * found + 0.3 / len(parts))
@@ -216,7 +228,7 @@ class Escalation:
         kinds = torch.tensor([kind for kind, count in enumerate(counts) for _ in range(count)])
         kinds = kinds[torch.randperm(num_samples, generator=torch.Generator().manual_seed(self.seed % 2**63))]
         log_shares = [math.log(n / num_samples) if n else -math.inf for n in counts]
-        size, drawn = max(1, AT_ONCE // len(x)), [0, 0, 0]
+        size, drawn = max(1, self.at_once // len(x)), [0, 0, 0]
         for first in range(0, num_samples, size):
             some = kinds[first : first + size]
             u = mixture.at(
@@ -229,12 +241,12 @@ class Escalation:
                     u[(some == kind).to(u.device)] = own
                     drawn[kind] += n
             joint, guide, prior = self.space.densities(x, u)
-            densities = [mixture.log_prob(u), guide, prior]
-            log_mixture = torch.stack(
-                [part.nan_to_num(-math.inf) + share for part, share in zip(densities, log_shares, strict=True)]
-            )
-            log_weights = joint - log_mixture.logsumexp(0)
-            yield u, log_weights.nan_to_num(-math.inf, math.inf)
+            densities = torch.stack([mixture.log_prob(u), guide, prior]).nan_to_num(-math.inf, math.inf, -math.inf)
+            log_mixture = (densities + joint.new_tensor(log_shares)[:, None, None]).logsumexp(0)
+            log_weights = (joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf)
+            # A density that is unknown at a draw counts as 0 in the mixture: the draw must not count, either.
+            own = densities.gather(0, some.to(u.device)[None, :, None].expand(1, *joint.shape))[0]
+            yield u, torch.where(own.isneginf(), -math.inf, log_weights)
 
     def _pair_draws(
         self, x: Tensor, keys: Tensor, first: int, count: int, *, stream: int, prior: bool = False
@@ -249,11 +261,11 @@ class Escalation:
 
     def _normal(self, keys: Tensor, first: int, count: int, *, stream: int) -> Tensor:
         with CounterRandom(keys, *self._numbers(keys, first, stream)[:1], count, self._numbers(keys, first, stream)[1]):
-            return torch.randn(count, len(keys), self.space.dim, device=keys.device)
+            return torch.randn(count, len(keys), self.space.dim, dtype=self.space.dtype, device=keys.device)
 
     def _uniform(self, keys: Tensor, first: int, count: int, *, stream: int) -> Tensor:
         with CounterRandom(keys, *self._numbers(keys, first, stream)[:1], count, self._numbers(keys, first, stream)[1]):
-            return torch.rand(count, len(keys), device=keys.device)
+            return torch.rand(count, len(keys), dtype=self.space.dtype, device=keys.device)
 
     @staticmethod
     def _numbers(keys: Tensor, first: int, stream: int) -> tuple[Tensor, Tensor]:
@@ -303,25 +315,50 @@ def escalated(
     seed: int,
     done: Callable[[int], Any],
 ) -> LogMarginal:
-    """The result for some data points, by their numbers: from the guide where a pilot trusts it, else escalated."""
-    escalation = Escalation(space, is_keyed=sampler.keyed, seed=seed, done=done)
-    at_once = POINTS_AT_ONCE if sampler.points > 1 else 1
-    here = points.to(sampler.x.device).split(at_once)
-    good = torch.cat([escalation.trusts_guide(sampler.x[some], sampler.keys[some]) for some in here]).cpu()
-    results, order = [], []
-    if good.any():
-        of_guide = points[good]
+    """The result for some data points, by their numbers: from the guide where a pilot trusts it, else escalated.
+
+    The guide also draws those whose model raises an error at other draws.
+    """
+    at_once = min(AT_ONCE, sampler.points * sampler.samples)
+    escalation = Escalation(space, is_keyed=sampler.keyed, seed=seed, at_once=at_once, done=done)
+    together = min(POINTS_AT_ONCE, max(1, at_once // 16)) if sampler.points > 1 else 1
+    alone = torch.cat([sampler.depend_on_others(points[some]) for some in torch.arange(len(points)).split(together)])
+
+    def batches(some: Tensor) -> list[Tensor]:
+        return [part for part in (*some[~alone[some]].split(together), *some[alone[some]].split(1)) if len(part)]
+
+    def trusted(some: Tensor) -> Tensor:
+        which = points[some].to(sampler.x.device)
+        return escalation.trusts_guide(sampler.x[which], sampler.keys[which]).cpu()
+
+    def fitted_to(some: Tensor) -> LogMarginal:
+        which = points[some].to(sampler.x.device)
+        return escalation.estimate(sampler.x[which], sampler.keys[which], num_samples, target, most)
+
+    doubted = [some[~good] for some, good in _tried(trusted, batches(torch.arange(len(points))))]
+    found = _tried(fitted_to, batches(torch.cat(doubted))) if doubted else []
+    order, results = [some for some, _ in found], [result for _, result in found]
+    of_guide = torch.ones(len(points), dtype=torch.bool)
+    for some in order:
+        of_guide[some] = False
+    if of_guide.any():
         if target is None:
-            result = sampler.estimate(of_guide, num_samples, done)
+            result = sampler.estimate(points[of_guide], num_samples, done)
         else:
-            result = sampler.to_target(of_guide, num_samples, most, target, done)
+            result = sampler.to_target(points[of_guide], num_samples, most, target, done)
         counts = result.num_samples + result.details.get("pilot_samples", 0) + escalation.pilot
         result = with_rung(result, 0, evaluations=0)
         results.append(dataclasses.replace(result, details={**result.details, "evaluations": counts}))
-        order.append(good.nonzero()[:, 0])
-    rest = (~good).nonzero()[:, 0]
-    for some in rest.split(at_once) if len(rest) else ():
-        which = points[some].to(sampler.x.device)
-        results.append(escalation.estimate(sampler.x[which], sampler.keys[which], num_samples, target, most))
-        order.append(some)
-    return LogMarginal.join(results)[torch.cat(order).argsort()] if order else LogMarginal.join(results)
+        order.append(of_guide.nonzero()[:, 0])
+    return LogMarginal.join(results)[torch.cat(order).argsort()]
+
+
+def _tried(attempt: Callable[[Tensor], Found], batches: list[Tensor]) -> list[tuple[Tensor, Found]]:
+    """What an attempt gives for batches of data points; where it raises an error, for each of them that does not."""
+    found = []
+    for some in batches:
+        try:
+            found.append((some, attempt(some)))
+        except Exception:  # whatever a model raises at latents that its guide does not draw
+            found += _tried(attempt, list(some.split(1))) if len(some) > 1 else []
+    return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.util import sum_rightmost
@@ -17,6 +18,9 @@ from ..pairs.particles import broadcasts, in_particle_plate, repeat_data
 from ..pairs.scoring import drawn_from_prior, score_traces, traces
 from ..pairs.sites import latents_of
 from ..pairs.supports import support_of
+
+MOST_LATENTS = 512  # dimensions: Gaussians of 64 data points are some matrices of 64 MiB then
+TRIED = 64  # draws of the guide for a data point, whose weights have to be the same in unconstrained space
 
 
 class Densities(NamedTuple):
@@ -43,16 +47,17 @@ class LatentSpace:
         check_own_density(guide, x, "Use estimator='guide'.")
         model_trace, _ = traces(model, guide, x)
         self.model, self.guide = model, guide
-        self.shapes = {name: u.shape[1:] for name, u in unconstrained(model_trace).items()}
+        latents = unconstrained(model_trace)
+        self.shapes = {name: u.shape[1:] for name, u in latents.items()}
         self.dim = sum(shape.numel() for shape in self.shapes.values())
+        self.dtype = torch.cat([u.flatten() for u in latents.values()]).dtype
         self.plated = broadcasts(model, guide, x[:3])  # else the data are repeated
 
     def drawn(self, x: Tensor, count: int, *, prior: bool = False) -> Tensor:
         """Draws u (K, B, D) of the guide, or of the prior."""
         model, guide, rows, shape = self._for_particles(x, count)
         trace = drawn_from_prior(model, rows) if prior else traces(model, guide, rows)[0]
-        values = unconstrained(trace, particles=self.plated)
-        return torch.cat([u.reshape(*shape, -1) for u in values.values()], -1).view(count, len(x), -1)
+        return self._vectors(trace, shape).view(count, len(x), -1)
 
     def densities(self, x: Tensor, u: Tensor) -> Densities:
         """The log densities at u (K, B, D)."""
@@ -74,6 +79,19 @@ class LatentSpace:
             (gradient,) = torch.autograd.grad(joint.sum(), u)
         return joint.detach(), gradient
 
+    def resolves(self, x: Tensor, count: int) -> bool:
+        """Whether draws of the guide have the same weights at u as where they were drawn: u cannot tell proportions
+        apart that are nearer to 0 or 1 than rounding."""
+        model, guide, rows, shape = self._for_particles(x, count)
+        drawn = traces(model, guide, rows)
+        joint, at_u, _ = self.densities(x, self._vectors(drawn[0], shape).view(count, len(x), -1))
+        log_weight = score_traces(*drawn, shape=shape).log_weight.reshape(joint.shape)
+        return torch.allclose(joint - at_u, log_weight, rtol=1e-3, atol=0.05, equal_nan=True)
+
+    def _vectors(self, trace: poutine.Trace, shape: tuple[int, ...]) -> Tensor:
+        values = unconstrained(trace, particles=self.plated)
+        return torch.cat([u.reshape(*shape, -1) for u in values.values()], -1)
+
     def _for_particles(self, x: Tensor, count: int) -> tuple[Callee, Callee, Tensor, tuple[int, ...]]:
         if self.plated:
             return in_particle_plate(self.model, count), in_particle_plate(self.guide, count), x, (count, len(x))
@@ -90,14 +108,28 @@ class LatentSpace:
 
 
 def latent_space(model: Callee, guide: Callee, x: Tensor) -> LatentSpace | None:
-    """The latents of a pair, if they are continuous, can be moved and scored anywhere."""
+    """The latents of a pair, if they are continuous, can be moved and scored anywhere, and are few enough for a
+    covariance matrix of each data point; their prior has mass 1 over unconstrained space."""
     try:
         space = LatentSpace(model, guide, x)
-        space.densities(x, space.drawn(x, 2))
         space.joint_and_gradient(x, space.drawn(x, 2, prior=True))
-    except (ValueError, RuntimeError):  # a discrete latent, a support or a guide that does not allow it, no gradient
+        proper = not any(map(_has_infinite_mass, latents_of(traces(model, guide, x)[0]).values()))
+        fits = proper and space.dim <= MOST_LATENTS and all(space.resolves(point, TRIED) for point in x.split(1))
+    except Exception:  # a discrete latent, a support or a guide that is not known elsewhere, a model that raises
         return None
-    return space
+    return space if fits else None
+
+
+def _has_infinite_mass(site: Any) -> bool:
+    """Whether the density of a site over unconstrained space has no integral: it is masked, so that no value counts, or
+    of an angle, which repeats itself."""
+    fn = site["fn"]
+    while isinstance(fn, torch.distributions.MixtureSameFamily) or hasattr(fn, "base_dist"):
+        if isinstance(fn, dist.MaskedDistribution):
+            return True
+        fn = fn.base_dist if hasattr(fn, "base_dist") else fn.component_distribution
+    angle = isinstance(fn, torch.distributions.VonMises | dist.SineBivariateVonMises | dist.SineSkewed)
+    return angle or not (site["mask"] is None or site["mask"] is True)
 
 
 def unconstrained(model_trace: poutine.Trace, *, particles: bool = False) -> dict[str, Tensor]:

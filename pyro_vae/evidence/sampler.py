@@ -79,6 +79,14 @@ class Sampler:
         draw = self.draw_full if full else self.draw  # the last ones are not worth a graph of their own
         return draw(x, keys, *numbers, count)
 
+    def depend_on_others(self, points: Tensor) -> Tensor:
+        """Whether weights of some data points are other ones for each by itself, (B,): all of them, or none."""
+        some, alike = points.to(self.x.device), True
+        if self.keyed and len(some) > 1:
+            draw, parts = functools.partial(self.draw, k=1), list(torch.arange(len(some), device=some.device).split(1))
+            alike = in_parts_alike(draw, self.x[some], self.keys[some], parts)
+        return torch.full((len(points),), not alike)
+
     def chunks(
         self, points: Tensor, first: int, count: int, stream: int, done: Callable[[int], Any]
     ) -> Iterator[tuple[slice, Tensor]]:
