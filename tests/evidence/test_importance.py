@@ -144,13 +144,15 @@ class Counting(nn.Module):
 def test_exactly_as_many_samples_are_drawn_as_asked_for(linear, num_samples, chunk_size, monkeypatch):
     x = torch.cat([torch.arange(30.0)[:, None], torch.randn(30, 5)], 1)
     counting = Counting(linear, 30)
-    monkeypatch.setattr(sampler, "in_parts_alike", lambda *_: True)  # looks by further draws whether data points do
+    monkeypatch.setattr(sampler, "in_parts_alike", lambda *_: True)
     result = log_marginal(
         counting.model, counting.guide, x, num_samples=num_samples, chunk_size=chunk_size, estimator="guide"
     )
     assert (result.num_samples == num_samples).all()
-    tried = set(handful(x).tolist())  # on a handful the pair is tried; and all are drawn once, to check the data
-    assert {n for i, n in enumerate(counting.counts.tolist()) if i not in tried} == {num_samples + 1}
+    tried = set(handful(x).tolist())  # on a handful the pair is tried
+    counts = {n for i, n in enumerate(counting.counts.tolist()) if i not in tried}
+    # All are drawn once to check the data, and two samples again where a look at the halves of a batch is due.
+    assert counts <= {num_samples + 1, num_samples + 3}
     assert counting.largest <= max(chunk_size, 30)
 
 
