@@ -47,10 +47,13 @@ def good_enough(log_weights: Tensor, *, least_ess: float = 0.0) -> Tensor:
     Args:
         least_ess: effective sample size that they must have, as a share of K: k-hat alone is a noisy witness.
     """
-    log_weights = log_weights.double()
-    tail = log_weights.topk(min(tail_length(len(log_weights)) + 1, len(log_weights)), 0).values
     ess = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights).ess
-    return ((pareto_khat(tail) < ENOUGH) & (ess > least_ess * len(log_weights))) | (ess > len(log_weights) / 2)
+    return ((_khat(log_weights) < ENOUGH) & (ess > least_ess * len(log_weights))) | (ess > len(log_weights) / 2)
+
+
+def _khat(log_weights: Tensor) -> Tensor:
+    """k-hat (B,) of all of the log weights (K, B)."""
+    return pareto_khat(log_weights.topk(min(tail_length(len(log_weights)) + 1, len(log_weights)), 0).values)
 
 
 def with_rung(result: LogMarginal, rung: int, *, evaluations: int) -> LogMarginal:
@@ -137,11 +140,15 @@ class Escalation:
             points, mixture, rung = torch.arange(len(x), device=x.device), self._first(x, keys), 1
             while len(points):
                 good, u, log_weights = self._pilot(x[points], keys[points], mixture, stream=10 * rung)
+                # A result after the last pilot has its k-hat at least: by chance, draws that miss much look best.
+                khat = torch.where(good, -math.inf, _khat(log_weights[:PILOT])).cpu()
                 good = good if rung < MOST_STARTS else torch.ones_like(good)
                 needed = _needed(log_weights, num_samples, target, most)
                 for count in needed[good].unique().tolist():
                     now = good & (needed == count)
-                    results.append(self._final(x[points[now]], keys[points[now]], mixture[now], count, rung))
+                    result = self._final(x[points[now]], keys[points[now]], mixture[now], count, rung)
+                    worst = torch.fmax(result.khat, khat[now.cpu()]) if rung == MOST_STARTS else result.khat
+                    results.append(dataclasses.replace(result, khat=worst))
                     order.append(points[now])
                 points, mixture = points[~good], mixture[~good]
                 if len(points):
@@ -319,7 +326,7 @@ def escalated(
 
     The guide also draws those whose model raises an error at other draws.
     """
-    at_once = min(AT_ONCE, sampler.points * sampler.samples)
+    at_once = min(AT_ONCE, sampler.pairs)
     escalation = Escalation(space, is_keyed=sampler.keyed, seed=seed, at_once=at_once, done=done)
     together = min(POINTS_AT_ONCE, max(1, at_once // 16)) if sampler.points > 1 else 1
     alone = torch.cat([sampler.depend_on_others(points[some]) for some in torch.arange(len(points)).split(together)])

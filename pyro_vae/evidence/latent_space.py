@@ -20,7 +20,9 @@ from ..pairs.sites import latents_of
 from ..pairs.supports import support_of
 
 MOST_LATENTS = 512  # dimensions: Gaussians of 64 data points are some matrices of 64 MiB then
-TRIED = 64  # draws of the guide for a data point, whose weights have to be the same in unconstrained space
+TRIED = (
+    64  # draws of the guide and of the prior for a data point, whose weights have to be the same in unconstrained space
+)
 
 
 class Densities(NamedTuple):
@@ -80,13 +82,16 @@ class LatentSpace:
         return joint.detach(), gradient
 
     def resolves(self, x: Tensor, count: int) -> bool:
-        """Whether draws of the guide have the same weights at u as where they were drawn: u cannot tell proportions
-        apart that are nearer to 0 or 1 than rounding."""
+        """Whether draws of the guide and the prior have the same weights at u as where they were drawn: u cannot tell
+        proportions apart that are nearer to 0 or 1 than rounding."""
         model, guide, rows, shape = self._for_particles(x, count)
-        drawn = traces(model, guide, rows)
-        joint, at_u, _ = self.densities(x, self._vectors(drawn[0], shape).view(count, len(x), -1))
-        log_weight = score_traces(*drawn, shape=shape).log_weight.reshape(joint.shape)
-        return torch.allclose(joint - at_u, log_weight, rtol=1e-3, atol=0.05, equal_nan=True)
+        for model_trace in (traces(model, guide, rows)[0], drawn_from_prior(model, rows)):
+            guide_trace = poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(rows)
+            log_weight = score_traces(model_trace, guide_trace, shape=shape).log_weight.view(count, len(x))
+            at_u = self.densities(x, self._vectors(model_trace, shape).view(count, len(x), -1))
+            if not torch.allclose(at_u.joint - at_u.guide, log_weight, rtol=1e-3, atol=0.05, equal_nan=True):
+                return False
+        return True
 
     def _vectors(self, trace: poutine.Trace, shape: tuple[int, ...]) -> Tensor:
         values = unconstrained(trace, particles=self.plated)

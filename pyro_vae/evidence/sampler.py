@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -56,11 +57,14 @@ class Sampler:
                 some = few[: min(2, num_points)]
                 peaks = [peak_bytes(functools.partial(self._rows, some, 0, n)) for n in (1, 4, 12)]
                 most = CPU_CHUNK if x.device.type == "cpu" else None
-                self.points, self.samples = chunk_within(budget, peaks, len(some), num_points, num_samples, most)
+                within = functools.partial(chunk_within, budget, peaks, len(some), num_points, most=most)
+                self.points, self.samples = within(num_samples)
+                self.pairs = math.prod(within(CPU_CHUNK))  # of data points and samples, however few are asked for
             else:
                 self.points, self.samples = chunk(num_points, num_samples, pairs=chunk_size)
+                self.pairs = chunk_size
         else:
-            self.points, self.samples = 1, BLOCK
+            self.points, self.samples, self.pairs = 1, BLOCK, BLOCK
         saves = SAVED_PER_SAMPLE * num_points * num_samples if self.keyed else 0.0
         self.draw_full = compile_if_worthwhile(
             self.draw,

@@ -6,8 +6,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 
 from pyro_vae import log_marginal
+from pyro_vae.evidence.counter_random import data_keys
+from pyro_vae.evidence.drawing import handful
+from pyro_vae.evidence.escalation import Escalation, Mixture
+from pyro_vae.evidence.gaussian_fit import Gaussians
+from pyro_vae.evidence.latent_space import TRIED, LatentSpace
+from pyro_vae.pairs.contexts import unvalidated
 
 N = 12
 
@@ -195,3 +202,175 @@ def test_samples_are_added_until_the_error_is_small():
     assert len(result.num_samples.unique()) > 1
     good = ~result.unreliable
     assert ((result.log_prob - truth).abs() < 5 * result.standard_error)[good].all()
+
+
+def narrow(dtype=torch.float32, *, model_of=lambda z: z):
+    """z ~ Normal(0, 1), x ~ Normal(model_of(z), 0.3), a guide whose weights have no variance, and log p(x) for the
+    identity."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros((), dtype=dtype), 1.0))
+            pyro.sample("x", dist.Normal(model_of(z), 0.3, validate_args=False), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.5 * x, 0.2))
+
+    x = torch.linspace(-1.0, 1.0, N, dtype=dtype)
+    return model, guide, x, dist.Normal(0.0, 1.09**0.5).log_prob(x)
+
+
+def within_errors(result, truth):
+    trusted = ~result.unreliable
+    assert trusted.any()
+    return bool(((result.log_prob - truth).abs() < 5 * result.standard_error)[trusted].all())
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+def test_double_precision():
+    model, guide, x, truth = narrow(torch.float64)
+    result = log_marginal(model, guide, x, num_samples=500)
+    assert (result.details["rung"] > 0).any()
+    assert within_errors(result, truth)
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+@pytest.mark.parametrize("limit", [1.5, 3.5])
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError])
+def test_a_model_that_raises_where_its_guide_never_draws_stays_with_the_guide(limit, error):
+    """Near, so that the first draws from the prior find it, and far, so that only some data point's do."""
+
+    def raising(z):
+        if (z.abs() > limit).any():
+            raise error("out of range")
+        return z
+
+    model, guide, x, _ = narrow(model_of=raising)
+    result = log_marginal(model, guide, x, num_samples=500)
+    plain = log_marginal(model, guide, x, estimator="guide", num_samples=500)
+    kept = result.details["rung"] == 0 if result.details else torch.ones(N, dtype=torch.bool)
+    assert kept.any()
+    assert torch.equal(result.log_prob[kept], plain.log_prob[kept])
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+def test_a_masked_latent_has_no_density_to_fit():
+    """Where it is masked, every value of it has density 1: a Gaussian's share of that would pass for evidence."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with poutine.mask(mask=x > 0):
+                more = pyro.sample("more", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + torch.where(x > 0, more, 0.0), 0.5), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.4 * x, 0.8))
+            with poutine.mask(mask=x > 0):
+                pyro.sample("more", dist.Normal(0.4 * x, 0.8))
+
+    x = torch.linspace(-2.0, 2.0, N)
+    truth = dist.Normal(0.0, torch.where(x > 0, 2.25, 1.25).sqrt()).log_prob(x)
+    assert within_errors(log_marginal(model, guide, x, num_samples=1000), truth)
+
+
+@pytest.mark.parametrize("wrap", [lambda q: q, lambda q: q.mask(True)])
+def test_an_angle_is_not_unrolled(wrap):
+    """Its density repeats itself along the line: a Gaussian wider than a turn would count it twice."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", wrap(dist.VonMises(torch.zeros(len(x)), 0.5)))
+            pyro.sample("x", dist.Normal(torch.stack([z.cos(), z.sin()], -1), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", wrap(dist.VonMises(torch.atan2(x[:, 1], x[:, 0]), 0.7)))
+
+    x, angle = torch.randn(N, 2), torch.linspace(-math.pi, math.pi, 20_001)[:-1].double()
+    on_circle = torch.stack([angle.cos(), angle.sin()], -1)[:, None]
+    log_joint = dist.VonMises(torch.tensor(0.0).double(), 0.5).log_prob(angle)[:, None]
+    log_joint = log_joint + dist.Normal(on_circle, 1.0).log_prob(x.double()).sum(-1)
+    result = log_marginal(model, guide, x, num_samples=1000)
+    assert result.estimator == "importance sampling from the guide"
+    assert within_errors(result, log_joint.logsumexp(0) + math.log(2 * math.pi / 20_000))
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+def test_proportions_nearer_to_zero_than_rounding_stay_with_the_guide():
+    """A tenth of a sparse Dirichlet's mass lies where unconstrained numbers of single precision cannot reach."""
+    counts = torch.tensor([[12.0, 0, 0], [0, 0, 12], [4, 4, 4]])
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            p = pyro.sample("p", dist.Dirichlet(torch.full((3,), 0.1)))
+            pyro.sample("x", dist.Multinomial(12, probs=p, validate_args=False), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("p", dist.Dirichlet(3 * x + 0.3))
+
+    assert log_marginal(model, guide, counts, num_samples=100).estimator == "importance sampling from the guide"
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+def test_a_guide_that_does_not_know_its_density_adds_nothing():
+    """A scale whose square is 0 has no density at its own draws: they are left out of the sum as out of the mixture."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("x", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x / 2, 1e-25))
+
+    x = torch.full((100,), 1.0)
+    with unvalidated(), torch.no_grad():
+        space = LatentSpace(model, guide, x[handful(x)])
+        escalation = Escalation(space, is_keyed=True, seed=0, at_once=4096, done=lambda n: None)
+        part = Gaussians.diagonal(torch.full((100, 1), 0.5), torch.full((100, 1), 0.8))
+        mixture = Mixture((part,), torch.ones(1, 100))
+        result = escalation._final(x, data_keys(x, 0), mixture, 100, 1)
+    ratio = (result.log_prob - dist.Normal(0.0, 2**0.5).log_prob(x)).exp()
+    assert (ratio.mean() - 1).abs() < 5 * ratio.std() / 10
+
+
+def test_no_more_pairs_at_once_than_asked_for():
+    most = []
+
+    def counted(z):
+        most.append(z.numel())
+        return z
+
+    model, guide, x, _ = narrow(model_of=counted)
+    x = x[[0, -1]]
+    beforehand = 2 * TRIED  # on a handful of data points, whatever the chunks
+    log_marginal(model, guide, x, num_samples=200, chunk_size=10)
+    late = most[max(i for i, size in enumerate(most) if size == TRIED) + 1 :]
+    assert max(late) <= 10
+    assert max(most) <= beforehand
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+def test_a_pilot_that_doubts_the_last_proposal_flags_the_result():
+    """A posterior along a ring, which three Gaussians do not cover: draws that miss much of it have the best k-hat."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z.norm(dim=-1), 0.1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(torch.tensor([1.0, 0.0]) * x[:, None], 0.2).to_event(1))
+
+    x, radius = torch.full((60,), 1.5), torch.linspace(1e-6, 12, 100_001).double()
+    log_joint = radius.log() - radius.square() / 2 + dist.Normal(radius, 0.1).log_prob(torch.tensor(1.5).double())
+    truth = log_joint.logsumexp(0) + math.log(12 / 100_000)
+    result = log_marginal(model, guide, x, num_samples=300)
+    wrong = (result.log_prob - truth).abs() > 3 * result.standard_error
+    assert wrong.any()
+    assert (wrong & ~result.unreliable).double().mean() < 0.1

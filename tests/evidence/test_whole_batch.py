@@ -57,6 +57,19 @@ def test_importance_sampling_weights_each_by_itself(name, chunk_size):
     torch.testing.assert_close(result.log_prob[some], alone, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+@pytest.mark.parametrize("name", WHOLE)
+def test_escalation_fits_to_each_by_itself(name):
+    model, guide = branching(WHOLE[name])
+    x = marked(UNTRIED)
+    x[[0, 1], 0] = torch.tensor([4.0, -4.0])  # far from the guide
+    result = log_marginal(model, guide, x, num_samples=30)
+    some = [0, 1, UNTRIED, N - 1]
+    alone = torch.cat([log_marginal(model, guide, x[i : i + 1], num_samples=30).log_prob for i in some])
+    assert (result.details["rung"] > 0).any()
+    torch.testing.assert_close(result.log_prob[some], alone, rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", WHOLE)
 def test_the_others_refuse(name):
     model, guide = branching(WHOLE[name])
