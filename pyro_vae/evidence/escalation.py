@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -14,12 +13,13 @@ from torch import Tensor
 from ..pairs.contexts import unvalidated
 from .counter_random import CounterRandom
 from .drawing import keyed, one_by_one
+from .fitted_mixture import Mixture, farthest
 from .gaussian_fit import Gaussians, fitted
 from .latent_space import LatentSpace
-from .pareto import pareto_khat, tail_length
+from .pilots import good_enough, missed, needed, pilot_khat
 from .result import LogMarginal
 from .sampler import Sampler
-from .weights import Moments, WeightSum
+from .weights import WeightSum
 
 # Shares of the samples: from fitted Gaussians, from the guide, from the prior.
 SHARES, OF_GUIDE_ALONE = (0.85, 0.1, 0.05), (0.0, 1.0, 0.0)
@@ -31,7 +31,6 @@ STEPS = 8  # of a fit
 MOST_DRAWS = 64  # for a step of a fit, of as many as there are dimensions
 PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
 FEW_LATENTS = 8  # up to which draws from the prior can find modes that nothing else visits
-ENOUGH = 0.6  # k-hat of a pilot up to which it is
 OF_GUIDE = 0.4  # effective sample size of a guide's pilot, relative, from which no fit is worth while
 AT_ONCE = 4096  # (data point, sample) pairs, at most
 POINTS_AT_ONCE = 64  # at most
@@ -41,53 +40,12 @@ GRADIENT = 3  # evaluations of the model that a gradient costs
 Found = TypeVar("Found")
 
 
-def good_enough(log_weights: Tensor, *, least_ess: float = 0.0) -> Tensor:
-    """Whether a pilot's log weights (K, B) promise an estimate to be trusted, (B,).
-
-    Args:
-        least_ess: effective sample size that they must have, as a share of K: k-hat alone is a noisy witness.
-    """
-    ess = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights).ess
-    return ((_khat(log_weights) < ENOUGH) & (ess > least_ess * len(log_weights))) | (ess > len(log_weights) / 2)
-
-
-def _khat(log_weights: Tensor) -> Tensor:
-    """k-hat (B,) of all of the log weights (K, B)."""
-    return pareto_khat(log_weights.topk(min(tail_length(len(log_weights)) + 1, len(log_weights)), 0).values)
-
-
 def with_rung(result: LogMarginal, rung: int, *, evaluations: int) -> LogMarginal:
     """A result with its rung and cost as details."""
     return dataclasses.replace(
         result,
         details={name: torch.full((len(result),), n) for name, n in (("rung", rung), ("evaluations", evaluations))},
     )
-
-
-@dataclass(frozen=True)
-class Mixture:
-    """Mixtures of Gaussians, one for each data point, beside the guide and the prior."""
-
-    parts: tuple[Gaussians, ...]
-    shares: Tensor  # of the parts, (M, B), 1 in all
-
-    def __getitem__(self, points: Any) -> Mixture:
-        return Mixture(tuple(part[points] for part in self.parts), self.shares[:, points])
-
-    def at(self, noise: Tensor, uniform: Tensor) -> Tensor:
-        """Draws (K, B, D) that belong to standard normal noise (K, B, D) and uniform numbers (K, B)."""
-        chosen = (uniform > self.shares.cumsum(0)[:, None]).sum(0).clamp(max=len(self.parts) - 1)
-        u = self.parts[0].at(noise) if self.parts else noise
-        for number, part in enumerate(self.parts[1:], 1):
-            u = torch.where((chosen == number)[..., None], part.at(noise), u)
-        return u
-
-    def log_prob(self, u: Tensor) -> Tensor:
-        """Log densities (K, B) at u (K, B, D)."""
-        if not self.parts:
-            return torch.full_like(u[..., 0], -math.inf)
-        log_shares = self.shares.log()[:, None]
-        return torch.logsumexp(torch.stack([part.log_prob(u) for part in self.parts]) + log_shares, 0)
 
 
 class Escalation:
@@ -141,11 +99,11 @@ class Escalation:
             while len(points):
                 good, u, log_weights = self._pilot(x[points], keys[points], mixture, stream=10 * rung)
                 # A result after the last pilot has its k-hat at least: by chance, draws that miss much look best.
-                khat = torch.where(good, -math.inf, _khat(log_weights[:PILOT])).cpu()
+                khat = torch.where(good, -math.inf, pilot_khat(log_weights[:PILOT])).cpu()
                 good = good if rung < MOST_STARTS else torch.ones_like(good)
-                needed = _needed(log_weights, num_samples, target, most)
-                for count in needed[good].unique().tolist():
-                    now = good & (needed == count)
+                count_of = needed(log_weights, num_samples, target, most)
+                for count in count_of[good].unique().tolist():
+                    now = good & (count_of == count)
                     result = self._final(x[points[now]], keys[points[now]], mixture[now], count, rung)
                     worst = torch.fmax(result.khat, khat[now.cpu()]) if rung == MOST_STARTS else result.khat
                     results.append(dataclasses.replace(result, khat=worst))
@@ -153,7 +111,7 @@ class Escalation:
                 points, mixture = points[~good], mixture[~good]
                 if len(points):
                     rung += 1
-                    starts = _farthest(u[:, ~good], log_weights[:, ~good], mixture)
+                    starts = farthest(u[:, ~good], log_weights[:, ~good], mixture)
                     mixture = self._with_another(x[points], keys[points], mixture, starts, stream=100 * rung)
         return LogMarginal.join(results)[torch.cat(order).argsort().cpu()]
 
@@ -207,7 +165,7 @@ class Escalation:
         if self.space.dim <= FEW_LATENTS:
             exploring = EXPLORING if mixture.parts else EXPLORING_FROM_GUIDE
             more, more_weights = self._drawn(x, keys, mixture, exploring, stream=stream + 5000)
-            good = good & good_enough(more_weights) & ~_missed(log_weights, more_weights)
+            good = good & good_enough(more_weights) & ~missed(log_weights, more_weights)
             u, log_weights = torch.cat([u, more]), torch.cat([log_weights, more_weights])
         return good, u, log_weights
 
@@ -280,38 +238,6 @@ class Escalation:
         return zero + first, zero + STREAM + stream
 
 
-def _missed(alone: Tensor, exploring: Tensor) -> Tensor:
-    """Whether a proposal that explores finds more mass than one alone, by their log weights (K, B)."""
-    means, errors = [], []
-    for log_weights in (alone, exploring):
-        moments = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights)
-        means.append(moments.largest + moments.first.log() - math.log(len(log_weights)))
-        errors.append(moments.relative_error(len(log_weights)))
-    return means[1] - means[0] > 3 * torch.hypot(*errors)
-
-
-def _needed(log_weights: Tensor, num_samples: int, target: float | None, most: int) -> Tensor:
-    """Samples (B,) that bring the standard error to the target, by a pilot's log weights (K, B): num_samples, doubled
-    as often as it takes."""
-    count = torch.full_like(log_weights[0], num_samples, dtype=torch.int64)
-    if target is not None:
-        moments = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights)
-        variance = moments.relative_error(len(log_weights)).square() * len(log_weights)
-        ratio = (variance / (0.9 * target) ** 2 / num_samples).nan_to_num(math.inf, math.inf).clamp(min=1)
-        count = (num_samples * 2 ** ratio.log2().ceil().clamp(max=60)).clamp(max=most).long()
-    return count
-
-
-def _farthest(u: Tensor, log_weights: Tensor, mixture: Mixture) -> Gaussians:
-    """Gaussians like the first part, around that of three draws of large weight that lies farthest from all parts."""
-    heaviest = log_weights.topk(min(3, len(log_weights)), 0).indices  # (3, B)
-    heavy = u.gather(0, heaviest[..., None].expand(-1, -1, u.shape[-1]))
-    distances = [torch.einsum("bij,kbj->kbi", part.inverse, heavy - part.mean).norm(dim=-1) for part in mixture.parts]
-    farthest = torch.stack(distances).amin(0).argmax(0)  # (B,)
-    mean = heavy.gather(0, farthest[None, :, None].expand(1, -1, u.shape[-1]))[0]
-    return Gaussians(mean, mixture.parts[0].root, mixture.parts[0].inverse)
-
-
 def escalated(
     sampler: Sampler,
     space: LatentSpace,
@@ -366,6 +292,8 @@ def _tried(attempt: Callable[[Tensor], Found], batches: list[Tensor]) -> list[tu
     for some in batches:
         try:
             found.append((some, attempt(some)))
-        except Exception:  # whatever a model raises at latents that its guide does not draw
+        except torch.OutOfMemoryError:
+            raise
+        except (ValueError, RuntimeError, ArithmeticError):  # of a model at latents that its guide does not draw
             found += _tried(attempt, list(some.split(1))) if len(some) > 1 else []
     return found

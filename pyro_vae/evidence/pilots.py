@@ -1,0 +1,50 @@
+"""What a pilot of log weights, thrown away afterwards, says of a proposal."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from .pareto import pareto_khat, tail_length
+from .weights import Moments
+
+ENOUGH = 0.6  # k-hat of a pilot up to which it is
+
+
+def good_enough(log_weights: Tensor, *, least_ess: float = 0.0) -> Tensor:
+    """Whether a pilot's log weights (K, B) promise an estimate to be trusted, (B,).
+
+    Args:
+        least_ess: effective sample size that they must have, as a share of K: k-hat alone is a noisy witness.
+    """
+    ess = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights).ess
+    return ((pilot_khat(log_weights) < ENOUGH) & (ess > least_ess * len(log_weights))) | (ess > len(log_weights) / 2)
+
+
+def missed(alone: Tensor, exploring: Tensor) -> Tensor:
+    """Whether a proposal that explores finds more mass than one alone, by their log weights (K, B)."""
+    means, errors = [], []
+    for log_weights in (alone, exploring):
+        moments = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights)
+        means.append(moments.largest + moments.first.log() - math.log(len(log_weights)))
+        errors.append(moments.relative_error(len(log_weights)))
+    return means[1] - means[0] > 3 * torch.hypot(*errors)
+
+
+def needed(log_weights: Tensor, num_samples: int, target: float | None, most: int) -> Tensor:
+    """Samples (B,) that bring the standard error to the target, by a pilot's log weights (K, B): num_samples, doubled
+    as often as it takes."""
+    count = torch.full_like(log_weights[0], num_samples, dtype=torch.int64)
+    if target is not None:
+        moments = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights)
+        variance = moments.relative_error(len(log_weights)).square() * len(log_weights)
+        ratio = (variance / (0.9 * target) ** 2 / num_samples).nan_to_num(math.inf, math.inf).clamp(min=1)
+        count = (num_samples * 2 ** ratio.log2().ceil().clamp(max=60)).clamp(max=most).long()
+    return count
+
+
+def pilot_khat(log_weights: Tensor) -> Tensor:
+    """k-hat (B,) of all of the log weights (K, B)."""
+    return pareto_khat(log_weights.topk(min(tail_length(len(log_weights)) + 1, len(log_weights)), 0).values)
