@@ -31,7 +31,7 @@ STEPS = 8  # of a fit
 MOST_DRAWS = 64  # for a step of a fit, of as many as there are dimensions
 PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
 FEW_LATENTS = 8  # up to which draws from the prior can find modes that nothing else visits
-OF_GUIDE = 0.4  # effective sample size of a guide's pilot, relative, from which no fit is worth while
+OF_GUIDE = 0.8  # effective sample size of a guide's pilot, relative, from which no fit is worth while
 AT_ONCE = 4096  # (data point, sample) pairs, at most
 POINTS_AT_ONCE = 64  # at most
 STREAM = 2**29  # where the streams of random numbers of this file begin
@@ -294,6 +294,6 @@ def _tried(attempt: Callable[[Tensor], Found], batches: list[Tensor]) -> list[tu
             found.append((some, attempt(some)))
         except torch.OutOfMemoryError:
             raise
-        except (ValueError, RuntimeError, ArithmeticError):  # of a model at latents that its guide does not draw
+        except (ValueError, RuntimeError, ArithmeticError, AssertionError):  # at latents that no guide draws
             found += _tried(attempt, list(some.split(1))) if len(some) > 1 else []
     return found

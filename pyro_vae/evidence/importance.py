@@ -30,7 +30,7 @@ from .sampler import Sampler
 
 NAMES = {
     "guide": "importance sampling from the guide",
-    "auto": "importance sampling from the guide, or from Gaussians fitted to a data point, as it needs",
+    "auto": "importance sampling from the guide or, where that does not do, from Gaussians fitted to the data point,",
 }
 PILOTED_AT_ONCE = 256  # data points, of which those that need it are escalated together
 OnResult = Callable[[list[int], LogMarginal], None]

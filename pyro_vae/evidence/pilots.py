@@ -20,7 +20,9 @@ def good_enough(log_weights: Tensor, *, least_ess: float = 0.0) -> Tensor:
         least_ess: effective sample size that they must have, as a share of K: k-hat alone is a noisy witness.
     """
     ess = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights).ess
-    return ((pilot_khat(log_weights) < ENOUGH) & (ess > least_ess * len(log_weights))) | (ess > len(log_weights) / 2)
+    return ((pilot_khat(log_weights) < ENOUGH) & (ess > least_ess * len(log_weights))) | (
+        ess > (1 + least_ess) / 2 * len(log_weights)
+    )
 
 
 def missed(alone: Tensor, exploring: Tensor) -> Tensor:

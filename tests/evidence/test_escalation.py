@@ -199,7 +199,7 @@ def test_samples_are_added_until_the_error_is_small():
     model, guide, x, truth = funnel()
     result = log_marginal(model, guide, x, num_samples=100, target_standard_error=0.02, max_samples=20_000)
     assert result.standard_error.median() < 0.03
-    assert len(result.num_samples.unique()) > 1
+    assert (result.num_samples > 100).all()
     good = ~result.unreliable
     assert ((result.log_prob - truth).abs() < 5 * result.standard_error)[good].all()
 
