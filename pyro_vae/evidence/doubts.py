@@ -27,11 +27,15 @@ def warn_of(result: LogMarginal, numbers: list[int], *, stacklevel: int) -> None
     if heavy := int((result.khat > HEAVY).sum()):
         worst = result.khat.nan_to_num(-math.inf).argsort(descending=True)[: min(heavy, 5)].tolist()
         named = ", ".join(f"{numbers[i]} with {result.khat[i].item():.2f}" for i in worst)
+        cures = "Draw more samples, "
+        if not result.details.get("rung", torch.zeros(1)).any():  # a fitted proposal does not ask how wide the guide is
+            cures += (
+                "widen the guide a little (pyro_vae.widened(guide, 1.1)), with few latents mix in the prior "
+                "(defensive=0.1), "
+            )
         warnings.warn(
             f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their log p(x) is likely "
-            f"too low, by more than its standard error says. Draw more samples, widen the guide a little "
-            f"(pyro_vae.widened(guide, 1.1)), with few latents mix in the prior (defensive=0.1), or use "
-            f"annealed_log_marginal.",
+            f"too low, by more than its standard error says. {cures}or use annealed_log_marginal.",
             HeavyTail,
             stacklevel=stacklevel,
         )

@@ -74,11 +74,12 @@ def log_marginal(
     A proposal that misses posterior mass makes the estimate quietly too low, and its error too small: a warning names
     the data points whose ``khat`` is above 0.7.
 
-    Every draw belongs to a data point and a sample: the same seed gives the same numbers, to float rounding, whatever
-    the chunks and the order of the data. A pair may look at its whole batch (a mean over it, or whether all of it has
-    labels), or draw in a way that torch does not let us see by data point. Every batch is tried for that in two halves,
-    and a few data points of all of x one by one; where the weights of one depend on those beside it, each is weighted
-    by itself, which is slower.
+    Every draw belongs to a data point and a sample: the same seed gives the same numbers whatever the chunks and the
+    order of the data, to float rounding from the guide, and to a fraction of their standard error from fitted
+    proposals, whose fits hand the rounding on. A pair may look at its whole batch (a mean over it, or whether all of it
+    has labels), or draw in a way that torch does not let us see by data point. Every batch is tried for that in two
+    halves, and a few data points of all of x one by one; where the weights of one depend on those beside it, each is
+    weighted by itself, which is slower.
 
     With ``target_standard_error`` a data point gets as many samples as it needs. Stopping as soon as the error looks
     small would favour draws that missed the large weights, so a pilot decides how many samples that takes, doubling

@@ -28,12 +28,14 @@ def support_of(fn: Any) -> Constraint | None:
 
 
 def of_one_value(support: Any) -> Any:
+    """The constraint of a single value, inside all wrappers."""
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
     return support
 
 
 def of_one_event(support: Any) -> Any:
+    """The constraint of one event, without the dimensions that are only repeated."""
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return support
@@ -60,6 +62,7 @@ def num_coordinates(value: Tensor, fn: Any) -> int | None:
 
 
 def describe(support: Any) -> str:
+    """A support in words for a message: its own, or its class's name where those are long."""
     support = of_one_event(support)
     return text if len(text := str(support)) < 60 else type(support).__name__.strip("_")
 

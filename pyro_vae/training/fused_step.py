@@ -33,7 +33,7 @@ class FusedStep:
     of them. On a GPU the graph is captured as one CUDA graph.
 
     Args:
-        recorded: loss and gradients of the images with indices (B,), its only argument.
+        recorded: loss and gradients of the data points with indices (B,), its only argument.
         optimizer: must hold torch's Adam or AdamW, without amsgrad and with decoupled weight decay.
 
     Attributes:
@@ -48,7 +48,7 @@ class FusedStep:
         self._settings: list[list[float]] = []
 
     def __call__(self, indices: Tensor) -> Tensor | None:
-        """Take one step for the images with these indices, (B,).
+        """Take one step for the data points with these indices, (B,).
 
         Returns:
             Loss, norm of the gradient, and a number that is finite if both are: shape (3,). None if no graph can take

@@ -27,9 +27,9 @@ class Steps:
     a step that is not finite is not taken.
 
     Args:
-        objective: of a `CompiledELBO` the settings are used, to record the choice of images and the optimizer's update
+        objective: of a `CompiledELBO` the settings are used, to record the choice of data and the optimizer's update
             (`FusedStep`) along with it.
-        batch_of: the batch for a tensor of indices of images.
+        batch_of: the batch for a tensor of indices of data points.
         full_batch: only batches of this size are compiled: the last, smaller batch of an epoch is not worth a graph of
             its own.
 
@@ -51,7 +51,7 @@ class Steps:
         elbo = objective.elbo if isinstance(objective, CompiledELBO) else objective
 
         def loss_and_grads(indices: Tensor) -> Tensor | float:
-            """The loss of the images with these indices; gradients go to the parameters."""
+            """The loss of the data points with these indices; gradients go to the parameters."""
             return elbo.loss_and_grads(model, guide, batch_of(indices))
 
         self.svi = SVI(model, guide, optimizer, objective.loss, loss_and_grads=self._loss_and_grads)
@@ -68,7 +68,7 @@ class Steps:
             self.fused = FusedStep(self.recorded, optimizer)
         self.full_batch = full_batch
         self.taken = 0
-        self._indices: list[Tensor] = []  # images of each step not read yet
+        self._indices: list[Tensor] = []  # data points of each step not read yet
         self._losses: list[Tensor | float] = []
 
     @property
@@ -77,7 +77,7 @@ class Steps:
         return 0.0 if self.recorded is None else self.recorded.compile_seconds
 
     def take(self, indices: Tensor) -> None:
-        """One step for the images with these indices, (B,).
+        """One step for the data points with these indices, (B,).
 
         Raises:
             NonFiniteLoss: the loss or gradient of this step, or of one not read yet, is NaN or infinite.
@@ -97,7 +97,7 @@ class Steps:
             raise not_finite_at(step, sites) from error
 
     def read(self) -> list[float]:
-        """The losses not read yet, in the order of their steps, in nats summed over the images of each.
+        """The losses not read yet, in the order of their steps, in nats summed over the data points of each.
 
         Raises:
             NonFiniteLoss: one of them, or a gradient since the last reading, is NaN or infinite.
@@ -147,7 +147,7 @@ class Steps:
         return [next(known) if isinstance(loss, Tensor) else loss for loss in self._losses]
 
     def _find(self) -> tuple[str, Tensor]:
-        """The step that is not finite, in words, and its images; those of the last step where losses do not tell."""
+        """The step that is not finite, in words, and its data points; of the last step if no loss tells."""
         first = self.taken - len(self._indices) + 1
         for i, loss in enumerate(self._floats()):
             if not math.isfinite(loss):
