@@ -145,7 +145,7 @@ ESTIMATORS = {
     "auto": Estimator(
         log_marginal,
         LogMarginal,
-        (*SAMPLES, "precision"),
+        tuple(SAMPLES),
         "evaluation",
         NAMES["auto"],
         say_estimate,
@@ -163,7 +163,7 @@ ESTIMATORS = {
     "annealed": Estimator(
         annealed_log_marginal,
         LogMarginal,
-        (*CHAINS,),
+        tuple(CHAINS),
         "evaluation_annealed",
         "annealed importance sampling from the {start}",
         say_estimate,
@@ -172,7 +172,7 @@ ESTIMATORS = {
     "bidirectional": Estimator(
         bidirectional,
         BidirectionalGap,
-        (*CHAINS,),
+        tuple(CHAINS),
         "evaluation_bidirectional",
         "annealed chains in both directions, between the {start} and the posterior",
         say_gap,

@@ -38,7 +38,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         "Of matrix products and convolutions; bf16 is faster, with an error that the Monte Carlo error does not hold."
     )
     parser.add_argument(
-        "--precision", type=Literal["fp32", "bf16"], default="fp32", help=f"Importance sampling. {text}"
+        "--precision", type=Literal["fp32", "bf16"], default="fp32", help=f"For --estimator importance. {text}"
     )
     add_root_option(parser)
     add_seed_option(parser, "Seed of the samples and of the subset of images.")
@@ -83,8 +83,8 @@ def evaluate_run(
     """Estimate log p(x) for one run and save it there; None in all processes but the first."""
     if "precision" not in ESTIMATORS[chosen.estimator].options and chosen.precision != "fp32":
         raise ValueError(
-            f"Expected --precision fp32 with --estimator {chosen.estimator}; got {chosen.precision}. Only importance "
-            f"sampling takes another."
+            f"Expected --precision fp32 with --estimator {chosen.estimator}; got {chosen.precision}. Only --estimator "
+            f"importance takes another."
         )
     name = ESTIMATORS[chosen.estimator].name
     with contextlib.ExitStack() as held:

@@ -96,7 +96,8 @@ def log_marginal(
         target_standard_error: in nats, of log p(x) of each data point; None for num_samples each.
         max_samples: of one data point, with a target; one that needs more keeps a larger error.
         defensive: share of the draws from the prior p(z) instead of the guide, weighted by the mixture of both: weights
-            are then at most p(x|z) / defensive, so that their variance is finite. For few latents.
+            are then at most p(x|z) / defensive, so that their variance is finite. For few latents. In a fitted
+            proposal the prior has its 5%, whatever is given here.
         memory_budget: bytes for tensors while it runs, such as "1GiB": chunks of 4,096 (data point, sample) pairs, on a
             GPU as large as they can be, are cut to stay within it, after small ones have been tried.
         chunk_size: largest number of (data point, sample) pairs at once, instead of what the budget allows.
@@ -104,10 +105,11 @@ def log_marginal(
             numbers and the same result up to rounding. "auto" does so where there are enough data and samples to save
             more time than compiling takes, and a compiler. A pair that cannot be compiled is scored plainly, with a
             warning.
-        precision: "bf16" takes the matrix products and convolutions of full chunks in bfloat16, which adds an error of
-            its own, shared by all samples of a data point and in no way part of ``standard_error``. Measure it on a
-            subset of the data, as experiments/benchmarks/evidence_time.py does: the difference to "fp32" at the same
-            seed. There it could not be told from zero on 128 images (an MLP of 650,000 parameters, on a CPU).
+        precision: "bf16", with estimator "guide", takes the matrix products and convolutions of full chunks in
+            bfloat16, which adds an error of its own, shared by all samples of a data point and in no way part of
+            ``standard_error``. Measure it on a subset of the data, as experiments/benchmarks/evidence_time.py does: the
+            difference to "fp32" at the same seed. There it could not be told from zero on 128 images (an MLP of 650,000
+            parameters, on a CPU).
         seed: of the draws; None takes one from the global stream.
         progress: show a progress bar on the terminal.
         only: numbers of the data points of x to estimate, for work that is shared out or goes on; each gets the same
@@ -125,7 +127,7 @@ def log_marginal(
         ValueError: a count below 1, no data, a site outside the plate over the data, model and
             guide that do not fit together or have other supports or masks, a guide that is a point mass (or one without
             the density that its auxiliary sites give it), auxiliary sites with a defensive mixture, a data point twice
-            in ``only``, bf16 without compiling, or a budget too small for one data point.
+            in ``only``, bf16 without compiling or with estimator "auto", or a budget too small for one data point.
 
     Reference:
         Burda, Grosse, Salakhutdinov 2016, "Importance weighted autoencoders"; Owen 2013, "Monte Carlo theory, methods
@@ -154,6 +156,10 @@ def log_marginal(
         )
     if estimator not in NAMES:
         raise ValueError(f"Expected estimator 'auto' or 'guide'; got {estimator!r}.")
+    if estimator == "auto" and precision == "bf16":
+        raise ValueError(
+            "Expected estimator 'guide' with precision 'bf16', for fitted proposals are scored in float32; got 'auto'."
+        )
     if not 0 <= defensive < 1:
         raise ValueError(f"Expected defensive from 0 to below 1; got {defensive}.")
     budget = parse_bytes(memory_budget)

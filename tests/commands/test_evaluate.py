@@ -296,6 +296,7 @@ def test_other_data_than_the_run_was_trained_on_are_refused(tmp_path, capsys, mo
         (["--estimator", "annealed", "--target-acceptance", "1"], "Expected target_acceptance between 0 and 1"),
         (["--estimator", "bidirectional", "--num-warmup-chains", "0"], "Expected num_warmup_chains >= 1; got 0"),
         (["--estimator", "annealed", "--precision", "bf16"], "Expected --precision fp32 with --estimator annealed"),
+        (["--precision", "bf16"], "Expected --precision fp32 with --estimator auto; got bf16"),
     ],
 )
 def test_wrong_options_are_said_in_a_line(folder, capsys, options, text):
@@ -306,12 +307,13 @@ def test_wrong_options_are_said_in_a_line(folder, capsys, options, text):
 
 
 def test_half_precision_is_recorded_and_starts_anew(folder, capsys):
-    options = (folder, "--num-samples", 64, "--num-images", 6, "--chunk-size", 64)
+    name = "evaluation_importance"
+    options = (folder, "--estimator", "importance", "--num-samples", 64, "--num-images", 6, "--chunk-size", 64)
     run(capsys, *options)
-    plain = arrays(folder)["log_prob"]
+    plain = arrays(folder, name)["log_prob"]
     run(capsys, *options, "--precision", "bf16")
-    assert json.loads((folder / "evaluation.json").read_text())["estimator_settings"]["precision"] == "bf16"
-    difference = np.abs(arrays(folder)["log_prob"] - plain)
+    assert json.loads((folder / f"{name}.json").read_text())["estimator_settings"]["precision"] == "bf16"
+    difference = np.abs(arrays(folder, name)["log_prob"] - plain)
     assert 0 < difference.max() < 0.5
 
 

@@ -190,7 +190,7 @@ def test_short_runs_stay_plain_and_long_ones_do_not(monkeypatch):
         ({"compile": False, "precision": "bf16"}, "Expected compile=True or 'auto' with precision 'bf16'"),
     ],
 )
-@pytest.mark.parametrize("function", [train, log_marginal])
+@pytest.mark.parametrize("function", [train, functools.partial(log_marginal, estimator="guide")])
 def test_errors_say_what_was_expected(function, arguments, text):
     pair = bound(Own())
     with pytest.raises(ValueError, match=text):
@@ -339,6 +339,12 @@ def test_functions_that_fit_returned_are_recorded_once(recorded):
 def test_compiled_by_inductor_the_estimate_is_the_same():
     pair = bound(Own())
     assert_same_estimate(estimate(pair, compile=True), estimate(pair))
+
+
+def test_bf16_is_for_the_guide_alone():
+    pair = bound(Own())
+    with pytest.raises(ValueError, match=r"Expected estimator 'guide' with precision 'bf16', .+; got 'auto'\."):
+        log_marginal(pair.model, pair.guide, pair.x, precision="bf16")
 
 
 def test_bf16_has_a_bias_that_the_same_seed_shows():
