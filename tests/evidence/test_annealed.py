@@ -8,7 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from examples import NOT_ANNEALED, PAIRS, LinearGaussian, Own, Pyronic, patterns
+from examples import NOT_ANNEALED, PAIRS, Own, Pyronic, patterns
 from goodness_of_fit import assert_within_standard_errors
 from pyro import poutine
 from torch import nn
@@ -33,11 +33,6 @@ def _short_warm_up(monkeypatch):
     """To save time: step sizes that are not quite adapted leave an estimate valid."""
     monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 20)
     monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 20)
-
-
-@pytest.fixture
-def linear():
-    return LinearGaussian()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from examples import NOT_ANNEALED, PAIRS, LinearGaussian, Own, patterns
+from examples import NOT_ANNEALED, PAIRS, Own, patterns
 from goodness_of_fit import assert_within_standard_errors
 
 from pyro_vae import annealed_log_marginal, bidirectional
@@ -21,11 +21,6 @@ def _short_warm_up(monkeypatch):
     """To save time: step sizes that are not quite adapted leave the bounds valid."""
     monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 12)
     monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 10)
-
-
-@pytest.fixture
-def linear():
-    return LinearGaussian()
 
 
 def assert_brackets(result, truth):

@@ -26,11 +26,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 
 
 @pytest.fixture
-def linear():
-    return LinearGaussian()
-
-
-@pytest.fixture
 def x(linear):
     return linear.bias.detach() + 2 * torch.randn(23, 5)
 
