@@ -11,7 +11,7 @@ from pyro.poutine.util import is_validation_enabled
 torch.set_num_threads(1)  # the tensors of the tests are small: more threads only wait for each other
 
 
-def global_state():
+def _global_state():
     """What a library must not change behind its user's back."""
     store = pyro.get_param_store()
     return {
@@ -30,6 +30,12 @@ def global_state():
 
 
 @pytest.fixture
+def global_state():
+    """Reads what must be the same before and after."""
+    return _global_state
+
+
+@pytest.fixture
 def scope():
     """A param store of the test's own."""
     with pyro.get_param_store().scope():
@@ -41,6 +47,6 @@ def _same_global_state():
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (the global stream is what is fixed here)
     torch.manual_seed(0)
-    before = global_state()
+    before = _global_state()
     yield
-    assert global_state() == before
+    assert _global_state() == before

@@ -10,7 +10,6 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from conftest import global_state
 from examples import PAIRS, LinearGaussian, Own, Pyronic, Undecorated, bound, functions_with_modules, patterns, vae
 from goodness_of_fit import assert_within_standard_errors
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
@@ -60,7 +59,7 @@ def sgd(lr=0.0):
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_every_pair_learns_and_nothing_else_changes(name):
+def test_every_pair_learns_and_nothing_else_changes(name, global_state):
     pair = PAIRS[name]()
     before, state, rng = copies(parameters(pair)), global_state(), torch.get_rng_state()
     result = train(pair.model, pair.guide, pair.x, epochs=40, optimizer=adam(0.01))
@@ -505,7 +504,7 @@ class Failing(Own):
     ],
 )
 @pytest.mark.parametrize("validated", [False, True])
-def test_numbers_that_are_not_finite_stop_the_run_and_the_best_state_is_restored(fail, text, validated):
+def test_numbers_that_are_not_finite_stop_the_run_and_the_best_state_is_restored(fail, text, validated, global_state):
     pair = bound(Failing(fail, at=5))
     module, epochs = pair.model.__self__, {0: copies(parameters(pair))}
     state, rng = global_state(), torch.get_rng_state()
@@ -527,7 +526,7 @@ def test_numbers_that_are_not_finite_stop_the_run_and_the_best_state_is_restored
 
 
 @pytest.mark.parametrize("at", [2, 5])
-def test_an_interrupt_passes_on_and_the_best_state_is_restored(at):
+def test_an_interrupt_passes_on_and_the_best_state_is_restored(at, global_state):
     pair = bound(Own())
     module, seen = pair.model.__self__, {0: copies(parameters(pair))}
     module.eval()
