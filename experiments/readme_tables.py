@@ -1,4 +1,4 @@
-"""Write the tables of both READMEs anew from the results beside them: python experiments/readme_tables.py"""
+"""Write the tables of the README, docs and experiments anew from the results: python experiments/readme_tables.py"""
 
 import functools
 import inspect
@@ -456,23 +456,23 @@ def first_sentence(cls: type) -> str:
     return text.replace("``", "`").replace("|", "\\|")
 
 
-def write(readme: str) -> str:
-    """A README with each table between its markers replaced by the present content of its file."""
+def write(page: str) -> str:
+    """A page with each table between its markers replaced by the present content of its file."""
 
     def table(match: re.Match[str]) -> str:
         return f"{match[1]}\n{(ROOT / match[2]).read_text().strip()}\n\n<!-- end of table -->"
 
-    written = re.sub(r"(<!-- table: (\S+) -->\n).*?<!-- end of table -->", table, readme, flags=re.DOTALL)
+    written = re.sub(r"(<!-- table: (\S+) -->\n).*?<!-- end of table -->", table, page, flags=re.DOTALL)
     start, end = "<!-- gallery -->\n", "<!-- end of gallery -->"
     before, found, rest = written.partition(start)
     return before + start + f"\n{gallery()}\n\n" + end + rest.partition(end)[2] if found else written
 
 
-READMES = ROOT / "README.md", ROOT / "experiments" / "README.md"
+PAGES = ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "experiments" / "README.md"
 
 if __name__ == "__main__":
     for name, table in TABLES.items():
         (RESULTS / name).write_text(table() + "\n")
-    for path in READMES:
+    for path in PAGES:
         path.write_text(write(path.read_text()))
         print(f"tables of {path.relative_to(ROOT)} written")
