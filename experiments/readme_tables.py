@@ -4,6 +4,7 @@ import functools
 import inspect
 import itertools
 import json
+import math
 import re
 import statistics
 from pathlib import Path
@@ -193,6 +194,25 @@ def autoencoders_table() -> str:
         f"{min(dates)} to {max(dates)}."
     )
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{about}"
+
+
+def autoencoder_numbers() -> str:
+    """What the experiments with autoencoders counted beside the rows of their table."""
+    names = ("beta", "vae_many_latents", "vae_convolutional", "adversarial_autoencoder")
+    files = (ROOT / f"experiments/autoencoders/results/{name}.json" for name in names)
+    beta, many, convolutional, adversarial = (json.loads(file.read_text())["numbers"] for file in files)
+    rows = [
+        [f"beta {weight:g}: rate, distortion, nats", f"{rate:.1f}, {distortion:.1f}"]
+        for weight, rate, distortion in zip(*(beta[name] for name in ("betas", "rates", "distortions")), strict=True)
+    ]
+    rows.append(["active latents of VAE 100", many["active_latents"]])
+    elbo = convolutional["test_elbo_by_epoch"]
+    rows += [[f"test ELBO of the convolutional VAE after epoch {n}", f"{elbo[n - 1]:.1f}"] for n in (1, 5, len(elbo))]
+    ending = ", losses by epoch"
+    for name, losses in ((name, losses) for name, losses in adversarial.items() if name.endswith(ending)):
+        rows.append([f"discriminator at the end, {name.removesuffix(ending)}", f"{losses['discriminator'][-1]:.2f}"])
+    rows.append(["discriminator that guesses, 2 log 2", f"{2 * math.log(2):.2f}"])
+    return tabulate(rows, ["what", "value"], tablefmt="github", disable_numparse=True)
 
 
 FRECHET = ("frechet_reconstructions", "frechet_samples")
@@ -421,6 +441,7 @@ def parts_table(kind: str) -> str:
 
 TABLES = {
     "autoencoders.md": autoencoders_table,
+    "autoencoder_numbers.md": autoencoder_numbers,
     "priors_on_digits.md": functools.partial(parts_table, "priors"),
     "encoders_on_digits.md": functools.partial(parts_table, "encoders"),
     "static_mnist.md": static_mnist_table,

@@ -35,7 +35,8 @@ QUICKLY = {
     r"num_temperatures=\d+": "num_temperatures=3",
     r"in \(0, 1, 2\)": "in (0,)",
     r"hidden=\(300, 300\)": "hidden=(20, 20)",
-    r"\[:100\]": "[:24]",
+    r"\[:100\]": "[:12]",
+    r"\[:20\]": "[:6]",
     r"\bdigits\.test\b(?!\[)": "digits.test[:20]",
     r"data\.load\(\"static_mnist\", \"data\", download=True\)": 'data.load("digits", binarization="static")',
 }
@@ -110,6 +111,18 @@ def test_the_comparison_of_the_readme_is_that_of_its_json():
         a, b, sign = (each["a"], each["b"], 1) if each["value"] > 0 else (each["b"], each["a"], -1)
         low, high = sorted(sign * each[end] for end in ("low", "high"))
         assert f" {sign * each['value']:.2f} | [{low:.2f}, {high:.2f}] " in rows[f"{a} - {b}"]
+
+
+# Decimals and percentages that text may say: settings, limits, mathematics, what others published with its source.
+SAID = {"0.01", "0.5", "0.7", "1.1", "1.2", "1.5", "1.96", "1.44", "95%", "-88.71", "0.1.0", "2.0", "2.13", "3.11"}
+
+
+@pytest.mark.parametrize("page", [*PAGES, EXPERIMENTS], ids=lambda page: f"{page.parent.name}-{page.stem}")
+def test_measured_numbers_stand_in_tables_alone(page):
+    elsewhere = r"^```.*?^```|<!-- table.*?<!-- end of table -->|`[^`\n]*`|^#+ [^\n]*"
+    prose = re.sub(elsewhere, "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    said = re.findall(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)+%?|\d+%|\d+e-\d+", prose)
+    assert set(said) <= SAID
 
 
 def test_the_version_to_cite_is_this_one():
