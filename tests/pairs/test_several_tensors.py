@@ -185,7 +185,7 @@ def test_a_transform_is_called_as_the_model_is(data):
     assert seen
     assert pair.u.grad is None
     with pytest.raises(
-        TypeError, match=r"Expected batch_transform to return a tuple of 2, as the data are; got Tensor"
+        TypeError, match=r"return a tuple of 2, as the data are; got Tensor"
     ):
         fit(pair.model, pair.guide, (x, y), batch_transform=lambda x, y: x, epochs=1, progress=False)
     with pytest.raises(TypeError, match=r"a dict with the keys \['y', 'x'\]"):
