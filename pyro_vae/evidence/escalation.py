@@ -32,8 +32,9 @@ MOST_DRAWS = 64  # for a step of a fit, of as many as there are dimensions
 PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
 FEW_LATENTS = 8  # up to which draws from the prior can find modes that nothing else visits
 OF_GUIDE = 0.8  # effective sample size of a guide's pilot, relative, from which no fit is worth while
-AT_ONCE = 4096  # (data point, sample) pairs, at most
-POINTS_AT_ONCE = 64  # at most
+AT_ONCE = 4096  # (data point, sample) pairs on a CPU, at most; on a GPU as many as the memory budget allows
+POINTS_AT_ONCE = {"cpu": 64, "cuda": 512}  # at most
+MATRICES_AT_ONCE = 2**24  # numbers in the covariance matrices of these, at most
 STREAM = 2**29  # where the streams of random numbers of this file begin
 GRADIENT = 3  # evaluations of the model that a gradient costs
 
@@ -252,9 +253,11 @@ def escalated(
 
     The guide also draws those whose model raises an error at other draws.
     """
-    at_once = min(AT_ONCE, sampler.pairs)
+    kind = sampler.x.device.type
+    at_once = min(AT_ONCE, sampler.pairs) if kind == "cpu" else sampler.pairs
     escalation = Escalation(space, is_keyed=sampler.keyed, seed=seed, at_once=at_once, done=done)
-    together = min(POINTS_AT_ONCE, max(1, at_once // 16)) if sampler.points > 1 else 1
+    most_points = min(POINTS_AT_ONCE.get(kind, 64), at_once // 16, MATRICES_AT_ONCE // space.dim**2)
+    together = max(1, most_points) if sampler.points > 1 else 1
     alone = torch.cat([sampler.depend_on_others(points[some]) for some in torch.arange(len(points)).split(together)])
 
     def batches(some: Tensor) -> list[Tensor]:
