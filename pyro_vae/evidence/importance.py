@@ -32,7 +32,7 @@ NAMES = {
     "guide": "importance sampling from the guide",
     "auto": "importance sampling from the guide or, where that does not do, from Gaussians fitted to the data point,",
 }
-PILOTED_AT_ONCE = {"cpu": 256, "cuda": 2048}  # data points, of which those that need it are escalated together
+PILOTED_AT_ONCE = {"cpu": 256, "cuda": 1024}  # data points, of which those that need it are escalated together
 OnResult = Callable[[list[int], LogMarginal], None]
 
 
