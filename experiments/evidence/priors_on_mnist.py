@@ -59,7 +59,8 @@ def in_parallel(commands: dict[str, list[str]], *, logs: Path, seconds: float, s
     started, running = time.perf_counter(), {}
     for name, command in commands.items():
         with open(logs / f"{name}.log", "w") as log:
-            running[name] = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=one_thread())
+            settings = {"stdout": log, "stderr": subprocess.STDOUT, "env": one_thread(), "preexec_fn": heed_interrupts}
+            running[name] = subprocess.Popen(command, **settings)
     stopped = False
     while running:
         time.sleep(0.2)
@@ -74,6 +75,11 @@ def in_parallel(commands: dict[str, list[str]], *, logs: Path, seconds: float, s
         if elapsed > seconds + GRACE:
             for process in running.values():
                 process.kill()
+
+
+def heed_interrupts() -> None:
+    """A process that was started in the background ignores interrupts, and its children do."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def one_thread() -> dict[str, str]:
@@ -229,8 +235,7 @@ def collect(chosen: argparse.Namespace, names: list[str]) -> dict[str, Any]:
         row["gained"] = {"value": gained.mean().item(), "standard_error": error, "largest": gained.max().item()}
         rows.append(row)
     settings = {kind: settings_of(chosen, kind) for kind in ESTIMATES}
-    limits = {"train_seconds": chosen.train_seconds, "evaluate_seconds": chosen.evaluate_seconds}
-    return {"protocol": images(chosen)[1], "num_images": count, "estimates": settings, **limits, "rows": rows}
+    return {"protocol": images(chosen)[1], "num_images": count, "estimates": settings, "rows": rows}
 
 
 def figure(result: dict[str, Any]) -> Figure:
