@@ -390,7 +390,7 @@ def priors_on_mnist_table() -> str:
     return tabulate(rows, [*headers, "default less guide"], tablefmt="github", disable_numparse=True) + (
         f"\n\nA random {result['num_images']:,} of the test images, the same for all. Guide: "
         f"{result['estimates']['guide']['num_samples']:,} samples ({each['guide']}); default: "
-        f"{result['estimates']['auto']['num_samples']:,} ({each['auto']}), all estimates at once on one device. After +- "
+        f"{result['estimates']['auto']['num_samples']:,} ({each['auto']}), all estimates at once. After +- "
         f"a standard error over images; in brackets 95% intervals over images; one seed each. "
         f"{'Stopped by the clock with their best state so far: ' + ', '.join(stopped) + '. ' if stopped else ''}"
         f"{source(result)} Data: {result['protocol']}."
