@@ -65,6 +65,19 @@ def test_compiled_estimates_are_the_plain_ones(truth, linear, precision):
     torch.testing.assert_close(result.log_prob, plain.log_prob, rtol=0, atol=1e-3 if precision == "fp32" else 0.3)
 
 
+@pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+@pytest.mark.parametrize("prior", ["StandardNormal", "VampPrior"])
+def test_compiled_estimates_of_a_vae_are_the_plain_ones(prior):
+    torch.manual_seed(0)
+    pair = PAIRS[f"VAE, {prior}"]()
+    pair.model.__self__.cuda()
+    settings = {"estimator": "guide", "num_samples": 3000, "chunk_size": 6000}
+    plain, compiled = (
+        log_marginal(pair.model, pair.guide, pair.x.cuda(), compile=c, **settings) for c in (False, True)
+    )
+    torch.testing.assert_close(compiled.log_prob, plain.log_prob, rtol=0, atol=1e-3)
+
+
 def test_fits_to_a_posterior_far_from_the_guide_are_the_truth(truth, linear):
     def guide(x):
         return linear.mediocre_guide(x + 3)
