@@ -6,7 +6,7 @@ import contextlib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from jsonargparse import Namespace
 from torch import Tensor
@@ -18,6 +18,7 @@ from ..evidence import BidirectionalGap, HeavyTail, LogMarginal
 from ..evidence.bits import bits_of, said_in_bits
 from ..pairs.widened import widened
 from ..runs.environment import environment, few_threads
+from ..runs.estimators import ESTIMATORS, FOR_SPEED
 from ..runs.evaluations import digest, load_evaluation, save_evaluation
 from ..runs.folder import require_run, weights_digest
 from ..runs.loading import command_line, data_of, load_run, random_subset, read_run
@@ -27,19 +28,13 @@ from ..runs.partial_results import PartialResults
 from ..runs.processes import processes, wait_for_others
 from ..runs.settings import dump
 from ..training.device import choose_device
-from .estimators import ESTIMATORS, add_evaluation_options
+from .evaluation import add_evaluation_options, draw, say
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folders.")
-    add_evaluation_options(parser)
-    text = (
-        "Of matrix products and convolutions; bf16 is faster, with an error that the Monte Carlo error does not hold."
-    )
-    parser.add_argument(
-        "--precision", type=Literal["fp32", "bf16"], default="fp32", help=f"For --estimator importance. {text}"
-    )
+    add_evaluation_options(parser, arguments)
     add_root_option(parser)
     add_seed_option(parser, "Seed of the samples and of the subset of images.")
     add_device_option(parser)
@@ -57,21 +52,21 @@ def run(chosen: Namespace) -> None:
             result = evaluate_run(folder, chosen, dataset, rank=rank, count=count)
             if result is not None:
                 estimator = ESTIMATORS[chosen.estimator]
-                print(estimator.say(result))
-                print(said_in_bits(read_json(folder / f"{estimator.name}.json", kind=estimator.kind.__name__)), end="")
-                print(f"saved in {folder / estimator.name}.json, .npz and figures, {estimator.name}*.png")
+                print(say(result))
+                print(said_in_bits(read_json(folder / f"{estimator.file}.json", kind=estimator.kind.__name__)), end="")
+                print(f"saved in {folder / estimator.file}.json, .npz and figures, {estimator.file}*.png")
 
 
 def _settings(chosen: Namespace) -> dict[str, Any]:
     """All options that the numbers depend on."""
-    own = ESTIMATORS[chosen.estimator].options
-    return {option: chosen.get(option) for option in ("estimator", "seed", "split", "num_images", *own)}
+    own = [option for option in ESTIMATORS[chosen.estimator].options if option not in FOR_SPEED]
+    return {option: chosen[option] for option in ("estimator", "seed", "split", "num_images", "widen", *own)}
 
 
 def finished_evaluation(folder: Path, chosen: Namespace) -> LogMarginal | None:
     """The estimate that a run has already, if it was made with these options."""
     try:
-        result, about = load_evaluation(folder, ESTIMATORS[chosen.estimator].name)
+        result, about = load_evaluation(folder, ESTIMATORS[chosen.estimator].file)
     except (FileNotFoundError, ValueError):
         return None
     return result if about.get("estimator_settings") == _settings(chosen) else None
@@ -81,12 +76,7 @@ def evaluate_run(
     folder: Path, chosen: Namespace, dataset: Data, *, rank: int = 0, count: int = 1
 ) -> LogMarginal | BidirectionalGap | None:
     """Estimate log p(x) for one run and save it there; None in all processes but the first."""
-    if "precision" not in ESTIMATORS[chosen.estimator].options and chosen.precision != "fp32":
-        raise ValueError(
-            f"Expected --precision fp32 with --estimator {chosen.estimator}; got {chosen.precision}. Only --estimator "
-            f"importance takes another."
-        )
-    name = ESTIMATORS[chosen.estimator].name
+    name = ESTIMATORS[chosen.estimator].file
     with contextlib.ExitStack() as held:
         if rank == 0:
             held.enter_context(locked(folder / f".{name}", doing=f"evaluating {folder} with the same estimator"))
@@ -104,7 +94,7 @@ def _evaluate(
     what = list(images.shape) if simulated else digest(images)
     about = settings | {"images": what, "weights": weights_digest(folder)}
     partial: PartialResults[Any] = PartialResults(
-        folder / f"{estimator.name}.partial", estimator.kind, about, rank=rank
+        folder / f"{estimator.file}.partial", estimator.kind, about, rank=rank
     )
     if rank == 0:
         partial.open()
@@ -132,10 +122,10 @@ def _evaluate(
     if isinstance(result, LogMarginal):
         about |= bits_of(result.log_prob, images, dataset, measure=result.measure)
     about |= environment(device, module)
-    save_evaluation(folder, result, name=estimator.name, images=images, about=about)
+    save_evaluation(folder, result, name=estimator.file, images=images, about=about)
     partial.remove()
     with few_threads(module):
-        estimator.draw(module, result, images, folder / estimator.name)
+        draw(module, result, images, folder / estimator.file)
     return result
 
 
@@ -153,22 +143,17 @@ def _images(chosen: Namespace, dataset: Data) -> tuple[Tensor, str]:
 def _estimate(module: Any, images: Tensor, chosen: Namespace, **how: Any) -> None:
     """Run the estimator with its options."""
     estimator, guide = ESTIMATORS[chosen.estimator], module.guide
-    options = {option: chosen[option] for option in estimator.options if option != "widen"}
-    if chosen.chunk_size is not None:
-        options["chunk_size"] = chosen.chunk_size
-    if "num_samples" in options:
-        options["memory_budget"] = chosen.memory_budget
-        guide = guide if chosen.widen == 1 else widened(guide, chosen.widen)
+    options = {**estimator.fixed, **{option: chosen[option] for option in estimator.options}}
+    guide = guide if chosen.widen == 1 else widened(guide, chosen.widen)
     with few_threads(module), warnings.catch_warnings():
         warnings.simplefilter("ignore", HeavyTail)  # said below, in the words of this command
-        estimator.estimate(module.model, guide, images, seed=chosen.seed, **options, **how)
+        estimator.function(module.model, guide, images, seed=chosen.seed, **options, **how)
 
 
 def _about(module: Any, folder: Path, dataset: Data, chosen: Namespace, which: str) -> dict[str, Any]:
     """What a result is about: estimator, data protocol, model, training."""
     config, trained = read_run(folder)
     return {
-        "estimator": ESTIMATORS[chosen.estimator].about.format(start=chosen.start),
         "estimator_settings": _settings(chosen),
         "protocol": f"{dataset.protocol}; {which}",
         "likelihood": repr(getattr(module, "likelihood", None) or f"that of {type(module).__name__}").strip("'"),

@@ -12,6 +12,7 @@ from ..disk.lock import locked
 from ..disk.reading import read_whole
 from ..disk.writing import PART, require_regular, saying, write_text
 from . import __doc__ as CONTENTS
+from .estimators import ESTIMATORS
 
 Kind = Literal["run", "comparison"]
 MARK = "README.txt"  # its first line says that the folder is ours
@@ -20,10 +21,9 @@ UNFINISHED = "unfinished"  # folder inside that of the run, where its files are 
 RESERVED = "reserved"  # as many bytes as the weights have, so that they find room at the end
 
 FIGURES = (".png", "_khat.png", "_convergence.png", "_dimensions.png")  # of an evaluation, after its name
-ESTIMATORS = ("", "_importance", "_annealed", "_bidirectional")
 NAMES = {  # all that the program writes into the folder of a run; nothing of another name is ever removed
     *("settings.yaml", "weights.safetensors", "params.safetensors", "run.json", "metrics.jsonl", "training.png"),
-    *(f"evaluation{name}{suffix}" for name in ESTIMATORS for suffix in (".json", ".npz", *FIGURES)),
+    *(f"{each.file}{suffix}" for each in ESTIMATORS.values() for suffix in (".json", ".npz", *FIGURES)),
     *("diagnostics.json", "diagnostics.png", "samples.png", "reconstructions.png", "traversals.png", "manifold.png"),
     *("interpolations_linear.png", "interpolations_sphere.png"),
 }
