@@ -1,4 +1,4 @@
-"""Compare models on the same images; without run folders, train them first, one part of the VAE varied."""
+"""Compare models on the same data; without run folders, train them first, one part of the VAE varied."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _compare(kind: str, groups: Mapping[str, list[Path]], folder: Path, chosen: 
     abouts = [about for members in evaluations.values() for _, about in members]
     if len({about["images_sha256"] for about in abouts}) > 1:
         raise ValueError(
-            "Expected runs evaluated on the same images; got different ones. Evaluate all of them with the same "
+            "Expected runs evaluated on the same data; got different ones. Evaluate all of them with the same "
             "--data, --binarization, --data-seed, --num-images and --seed."
         )
     comparison = compare({label: [result for result, _ in members] for label, members in evaluations.items()})

@@ -1,4 +1,4 @@
-"""Estimate log p(x) of held-out images, for trained runs; also under torchrun, which shares the images out."""
+"""Estimate log p(x) of held-out data, for trained runs; also under torchrun, which shares the data out."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folders.")
     add_evaluation_options(parser, arguments)
     add_root_option(parser)
-    add_seed_option(parser, "Seed of the samples and of the subset of images.")
+    add_seed_option(parser, "Seed of the samples and of the subset of the data.")
     add_device_option(parser)
     return parser.parse_args(arguments)
 
@@ -88,10 +88,10 @@ def _evaluate(
 ) -> LogMarginal | BidirectionalGap | None:
     device, estimator, settings = choose_device(chosen.device), ESTIMATORS[chosen.estimator], _settings(chosen)
     module, _ = load_run(folder, device)
-    images, which = _images(chosen, dataset)
-    images = images.to(device)
-    simulated = estimator.kind is BidirectionalGap  # then it takes from the images their number and shape alone
-    what = list(images.shape) if simulated else digest(images)
+    x, which = _data_points(chosen, dataset)
+    x = x.to(device)
+    simulated = estimator.kind is BidirectionalGap  # then it takes from the data their number and shape alone
+    what = list(x.shape) if simulated else digest(x)
     about = settings | {"images": what, "weights": weights_digest(folder)}
     partial: PartialResults[Any] = PartialResults(
         folder / f"{estimator.file}.partial", estimator.kind, about, rank=rank
@@ -101,53 +101,53 @@ def _evaluate(
     wait_for_others(count)
     done = set(partial.numbers())
     if done and rank == 0:
-        print(f"       {len(done):,} of {len(images):,} images are finished already, and kept")
+        print(f"       {len(done):,} of {len(x):,} data points are finished already, and kept")
     wait_for_others(count)
-    left = [i for i in range(len(images)) if i not in done][rank::count]
+    left = [i for i in range(len(x)) if i not in done][rank::count]
     try:
         if left:
-            _estimate(module, images, chosen, only=left, on_result=partial.add, progress=rank == 0)
+            _estimate(module, x, chosen, only=left, on_result=partial.add, progress=rank == 0)
     except KeyboardInterrupt:
         partial.flush()
-        kept = f"stopped; {len(partial.numbers()):,} of {len(images):,} images are kept: the same command goes on"
+        kept = f"stopped; {len(partial.numbers()):,} of {len(x):,} data points are kept: the same command goes on"
         raise KeyboardInterrupt(kept if rank == 0 else "") from None  # one process speaks
     partial.flush()
     wait_for_others(count)
     if rank > 0:
         return None
-    result: LogMarginal | BidirectionalGap = partial.finished(len(images))
+    result: LogMarginal | BidirectionalGap = partial.finished(len(x))
     if isinstance(result, BidirectionalGap):
-        images, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
+        x, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
     about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):
-        about |= bits_of(result.log_prob, images, dataset, measure=result.measure)
+        about |= bits_of(result.log_prob, x, dataset, measure=result.measure)
     about |= environment(device, module)
-    save_evaluation(folder, result, name=estimator.file, images=images, about=about)
+    save_evaluation(folder, result, name=estimator.file, x=x, about=about)
     partial.remove()
     with few_threads(module):
-        draw(module, result, images, folder / estimator.file)
+        draw(module, result, x, folder / estimator.file)
     return result
 
 
-def _images(chosen: Namespace, dataset: Data) -> tuple[Tensor, str]:
-    """The images that the options ask for, and which they are."""
-    images: Tensor = getattr(dataset, chosen.split)
+def _data_points(chosen: Namespace, dataset: Data) -> tuple[Tensor, str]:
+    """The data points that the options ask for, and which they are."""
+    x: Tensor = getattr(dataset, chosen.split)
     if chosen.num_images is None:
-        return images, f"evaluated on all of the {chosen.split} images"
-    if not 1 <= chosen.num_images <= len(images):
-        raise ValueError(f"Expected --num-images from 1 to {len(images):,}; got {chosen.num_images}.")
-    which = f"evaluated on a random {chosen.num_images:,} (seed {chosen.seed}) of the {chosen.split} images"
-    return images[random_subset(len(images), chosen.num_images, chosen.seed)], which
+        return x, f"evaluated on all of the {chosen.split} data"
+    if not 1 <= chosen.num_images <= len(x):
+        raise ValueError(f"Expected --num-images from 1 to {len(x):,}; got {chosen.num_images}.")
+    which = f"evaluated on a random {chosen.num_images:,} (seed {chosen.seed}) of the {chosen.split} data"
+    return x[random_subset(len(x), chosen.num_images, chosen.seed)], which
 
 
-def _estimate(module: Any, images: Tensor, chosen: Namespace, **how: Any) -> None:
+def _estimate(module: Any, x: Tensor, chosen: Namespace, **how: Any) -> None:
     """Run the estimator with its options."""
     estimator, guide = ESTIMATORS[chosen.estimator], module.guide
     options = {**estimator.fixed, **{option: chosen[option] for option in estimator.options}}
     guide = guide if chosen.widen == 1 else widened(guide, chosen.widen)
     with few_threads(module), warnings.catch_warnings():
         warnings.simplefilter("ignore", HeavyTail)  # said below, in the words of this command
-        estimator.function(module.model, guide, images, seed=chosen.seed, **options, **how)
+        estimator.function(module.model, guide, x, seed=chosen.seed, **options, **how)
 
 
 def _about(module: Any, folder: Path, dataset: Data, chosen: Namespace, which: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def say(result: LogMarginal | BidirectionalGap) -> str:
 def say_estimate(result: LogMarginal) -> str:
     """Estimates of log p(x) in words."""
     annealed = "acceptance" in result.details
-    ess = result.ess.nan_to_num(0.0)  # of an image without a finite weight
+    ess = result.ess.nan_to_num(0.0)  # of a data point without a finite weight
     counts = f"{result.num_samples.double().mean().item():,.0f} {'chains' if annealed else 'samples'}"
     mean = result.mean
     lines = [

@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from pyro.infer import ELBO
+from torch.distributions.constraints import Constraint
 
 from .. import plots
 from ..data import Data
 from ..disk.writing import save_figure, write_text
 from ..networks import count_parameters
 from ..objectives.kl_weights import KLWarmup
+from ..pairs.checks import check_values
 from ..pairs.contexts import seeded
 from ..runs.environment import environment, few_threads
 from ..runs.folder import append_metrics, reserve_space, save_weights, write_about, write_metrics
@@ -72,9 +74,9 @@ def build_module(config: Namespace, dataset: Data) -> Any:
         mean=dataset.mean,
         pseudo_inputs=train.where(~train.isnan(), dataset.mean) if dataset.missing else train.clone(),
     )
-    if check := getattr(getattr(module, "likelihood", None), "check", None):
-        for images in (train, dataset.validation, dataset.test):
-            check(images)
+    if isinstance(support := getattr(getattr(module, "likelihood", None), "support", None), Constraint):
+        for part in (train, dataset.validation, dataset.test):
+            check_values("x", support, part)
     return module
 
 

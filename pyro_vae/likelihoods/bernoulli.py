@@ -34,11 +34,6 @@ class Bernoulli(Likelihood):
     """
 
     support = constraints.boolean
-    accepts = "pixels that are 0 or 1"
-    cure = (
-        "Grey pixels under a Bernoulli give a bound on no likelihood: binarize the data (binarization "
-        "'dynamic', 'static' or 'threshold'), or use DiscretizedLogistic or Gaussian."
-    )
 
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
         super().__init__(event_shape)

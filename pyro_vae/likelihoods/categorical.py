@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..distributions.levels import LEVELS_CURE, Levels, OnLevels
+from ..distributions.levels import Levels, OnLevels
 from ..distributions.means import inner, invert
 from ..networks import Shape
 from .likelihood import Likelihood
@@ -62,8 +62,6 @@ class Categorical(Likelihood):
         super().__init__(event_shape, features_per_value=levels if data == "levels" else 1)
         self.levels, self.data = levels, data
         self.support = Levels(levels) if data == "levels" else constraints.one_hot
-        self.accepts = f"values that are {self.support}" if data == "levels" else "one-hot vectors, last dimension,"
-        self.cure = LEVELS_CURE if data == "levels" else "Encode them with torch.nn.functional.one_hot(k).float()."
         self.start_at(mean, self._flattest if data == "levels" else lambda mean: inner(mean).log())
 
     def _flattest(self, mean: Tensor) -> Tensor:

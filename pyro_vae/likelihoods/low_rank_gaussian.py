@@ -15,7 +15,7 @@ from torch.distributions import constraints
 from ..arguments.positive import positive
 from ..distributions.scale import positive_scale
 from ..networks import Shape
-from .likelihood import NOT_FINITE, Finite, Likelihood
+from .likelihood import Finite, Likelihood
 
 
 class LowRankNormal(TorchDistribution):
@@ -108,8 +108,6 @@ class LowRankGaussian(Likelihood):
     """
 
     support = Finite()
-    accepts = "finite real values"
-    cure = NOT_FINITE
 
     def __init__(self, event_shape: Shape, rank: int = 5, min_scale: float = 0.01, mean: Tensor | None = None) -> None:
         if rank < 1:

@@ -137,7 +137,6 @@ class Masked(Likelihood):
         self.feature_shape = likelihood.feature_shape
         self.filler: Tensor
         self.register_buffer("filler", _any_value(likelihood), persistent=False)
-        self.accepts, self.cure = f"{likelihood.accepts}, or nan where missing,", likelihood.cure
 
     @property
     def support(self) -> Missing:  # type: ignore[override]

@@ -120,7 +120,7 @@ class PixelCNN(Likelihood):
         self.pixels = base
         self.shown = f"channels={channels}, num_layers={num_layers}, kernel_size={kernel_size}"
         self.network = GatedPixelCNN(self.event_shape, features_per_value, channels, num_layers, kernel_size)
-        self.support, self.accepts, self.cure = base.support, base.accepts, base.cure
+        self.support = base.support
 
     def forward(self, features: Tensor) -> PixelCNNDistribution:
         return PixelCNNDistribution(self.pixels, self.network, features)

@@ -13,7 +13,8 @@ from torch.distributions import constraints
 from ..networks import Shape
 from .likelihood import Likelihood
 
-CIRCLE = constraints.interval(-math.pi, math.pi)
+CIRCLE: Any = constraints.interval(-math.pi, math.pi)
+CIRCLE.cure = "Give radians; wrap them with torch.atan2(x.sin(), x.cos())."
 
 
 class OneTurn(dist.VonMises):
@@ -48,8 +49,6 @@ class VonMises(Likelihood):
     """
 
     support = CIRCLE
-    accepts = "angles in [-pi, pi]"
-    cure = "Give radians; wrap them with torch.atan2(x.sin(), x.cos())."
 
     def __init__(self, event_shape: Shape) -> None:
         super().__init__(event_shape, features_per_value=2)

@@ -210,9 +210,9 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
         xerr=[2 * part.standard_error for part in shown.values()],
         color=[GREY, BLUE, BLUE, BLUE][: len(shown)],
     )
-    for place, part in enumerate(shown.values()):
+    for row, part in enumerate(shown.values()):
         end = max(part.value, 0) + 2 * part.standard_error
-        right.annotate(f"  {part.value:.2f}", (end, place), va="center", fontsize=9, color=INK)
+        right.annotate(f"  {part.value:.2f}", (end, row), va="center", fontsize=9, color=INK)
     right.set_yticks(range(len(shown)), list(shown))
     right.invert_yaxis()
     right.margins(x=0.15)

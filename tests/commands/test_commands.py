@@ -107,7 +107,7 @@ def test_evaluate_writes_numbers_with_their_errors_and_protocol(trained):
     assert about["num_data_points"] == 50
     assert about["num_samples"] == 20
     assert about["standard_error_over_data_points"] > about["monte_carlo_error"] > 0
-    assert "a random 50 (seed 0) of the test images" in about["protocol"]
+    assert "a random 50 (seed 0) of the test data" in about["protocol"]
     assert "Bernoulli" in about["likelihood"]
     with np.load(trained / "VampPrior" / "evaluation.npz") as arrays:
         assert arrays["log_prob"].shape == arrays["ess"].shape == (50,)
@@ -166,7 +166,7 @@ def test_compare_refuses_different_images(trained, capsys):
     run(capsys, "train", *SMALL, "--out", "other")
     assert "Run: pyro-vae evaluate other" in refused(capsys, "compare", str(trained / "VampPrior"), "other")
     run(capsys, "evaluate", "other", "--num-samples", "20", "--num-images", "50", "--seed", "1")
-    assert "evaluated on the same images" in refused(capsys, "compare", str(trained / "VampPrior"), "other")
+    assert "evaluated on the same data" in refused(capsys, "compare", str(trained / "VampPrior"), "other")
 
 
 @pytest.mark.parametrize("command", ["sample", "reconstruct"])
@@ -234,7 +234,7 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
         (["train", "--epochz", "3"], "unknown option --epochz 3. Did you mean --epochs?"),
         (["train", "--epochs", "many"], "Expected --epochs to be a whole number; got many."),
         (["train", "--epochs", "0"], "Expected --epochs > 0; got 0."),
-        (["train", "--binarization", "none"], "Expected pixels that are 0 or 1 for Bernoulli"),
+        (["train", "--binarization", "none"], "Expected data in the support of site 'x', 0 or 1; got"),
         (["train", "--network", "ConvEncoder"], "In the network, ConvEncoder: Expected in_shape of an image"),
         (["train", "--latent-dim", "1", "--prior", "CouplingFlow"], "a coupling needs two halves; got 1"),
         (["train", "--data", "mnist", "--root", "nowhere"], "Expected the MNIST files"),

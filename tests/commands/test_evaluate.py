@@ -118,7 +118,7 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimato
     with pytest.raises(SystemExit) as stopped:
         run(capsys, *options)
     assert stopped.value.code == 130
-    kept = re.search(r"stopped; (\d+) of 12 images are kept: the same command goes on", capsys.readouterr().err)
+    kept = re.search(r"stopped; (\d+) of 12 data points are kept: the same command goes on", capsys.readouterr().err)
     count = int(kept[1])
     assert 6 <= count < 12
     assert (folder / f"{name}.json").exists()  # the earlier one
@@ -128,7 +128,7 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimato
         sampled.extend(numbers)
 
     monkeypatch.setattr(PartialResults, "add", add_and_count)
-    assert f"{count} of 12 images are finished already" in run(capsys, *options)
+    assert f"{count} of 12 data points are finished already" in run(capsys, *options)
     assert sampled == list(range(count, 12))
     assert_same(arrays(folder, name), whole)
 
@@ -171,7 +171,7 @@ def test_what_another_rank_has_drawn_is_taken_by_number(folder, capsys, monkeypa
         patch.setattr("pyro_vae.commands.evaluate.wait_for_others", lambda _: None)
         patch.setattr("pyro_vae.commands.evaluate.processes", lambda _: contextlib.nullcontext((1, 2)))
         run(capsys, *options)
-    assert "2 of 5 images are finished already" in run(capsys, *options)
+    assert "2 of 5 data points are finished already" in run(capsys, *options)
     assert_same(arrays(folder, name), alone)
 
 
@@ -238,7 +238,7 @@ def test_damaged_portions_are_drawn_again_and_nothing_else_is_removed(portions, 
     portions.open()
     assert set(portions.numbers()) <= {3, 1}
     assert not (portions.folder / "0-00000002.json").exists()
-    with pytest.raises(ValueError, match=r"Expected results of 4 images, each once, in .*; got [02]"):
+    with pytest.raises(ValueError, match=r"Expected results of 4 data points, each once, in .*; got [02]"):
         portions.finished(4)
     portions.add([0, 2], results([0.0, 2.0]))
     portions.flush()
@@ -267,7 +267,7 @@ def test_a_full_disk_costs_no_finished_image(folder, capsys, monkeypatch):
         with pytest.raises(SystemExit):
             run(capsys, *options)
     assert "No space left on device" in capsys.readouterr().err
-    assert "7 of 7 images are finished already" in run(capsys, *options)
+    assert "7 of 7 data points are finished already" in run(capsys, *options)
 
 
 def test_other_data_than_the_run_was_trained_on_are_refused(tmp_path, capsys, monkeypatch):
