@@ -20,8 +20,6 @@ class Levels(constraints.Constraint):
     )
 
     def __init__(self, levels: int) -> None:
-        if levels < 2:
-            raise ValueError(f"Expected levels >= 2; got {levels}.")
         self.levels = levels
         super().__init__()
 

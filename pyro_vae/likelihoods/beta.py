@@ -56,8 +56,6 @@ class Beta(Likelihood):
         tensor([0.5000, 0.5000, 0.5000])
     """
 
-    support = OpenUnitInterval()
-
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
         super().__init__(event_shape, features_per_value=2)
         self.start_at(mean, _monotone)

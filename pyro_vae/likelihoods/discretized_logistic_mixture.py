@@ -129,8 +129,9 @@ class DiscretizedLogisticMixture(Likelihood):
         mean: Tensor | None = None,
     ) -> None:
         at_least(1, components=components)
+        at_least(2, levels=levels)
         super().__init__(event_shape, features_per_value=3 * components)
-        self.components, self.levels, self.support = components, levels, Levels(levels)
+        self.components, self.levels = components, levels
         positive(min_scale=min_scale)
         self.min_scale = min_scale
         self.is_colour = len(self.event_shape) == 3 and self.event_shape[0] == 3

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Literal
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from ..arguments.at_least import at_least
 from ..arguments.positive import positive
-from ..distributions.levels import Levels
 from ..distributions.means import inner, invert
 from ..distributions.rounded import Family, Rounded, around_middle_grey
 from ..distributions.scale import positive_scale
@@ -22,7 +22,7 @@ from ..networks import Shape, as_shape
 class Likelihood(nn.Module):
     """A module that turns features h (..., B, *feature_shape) into p(x|z), batch (..., B), event event_shape.
 
-    Abstract: a subclass gives ``forward`` and ``support``. The width of a decoder's output follows from
+    Abstract: a subclass gives ``forward``. The width of a decoder's output follows from
     ``feature_shape``: ``MLP(latent_dim, likelihood.feature_shape)``.
 
     Args:
@@ -31,13 +31,24 @@ class Likelihood(nn.Module):
             ``event_shape``; with more, it has that count in front.
     """
 
-    support: Constraint
     bias: Tensor  # (*feature_shape), where `start_at` is called; added to the features
 
     def __init__(self, event_shape: Shape, features_per_value: int = 1) -> None:
         super().__init__()
         self.event_shape = as_shape(event_shape)
         self.feature_shape = self.event_shape if features_per_value == 1 else (features_per_value, *self.event_shape)
+
+    @property
+    def support(self) -> Constraint:
+        """Where x can be."""
+        support: Constraint = self(torch.zeros(self.feature_shape, device=self.device)).support
+        return support
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters and buffers are."""
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
     def split(self, features: Tensor) -> tuple[Tensor, ...]:
         """The ``features_per_value`` tensors of shape (..., B, *event_shape) inside features."""
@@ -70,25 +81,9 @@ class Likelihood(nn.Module):
 class CountLikelihood(Likelihood):
     """Counts with rates exp(feature). Abstract: a subclass gives ``forward`` and starts at `log_mean` of the data."""
 
-    support: Constraint = constraints.nonnegative_integer
-
-
-class Finite(constraints.Constraint):
-    """Real values; torch's own constraint lets the infinite ones pass."""
-
-    is_discrete = False
-
-    def __str__(self) -> str:
-        return "finite real values"
-
-    def check(self, value: Tensor) -> Tensor:
-        return value.isfinite()
-
 
 class LocationScale(Likelihood):
     """Real values with a location and a scale. Abstract: a subclass gives ``forward``; arguments as in `Gaussian`."""
-
-    support = Finite()
 
     def __init__(
         self,
@@ -131,7 +126,8 @@ class RoundedLikelihood(Likelihood):
         self, event_shape: Shape, levels: int = 256, min_scale: float = 0.1, mean: Tensor | None = None
     ) -> None:
         super().__init__(event_shape, features_per_value=2)
-        self.levels, self.support = levels, Levels(levels)
+        at_least(2, levels=levels)
+        self.levels = levels
         positive(min_scale=min_scale)
         self.min_scale = min_scale
         self.start_at(mean, lambda mean: invert(lambda loc: self._rounded(loc, 0 * loc).mean, inner(mean), bound=3.0))

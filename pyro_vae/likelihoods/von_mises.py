@@ -48,8 +48,6 @@ class VonMises(Likelihood):
         tensor(0.1592)
     """
 
-    support = CIRCLE
-
     def __init__(self, event_shape: Shape) -> None:
         super().__init__(event_shape, features_per_value=2)
 

@@ -148,7 +148,6 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
             if len(shape) != 1 or shape[0] < 2:
                 raise ValueError(f"Expected event_shape (D + 1,), D counts and their exposure; got {shape}.")
             shape = (shape[0] - 1,)
-            self.support = CountsAndExposure()
             self.feature_shape = (self.feature_shape[0], *shape)
         self.raw_dispersion = dispersion_of(dispersion, shape)
         self.start_at(mean, self._log_rate)

@@ -89,6 +89,12 @@ DATA: dict[Any, tuple[str, str]] = {
 
 def words_and_cure(support: Any) -> tuple[str, str]:
     """The support of a single value in words, and what to do with data outside it."""
+    if isinstance(support, constraints.integer_interval):  # whose bounds may be tensors
+        low, high = (torch.as_tensor(bound) for bound in (support.lower_bound, support.upper_bound))
+        return (
+            f"counts from {low.min().item():g} to {high.max().item():g}",
+            "Set total_count to the largest k there can be; levels k / total_count are Binomial(data='levels').",
+        )
     other = str(support), getattr(support, "cure", "Scale, round or shift the data, or use another likelihood.")
     return DATA.get(support, other)
 
