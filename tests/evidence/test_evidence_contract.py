@@ -12,16 +12,10 @@ from pyro import poutine
 
 from pyro_vae import VAE, BidirectionalGap, GaussianEncoder, annealed_log_marginal, log_marginal
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
+pytestmark = [pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail"), pytest.mark.usefixtures("short_warm_up")]
 
 EVENT = (2, 2)
 ANNEALED = {"num_chains": 40, "num_temperatures": 8, "num_leapfrog": 2}
-
-
-@pytest.fixture(autouse=True)
-def _short_warm_up(monkeypatch):
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 10)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 7)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
