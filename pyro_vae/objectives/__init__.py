@@ -1,4 +1,4 @@
-"""What is trained: Pyro ELBO objects (``--objective`` names Pyro's own and those of this folder), and their KL weight."""
+"""What is trained: Pyro ELBO objects (``--objective`` names Pyro's own and those here), and their KL weight."""
 
 import types
 import typing
