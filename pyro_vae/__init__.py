@@ -26,7 +26,7 @@ else:
 
     _PUBLIC = ["compiled", "encoders", "evidence", "likelihoods", "models", "networks", "objectives", "pairs", "priors"]
     _PUBLIC += ["training", "uses"]
-    _ROOMS = [*_PUBLIC, "arguments", "commands", "data", "disk", "distributions", "plots", "runs"]
+    _ROOMS = [*_PUBLIC, "arguments", "commands", "data", "disk", "distributions", "output", "plots", "runs"]
 
     def __getattr__(name):
         if name in _ROOMS:

@@ -15,7 +15,7 @@ EXPERIMENTS = Path(__file__).parent.parent / "experiments"
 
 # The rooms, the lowest first. A file imports from its own room and from those above it here, never from its own line.
 ROOMS = """
-    arguments disk
+    arguments disk output
     distributions networks data pairs
     encoders likelihoods priors models compiled objectives
     training evidence

@@ -10,10 +10,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..arguments.at_least import at_least
 from ..arguments.tensors import require_tensor
+from ..output.progress import progress_bar
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
 from ..pairs.modules import Callee, modules_of
@@ -174,9 +174,8 @@ def log_marginal(
         space = None if estimator == "guide" else latent_space(model, guide, few)
         estimator = "guide" if space is None else "auto"
         total = len(wanted) * num_samples if target_standard_error is None else None
-        shown = None if progress else True
         results = []
-        with tqdm(total=total, unit="sample", unit_scale=True, desc="log p(x)", disable=shown, leave=False) as bar:
+        with progress_bar(total, unit="sample", shown=progress, description="log p(x)", scaled=True) as bar:
             together = sampler.points if space is None else max(sampler.points, PILOTED_AT_ONCE)
             for start in range(0, len(wanted), together):
                 some = wanted[start : start + together]
@@ -188,7 +187,12 @@ def log_marginal(
                 else:
                     result = sampler.to_target(points, num_samples, max_samples, target, bar.update)
                 result = dataclasses.replace(
-                    result, digests=digests[points], measure=measure, estimator=NAMES[estimator], shared_error=error
+                    result,
+                    digests=digests[points],
+                    indices=points,
+                    measure=measure,
+                    estimator=NAMES[estimator],
+                    shared_error=error,
                 )
                 results.append(result)
                 if on_result is not None:
