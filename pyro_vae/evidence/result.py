@@ -121,14 +121,15 @@ class LogMarginal:
             return torch.cat([r.log_levels.get(k, m)[part] for r, m in zip(results, missing, strict=True)])
 
         arrays: dict[str, Any] = {name: torch.cat([getattr(r, name) for r in results]) for name in ARRAYS}
-        known = {name: [a for r in results if (a := getattr(r, name)) is not None] for name in OPTIONAL}
+        for name in OPTIONAL:
+            known = [array for r in results if (array := getattr(r, name)) is not None]
+            arrays[name] = torch.cat(known) if len(known) == len(results) else None
         return LogMarginal(
             **arrays,
             bound=results[0].bound,
             log_levels={k: (level(k, 0), level(k, 1)) for k in sorted({k for r in results for k in r.log_levels})},
             shared_error=max(r.shared_error for r in results),
             details={name: torch.cat([r.details[name] for r in results]) for name in results[0].details},
-            **{name: torch.cat(parts) if len(parts) == len(results) else None for name, parts in known.items()},
             measure=_joint({r.measure for r in results}),
             estimator=_joint({r.estimator for r in results}),
         )
@@ -193,13 +194,12 @@ class LogMarginal:
     def from_arrays(arrays: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> LogMarginal:
         """The result with these `arrays`, and what `to_json` says about it."""
         errors = of_prefix("level_error", arrays)
-        numbers: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        numbers: dict[str, Any] = {name: arrays[name] for name in ARRAYS} | {n: arrays.get(n) for n in OPTIONAL}
         return LogMarginal(
             **numbers,
             bound=about["bound"],
             measure=about["measure"],
             estimator=about["estimator"],
-            **{name: arrays.get(name) for name in OPTIONAL},
             log_levels={int(k): (value, errors[k]) for k, value in of_prefix("level", arrays).items()},
             shared_error=arrays["shared_error"].item(),
             details=of_prefix("details", arrays),

@@ -25,7 +25,7 @@ from .batches import choosing
 from .conditions import training_conditions
 from .device import choose_device
 from .epoch import OnStep, told, train_epoch
-from .fitted import Fit, attach
+from .fitted import Fit, Metrics, attach
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer
 from .preconditions import Transform, as_warmup, check_finite, check_pair, check_settings, unpacked
 from .selection import BestState
@@ -152,7 +152,7 @@ def fit(
         objective, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
     )
     batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
-    store, history = pyro.get_param_store(), []
+    store, history = pyro.get_param_store(), list[Metrics]()
     bar = progress_bar(total_steps, unit="step", shown=progress)
     with (
         training_conditions(modules, seed=seed, tf32=precision == "tf32"),
@@ -163,10 +163,8 @@ def fit(
         sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
         weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
         steps = Steps(*weighted, optimizer, objective, batch_of, full_batch=full_batch)
-        best, stopped = (
-            BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch)),
-            False,
-        )
+        best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch))
+        stopped = False
 
         def so_far() -> Fit:  # also after an error or an interrupt: the pair is left in its best state
             set_state(modules, store, best.state)
