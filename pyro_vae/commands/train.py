@@ -27,6 +27,7 @@ from ..runs.folder import append_metrics, reserve_space, save_weights, write_abo
 from ..runs.loading import build_model, command_line, load_data
 from ..runs.loose_params import save_params
 from ..runs.new_folder import new_run
+from ..runs.own_classes import copy_sources
 from ..runs.parser import Parser
 from ..runs.parts import PARTS, build_objective
 from ..runs.settings import DEFAULT_PARTS, dump, parse_training
@@ -91,6 +92,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
     result = None
     with new_run(folder, overwrite=config.overwrite) as unfinished, few_threads(module):
         write_text(unfinished / "settings.yaml", dump(config))
+        copy_sources(unfinished, [config[part].class_path for part in PARTS if part in config])
         reserve_space(unfinished, module)
         recorder = _Recorder(unfinished, config.epochs, loud=verbose and not sys.stderr.isatty())
         try:
@@ -164,6 +166,7 @@ def _about(
         **{f"best_{name}": best.get(name) for name in ("validation_elbo", "validation_rate", "validation_distortion")},
         "seconds": round(sum(metrics["seconds"] for metrics in history), 1),
         "command": command_line(),
+        "working_directory": str(Path.cwd()),
     }
 
 

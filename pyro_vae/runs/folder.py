@@ -52,7 +52,8 @@ def is_finished(folder: Path) -> bool:
 
 def write_about(folder: Path, about: dict[str, Any]) -> None:
     """Write run.json, with sizes and digests of the settings and of all tensors that it belongs to."""
-    contents = {path.name: read_whole(path, limit=None) for path in folder.glob("*.safetensors")}
+    paths = [*folder.glob("*.safetensors"), *folder.glob("source.*.py")]
+    contents = {path.name: read_whole(path, limit=None) for path in paths}
     contents["settings.yaml"] = read_whole(folder / "settings.yaml")
     files = {name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in sorted(contents.items())}
     write_json(folder / "run.json", {**about, "files": files}, kind="run")
@@ -88,7 +89,7 @@ def read_checked(folder: Path, name: str) -> bytes:
 def weights_digest(folder: Path) -> str:
     """SHA-256 of the digests of all tensors of a run, from its run.json."""
     files = read_about(folder)["files"]
-    return _sha256(" ".join(files[name]["sha256"] for name in sorted(files) if name != "settings.yaml").encode())
+    return _sha256(" ".join(files[name]["sha256"] for name in sorted(files) if name.endswith(".safetensors")).encode())
 
 
 def require_same_data(folder: Path, data: Data) -> Data:
