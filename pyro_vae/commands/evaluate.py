@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from jsonargparse import Namespace
 from torch import Tensor
 
@@ -98,7 +100,7 @@ def _evaluate(
 ) -> LogMarginal | BidirectionalGap | None:
     device, estimator, settings = choose_device(chosen.device), ESTIMATORS[chosen.estimator], _settings(chosen)
     module, _ = load_run(folder, device)
-    images, which = _images(chosen, dataset)
+    images, indices, which = _images(chosen, dataset)
     images = images.to(device)
     simulated = estimator.kind is BidirectionalGap  # then it takes from the images their number and shape alone
     what = list(images.shape) if simulated else digest(images)
@@ -130,6 +132,7 @@ def _evaluate(
         images, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
     about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):
+        result = dataclasses.replace(result, indices=indices)  # in the split, not in the subset
         about |= bits_of(result.log_prob, images, dataset, measure=result.measure)
     about |= environment(device, module)
     save_evaluation(folder, result, name=estimator.name, images=images, about=about)
@@ -139,15 +142,16 @@ def _evaluate(
     return result
 
 
-def _images(chosen: Namespace, dataset: Data) -> tuple[Tensor, str]:
-    """The images that the options ask for, and which they are."""
+def _images(chosen: Namespace, dataset: Data) -> tuple[Tensor, Tensor, str]:
+    """The images that the options ask for, their numbers in the split, and which they are in words."""
     images: Tensor = getattr(dataset, chosen.split)
     if chosen.num_images is None:
-        return images, f"evaluated on all of the {chosen.split} images"
+        return images, torch.arange(len(images)), f"evaluated on all of the {chosen.split} images"
     if not 1 <= chosen.num_images <= len(images):
         raise ValueError(f"Expected --num-images from 1 to {len(images):,}; got {chosen.num_images}.")
     which = f"evaluated on a random {chosen.num_images:,} (seed {chosen.seed}) of the {chosen.split} images"
-    return images[random_subset(len(images), chosen.num_images, chosen.seed)], which
+    indices = random_subset(len(images), chosen.num_images, chosen.seed)
+    return images[indices], indices, which
 
 
 def _estimate(module: Any, images: Tensor, chosen: Namespace, **how: Any) -> None:

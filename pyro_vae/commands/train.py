@@ -23,7 +23,7 @@ from ..networks import count_parameters
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.contexts import seeded
 from ..runs.environment import environment, few_threads
-from ..runs.folder import append_metrics, reserve_space, save_weights, write_about, write_metrics
+from ..runs.folder import append_metrics, caption, reserve_space, save_weights, write_about, write_metrics
 from ..runs.loading import build_model, command_line, load_data
 from ..runs.loose_params import save_params
 from ..runs.new_folder import new_run
@@ -111,7 +111,10 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                     write_metrics(unfinished, history)
                 write_about(unfinished, _about(config, module, dataset, history, result) | environment(device))
     with warned("the figure"):
-        save_figure(plots.training_curves(result.history, title=folder.name), folder / "training.png")
+        save_figure(
+            plots.training_curves(result.history, best_epoch=result.best_epoch, title=caption(folder)),
+            folder / "training.png",
+        )
     if verbose:
         _say_best(result)
 

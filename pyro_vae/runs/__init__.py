@@ -13,6 +13,7 @@ tensorboard/          the same as scalars, if asked for
 evaluation*           .npz: log p(x) and its error for each data point; .json: means, protocol; .png: figures
 diagnostics.*         rate, distortion, mutual information, active units
 *.png                 pictures
+codes.npz             codes of data points, by latent site
 unfinished/           what a training has written that runs, was killed, or stopped before it could replace a run
 .*.lock, .*.holder    one process at a time trains, or evaluates with the same estimator; who does so
 ====================  =================================================================================================

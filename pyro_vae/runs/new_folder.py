@@ -27,7 +27,7 @@ NAMES = {  # all that the program writes into the folder of a run; nothing of an
     *("settings.yaml", "weights.safetensors", "params.safetensors", "run.json", "metrics.jsonl", "training.png"),
     *(f"evaluation{name}{suffix}" for name in ESTIMATORS for suffix in (".json", ".npz", *FIGURES)),
     *("diagnostics.json", "diagnostics.png", "samples.png", "reconstructions.png", "traversals.png", "manifold.png"),
-    *("interpolations_linear.png", "interpolations_sphere.png"),
+    *("interpolations_linear.png", "interpolations_sphere.png", "codes.npz"),
 }
 
 

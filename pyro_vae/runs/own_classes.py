@@ -100,8 +100,8 @@ def own_classes(folder: Path) -> Iterator[None]:
     if not _trusted.get():
         file = f"{COPY.fullmatch(changed[0])['module'].replace('.', '/')}.py"  # type: ignore[index]
         raise ValueError(
-            f"Expected {file} as it was when {folder} was trained, in the working directory or on PYTHONPATH; it is not "
-            f"there, or was changed. The run keeps a copy: look at {folder / changed[0]}, and import it by --trust "
+            f"Expected {file} as it was when {folder} was trained, in the working directory or on PYTHONPATH; it is "
+            f"not there, or was changed. The run keeps a copy: look at {folder / changed[0]}, and import it by --trust "
             f"(load(..., trust=True)), which runs its code. Or put the file back."
         )
     tops = {module.partition(".")[0] for module in copies}

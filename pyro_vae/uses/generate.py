@@ -280,20 +280,24 @@ def prior_quantiles(
 
     Returns:
         Quantiles (len(dims), S).
+
+    Raises:
+        ValueError: a latent dimension out of range, or latents that are not vectors.
     """
 
     def prior(count: int) -> Any:
         with seeded(seed), evaluating(model, model), torch.no_grad():
             trace = drawn_from(model, like[:1].expand(count, *like.shape[1:]))
-        return next(found for _, found in sample_sites(trace) if not found["infer"].get("was_observed"))
+        return next(item for item in sample_sites(trace) if not item[1]["infer"].get("was_observed"))
 
-    site = prior(1)
+    name, site = prior(1)
+    _check_dims(dims, _vectors(name, site["value"]))
     chosen, wanted = list(dims), probabilities.to(site["value"])
     if isinstance(site["fn"], dist.Independent):
         with contextlib.suppress(NotImplementedError):
             values: Tensor = site["fn"].base_dist.icdf(wanted[:, None, None])  # (S, 1, D)
             return values.expand(-1, 1, site["value"].shape[-1])[:, 0, chosen].T
-    draws = prior(num_draws)["value"]
+    draws = prior(num_draws)[1]["value"]
     return draws[:, chosen].double().quantile(wanted.double(), dim=0).T.to(draws)
 
 
@@ -324,11 +328,15 @@ def _codes(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> 
 def _top(model: Callee, guide: Callee, x: Tensor) -> tuple[str, Tensor, Any]:
     """Name, code (N, D) and support of the first latent site, if it is a vector for each data point."""
     name, (code, support) = next(iter(_codes(model, guide, x).items()))
-    if code.dim() != 2:
+    return name, _vectors(name, code), support
+
+
+def _vectors(name: str, values: Tensor) -> Tensor:
+    if values.dim() != 2:
         raise ValueError(
-            f"Expected a vector of latents for each data point at site {name!r}; got shape {tuple(code.shape)}."
+            f"Expected a vector of latents for each data point at site {name!r}; got shape {tuple(values.shape)}."
         )
-    return name, code, support
+    return values
 
 
 def _is_sphere(support: Any) -> bool:
