@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pyro_vae
-from pyro_vae import MLP, log_marginal
+from pyro_vae import MLP, LogMarginal, log_marginal
 from pyro_vae.commands.main import main
 
 SMALL = ["--epochs", "1", "--latent-dim", "2", "--network", "MLP", "--network.hidden", "[8]"]
@@ -71,6 +71,11 @@ def test_a_run_comes_back_in_one_line(tmp_path):
     result = log_marginal(run.model, run.guide, run.data.test[:5], num_samples=10)
     assert result.log_prob.isfinite().all()
     assert repr(run).startswith("Run(folder=")
+    main(["evaluate", "run", "--num-images", "4", "--num-samples", "5", "--seed", "3"])
+    saved = LogMarginal.load("run/evaluation")  # which data points of the split these are
+    again = log_marginal(run.model, run.guide, run.data.test, num_samples=5, only=saved.indices.tolist())
+    assert torch.equal(saved.digests, again.digests)
+    assert len(set(saved.indices.tolist())) == 4
 
 
 def test_what_is_no_run_is_refused(tmp_path):
