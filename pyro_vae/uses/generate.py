@@ -19,6 +19,7 @@ from torch.nn import functional
 from ..arguments.at_least import at_least
 from ..arguments.tensors import require_tensor
 from ..evidence.unconditional import drawn_from, observed_site, observed_sites
+from ..pairs.batch import Inputs, as_points, taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
@@ -27,7 +28,7 @@ from ..pairs.sites import latents_of, sample_sites
 Way = Literal["linear", "sphere"]
 
 
-def sample(model: Callee, like: Tensor, *, site: str | None = None, seed: int | None = 0) -> tuple[Any, Any]:
+def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | None = 0) -> tuple[Any, Any]:
     """Unconditional draws of x, from the very code of the model that is trained.
 
     Args:
@@ -55,24 +56,26 @@ def sample(model: Callee, like: Tensor, *, site: str | None = None, seed: int | 
         >>> sorted(draws), means["y"].shape
         (['x', 'y'], torch.Size([5]))
     """
-    require_tensor("like", like)
+    points = as_points("like", like)
+    (model,) = taking(points, model)
     with seeded(seed), evaluating(model, model):
-        drawn = drawn_from(model, like)
+        drawn = drawn_from(model, points)
     return _observed(drawn, site, lambda found: found["value"]), _observed(drawn, site, _mean)
 
 
-def reconstruct(model: Callee, guide: Callee, x: Tensor, *, site: str | None = None, seed: int | None = 0) -> Any:
+def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = None, seed: int | None = 0) -> Any:
     """Mean of p(x|z) (a draw where it has none) for one z drawn from the guide for each data point x (N, ...).
 
     `site`, several observed sites, and errors are as in `sample`.
     """
-    require_tensor("x", x)
+    points = as_points("x", x)
+    model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
-        latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, x)[0]).items()}
-        return _observed(drawn_from(model, x, given=latents), site, _mean)
+        latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, points)[0]).items()}
+        return _observed(drawn_from(model, points, given=latents), site, _mean)
 
 
-def encode(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> dict[str, Tensor]:
+def encode(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> dict[str, Tensor]:
     """The code of each data point: the mean of q at each latent site, by name, top level of a hierarchy first.
 
     Args:
@@ -87,7 +90,7 @@ def encode(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> 
 
 
 def decode(
-    model: Callee, latents: Mapping[str, Tensor], like: Tensor, *, site: str | None = None, seed: int = 0
+    model: Callee, latents: Mapping[str, Tensor], like: Inputs, *, site: str | None = None, seed: int = 0
 ) -> Any:
     """Mean of p(x|z) at given latents.
 
@@ -105,7 +108,8 @@ def decode(
     Raises:
         ValueError: no latents, a site that the model does not have, or as `sample`.
     """
-    require_tensor("like", like)
+    points = as_points("like", like)
+    (model,) = taking(points, model)
     for name, value in latents.items():
         require_tensor(f"latents[{name!r}]", value)
     counts = {len(value) for value in latents.values()}
@@ -113,9 +117,9 @@ def decode(
         raise ValueError(f"Expected the latents of one number of data points; got numbers {sorted(counts)}.")
 
     def run(values: Mapping[str, Tensor]) -> poutine.Trace:
-        batch = like[:1].expand(len(next(iter(values.values()))), *like.shape[1:])
+        count = len(next(iter(values.values())))
         with seeded(seed):
-            return drawn_from(model, batch, given=values)
+            return drawn_from(model, points[torch.zeros(count, dtype=torch.int64)], given=values)
 
     def mean(trace: poutine.Trace) -> Any:
         return _observed(trace, site, _mean)
@@ -131,7 +135,7 @@ def decode(
         return _each(lambda *parts: torch.cat(parts), *(mean(run(row)) for row in rows))
 
 
-def traverse(model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], values: Tensor) -> Any:
+def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], values: Tensor) -> Any:
     """What one latent after the other does to a data point: its code with one dimension set to each of the values.
 
     In a hierarchy it is the top level that moves; the levels below are drawn from the model. On a sphere the others
@@ -150,7 +154,8 @@ def traverse(model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], va
         ValueError: a latent dimension out of range, latents that are not vectors, or such that cannot be moved one by
             one: discrete ones, or proportions.
     """
-    name, code, support = _top(model, guide, x[:1])
+    x = as_points("x", x)[:1]
+    name, code, support = _top(model, guide, x)
     _check_dims(dims, code)
     moved = code.repeat(len(dims) * len(values), 1).view(len(dims), len(values), -1)
     for row, dim in enumerate(dims):
@@ -159,7 +164,7 @@ def traverse(model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], va
     return _each(lambda data: data.unflatten(0, moved.shape[:2]), decoded)
 
 
-def most_varied(model: Callee, guide: Callee, x: Tensor, *, count: int) -> list[int]:
+def most_varied(model: Callee, guide: Callee, x: Inputs, *, count: int) -> list[int]:
     """The latent dimensions whose codes differ most between data points x (N, ...), by their variance, largest first.
 
     Args:
@@ -236,7 +241,7 @@ def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "lin
     return torch.where(angle < 1e-3, line, on_sphere)  # nearly parallel: both are the same, and 0 / 0 is not
 
 
-def manifold(model: Callee, guide: Callee, x: Tensor, *, coordinates: Tensor, dims: tuple[int, int] = (0, 1)) -> Any:
+def manifold(model: Callee, guide: Callee, x: Inputs, *, coordinates: Tensor, dims: tuple[int, int] = (0, 1)) -> Any:
     """Data decoded over a grid of two latent dimensions, the others at the mean code of data x.
 
     Args:
@@ -264,7 +269,7 @@ def manifold(model: Callee, guide: Callee, x: Tensor, *, coordinates: Tensor, di
 
 
 def prior_quantiles(
-    model: Callee, like: Tensor, *, dims: Sequence[int], probabilities: Tensor, num_draws: int = 10_000, seed: int = 0
+    model: Callee, like: Inputs, *, dims: Sequence[int], probabilities: Tensor, num_draws: int = 10_000, seed: int = 0
 ) -> Tensor:
     """Quantiles of the prior as it is now, of each of some dimensions of the first latent site by itself.
 
@@ -285,9 +290,12 @@ def prior_quantiles(
         ValueError: a latent dimension out of range, or latents that are not vectors.
     """
 
+    points = as_points("like", like)
+    (model,) = taking(points, model)
+
     def prior(count: int) -> Any:
         with seeded(seed), evaluating(model, model), torch.no_grad():
-            trace = drawn_from(model, like[:1].expand(count, *like.shape[1:]))
+            trace = drawn_from(model, points[torch.zeros(count, dtype=torch.int64)])
         return next(item for item in sample_sites(trace) if not item[1]["infer"].get("was_observed"))
 
     name, site = prior(1)
@@ -316,16 +324,17 @@ def _each(change: Callable[..., Tensor], *data: Any) -> Any:
     return change(*data)
 
 
-def _codes(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> dict[str, tuple[Tensor, Any]]:
+def _codes(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> dict[str, tuple[Tensor, Any]]:
     """Mean of q and support of p(z) at each latent site, in the model's order."""
-    require_tensor("x", x)
+    points = as_points("x", x)
+    model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
-        model_trace, guide_trace = traces(model, guide, x)
+        model_trace, guide_trace = traces(model, guide, points)
     latents = latents_of(model_trace)
     return {name: (_mean(guide_trace.nodes[name]), site["fn"].support) for name, site in latents.items()}
 
 
-def _top(model: Callee, guide: Callee, x: Tensor) -> tuple[str, Tensor, Any]:
+def _top(model: Callee, guide: Callee, x: Inputs) -> tuple[str, Tensor, Any]:
     """Name, code (N, D) and support of the first latent site, if it is a vector for each data point."""
     name, (code, support) = next(iter(_codes(model, guide, x).items()))
     return name, _vectors(name, code), support

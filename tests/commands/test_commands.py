@@ -177,7 +177,9 @@ def test_pictures(trained, capsys, command):
     assert Path("picture.png").read_bytes()[:4] == b"\x89PNG"
     again = refused(capsys, command, str(trained / "VampPrior"), count, "10", "--out", "picture.png")
     assert "is there already" in again
-    assert "to be a file that ends in .png" in refused(capsys, command, str(trained / "VampPrior"), "--out", "picture.jpg")
+    assert "to be a file that ends in .png" in refused(
+        capsys, command, str(trained / "VampPrior"), "--out", "picture.jpg"
+    )
 
 
 def test_own_classes_by_import_path(tmp_path, capsys):
