@@ -110,11 +110,10 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                 with warned("the metrics"):
                     write_metrics(unfinished, history)
                 write_about(unfinished, _about(config, module, dataset, history, result) | environment(device))
-    with warned("the figure"):
-        save_figure(
-            plots.training_curves(result.history, best_epoch=result.best_epoch, title=caption(folder)),
-            folder / "training.png",
-        )
+                with warned("the figure"):
+                    title, best = caption(unfinished, name=folder.name), None if result is None else result.best_epoch
+                    figure = plots.training_curves(history, best_epoch=best, title=title)
+                    save_figure(figure, unfinished / "training.png")
     if verbose:
         _say_best(result)
 

@@ -69,12 +69,17 @@ def read_about(folder: Path) -> dict[str, Any]:
     return read_json(folder / "run.json", kind="run")
 
 
-def caption(folder: Path) -> str:
-    """What a figure of a run is about, in a line: its data, its name, the epoch whose weights it has."""
+def caption(folder: Path, *, name: str = "") -> str:
+    """What a figure of a run is about, in a line: its data, its name, the epoch whose weights it has.
+
+    Args:
+        folder: of the run.
+        name: of the run; by default that of the folder.
+    """
     about = read_about(folder)
     best = about.get("best_epoch")
     epoch = f"epoch {best} of {about['epochs']}" if best else f"stopped after {about['epochs']} epochs"
-    parts = (about["protocol"].partition(",")[0], folder.resolve().name, epoch)
+    parts = (about["protocol"].partition(",")[0], name or folder.resolve().name, epoch)
     return " \u00b7 ".join(part.replace(" ", "\u00a0") for part in parts)  # a line breaks between the parts
 
 

@@ -69,6 +69,9 @@ def fit(
     Training runs in training mode: parts that are frozen by ``part.eval()`` inside a module in training mode stay in
     evaluation mode, and a pair that is in evaluation mode as a whole is put in training mode as a whole.
 
+    A `Callee`, one half of a pair, is any function that is called with a batch and has Pyro sites. The model takes one
+    plate over the data, ``pyro.plate("data", len(x), dim=-1)``.
+
     Args:
         model: p(x, z), called with a batch of data points (B, ...), or with several tensors.
         guide: q(z|x), called with the same batch.
