@@ -15,7 +15,7 @@ from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal, annealed_log_marginal, bidirectional, log_marginal
 from ..evidence.importance import NAMES
 from ..plots import evidence as evidence_plots
-from ..runs.folder import caption
+from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
 
@@ -72,7 +72,7 @@ def say_gap(gap: BidirectionalGap) -> str:
 
 def draw_estimate(module: Any, result: LogMarginal, images: Tensor, path: Path) -> None:
     """Figures of estimates of log p(x)."""
-    title, images = caption(path.parent), images.cpu()
+    title, images = title_of(path.parent), images.cpu()
     save_figure(plots.log_marginal_histogram(result, title=title), Path(f"{path}.png"))
     if result.khat.isfinite().any():
         save_figure(evidence_plots.khat_figure(result, images, title=title), Path(f"{path}_khat.png"))
@@ -81,7 +81,7 @@ def draw_estimate(module: Any, result: LogMarginal, images: Tensor, path: Path) 
 def draw_importance(module: Any, result: LogMarginal, images: Tensor, path: Path) -> None:
     """Figures of importance sampling, which `diagnose` has most to do with."""
     draw_estimate(module, result, images, path)
-    title = caption(path.parent)
+    title = title_of(path.parent)
     if len(result.convergence()) > 1:
         save_figure(evidence_plots.convergence_figure(result, title=title), Path(f"{path}_convergence.png"))
     if len(images) > 1:
@@ -94,7 +94,7 @@ def draw_importance(module: Any, result: LogMarginal, images: Tensor, path: Path
 
 def draw_gap(module: Any, gap: BidirectionalGap, images: Tensor, path: Path) -> None:
     """The figure of bounds from both sides."""
-    figure = evidence_plots.gap_figure(gap.lower.log_prob, gap.upper.log_prob, title=caption(path.parent))
+    figure = evidence_plots.gap_figure(gap.lower.log_prob, gap.upper.log_prob, title=title_of(path.parent))
     save_figure(figure, Path(f"{path}.png"))
 
 

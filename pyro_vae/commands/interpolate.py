@@ -9,7 +9,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from ..plots import interpolations
-from ..runs.folder import caption
+from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.generate import Way
 from .pictures import add_picture_options, load_pictured, save
@@ -27,6 +27,6 @@ def run(chosen: Namespace) -> None:
     """Interpolate between images."""
     module, images = load_pictured(chosen, chosen.num_rows, option="--num-rows", each=2)
     start, end = images.chunk(2)
-    how = {"steps": chosen.steps, "path": chosen.path, "title": caption(Path(chosen.run))}
+    how = {"steps": chosen.steps, "path": chosen.path, "title": title_of(Path(chosen.run))}
     draw = functools.partial(interpolations, module.model, module.guide, start, end, **how)
     save(chosen, f"interpolations_{chosen.path}.png", draw)

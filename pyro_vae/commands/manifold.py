@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from ..plots import check_images, manifold_figure
-from ..runs.folder import caption
+from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.generate import most_varied
 from .pictures import CODES, add_picture_options, load_pictured, save
@@ -29,5 +29,5 @@ def run(chosen: Namespace) -> None:
     check_images(images.shape)
     pair = module.model, module.guide
     dims = tuple(chosen.dims or sorted(most_varied(*pair, images, count=2)))
-    how = {"side": chosen.side, "dims": dims, "limit": chosen.limit, "title": caption(Path(chosen.run))}
+    how = {"side": chosen.side, "dims": dims, "limit": chosen.limit, "title": title_of(Path(chosen.run))}
     save(chosen, "manifold.png", lambda: manifold_figure(*pair, images, **how))

@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from ..plots import reconstructions
-from ..runs.folder import caption
+from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.generate import reconstruct
 from .pictures import add_picture_options, by_site, load_pictured, save
@@ -24,7 +24,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
 def run(chosen: Namespace) -> None:
     """Reconstruct data points."""
     module, x = load_pictured(chosen, chosen.num_images, option="--num-images")
-    pair, title = (module.model, module.guide), caption(Path(chosen.run))
+    pair, title = (module.model, module.guide), title_of(Path(chosen.run))
 
     def arrays() -> dict[str, Tensor]:
         return by_site("reconstructions", reconstruct(*pair, x, seed=chosen.seed)) | {"originals": x}

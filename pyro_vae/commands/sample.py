@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from ..plots import samples
-from ..runs.folder import caption, require_run
+from ..runs.folder import require_run, title_of
 from ..runs.loading import load_run
 from ..runs.parser import Parser
 from ..training.device import choose_device
@@ -35,4 +35,4 @@ def run(chosen: Namespace) -> None:
         draws, means = sample(module.model, like, seed=chosen.seed)
         return by_site("draws", draws) | by_site("means", means)
 
-    save(chosen, "samples.png", lambda: samples(module.model, like, seed=chosen.seed, title=caption(folder)), arrays)
+    save(chosen, "samples.png", lambda: samples(module.model, like, seed=chosen.seed, title=title_of(folder)), arrays)

@@ -23,7 +23,7 @@ from ..networks import count_parameters
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.contexts import seeded
 from ..runs.environment import environment, few_threads
-from ..runs.folder import append_metrics, caption, reserve_space, save_weights, write_about, write_metrics
+from ..runs.folder import append_metrics, reserve_space, save_weights, title_of, write_about, write_metrics
 from ..runs.loading import build_model, command_line, load_data
 from ..runs.loose_params import save_params
 from ..runs.new_folder import new_run
@@ -111,7 +111,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                     write_metrics(unfinished, history)
                 write_about(unfinished, _about(config, module, dataset, history, result) | environment(device))
                 with warned("the figure"):
-                    title, best = caption(unfinished, name=folder.name), None if result is None else result.best_epoch
+                    title, best = title_of(unfinished, name=folder.name), None if result is None else result.best_epoch
                     figure = plots.training_curves(history, best_epoch=best, title=title)
                     save_figure(figure, unfinished / "training.png")
     if verbose:
@@ -145,6 +145,7 @@ def _fit(
         precision=config.precision,
         device=device,
         seed=config.seed,
+        progress=not recorder.loud,
         on_step=recorder,
         tensorboard=folder / "tensorboard" if config.tensorboard else None,
     )
@@ -201,14 +202,12 @@ class _Recorder:
 
     def __init__(self, folder: Path, epochs: int, *, loud: bool) -> None:
         self.folder, self.epochs, self.loud, self.shown = folder, epochs, loud, -math.inf
-        self.history: list[Metrics] = []  # of the epochs whose state the module's may be: `fit` chooses after this call
-        self.latest: list[Metrics] = []
+        self.history: list[Metrics] = []
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
-        self.history += self.latest
-        self.latest = [metrics] if "epoch" in metrics else []
-        if not self.latest:
+        if "epoch" not in metrics:
             return
+        self.history.append(metrics)
         with contextlib.suppress(OSError):  # a full disk: all lines are written again at the end
             append_metrics(self.folder, metrics)
         if self.loud and (time.monotonic() - self.shown > 10 or metrics["epoch"] == self.epochs):

@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from ..plots import check_images, traversals
-from ..runs.folder import caption
+from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.generate import most_varied
 from .pictures import CODES, add_picture_options, load_pictured, save
@@ -31,5 +31,5 @@ def run(chosen: Namespace) -> None:
     check_images(images.shape)
     pair = module.model, module.guide
     dims = chosen.dims or most_varied(*pair, images, count=10)
-    how = {"dims": dims, "steps": chosen.steps, "limit": chosen.limit, "title": caption(Path(chosen.run))}
+    how = {"dims": dims, "steps": chosen.steps, "limit": chosen.limit, "title": title_of(Path(chosen.run))}
     save(chosen, "traversals.png", lambda: traversals(*pair, images[:1], **how))

@@ -69,7 +69,7 @@ def read_about(folder: Path) -> dict[str, Any]:
     return read_json(folder / "run.json", kind="run")
 
 
-def caption(folder: Path, *, name: str = "") -> str:
+def title_of(folder: Path, *, name: str = "") -> str:
     """What a figure of a run is about, in a line: its data, its name, the epoch whose weights it has.
 
     Args:
@@ -79,7 +79,9 @@ def caption(folder: Path, *, name: str = "") -> str:
     about = read_about(folder)
     best = about.get("best_epoch")
     epoch = f"epoch {best} of {about['epochs']}" if best else f"stopped after {about['epochs']} epochs"
-    parts = (about["protocol"].partition(",")[0], name or folder.resolve().name, epoch)
+    parts = [about["protocol"].partition(",")[0], name or folder.resolve().name, epoch]
+    if about.get("warmed_up") is False:
+        parts.append("KL weight still in its warm-up")
     return " \u00b7 ".join(part.replace(" ", "\u00a0") for part in parts)  # a line breaks between the parts
 
 

@@ -327,6 +327,7 @@ def test_an_interrupted_run_keeps_its_best_state(capsys, monkeypatch):
         main(["train", *SMALL, "--epochs", "50", "--out", "part"])
     assert stopped.value.code == 130
     assert capsys.readouterr().err.strip() == "stopped; the best state so far is kept in part"
+    assert (Path("part") / "training.png").exists()
     assert json.loads(Path("part/run.json").read_text())["finished"] is False
     run(capsys, "evaluate", "part", "--num-samples", "5", "--num-images", "10")
 

@@ -14,7 +14,7 @@ from torch import nn
 from pyro_vae import LogMarginal, diagnose, encode, load, plots
 from pyro_vae.commands.main import main
 from pyro_vae.plots.evidence import khat_figure
-from pyro_vae.runs.folder import caption
+from pyro_vae.runs.folder import title_of
 
 
 class Ramp(nn.Module):
@@ -434,4 +434,4 @@ def test_numbers_instead_of_a_figure(run, tmp_path, capsys):
 
 
 def test_figures_of_a_run_say_which_it_is(run):
-    assert caption(run / "images").replace("\u00a0", " ") == "scikit-learn digits · images · epoch 1 of 1"
+    assert title_of(run / "images").replace("\u00a0", " ") == "scikit-learn digits · images · epoch 1 of 1"
