@@ -89,7 +89,8 @@ class LogMarginal:
         ]
 
     def __getitem__(self, some: Any) -> LogMarginal:
-        """The results of some of the data points: a slice, indices or a mask."""
+        """The results of some of the data points: a number, a slice, indices or a mask."""
+        some = [some] if isinstance(some, int) else some
         return self._map(lambda array: array[some])
 
     def inverse(self) -> LogMarginal:

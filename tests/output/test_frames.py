@@ -36,6 +36,7 @@ def test_a_row_for_each_data_point():
     assert frame.index.name == "data_point"
     assert frame["log_prob"].tolist() == estimate.log_prob[2:5].tolist()
     assert frame["unreliable"].dtype == bool
+    assert estimate[4].to_frame().index.tolist() == [4]
     some = log_marginal(model, guide, x, num_samples=20, estimator="guide", only=[4, 1])
     assert some.to_frame().index.tolist() == [4, 1]
     assert LogMarginal.join([some, estimate]).to_frame().index.tolist() == [4, 1, 0, 1, 2, 3, 4, 5]

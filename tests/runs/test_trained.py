@@ -1,6 +1,7 @@
 """From a run folder to Python in one line; classes of the user's own come back from their copies, with consent."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,12 +34,8 @@ class Wide(nn.Module):
 def _in_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", sys.modules)
-    before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in ("own_priors", "own_numbers", "own_package"):
-            del sys.modules[name]
+    forget()
 
 
 def forget():
@@ -54,10 +51,11 @@ def own(folder):
     """Two files of the user's own, one of which imports the other; a package if the folder is one."""
     name = "own_priors" if folder == "." else "own_package.priors"
     near = "own_numbers" if folder == "." else ".numbers"
-    (path := (pyro_path := __import__("pathlib").Path(folder))).mkdir(exist_ok=True)
+    path = Path(folder)
+    path.mkdir(exist_ok=True)
     if folder != ".":
         (path / "__init__.py").write_text("")
-    (pyro_path / ("own_priors.py" if folder == "." else "priors.py")).write_text(PRIOR.format(near=near))
+    (path / ("own_priors.py" if folder == "." else "priors.py")).write_text(PRIOR.format(near=near))
     (path / ("own_numbers.py" if folder == "." else "numbers.py")).write_text("SPREAD = 2.0\n")
     return f"{name}.Wide"
 
@@ -122,7 +120,6 @@ def test_own_classes_come_back_from_their_copies_with_consent(tmp_path, monkeypa
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p not in ("", str(tmp_path))])
-    file = "own_priors" if place == "." else "own_package/priors"
     with pytest.raises(ValueError, match=r"Expected own_\w+(/\w+)?\.py as it was .* look at \.\./run/source\.own_\w+"):
         pyro_vae.load("../run")
     with pytest.raises(SystemExit):
@@ -130,11 +127,10 @@ def test_own_classes_come_back_from_their_copies_with_consent(tmp_path, monkeypa
     assert "--trust" in capsys.readouterr().err
     run = pyro_vae.load("../run", trust=True)
     assert torch.equal(log_marginal(run.model, run.guide, run.data.test[:5], num_samples=10).log_prob, expected)
-    assert not [name for name in sys.modules if name.startswith("own_")]
+    assert not {"own_priors", "own_package"} & {name.partition(".")[0] for name in sys.modules}
     assert not list((tmp_path / "run").rglob("__pycache__"))
     main(["sample", "../run", "--num-samples", "2", "--trust"])
     main(["evaluate", "../run", "--num-samples", "2", "--num-images", "2", "--trust"])
-    assert file
 
 
 def test_a_changed_file_is_not_taken_for_that_of_the_run(tmp_path):
