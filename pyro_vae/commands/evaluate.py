@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from torch import Tensor
 
@@ -88,7 +90,7 @@ def _evaluate(
 ) -> LogMarginal | BidirectionalGap | None:
     device, estimator, settings = choose_device(chosen.device), ESTIMATORS[chosen.estimator], _settings(chosen)
     module, _ = load_run(folder, device)
-    x, which = _data_points(chosen, dataset)
+    x, indices, which = _data_points(chosen, dataset)
     x = x.to(device)
     simulated = estimator.kind is BidirectionalGap  # then it takes from the data their number and shape alone
     what = list(x.shape) if simulated else digest(x)
@@ -121,6 +123,7 @@ def _evaluate(
         x, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
     about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):
+        result = dataclasses.replace(result, indices=indices)  # in the split, not in the subset
         about |= bits_of(result.log_prob, x, dataset, measure=result.measure)
     about |= environment(device, module)
     save_evaluation(folder, result, name=estimator.file, x=x, about=about)
@@ -130,15 +133,16 @@ def _evaluate(
     return result
 
 
-def _data_points(chosen: Namespace, dataset: Data) -> tuple[Tensor, str]:
-    """The data points that the options ask for, and which they are."""
+def _data_points(chosen: Namespace, dataset: Data) -> tuple[Tensor, Tensor, str]:
+    """The data points that the options ask for, their numbers in the split, and which they are in words."""
     x: Tensor = getattr(dataset, chosen.split)
     if chosen.num_images is None:
-        return x, f"evaluated on all of the {chosen.split} data"
+        return x, torch.arange(len(x)), f"evaluated on all of the {chosen.split} data"
     if not 1 <= chosen.num_images <= len(x):
         raise ValueError(f"Expected --num-images from 1 to {len(x):,}; got {chosen.num_images}.")
     which = f"evaluated on a random {chosen.num_images:,} (seed {chosen.seed}) of the {chosen.split} data"
-    return x[random_subset(len(x), chosen.num_images, chosen.seed)], which
+    indices = random_subset(len(x), chosen.num_images, chosen.seed)
+    return x[indices], indices, which
 
 
 def _estimate(module: Any, x: Tensor, chosen: Namespace, **how: Any) -> None:

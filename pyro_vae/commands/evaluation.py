@@ -15,6 +15,7 @@ from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal
 from ..plots import evidence as evidence_plots
 from ..runs.estimators import ESTIMATORS
+from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
 
@@ -76,7 +77,7 @@ def say_gap(gap: BidirectionalGap) -> str:
 
 def draw(module: Any, result: LogMarginal | BidirectionalGap, x: Tensor, path: Path) -> None:
     """The figures of a result, in files whose names begin with the path."""
-    title, x = path.parent.name, x.cpu()
+    title, x = title_of(path.parent), x.cpu()
     if isinstance(result, BidirectionalGap):
         figure = evidence_plots.gap_figure(result.lower.log_prob, result.upper.log_prob, title=title)
         save_figure(figure, Path(f"{path}.png"))

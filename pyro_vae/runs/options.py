@@ -102,5 +102,14 @@ def add_device_option(parser: Parser) -> None:
 
 
 def add_root_option(parser: Parser) -> None:
-    """--root, where the data may have moved since training."""
+    """--root and --trust, where the data or classes of the user's own may have moved since training."""
+    add_trust_option(parser)
     parser.add_argument("--root", type=str | None, default=None, help="Folder of the data sets, if it has moved.")
+
+
+def add_trust_option(parser: Parser) -> None:
+    """--trust, where a run is loaded."""
+    text = (
+        "Import the copies of source in the run (source.*.py), if the files of its own classes were moved or changed."
+    )
+    parser.add_argument("--trust", action="store_true", help=text)

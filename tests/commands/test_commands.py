@@ -177,7 +177,9 @@ def test_pictures(trained, capsys, command):
     assert Path("picture.png").read_bytes()[:4] == b"\x89PNG"
     again = refused(capsys, command, str(trained / "VampPrior"), count, "10", "--out", "picture.png")
     assert "is there already" in again
-    assert "to be a .png" in refused(capsys, command, str(trained / "VampPrior"), "--out", "picture.jpg")
+    assert "to be a file that ends in .png" in refused(
+        capsys, command, str(trained / "VampPrior"), "--out", "picture.jpg"
+    )
 
 
 def test_own_classes_by_import_path(tmp_path, capsys):
@@ -325,6 +327,7 @@ def test_an_interrupted_run_keeps_its_best_state(capsys, monkeypatch):
         main(["train", *SMALL, "--epochs", "50", "--out", "part"])
     assert stopped.value.code == 130
     assert capsys.readouterr().err.strip() == "stopped; the best state so far is kept in part"
+    assert (Path("part") / "training.png").exists()
     assert json.loads(Path("part/run.json").read_text())["finished"] is False
     run(capsys, "evaluate", "part", "--num-samples", "5", "--num-images", "10")
 
