@@ -55,7 +55,7 @@ def of_its_parameters():
 
 def grey():
     pair = Pair()
-    with pytest.raises(ValueError, match="Expected data in the support of site 'x', Boolean"):
+    with pytest.raises(ValueError, match="Expected data in the support of site 'x', 0 or 1"):
         log_marginal(pair.model, pair.guide, torch.rand(5, *SHAPE))
     return trained(pair, torch.rand(200, *SHAPE))
 
