@@ -12,7 +12,7 @@ from .. import plots
 from ..disk.json_files import write_json
 from ..disk.writing import save_figure
 from ..runs.environment import environment, few_threads
-from ..runs.folder import require_run
+from ..runs.folder import require_run, title_of
 from ..runs.loading import command_line, data_of, load_run, random_subset
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
@@ -58,5 +58,5 @@ def run(chosen: Namespace) -> None:
     about = {"protocol": f"{dataset.protocol}; {wanted:,} (seed {chosen.seed}) of the {chosen.get('split')} images"}
     content = result.to_json() | about | {"command": command_line()} | environment(device, module)
     write_json(folder / "diagnostics.json", content, kind="diagnostics")
-    save_figure(plots.diagnostics_figure(result, title=folder.name), folder / "diagnostics.png")
+    save_figure(plots.diagnostics_figure(result, title=title_of(folder)), folder / "diagnostics.png")
     print(f"saved in {folder / 'diagnostics.json'}, {folder / 'diagnostics.png'}")

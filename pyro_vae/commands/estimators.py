@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from jsonargparse import Namespace
 from torch import Tensor
 
 from .. import plots
 from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal, annealed_log_marginal, bidirectional, log_marginal
+from ..evidence.doubts import samples_help
 from ..evidence.importance import NAMES
+from ..evidence.result import FEWEST, HEAVY
 from ..plots import evidence as evidence_plots
+from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
 
 POOL = 1000  # images that the figure of the latent dimensions is made from, at most
 
 
-def say_estimate(result: LogMarginal) -> str:
-    """Estimates of log p(x) in words."""
+def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
+    """Estimates of log p(x) in words, with what can help where they are not to be trusted."""
     annealed = "acceptance" in result.details
     ess = result.ess.nan_to_num(0.0)  # of an image without a finite weight
     counts = f"{result.num_samples.double().mean().item():,.0f} {'chains' if annealed else 'samples'}"
@@ -34,6 +38,19 @@ def say_estimate(result: LogMarginal) -> str:
         f"       effective sample size from {ess.min().item():.1f} to {ess.max().item():.1f}, "
         f"median {ess.median().item():.1f}",
     ]
+    if result.jackknife.isfinite().all():
+        lines.append(
+            f"       bias by the delta method {result.delta_method_bias.mean().item():+.4f}, log p(x) by the jackknife "
+            f"{result.jackknife.mean().item():.3f}:\n       estimates from the weights that were drawn, no bounds"
+        )
+    if (rise := result.last_rise()) is not None and not annealed:
+        lines.append(f"       the bound rose by {rise[2]:.3f} from {rise[0]:,} to {rise[1]:,} samples")
+    if target := settings.get("target_standard_error"):
+        reached, largest = int((result.standard_error <= target).sum()), result.standard_error.max().item()
+        lines.append(
+            f"       standard error of at most {target:g} reached for {reached:,} of {len(result):,} data points; the "
+            f"largest is {largest:.3f}"
+        )
     if annealed:
         acceptance = result.details["acceptance"]
         lines.append(
@@ -45,19 +62,37 @@ def say_estimate(result: LogMarginal) -> str:
             f"       proposals: the guide for {len(result) - fitted:,} data points, fitted Gaussians beside it for "
             f"{fitted:,};\n       {cost:,.0f} evaluations of the model each"
         )
+    if untold := int(result.undecided.sum()):
+        lines.append(
+            f"       too few {'chains' if annealed else 'samples'} to tell whether to trust {untold:,} of "
+            f"{len(result):,} data points: k-hat needs {FEWEST}"
+        )
     if heavy := int(result.unreliable.sum()):
         why = "k-hat above 0.7, or chains that hardly moved" if annealed else "k-hat above 0.7"
-        cure = "more --num-temperatures or --num-chains" if annealed else "--estimator annealed"
-        if not annealed and "rung" not in result.details:
-            cure = "--estimator auto"
         lines.append(
             f"       not to be trusted for {heavy:,} of {len(result):,} data points ({why}): their log p(x)\n"
-            f"       may be too low by more than the Monte Carlo error says. Try {cure}"
+            f"       may be too low by more than the Monte Carlo error says. {_advice(result, settings)}"
         )
     return "\n".join(lines)
 
 
-def say_gap(gap: BidirectionalGap) -> str:
+def _advice(result: LogMarginal, settings: Mapping[str, Any]) -> str:
+    """What can help that was not used yet."""
+    helps, annealed = samples_help(result), "acceptance" in result.details
+    if annealed:
+        cures = ["more --num-temperatures", *(["--num-chains"] if helps else [])]
+    else:
+        cures = ["more --num-samples"] if helps else []
+        if "rung" not in result.details and settings["estimator"] != "auto":
+            cures += ["--widen 1.1"] if settings["widen"] == 1 else []
+            cures += ["--estimator auto"]
+        cures += ["--estimator annealed"]
+    heavy = bool((result.khat > HEAVY).any())
+    no_use = "" if helps or not heavy else f"; more {'chains' if annealed else 'samples'} do not help at such k-hat"
+    return f"Try {' or '.join(cures)}{no_use}"
+
+
+def say_gap(gap: BidirectionalGap, settings: Mapping[str, Any]) -> str:
     """Bounds from both sides in words."""
     mean = gap.mean_gap
     return (
@@ -71,7 +106,7 @@ def say_gap(gap: BidirectionalGap) -> str:
 
 def draw_estimate(module: Any, result: LogMarginal, images: Tensor, path: Path) -> None:
     """Figures of estimates of log p(x)."""
-    title, images = path.parent.name, images.cpu()
+    title, images = title_of(path.parent), images.cpu()
     save_figure(plots.log_marginal_histogram(result, title=title), Path(f"{path}.png"))
     if result.khat.isfinite().any():
         save_figure(evidence_plots.khat_figure(result, images, title=title), Path(f"{path}_khat.png"))
@@ -80,7 +115,7 @@ def draw_estimate(module: Any, result: LogMarginal, images: Tensor, path: Path) 
 def draw_importance(module: Any, result: LogMarginal, images: Tensor, path: Path) -> None:
     """Figures of importance sampling, which `diagnose` has most to do with."""
     draw_estimate(module, result, images, path)
-    title = path.parent.name
+    title = title_of(path.parent)
     if len(result.convergence()) > 1:
         save_figure(evidence_plots.convergence_figure(result, title=title), Path(f"{path}_convergence.png"))
     if len(images) > 1:
@@ -93,7 +128,7 @@ def draw_importance(module: Any, result: LogMarginal, images: Tensor, path: Path
 
 def draw_gap(module: Any, gap: BidirectionalGap, images: Tensor, path: Path) -> None:
     """The figure of bounds from both sides."""
-    figure = evidence_plots.gap_figure(gap.lower.log_prob, gap.upper.log_prob, title=path.parent.name)
+    figure = evidence_plots.gap_figure(gap.lower.log_prob, gap.upper.log_prob, title=title_of(path.parent))
     save_figure(figure, Path(f"{path}.png"))
 
 
@@ -105,18 +140,16 @@ class Estimator:
         estimate: the function.
         kind: of its result.
         options: those that the numbers depend on.
-        name: of the files in the run folder.
         about: it, in words; {start} stands for the option.
-        say: its result in words.
+        say: its result in words, from the settings too.
         draw: its figures, from module, result, images and path.
     """
 
     estimate: Callable[..., Any]
     kind: type[LogMarginal] | type[BidirectionalGap]
     options: tuple[str, ...]
-    name: str
     about: str
-    say: Callable[[Any], str]
+    say: Callable[[Any, Mapping[str, Any]], str]
     draw: Callable[[Any, Any, Tensor, Path], None]
 
 
@@ -146,7 +179,6 @@ ESTIMATORS = {
         log_marginal,
         LogMarginal,
         tuple(SAMPLES),
-        "evaluation",
         NAMES["auto"],
         say_estimate,
         draw_importance,
@@ -155,7 +187,6 @@ ESTIMATORS = {
         functools.partial(log_marginal, estimator="guide"),
         LogMarginal,
         (*SAMPLES, "precision"),
-        "evaluation_importance",
         NAMES["guide"],
         say_estimate,
         draw_importance,
@@ -164,7 +195,6 @@ ESTIMATORS = {
         annealed_log_marginal,
         LogMarginal,
         tuple(CHAINS),
-        "evaluation_annealed",
         "annealed importance sampling from the {start}",
         say_estimate,
         draw_estimate,
@@ -173,12 +203,63 @@ ESTIMATORS = {
         bidirectional,
         BidirectionalGap,
         tuple(CHAINS),
-        "evaluation_bidirectional",
         "annealed chains in both directions, between the {start} and the posterior",
         say_gap,
         draw_gap,
     ),
 }
+
+
+# Of each option that the numbers depend on, but those that the name of an evaluation says by themselves.
+DEFAULTS: dict[str, Any] = {
+    **{
+        name: default
+        for name, (_, default, _) in (SAMPLES | CHAINS).items()
+        if name not in ("num_samples", "num_chains")
+    },
+    "seed": 0,
+    "split": "test",
+    "precision": "fp32",
+}
+PROTOCOLS: dict[str, dict[str, Any]] = {"guide-5000": {"estimator": "importance", "num_samples": 5000}}
+
+
+def parse_evaluation(chosen: Namespace, arguments: Sequence[str]) -> Namespace:
+    """The options with those of the protocol, if one is asked for.
+
+    Raises:
+        ValueError: an option that the protocol has otherwise.
+    """
+    if chosen.protocol is None:
+        return chosen
+    given = {word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")}
+    for name, value in PROTOCOLS[chosen.protocol].items():
+        if name in given and chosen[name] != value:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"Expected {option} {value} with --protocol {chosen.protocol}; got {chosen[name]}.")
+        chosen[name] = value
+    if (found := protocol_of(settings_of_evaluation(chosen))) != chosen.protocol:
+        raise ValueError(f"Expected --protocol {chosen.protocol} without options that change it; got those of {found}.")
+    return chosen
+
+
+def settings_of_evaluation(chosen: Namespace) -> dict[str, Any]:
+    """All options that the numbers depend on."""
+    own = ESTIMATORS[chosen.estimator].options
+    return {option: chosen.get(option) for option in ("estimator", "seed", "split", "num_images", *own)}
+
+
+def protocol_of(settings: Mapping[str, Any]) -> str:
+    """The name of the protocol that these settings are; "own settings" for none.
+
+    Seed, split and number of data points do not matter.
+    """
+    protocols = {"default": {"estimator": "auto", "num_samples": SAMPLES["num_samples"][1]}, **PROTOCOLS}
+    which = ("seed", "split", "num_images")
+    for name, fixed in protocols.items():
+        if all(value == {**DEFAULTS, **fixed}.get(key) for key, value in settings.items() if key not in which):
+            return name
+    return "own settings"
 
 
 def add_evaluation_options(parser: Parser) -> None:
@@ -192,6 +273,8 @@ def add_evaluation_options(parser: Parser) -> None:
         "importance sampling from the guide alone; annealed importance sampling; or annealed chains both ways on data "
         "simulated from the model, which say how far the annealed estimate can be trusted.",
     )
+    text = "guide-5000, the field's for papers: --estimator importance --num-samples 5000, whatever its k-hat says."
+    add("--protocol", type=Literal[*PROTOCOLS] | None, default=None, metavar="{guide-5000}", help=text)
     add("--num-images", type=int | None, default=None, help="A seeded random subset of so many images.")
     add("--split", type=Literal["test", "validation"], default="test", help="Which images.")
     text = "Most (image, sample or chain) pairs at once; by default what --memory-budget allows, or 4,096 chains."

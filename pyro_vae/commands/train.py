@@ -23,13 +23,13 @@ from ..networks import count_parameters
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.contexts import seeded
 from ..runs.environment import environment, few_threads
-from ..runs.folder import append_metrics, reserve_space, save_weights, write_about, write_metrics
+from ..runs.folder import append_metrics, reserve_space, save_weights, title_of, write_about, write_metrics
 from ..runs.loading import build_model, command_line, load_data
 from ..runs.loose_params import save_params
 from ..runs.new_folder import new_run
 from ..runs.parser import Parser
 from ..runs.parts import PARTS, build_objective
-from ..runs.settings import DEFAULT_PARTS, dump, parse_training
+from ..runs.settings import DEFAULT_PARTS, dump, parse_training, with_warmup
 from ..training.device import choose_device
 from ..training.fit import fit
 from ..training.fitted import Fit, Metrics
@@ -38,7 +38,7 @@ from ..training.optimizer import adam
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command; those of the parts depend on the arguments."""
-    return parse_training(parser, arguments, out="Run folder; by default runs/DATA-PARTS-seedSEED.")
+    return with_warmup(parse_training(parser, arguments, out="Run folder; by default runs/DATA-PARTS-seedSEED."))
 
 
 def run(chosen: Namespace) -> None:
@@ -109,7 +109,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                     write_metrics(unfinished, history)
                 write_about(unfinished, _about(config, module, dataset, history, result) | environment(device))
     with warned("the figure"):
-        save_figure(plots.training_curves(result.history, title=folder.name), folder / "training.png")
+        save_figure(plots.training_curves(result.history, title=title_of(folder)), folder / "training.png")
     if verbose:
         _say_best(result)
 
@@ -160,6 +160,8 @@ def _about(
         "finished": result is not None,
         "epochs": len(history),
         "epochs_asked_for": config.epochs,
+        "warmed_up": len(history) >= config.kl_warmup if result is None else result.warmed_up,
+        "kl_weight": history[-1]["kl_weight"],
         "best_epoch": None if result is None else result.best_epoch,
         **{f"best_{name}": best.get(name) for name in ("validation_elbo", "validation_rate", "validation_distortion")},
         "seconds": round(sum(metrics["seconds"] for metrics in history), 1),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,24 @@ def read_about(folder: Path) -> dict[str, Any]:
         ValueError: it is damaged or was changed.
     """
     return read_json(folder / "run.json", kind="run")
+
+
+def doubts_of(about: Mapping[str, Any]) -> list[str]:
+    """What speaks against a run by its run.json: training that was stopped, and a KL weight still in its warm-up."""
+    found = []
+    if not about["finished"]:
+        found.append(f"Not trained to the end: after {about['epochs']} of {about['epochs_asked_for']} epochs.")
+    if about.get("warmed_up") is False:
+        found.append(
+            f"KL weight of {about['kl_weight']:.3g} at the end of training, still in its warm-up: trained for another "
+            f"objective than the one asked for."
+        )
+    return found
+
+
+def title_of(folder: Path) -> str:
+    """What figures of a run are headed by: its name, and that it was not trained as was asked for."""
+    return folder.name + ("" if read_about(folder).get("warmed_up", True) else " (KL weight still in its warm-up)")
 
 
 def read_checked(folder: Path, name: str) -> bytes:

@@ -12,6 +12,7 @@ import yaml
 
 from pyro_vae.commands.main import commands, main
 
+EVALUATED = "evaluation_auto_20x50of300"  # files of an evaluation with 20 samples for each of 50 images
 SMALL = ["--epochs", "2", "--latent-dim", "3", "--network", "MLP", "--network.hidden", "[16]"]
 OWN_CLASSES = """
 import pyro
@@ -103,13 +104,13 @@ def test_train_writes_a_run(trained):
 
 
 def test_evaluate_writes_numbers_with_their_errors_and_protocol(trained):
-    about = json.loads((trained / "VampPrior" / "evaluation.json").read_text())
+    about = json.loads((trained / "VampPrior" / f"{EVALUATED}.json").read_text())
     assert about["num_data_points"] == 50
     assert about["num_samples"] == 20
     assert about["standard_error_over_data_points"] > about["monte_carlo_error"] > 0
     assert "a random 50 (seed 0) of the test images" in about["protocol"]
     assert "Bernoulli" in about["likelihood"]
-    with np.load(trained / "VampPrior" / "evaluation.npz") as arrays:
+    with np.load(trained / "VampPrior" / f"{EVALUATED}.npz") as arrays:
         assert arrays["log_prob"].shape == arrays["ess"].shape == (50,)
         assert arrays["log_prob"].mean() == pytest.approx(about["log_marginal_nats_per_data_point"])
 
@@ -127,14 +128,14 @@ def test_settings_file_does_the_run_again(trained, capsys):
 
 def test_evaluate_again_gives_the_same_numbers(trained, capsys):
     folder = trained / "StandardNormal"
-    before = (folder / "evaluation.npz").read_bytes()
+    before = (folder / f"{EVALUATED}.npz").read_bytes()
     out = run(capsys, "evaluate", str(folder), "--num-samples", "20", "--num-images", "50")
     assert "log p(x) = " in out
     assert "standard error over 50 data points" in out
-    with np.load(folder / "evaluation.npz") as arrays:
+    with np.load(folder / f"{EVALUATED}.npz") as arrays:
         again = arrays["log_prob"]
-    (folder / "evaluation.npz").write_bytes(before)
-    with np.load(folder / "evaluation.npz") as arrays:
+    (folder / f"{EVALUATED}.npz").write_bytes(before)
+    with np.load(folder / f"{EVALUATED}.npz") as arrays:
         assert np.array_equal(arrays["log_prob"], again)
 
 
