@@ -71,7 +71,7 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
         why = "k-hat above 0.7, or chains that hardly moved" if annealed else "k-hat above 0.7"
         lines.append(
             f"       not to be trusted for {heavy:,} of {len(result):,} data points ({why}): their log p(x)\n"
-            f"       may be too low by more than the Monte Carlo error says. {_advice(result, settings)}"
+            f"       may be too low by more than the Monte Carlo error says.\n       {_advice(result, settings)}"
         )
     return "\n".join(lines)
 
