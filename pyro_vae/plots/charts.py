@@ -157,7 +157,9 @@ def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
     right.plot([0], [len(names) - 1], "o", color=GREY)
     right.axvline(0, color=GREY, linewidth=1, zorder=0)
     right.set_xlabel("paired difference to the best, nats, 95% interval")
-    left.set_yticks(range(len(names)), names)
+    several = max(comparison.num_seeds.values()) > 1  # then intervals of one seed are over data points alone
+    single = {name for name, count in comparison.num_seeds.items() if several and count == 1}
+    left.set_yticks(range(len(names)), [f"{name}\n(one seed)" if name in single else name for name in names])
     left.set_ylim(-0.6, len(names) - 0.4)
     for axes in (left, right):
         tidy(axes)
