@@ -33,6 +33,7 @@ from ..training.device import choose_device
 from ..uses.generate import reconstruct, sample
 from .estimators import ESTIMATORS, add_evaluation_options, parse_evaluation
 from .evaluate import name_of
+from .pictures import with_doubts
 from .train_candidates import Configs, Trained, check, configs_of, run_folder, train_all
 
 # Without run folders: small enough for three seeds of four priors in under three minutes on two cores. Those of train
@@ -246,4 +247,4 @@ def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
         print(f"no pictures of {title}: {error}")
         return
     panels = {f"{title}: samples": means, "test images, reconstructions below": rows}
-    save_figure(plots.image_panels(panels), path, dpi=110)
+    save_figure(with_doubts(plots.image_panels(panels), folder), path, dpi=110)

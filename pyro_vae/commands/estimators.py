@@ -22,6 +22,7 @@ from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
 
+WEAK = 0.6  # limit of k-hat, as it is with 316 samples, below which it is said
 POOL = 1000  # images that the figure of the latent dimensions is made from, at most
 
 
@@ -66,6 +67,12 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
         lines.append(
             f"       too few {'chains' if annealed else 'samples'} to tell whether to trust {untold:,} of "
             f"{len(result):,} data points: k-hat needs {FEWEST}"
+        )
+    limit, weak = result.khat_limit.min().item(), int((result.khat > result.khat_limit).sum())
+    if not annealed and limit < WEAK and weak:
+        lines.append(
+            f"       k-hat of so few samples sees little of a tail: {weak:,} of {len(result):,} are above {limit:.2f}, "
+            f"the limit for so few"
         )
     if heavy := int(result.unreliable.sum()):
         why = "k-hat above 0.7, or chains that hardly moved" if annealed else "k-hat above 0.7"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..arguments.unknown_options import unknown_options
 
+
 def refuse_unknown(words: Sequence[str], folder: Path = Path(__file__).parent) -> None:
     """Raise ValueError if an option is none of any command.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..disk.writing import save_figure
 from ..plots import check_images
-from ..runs.folder import require_run
+from ..runs.folder import doubts_of, read_about, require_run
 from ..runs.loading import data_of, load_run, random_subset
 from ..runs.options import add_root_option, add_run_options
 from ..runs.parser import Parser
@@ -46,6 +46,13 @@ def load_pictured(chosen: Namespace, count: int, *, option: str | None = None, e
     return module, images
 
 
+def with_doubts(figure: Figure, folder: Path) -> Figure:
+    """The figure of a run, with what speaks against the run below it."""
+    if doubts := doubts_of(read_about(folder)):
+        figure.supxlabel("\n".join(doubts), fontsize=8)
+    return figure
+
+
 def save(figure: Figure, chosen: Namespace, name: str) -> None:
     """Save a figure where --out says, else in the run folder, where it replaces the one before.
 
@@ -59,5 +66,5 @@ def save(figure: Figure, chosen: Namespace, name: str) -> None:
     if chosen.out and path.exists() and not chosen.overwrite:
         raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(figure, path)
+    save_figure(with_doubts(figure, Path(chosen.run)), path)
     print(f"saved in {path}")

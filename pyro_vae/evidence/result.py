@@ -83,6 +83,16 @@ class LogMarginal:
         return (self.num_samples < FEWEST) & self.khat.isnan() & ~self.unreliable
 
     @property
+    def khat_limit(self) -> Tensor:
+        """The limit of k-hat for as many samples, min(1 - 1 / log10 K, 0.7), (N,): fewer of them need a lighter tail,
+        for they see less of it. 0.7 from 2,200 samples on.
+
+        Reference:
+            Vehtari, Simpson, Gelman, Yao, Gabry 2024, "Pareto smoothed importance sampling".
+        """
+        return (1 - 1 / self.num_samples.double().clamp(min=10).log10()).clamp(max=HEAVY)
+
+    @property
     def jackknife(self) -> Tensor:
         """Estimates of log p(x) whose bias falls with K^2, from the same weights, (N,): no bounds; nan where they were
         not computed.
