@@ -146,6 +146,7 @@ def _evaluate(
         return None
     result: LogMarginal | BidirectionalGap = partial.finished(len(images))
     if isinstance(result, BidirectionalGap):
+        assert isinstance(result.x, Tensor)  # a run has one input
         images, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
     about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):

@@ -10,6 +10,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from ..pairs.batch import Batch
 from .graph import kind
 
 
@@ -20,6 +21,8 @@ def describe(value: Any, tensors: list[Tensor], others: list[Any] | None = None)
         return kind(value)
     if type(value) in (list, tuple) or _is_named(value):
         return (type(value), *(describe(item, tensors, others) for item in value))
+    if isinstance(value, Batch):
+        return (Batch, describe(value.args, tensors, others), describe(value.kwargs, tensors, others))
     if type(value) is dict:
         return (dict, *((key, describe(item, tensors, others)) for key, item in value.items()))
     if others is not None:
@@ -35,6 +38,8 @@ def replaced(value: Any, make: Callable[[Any], Any], leaf: type = Tensor) -> Any
         return type(value)(*(replaced(item, make, leaf) for item in value))
     if type(value) in (list, tuple):
         return type(value)([replaced(item, make, leaf) for item in value])
+    if isinstance(value, Batch):
+        return Batch(replaced(value.args, make, leaf), replaced(value.kwargs, make, leaf))
     if type(value) is dict:
         return {key: replaced(item, make, leaf) for key, item in value.items()}
     return value

@@ -81,6 +81,7 @@ def inductor_compile(
     # What torch calls deprecated and still uses itself: where warnings are errors, nothing would be compiled.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
         from torch import _inductor  # takes a second or two
         from torch._guards import TracingContext, tracing
         from torch._subclasses import FakeTensorMode

@@ -10,9 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..arguments.tensors import require_tensor
 from ..compiled.elbo import pair_name
 from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
+from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
 from ..pairs.modules import Callee, modules_of
@@ -35,7 +35,7 @@ WARM_UP, REVERSE = 2**30, 2**31  # where their random streams begin
 def annealed_log_marginal(
     model: Callee,
     guide: Callee,
-    x: Tensor,
+    x: Inputs,
     *,
     num_chains: int = 32,
     num_temperatures: int = 300,
@@ -112,21 +112,22 @@ def annealed_log_marginal(
         >>> bool((result.log_prob + 1.5155).abs() < 5 * result.standard_error)
         True
     """
-    require_tensor("x", x)
+    points = as_points("x", x)
+    model, guide = taking(points, model, guide)
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )
     seed = int(torch.randint(2**62, ())) if seed is None else seed
-    wanted = selected(len(x), only)
+    wanted = selected(len(points), only)
     results = []
     with seeded(seed), evaluating(model, guide), annealing.bar(2 * len(wanted), progress=progress) as bar:
-        few = handful(x)
-        check_guide(model, guide if start == "guide" else None, x[wanted], elsewhere="Use start='prior'.")
+        few = handful(points)
+        check_guide(model, guide if start == "guide" else None, points[wanted], elsewhere="Use start='prior'.")
         batches = annealing.batches(wanted, chunk_size)
-        keys, digests, error = data_keys(x, seed), data_digests(x), shared_error(model, guide)
-        chains = Chains(annealing, model, guide, x[few], keys[few], batches, compile, bar.update)
+        keys, digests, error = data_keys(points, seed), data_digests(points), shared_error(model, guide)
+        chains = Chains(annealing, model, guide, points[few], keys[few], batches, compile, bar.update)
         for some, padded in batches:
-            batch, its_keys = x[padded], keys[padded]
+            batch, its_keys = points[padded], keys[padded]
             path = chains.begin(batch, its_keys, num_chains, 0)
             plan = chains.warm_up(batch, its_keys)
             weights, acceptance = chains.run(path, path.start, batch, its_keys, plan)
@@ -154,7 +155,7 @@ class Chains:
         annealing: AnnealingSettings,
         model: Callee,
         guide: Callee,
-        few: Tensor,
+        few: Points,
         keys: Tensor,
         batches: Batches,
         compile: bool | Literal["auto"],
@@ -178,7 +179,7 @@ class Chains:
             name=pair_name(model, guide),
         )
 
-    def begin(self, x: Tensor, keys: Tensor, num_chains: int, stream: int) -> Path:
+    def begin(self, x: Points, keys: Tensor, num_chains: int, stream: int) -> Path:
         """The path of some data points, with draws of q0 to start from."""
         path = Path(*self.pair, x, num_chains, self.annealing.start)  # its own draws are not used
         zero = torch.zeros((), dtype=torch.int64, device=x.device)
@@ -188,11 +189,11 @@ class Chains:
         path.check_parts(halves(len(x), x.device))
         return path
 
-    def _starts(self, x: Tensor, num_chains: int) -> Tensor:
+    def _starts(self, x: Points, num_chains: int) -> Tensor:
         """Draws of q0 (K, B, D)."""
         return Path(*self.pair, x, num_chains, self.annealing.start).start.view(num_chains, len(x), -1)
 
-    def _moved(self, x: Tensor, keys: Tensor, packed: Tensor, b: Tensor, step: Tensor, stream: Tensor) -> Tensor:
+    def _moved(self, x: Points, keys: Tensor, packed: Tensor, b: Tensor, step: Tensor, stream: Tensor) -> Tensor:
         """A transition of all chains, as a function of tensors alone: packed state and acceptance (R, D + 4)."""
         num_chains = len(packed) // len(x)
         path = self.path.continued(x, num_chains)  # what the guide draws here is not used
@@ -200,13 +201,13 @@ class Chains:
             state, acceptance = path.move(State.unpacked(packed), b, step, self.annealing.num_leapfrog)
         return torch.cat([state.packed(), acceptance.repeat(num_chains)[:, None]], 1)
 
-    def move(self, x: Tensor, keys: Tensor, state: State, b: Tensor, step: Tensor, stream: int) -> tuple[State, Tensor]:
+    def move(self, x: Points, keys: Tensor, state: State, b: Tensor, step: Tensor, stream: int) -> tuple[State, Tensor]:
         """The next state, and mean acceptance probabilities (B,)."""
         number = torch.tensor(stream, device=x.device)
         moved = self.moved(x, keys, state.packed(), b.to(step.dtype), step, number)
         return State.unpacked(moved[:, :-1]), moved[: len(x), -1]
 
-    def warm_up(self, x: Tensor, keys: Tensor) -> Plan:
+    def warm_up(self, x: Points, keys: Tensor) -> Plan:
         """Temperatures and step sizes, adapted along the path on chains that are used for nothing else."""
         annealing = self.annealing
         log_step = torch.full((len(x),), math.log(FIRST_STEP), device=x.device)
@@ -233,7 +234,7 @@ class Chains:
         return Plan(temperatures, torch.stack(log_steps).exp())
 
     def run(
-        self, path: Path, u: Tensor, x: Tensor, keys: Tensor, plan: Plan, *, reverse: bool = False
+        self, path: Path, u: Tensor, x: Points, keys: Tensor, plan: Plan, *, reverse: bool = False
     ) -> tuple[Tensor, Tensor]:
         """Log weights (K, B), of p(x) from draws u of q0 or of 1/p(x) from draws of the posterior; acceptance (B,)."""
         temperatures, steps = (part.flip(0) if reverse else part for part in plan)

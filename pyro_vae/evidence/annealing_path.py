@@ -10,6 +10,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from ..pairs.batch import Points
 from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
@@ -60,7 +61,7 @@ class Path:
         measure: of p(x), as `measure_of` tells.
     """
 
-    def __init__(self, model: Callee, guide: Callee, x: Tensor, num_chains: int, start: Start) -> None:
+    def __init__(self, model: Callee, guide: Callee, x: Points, num_chains: int, start: Start) -> None:
         self.model, self.num_chains = model, num_chains
         self.rows = repeat_data(x, num_chains)  # (R, ...)
         self.guide = guide if start == "guide" else None
@@ -77,7 +78,7 @@ class Path:
         self.shapes = {name: u.shape[1:] for name, u in latents.items()}
         self.start = flat(latents)
 
-    def continued(self, x: Tensor, num_chains: int) -> Path:
+    def continued(self, x: Points, num_chains: int) -> Path:
         """The same path for other data of the same shape and another number of chains, without a draw of q0."""
         path = copy.copy(self)
         path.num_chains, path.rows = num_chains, repeat_data(x, num_chains)

@@ -12,11 +12,12 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..arguments.tensors import require_tensor
 from ..disk.json_files import null_for_nan
+from ..pairs.batch import Inputs, Points, as_points, joined, shapes_of, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
 from ..pairs.modules import Callee
+from ..pairs.particles import repeat_data
 from ..pairs.scoring import score_traces
 from .annealed import Chains, result_of
 from .annealing_path import Path, Start, flat
@@ -27,8 +28,8 @@ from .importance import selected, shared_error
 from .latent_space import unconstrained
 from .measured import Measured, measured
 from .result import LogMarginal, counted
-from .saved import load_arrays, of_prefix, save_arrays, with_prefix
-from .unconditional import drawn_from, observed_site
+from .saved import arrays_of, load_arrays, of_prefix, points_of, save_arrays, with_prefix
+from .unconditional import drawn_from, observed_entries, observed_sites, replaced_by_draws
 
 SIMULATION, APART = 3 * 2**30, 7 * 2**29  # random streams of the simulated data, and of chains that move apart
 MOVES = 20  # by which they do
@@ -49,7 +50,7 @@ class BidirectionalGap:
 
     lower: LogMarginal
     upper: LogMarginal
-    x: Tensor
+    x: Points
 
     @property
     def bound(self) -> str:
@@ -88,7 +89,7 @@ class BidirectionalGap:
     def join(results: Sequence[BidirectionalGap]) -> BidirectionalGap:
         """The results of several sets of data points, one after the other, as one."""
         lower, upper = (LogMarginal.join([getattr(r, side) for r in results]) for side in ("lower", "upper"))
-        return BidirectionalGap(lower, upper, torch.cat([r.x for r in results]))
+        return BidirectionalGap(lower, upper, joined([r.x for r in results]))
 
     def to_json(self) -> dict[str, Any]:
         """The numbers over all data points, ready for JSON; None for a number that is not finite."""
@@ -101,7 +102,7 @@ class BidirectionalGap:
         """Save as PATH.json (numbers over all data points, and what is said about them) and PATH.npz (the data and
         the arrays of each side), as `LogMarginal.save` does."""
         sides = {**with_prefix("lower", self.lower.arrays()), **with_prefix("upper", self.upper.arrays())}
-        save_arrays(path, {"x": self.x, **sides}, {**self.to_json(), **(about or {})}, kind="BidirectionalGap")
+        save_arrays(path, {**arrays_of(self.x), **sides}, {**self.to_json(), **(about or {})}, kind="BidirectionalGap")
 
     @staticmethod
     def load(path: str | pathlib.Path) -> BidirectionalGap:
@@ -115,7 +116,7 @@ class BidirectionalGap:
         lower, upper = (
             LogMarginal.from_arrays(of_prefix(side, arrays), about=about[side]) for side in ("lower", "upper")
         )
-        return BidirectionalGap(lower, upper, arrays["x"])
+        return BidirectionalGap(lower, upper, points_of(arrays))
 
     def __repr__(self) -> str:
         return (
@@ -128,7 +129,7 @@ class BidirectionalGap:
 def bidirectional(
     model: Callee,
     guide: Callee,
-    like: Tensor,
+    like: Inputs,
     *,
     num_chains: int = 32,
     num_temperatures: int = 300,
@@ -202,25 +203,26 @@ def bidirectional(
         >>> abs(result.mean_gap.value) < 1e-4
         True
     """
-    require_tensor("like", like)
+    points = as_points("like", like)
+    model, guide = taking(points, model, guide)
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )
     seed = int(torch.randint(2**62, ())) if seed is None else seed
-    wanted = selected(len(like), only)
+    wanted = selected(len(points), only)
     results = []
     with seeded(seed), evaluating(model, guide), annealing.bar(3 * len(wanted), progress=progress) as bar:
-        keys = data_keys(torch.arange(len(like))[:, None], seed).to(like.device)  # by number: there are no data yet
-        few = handful(like)
-        simulate(model, like[few])  # for its errors, on as many data points as there are
-        tried, _ = simulate_by_key(model, like[few], keys[few])
+        keys = data_keys(torch.arange(len(points))[:, None], seed).to(points.device)  # by number: there are no data yet
+        few = handful(points)
+        simulate(model, points[few])  # for its errors, on as many data points as there are
+        tried, _ = simulate_by_key(model, points[few], keys[few])
         check_guide(model, guide if start == "guide" else None, tried, elsewhere="Use start='prior'.")
         batches = annealing.batches(wanted, chunk_size)
         chains = Chains(annealing, model, guide, tried, keys[few], batches, compile, bar.update)
         error = shared_error(model, guide)
         for some, padded in batches:
             its_keys = keys[padded]
-            x, u = simulate_by_key(model, like[padded], its_keys)
+            x, u = simulate_by_key(model, points[padded], its_keys)
             path = chains.begin(x, its_keys, num_chains, 0)
             plan = chains.warm_up(x, its_keys)
             forward = result_of(*chains.run(path, path.start, x, its_keys, plan), plan)
@@ -243,36 +245,41 @@ def bidirectional(
     return BidirectionalGap.join(results)
 
 
-def simulate_by_key(model: Callee, like: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+def simulate_by_key(model: Callee, like: Points, keys: Tensor) -> tuple[Points, Tensor]:
     """As `simulate`, each data point by random numbers of its own; one at a time where they cannot be told apart."""
     zero = torch.zeros((), dtype=torch.int64, device=like.device)
     settings = like, keys, zero, zero + SIMULATION, 1
 
-    def draw(like: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        return simulate(model, like.repeat(count, *[1] * (like.dim() - 1)))
+    def draw(like: Points, count: int) -> tuple[Points, Tensor]:
+        return simulate(model, repeat_data(like, count))
 
     drawn = [keyed(draw, *settings)] if can_be_keyed(draw, like, keys) else one_by_one(draw, *settings)
-    return torch.cat([x for x, _ in drawn]), torch.cat([u for _, u in drawn])
+    return joined([x for x, _ in drawn]), torch.cat([u for _, u in drawn])
 
 
-def simulate(model: Callee, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Data x (B, ...) drawn from the model, and the latents they were drawn from, u (B, D) in unconstrained space."""
+def simulate(model: Callee, like: Points) -> tuple[Points, Tensor]:
+    """Data x (B, ...) drawn from the model, and the latents they were drawn from, u (B, D) in unconstrained space.
+
+    Inputs that no site observes are those of ``like``.
+    """
     drawn = drawn_from(model, like)
-    name, site = observed_site(drawn)
-    x: Tensor = site["value"]
-    if x.shape != like.shape:
-        raise ValueError(
-            f"Expected site {name!r} to have the shape of the data, {tuple(like.shape)}; got {tuple(x.shape)}. "
-            f"Let the model observe its argument as it is."
-        )
+    sites, observed = observed_sites(drawn), observed_entries(drawn, like)
+    for name, site in sites.items():
+        if name not in observed.values():
+            raise ValueError(
+                f"Expected site {name!r} to observe an input of the model as it is, of shape {shapes_of(like)}; it "
+                f"observes other values, of shape {tuple(site['value'].shape[1:])}. Let the model observe its argument "
+                f"as it is, and several of them as inputs of their own: (x, y)."
+            )
+    if not sites:
+        raise ValueError("Expected a model with an observed site, pyro.sample(..., obs=x); got none.")
+    x = replaced_by_draws(drawn, like, observed)
     replayed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(x)
-    if not torch.equal(replayed.nodes[name]["value"], x):
-        raise ValueError(f"Expected site {name!r} to observe the model's argument as it is; it observes other values.")
     score_traces(replayed, poutine.Trace(), shape=(len(x),))  # for its errors: a latent outside the plate over the data
     return x, flat(unconstrained(replayed))
 
 
-def moved_apart(chains: Chains, path: Path, u: Tensor, x: Tensor, keys: Tensor, plan: Plan) -> Tensor:
+def moved_apart(chains: Chains, path: Path, u: Tensor, x: Points, keys: Tensor, plan: Plan) -> Tensor:
     """Samples u (K B, D) of the posterior, moved on by transitions that leave it invariant: as exact as before."""
     if not len(plan.steps):
         return u

@@ -17,24 +17,26 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ..pairs.batch import Points, tensors_of
 from .torch_calls_private import DRAWS_DIRICHLET, DRAWS_GAMMA
 
 MASK = 0xFFFFFFFF
 GAMMA_TRIALS = 24  # each accepts at least 95%: all fail once in 10^31
 
 
-def content_digests(x: Tensor) -> list[bytes]:
+def content_digests(x: Points) -> list[bytes]:
     """A digest of the content of each data point, 16 bytes."""
-    rows = x.detach().cpu().reshape(len(x), -1).contiguous().view(torch.uint8).numpy()  # NumPy knows no bfloat16
+    entries = [entry.detach().cpu().reshape(len(x), -1).contiguous() for entry in tensors_of(x)]
+    rows = torch.cat([entry.view(torch.uint8) for entry in entries], 1).numpy()  # bytes: NumPy knows no bfloat16
     return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
 
 
-def data_digests(x: Tensor) -> Tensor:
+def data_digests(x: Points) -> Tensor:
     """A digest of the content of each data point, int64 (N,), on the CPU."""
     return torch.frombuffer(bytearray(b"".join(digest[:8] for digest in content_digests(x))), dtype=torch.int64)
 
 
-def data_keys(x: Tensor, seed: int) -> Tensor:
+def data_keys(x: Points, seed: int) -> Tensor:
     """A key of 64 bits for each data point (N, 2), two halves as int64, from the seed, its content, and how often the
     same content came before it."""
     met: Counter[bytes] = Counter()

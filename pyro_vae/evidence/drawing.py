@@ -6,29 +6,30 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
+from ..pairs.batch import Points
 from ..pairs.modules import Callee
 from ..pairs.particles import broadcasts, in_particle_plate, repeat_data
 from ..pairs.scoring import score, score_traces, traces
 from .counter_random import CounterRandom, data_keys, generators, seed_of
 from .proposals import mixed_traces
 
-LogWeights = Callable[[Tensor, int], Tensor]  # of data points (B, ...) and K, the log weights (K, B)
+LogWeights = Callable[[Any, int], Tensor]  # of data points (B, ...) and K, the log weights (K, B)
 Drawn = TypeVar("Drawn")
 TRIED = 8  # data points on which a pair is tried
 
 
-def handful(x: Tensor) -> Tensor:
+def handful(x: Points) -> Tensor:
     """Numbers of a few of the data points, on which a pair is tried: the first, the last, and some by chance."""
     between = torch.randperm(max(0, len(x) - 2), generator=torch.Generator().manual_seed(0))[: TRIED - 2] + 1
     return torch.cat([torch.arange(min(1, len(x))), between, torch.arange(len(x) - 1, len(x))]).unique().to(x.device)
 
 
-def particle_log_weights(model: Callee, guide: Callee, x: Tensor, *, defensive: float = 0.0) -> LogWeights:
+def particle_log_weights(model: Callee, guide: Callee, x: Points, *, defensive: float = 0.0) -> LogWeights:
     """The fastest sound way to get log weights (K, B) of a pair: all particles in one plate, or the data repeated.
 
     A plate at dim -2 encodes each data point once, but needs a pair that broadcasts over an extra leading dimension.
@@ -36,33 +37,31 @@ def particle_log_weights(model: Callee, guide: Callee, x: Tensor, *, defensive: 
     particle at a time. If they do not, the data are repeated, which every pair supports.
     """
 
-    def weights(p: Callee, q: Callee, batch: Tensor, shape: tuple[int, ...]) -> Tensor:
+    def weights(p: Callee, q: Callee, batch: Points, shape: tuple[int, ...]) -> Tensor:
         if not defensive:
             return score_traces(*traces(p, q, batch), shape=shape).log_weight
         scores = score_traces(*mixed_traces(p, q, batch, defensive, shape), shape=shape)
         log_mixture = torch.logaddexp(math.log1p(-defensive) + scores.log_guide, math.log(defensive) + scores.log_prior)
         return scores.log_likelihood + scores.log_prior - log_mixture
 
-    def plated(batch: Tensor, count: int) -> Tensor:
+    def plated(batch: Points, count: int) -> Tensor:
         p, q = in_particle_plate(model, count), in_particle_plate(guide, count)
         return weights(p, q, batch, (count, len(batch)))
 
-    def repeated(batch: Tensor, count: int) -> Tensor:
+    def repeated(batch: Points, count: int) -> Tensor:
         return weights(model, guide, repeat_data(batch, count), (count * len(batch),)).view(count, len(batch))
 
     return plated if broadcasts(model, guide, x[:3]) else repeated
 
 
-def keyed(
-    draw: Callable[[Tensor, int], Drawn], x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, k: int
-) -> Drawn:
+def keyed(draw: Callable[[Any, int], Drawn], x: Points, keys: Tensor, first: Tensor, stream: Tensor, k: int) -> Drawn:
     """draw(x, K) with random numbers by data point and sample, the samples first, ..., first + K - 1."""
     with CounterRandom(keys, first, k, stream):
         return draw(x, k)
 
 
 def one_by_one(
-    draw: Callable[[Tensor, int], Drawn], x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, k: int
+    draw: Callable[[Any, int], Drawn], x: Points, keys: Tensor, first: Tensor, stream: Tensor, k: int
 ) -> list[Drawn]:
     """draw(x, K) of each data point by itself, from torch's generator, seeded anew for each block of samples."""
     results = []
@@ -72,7 +71,7 @@ def one_by_one(
     return results
 
 
-def can_be_keyed(draw: Callable[[Tensor, int], object], x: Tensor, keys: Tensor) -> bool:
+def can_be_keyed(draw: Callable[[Any, int], object], x: Points, keys: Tensor) -> bool:
     """Whether all random numbers of draw(x, K) can be told apart by data point: torch's own generator stays untouched.
 
     Where they cannot, draw `one_by_one`.
@@ -84,7 +83,7 @@ def can_be_keyed(draw: Callable[[Tensor, int], object], x: Tensor, keys: Tensor)
     return all(map(torch.equal, before, generators(x.device)))
 
 
-def in_parts_alike(draw: Callable[..., Tensor], x: Tensor, keys: Tensor, parts: list[Tensor]) -> bool:
+def in_parts_alike(draw: Callable[..., Tensor], x: Points, keys: Tensor, parts: list[Tensor]) -> bool:
     """Whether draw(x, keys, first, stream), (K, B), is the same part by part: that of a data point does not depend on
     those beside it."""
     zero = torch.zeros((), dtype=torch.int64, device=x.device)
@@ -105,16 +104,15 @@ def halves(count: int, device: torch.device) -> list[Tensor]:
     return [numbers[: count // 2], numbers[count // 2 :]] if count > 1 else []
 
 
-def check_by_itself(model: Callee, guide: Callee, x: Tensor, batch_size: int) -> None:
+def check_by_itself(model: Callee, guide: Callee, x: Points, batch_size: int) -> None:
     """Raise a ValueError where the log weight of a data point depends on those beside it, in a handful or in a batch of
     x.
 
     A pair whose random numbers cannot be told apart by data point is let pass.
     """
 
-    def weights(batch: Tensor, count: int) -> Tensor:
-        rows = batch.repeat(count, *[1] * (batch.dim() - 1))
-        return score(model, guide, rows).log_weight.view(count, len(batch))
+    def weights(batch: Points, count: int) -> Tensor:
+        return score(model, guide, repeat_data(batch, count)).log_weight.view(count, len(batch))
 
     few, keys = handful(x), data_keys(x, 0)
     if not can_be_keyed(weights, x[few], keys[few]):

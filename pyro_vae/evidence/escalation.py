@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..pairs.batch import Points
 from ..pairs.contexts import unvalidated
 from .counter_random import CounterRandom
 from .drawing import keyed, one_by_one
@@ -79,7 +80,7 @@ class Escalation:
         self.pilot = 2 * PILOT if space.dim <= FEW_LATENTS else PILOT  # evaluations
 
     def estimate(
-        self, x: Tensor, keys: Tensor, num_samples: int, target: float | None = None, most: int = 100_000
+        self, x: Points, keys: Tensor, num_samples: int, target: float | None = None, most: int = 100_000
     ) -> LogMarginal:
         """The result for data x (B, ...).
 
@@ -114,12 +115,12 @@ class Escalation:
                     mixture = self._with_another(x[points], keys[points], mixture, starts, stream=100 * rung)
         return LogMarginal.join(results)[torch.cat(order).argsort().cpu()]
 
-    def trusts_guide(self, x: Tensor, keys: Tensor) -> Tensor:
+    def trusts_guide(self, x: Points, keys: Tensor) -> Tensor:
         """Whether the guide's own samples will do, (B,): also by what draws from the prior find beside them."""
         with unvalidated():
             return self._pilot(x, keys, Mixture((), torch.empty(0, len(x), device=x.device)), stream=500)[0]
 
-    def _first(self, x: Tensor, keys: Tensor) -> Mixture:
+    def _first(self, x: Points, keys: Tensor) -> Mixture:
         """A fit that starts where the guide is."""
         count, size = PILOT // 4, max(1, self.at_once // len(x))
         firsts = range(0, count, size)
@@ -127,7 +128,7 @@ class Escalation:
         start = Gaussians.diagonal(u.mean(0), u.std(0).clamp(min=1e-4))
         return Mixture((self._fitted(x, keys, start, stream=1000),), u.new_ones(1, len(x)))
 
-    def _fitted(self, x: Tensor, keys: Tensor, start: Gaussians, *, stream: int) -> Gaussians:
+    def _fitted(self, x: Points, keys: Tensor, start: Gaussians, *, stream: int) -> Gaussians:
         def noise(step: int) -> Tensor:
             e = self._normal(keys, 0, self.pairs, stream=stream + step)
             return torch.cat([e, -e])
@@ -135,12 +136,12 @@ class Escalation:
         fit = fitted(lambda u: self._joint_and_gradient(x, u), start, noise, num_steps=STEPS)
         return fit.widened(WIDER)
 
-    def _joint_and_gradient(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    def _joint_and_gradient(self, x: Points, u: Tensor) -> tuple[Tensor, Tensor]:
         size = max(1, self.at_once // (GRADIENT * len(x)))
         values, gradients = zip(*(self.space.joint_and_gradient(x, some) for some in u.split(size)), strict=True)
         return torch.cat(values), torch.cat(gradients)
 
-    def _with_another(self, x: Tensor, keys: Tensor, mixture: Mixture, starts: Gaussians, *, stream: int) -> Mixture:
+    def _with_another(self, x: Points, keys: Tensor, mixture: Mixture, starts: Gaussians, *, stream: int) -> Mixture:
         """The mixture with one more part, and a wide copy of the first for tails; shares by the evidence that each
         part finds."""
         wide = mixture.parts[1:] or (mixture.parts[0].widened(TAILS),)
@@ -153,7 +154,7 @@ class Escalation:
         found = torch.stack(evidence).softmax(0).nan_to_num(1 / len(parts))
         return Mixture(parts, 0.7 * found + 0.3 / len(parts))
 
-    def _pilot(self, x: Tensor, keys: Tensor, mixture: Mixture, *, stream: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _pilot(self, x: Points, keys: Tensor, mixture: Mixture, *, stream: int) -> tuple[Tensor, Tensor, Tensor]:
         """Whether the mixture will do, (B,), with draws (K, B, D) and their log weights (K, B).
 
         Where there are few latents, it must also explain what draws from the prior find beside it.
@@ -169,13 +170,13 @@ class Escalation:
         return good, u, log_weights
 
     def _drawn(
-        self, x: Tensor, keys: Tensor, mixture: Mixture, shares: tuple[float, ...], *, stream: int
+        self, x: Points, keys: Tensor, mixture: Mixture, shares: tuple[float, ...], *, stream: int
     ) -> tuple[Tensor, Tensor]:
         """Draws of a pilot (K, B, D), and their log weights (K, B)."""
         chunks = list(self._chunks(x, keys, mixture, PILOT, shares, stream=stream))
         return torch.cat([u for u, _ in chunks]), torch.cat([log_weights for _, log_weights in chunks])
 
-    def _final(self, x: Tensor, keys: Tensor, mixture: Mixture, num_samples: int, rung: int) -> LogMarginal:
+    def _final(self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int, rung: int) -> LogMarginal:
         total = WeightSum(len(x), num_samples, x.device)
         for _, log_weights in self._chunks(x, keys, mixture, num_samples, SHARES, stream=0):
             total.add(log_weights)
@@ -184,7 +185,7 @@ class Escalation:
         return with_rung(total.result(), rung, evaluations=cost)
 
     def _chunks(
-        self, x: Tensor, keys: Tensor, mixture: Mixture, num_samples: int, shares: tuple[float, ...], *, stream: int
+        self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int, shares: tuple[float, ...], *, stream: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Draws and log weights, some samples at a time."""
         counts = [round(share * num_samples) for share in shares]
@@ -213,12 +214,12 @@ class Escalation:
             yield u, torch.where(own.isneginf(), -math.inf, log_weights)
 
     def _pair_draws(
-        self, x: Tensor, keys: Tensor, first: int, count: int, *, stream: int, prior: bool = False
+        self, x: Points, keys: Tensor, first: int, count: int, *, stream: int, prior: bool = False
     ) -> Tensor:
         """Draws u (K, B, D) of the guide or the prior."""
         settings = x, keys, *self._numbers(keys, first, stream), count
 
-        def draw(batch: Tensor, count: int) -> Tensor:
+        def draw(batch: Points, count: int) -> Tensor:
             return self.space.drawn(batch, count, prior=prior)
 
         return keyed(draw, *settings) if self.is_keyed else torch.cat(one_by_one(draw, *settings), 1)

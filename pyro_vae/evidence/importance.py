@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from ..arguments.at_least import at_least
-from ..arguments.tensors import require_tensor
+from ..pairs.batch import Inputs, as_points, taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
 from ..pairs.modules import Callee, modules_of
@@ -39,7 +38,7 @@ OnResult = Callable[[list[int], LogMarginal], None]
 def log_marginal(
     model: Callee,
     guide: Callee,
-    x: Tensor,
+    x: Inputs,
     *,
     estimator: Literal["auto", "guide"] = "auto",
     num_samples: int = 1000,
@@ -146,7 +145,8 @@ def log_marginal(
         >>> log_marginal(model, guide, torch.tensor([0.0, 1.0]), num_samples=1).log_prob
         tensor([-1.2655, -1.5155], dtype=torch.float64)
     """
-    require_tensor("x", x)
+    points = as_points("x", x)
+    model, guide = taking(points, model, guide)
     at_least(1, num_samples=num_samples, chunk_size=chunk_size)
     if target_standard_error is not None and not target_standard_error > 0:
         raise ValueError(f"Expected target_standard_error > 0; got {target_standard_error}.")
@@ -163,14 +163,16 @@ def log_marginal(
     if not 0 <= defensive < 1:
         raise ValueError(f"Expected defensive from 0 to below 1; got {defensive}.")
     budget = parse_bytes(memory_budget)
-    wanted = selected(len(x), only)
+    wanted = selected(len(points), only)
     seed = int(torch.randint(2**62, ())) if seed is None else seed
     with seeded(seed), evaluating(model, guide):
-        few = x[handful(x)]
-        check_guide(model, guide, x[wanted], elsewhere="Give defensive=0." if defensive else None)
+        few = points[handful(points)]
+        check_guide(model, guide, points[wanted], elsewhere="Give defensive=0." if defensive else None)
         measure, error = measure_of(traces(model, guide, few)[0]), shared_error(model, guide)
-        keys, digests, count = data_keys(x, seed), data_digests(x), len(wanted)
-        sampler = Sampler(model, guide, x, keys, count, defensive, num_samples, budget, chunk_size, compile, precision)
+        keys, digests, count = data_keys(points, seed), data_digests(points), len(wanted)
+        sampler = Sampler(
+            model, guide, points, keys, count, defensive, num_samples, budget, chunk_size, compile, precision
+        )
         space = None if estimator == "guide" else latent_space(model, guide, few)
         estimator = "guide" if space is None else "auto"
         total = len(wanted) * num_samples if target_standard_error is None else None
@@ -180,15 +182,15 @@ def log_marginal(
             together = sampler.points if space is None else max(sampler.points, PILOTED_AT_ONCE)
             for start in range(0, len(wanted), together):
                 some = wanted[start : start + together]
-                points, target = torch.tensor(some), target_standard_error
+                numbers, target = torch.tensor(some), target_standard_error
                 if space is not None:
-                    result = escalated(sampler, space, points, num_samples, target, max_samples, seed, bar.update)
+                    result = escalated(sampler, space, numbers, num_samples, target, max_samples, seed, bar.update)
                 elif target is None:
-                    result = sampler.estimate(points, num_samples, bar.update)
+                    result = sampler.estimate(numbers, num_samples, bar.update)
                 else:
-                    result = sampler.to_target(points, num_samples, max_samples, target, bar.update)
+                    result = sampler.to_target(numbers, num_samples, max_samples, target, bar.update)
                 result = dataclasses.replace(
-                    result, digests=digests[points], measure=measure, estimator=NAMES[estimator], shared_error=error
+                    result, digests=digests[numbers], measure=measure, estimator=NAMES[estimator], shared_error=error
                 )
                 results.append(result)
                 if on_result is not None:

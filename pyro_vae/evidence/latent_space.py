@@ -12,6 +12,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 from torch.distributions import Transform, biject_to
 
+from ..pairs.batch import Points
 from ..pairs.densities import check_own_density
 from ..pairs.modules import Callee
 from ..pairs.particles import broadcasts, in_particle_plate, repeat_data
@@ -45,7 +46,7 @@ class LatentSpace:
             sites, whose density at given latents is not known.
     """
 
-    def __init__(self, model: Callee, guide: Callee, x: Tensor) -> None:
+    def __init__(self, model: Callee, guide: Callee, x: Points) -> None:
         check_own_density(guide, x, "Use estimator='guide'.")
         model_trace, _ = traces(model, guide, x)
         self.model, self.guide = model, guide
@@ -55,13 +56,13 @@ class LatentSpace:
         self.dtype = torch.cat([u.flatten() for u in latents.values()]).dtype
         self.plated = broadcasts(model, guide, x[:3])  # else the data are repeated
 
-    def drawn(self, x: Tensor, count: int, *, prior: bool = False) -> Tensor:
+    def drawn(self, x: Points, count: int, *, prior: bool = False) -> Tensor:
         """Draws u (K, B, D) of the guide, or of the prior."""
         model, guide, rows, shape = self._for_particles(x, count)
         trace = drawn_from_prior(model, rows) if prior else traces(model, guide, rows)[0]
         return self._vectors(trace, shape).view(count, len(x), -1)
 
-    def densities(self, x: Tensor, u: Tensor) -> Densities:
+    def densities(self, x: Points, u: Tensor) -> Densities:
         """The log densities at u (K, B, D)."""
         model, guide, rows, shape = self._for_particles(x, len(u))
         model_trace, log_jacobian = self._placed(model, rows, u)
@@ -70,7 +71,7 @@ class LatentSpace:
         each = terms.log_likelihood + terms.log_prior, terms.log_guide, terms.log_prior
         return Densities(*((term + log_jacobian).expand(shape).reshape(u.shape[:2]) for term in each))
 
-    def joint_and_gradient(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    def joint_and_gradient(self, x: Points, u: Tensor) -> tuple[Tensor, Tensor]:
         """The log joint density (K, B) and its gradient in u, (K, B, D)."""
         model, _, rows, shape = self._for_particles(x, len(u))
         with torch.enable_grad():
@@ -81,7 +82,7 @@ class LatentSpace:
             (gradient,) = torch.autograd.grad(joint.sum(), u)
         return joint.detach(), gradient
 
-    def resolves(self, x: Tensor, count: int) -> bool:
+    def resolves(self, x: Points, count: int) -> bool:
         """Whether draws of the guide and the prior have the same weights at u as where they were drawn: u cannot tell
         proportions apart that are nearer to 0 or 1 than rounding."""
         model, guide, rows, shape = self._for_particles(x, count)
@@ -97,12 +98,12 @@ class LatentSpace:
         values = unconstrained(trace, particles=self.plated)
         return torch.cat([u.reshape(*shape, -1) for u in values.values()], -1)
 
-    def _for_particles(self, x: Tensor, count: int) -> tuple[Callee, Callee, Tensor, tuple[int, ...]]:
+    def _for_particles(self, x: Points, count: int) -> tuple[Callee, Callee, Points, tuple[int, ...]]:
         if self.plated:
             return in_particle_plate(self.model, count), in_particle_plate(self.guide, count), x, (count, len(x))
         return self.model, self.guide, repeat_data(x, count), (count * len(x),)
 
-    def _placed(self, model: Callee, rows: Tensor, u: Tensor) -> tuple[poutine.Trace, Tensor]:
+    def _placed(self, model: Callee, rows: Points, u: Tensor) -> tuple[poutine.Trace, Tensor]:
         u = u if self.plated else u.flatten(0, 1)
         parts = u.split([shape.numel() for shape in self.shapes.values()], -1)
         named = zip(self.shapes.items(), parts, strict=True)
@@ -112,7 +113,7 @@ class LatentSpace:
             return poutine.trace(model).get_trace(rows), placing.log_jacobian
 
 
-def latent_space(model: Callee, guide: Callee, x: Tensor) -> LatentSpace | None:
+def latent_space(model: Callee, guide: Callee, x: Points) -> LatentSpace | None:
     """The latents of a pair, if they are continuous, can be moved and scored anywhere, and are few enough for a
     covariance matrix of each data point; their prior has mass 1 over unconstrained space."""
     try:

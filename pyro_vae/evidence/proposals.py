@@ -9,6 +9,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ..pairs.batch import Points
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import is_latent
@@ -30,7 +31,7 @@ class _FromPrior(Messenger):
 
 
 def mixed_traces(
-    model: Callee, guide: Callee, x: Tensor, share: float, shape: tuple[int, ...]
+    model: Callee, guide: Callee, x: Points, share: float, shape: tuple[int, ...]
 ) -> tuple[poutine.Trace, poutine.Trace]:
     """As `traces`, with that share of the draws (of the given shape) from the prior; the guide is scored there, too."""
     _, guide_trace = traces(model, guide, x)

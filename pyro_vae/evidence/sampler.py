@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..compiled.elbo import pair_name
 from ..compiled.when_it_pays import SAVED_PER_SAMPLE, compile_if_worthwhile
+from ..pairs.batch import Points
 from ..pairs.modules import Callee, modules_of
 from .chunking import chunk, chunk_within, peak_bytes
 from .drawing import LogWeights, can_be_keyed, halves, handful, in_parts_alike, keyed, one_by_one, particle_log_weights
@@ -33,7 +34,7 @@ class Sampler:
         self,
         model: Callee,
         guide: Callee,
-        x: Tensor,
+        x: Points,
         keys: Tensor,
         num_points: int,
         defensive: float,
@@ -148,5 +149,5 @@ class Sampler:
         return LogMarginal.join(results)[order].with_details(pilot_samples=needed)
 
 
-def _one_by_one(plain: LogWeights, x: Tensor, keys: Tensor, first: Tensor, stream: Tensor, k: int) -> Tensor:
+def _one_by_one(plain: LogWeights, x: Points, keys: Tensor, first: Tensor, stream: Tensor, k: int) -> Tensor:
     return torch.cat(one_by_one(plain, x, keys, first, stream, k), 1)

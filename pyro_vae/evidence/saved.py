@@ -16,6 +16,7 @@ from torch import Tensor
 from ..disk.json_files import read_json, write_json
 from ..disk.reading import read_whole
 from ..disk.writing import written_whole
+from ..pairs.batch import Batch, Points
 
 LARGEST = 2**32  # bytes of all arrays together, unpacked
 
@@ -66,3 +67,19 @@ def with_prefix(prefix: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def of_prefix(prefix: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Those arrays whose names begin so, under their shorter names."""
     return {name.removeprefix(f"{prefix}."): array for name, array in arrays.items() if name.startswith(f"{prefix}.")}
+
+
+def arrays_of(x: Points) -> dict[str, Tensor]:
+    """Data points as arrays to save: "x", or "x.NAME" for each input, by number or name."""
+    if not isinstance(x, Batch):
+        return {"x": x}
+    return {f"x.{name.strip('[]')}": entry for name, entry in x.named() if entry is not None}
+
+
+def points_of(arrays: Mapping[str, Tensor]) -> Points:
+    """The data points of `arrays_of`."""
+    if "x" in arrays:
+        return arrays["x"]
+    inputs = of_prefix("x", arrays)
+    by_place = [inputs.pop(name) for name in sorted((n for n in inputs if n.isdigit()), key=int)]
+    return Batch(by_place, inputs)

@@ -10,28 +10,83 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from ..pairs.batch import Batch, Points
 from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
 from ..pairs.sites import sample_sites
 
 
-def drawn_from(model: Callee, like: Tensor, *, given: Mapping[str, Tensor] | None = None) -> poutine.Trace:
-    """A trace of the model's own draws of its latents and of its data, for an argument whose values do not count.
+def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | None = None) -> poutine.Trace:
+    """A trace of the model's own draws of its latents and of its data, for inputs whose values do not count.
+
+    Of several inputs, those that a site observes as they are do not count; the others, labels say, count as given.
 
     Args:
         model: p(x, z).
-        like: its argument (N, ...).
+        like: its inputs (N, ...).
         given: values of latent sites that are not to be drawn.
 
     Raises:
-        ValueError: the values do count: a site has another distribution when the drawn data are the argument. A decoder
-            that reads earlier values off its argument (teacher forcing), or a covariate, is one like that.
+        ValueError: the values do count: a site has another distribution when the drawn data are the input. A decoder
+            that reads earlier values off its argument (teacher forcing), or a covariate packed into it, is one like
+            that.
     """
     given = given or {}
     free = poutine.condition(poutine.uncondition(model), data=given)
     drawn = poutine.trace(free).get_trace(like)
+    observed = observed_entries(drawn, like)
+    _check_free(free, drawn, given, _others(drawn, like, observed))
+    if isinstance(like, Batch) and not set(observed_sites(drawn)) <= set(observed.values()):
+        # A site observes something made of an input: such an input is no covariate, so that it must not count.
+        for name in [key for key, entry in like.named() if key not in observed and entry is not None]:
+            changed = _with_made_up(like, name)
+            with unvalidated():
+                again = poutine.trace(free).get_trace(changed)  # not replayed, which would bring the old observations
+            sites = observed_sites(drawn)
+            if any(not torch.equal(_observation(site), _observation(again.nodes[n])) for n, site in sites.items()):
+                _check_free(free, drawn, given, changed)
+    return drawn
+
+
+def observed_entries(drawn: poutine.Trace, like: Points) -> dict[str, str]:
+    """Which inputs are observed as they are: the name of the site for that of the entry, "[0]" for a single tensor."""
+    entries = dict(like.named()) if isinstance(like, Batch) else {"[0]": like}
+    found: dict[str, str] = {}
+    for same in (_is_same_memory, _has_same_values):  # first what is the same, then what is equal
+        for name, site in observed_sites(drawn).items():
+            for key, entry in entries.items():
+                if entry is None or key in found or name in found.values():
+                    continue
+                if same(_observation(site), entry):
+                    found[key] = name
+    return found
+
+
+def replaced_by_draws(drawn: poutine.Trace, like: Points, observed: Mapping[str, str]) -> Points:
+    """The inputs with the drawn values of their sites in place of those that are observed."""
+
+    def value(name: str, entry: Tensor) -> Tensor:
+        return drawn.nodes[observed[name]]["value"].to(entry.dtype) if name in observed else entry
+
+    return like.replaced(value) if isinstance(like, Batch) else value("[0]", like)
+
+
+def _observation(site: Any) -> Any:
+    return site["infer"]["obs"]
+
+
+def _is_same_memory(value: Any, entry: Tensor) -> bool:
+    return value.shape == entry.shape and value.dtype == entry.dtype and value.data_ptr() == entry.data_ptr()
+
+
+def _has_same_values(value: Any, entry: Tensor) -> bool:
+    return value.shape == entry.shape and torch.equal(value.to(entry.dtype), entry)
+
+
+def _check_free(free: Callee, drawn: poutine.Trace, given: Mapping[str, Tensor], other: Points) -> None:
+    """Raise a ValueError where a site has another distribution for other inputs."""
     with unvalidated():  # under another distribution, what was drawn may lie outside the support
-        again = poutine.trace(poutine.replay(free, trace=drawn)).get_trace(_other(drawn, like))
+        again = poutine.trace(poutine.replay(free, trace=drawn)).get_trace(other)
         sites = [(name, site) for name, site in sample_sites(drawn) if name not in given]
         log_probs = [again.nodes[name]["fn"].log_prob(site["value"]) for name, site in sites]
     for (name, site), log_prob in zip(sites, log_probs, strict=True):
@@ -40,20 +95,31 @@ def drawn_from(model: Callee, like: Tensor, *, given: Mapping[str, Tensor] | Non
                 f"Expected a model that reads nothing off its argument before it is observed; got another distribution "
                 f"at site {name!r} for other values of it: nothing can be drawn that does not depend on them. Make a "
                 f"distribution whose sample() draws one value after the other and whose log_prob reads the earlier "
-                f"ones off the observed value, as the PixelCNN likelihood is."
+                f"ones off the observed value, as the PixelCNN likelihood is; give a covariate as an input of its own."
             )
-    return drawn
 
 
-def _other(drawn: poutine.Trace, like: Tensor) -> Tensor:
-    """Other values for the argument: those drawn for it where they have its shape, else made up."""
+def _others(drawn: poutine.Trace, like: Points, observed: Mapping[str, str]) -> Points:
+    """Other values for the inputs that are observed: those drawn for them; for a single one that is not observed as it
+    is, those of a site of its shape, else made up."""
+    other = replaced_by_draws(drawn, like, observed)
+    if isinstance(like, Batch) or (observed and not torch.equal(other, like)):  # type: ignore[arg-type]
+        return other
     for site in observed_sites(drawn).values():
         value = site["value"]
         if value.shape == like.shape and not torch.equal(value.to(like.dtype), like):
             return value.to(like.dtype)
-    if like.is_floating_point():
-        return torch.rand(like.shape, dtype=like.dtype, device=like.device)
-    return torch.where(like == 0, torch.ones_like(like), torch.zeros_like(like))
+    return _made_up(like)
+
+
+def _with_made_up(like: Batch, name: str) -> Batch:
+    return like.replaced(lambda key, entry: _made_up(entry) if key == name else entry)
+
+
+def _made_up(entry: Tensor) -> Tensor:
+    if entry.is_floating_point():
+        return torch.rand(entry.shape, dtype=entry.dtype, device=entry.device)
+    return torch.where(entry == 0, torch.ones_like(entry), torch.zeros_like(entry))
 
 
 def observed_sites(drawn: poutine.Trace) -> dict[str, Any]:

@@ -41,9 +41,9 @@ def scale_latents(function: Callee, weight: float | Tensor) -> Callee:
     """The function under `ScaleLatents`."""
 
     @functools.wraps(function)
-    def scaled(x: Tensor) -> Any:
+    def scaled(*args: Any, **kwargs: Any) -> Any:
         with ScaleLatents(weight):
-            return function(x)
+            return function(*args, **kwargs)
 
     return scaled
 

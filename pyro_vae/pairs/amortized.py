@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyro
 import torch
 from pyro.infer.autoguide import AutoGuide
-from torch import Tensor
 
+from .batch import Points
 from .modules import Callee, modules_of
 from .scoring import score_traces, traces
 
@@ -23,7 +23,7 @@ def check_no_autoguide(model: Callee, guide: Callee) -> None:
         raise ValueError(f"Expected a guide that is a function of the data; got an AutoGuide. {CURE}")
 
 
-def check_amortized(model: Callee, guide: Callee, x: Tensor) -> None:
+def check_amortized(model: Callee, guide: Callee, x: Points) -> None:
     """Raise a ValueError where parameters belong to places in the batch x (B, ...), not to what stands there.
 
     Such a parameter has the size of the batch, and the score of each data point depends on its own entry alone, also
@@ -38,7 +38,7 @@ def check_amortized(model: Callee, guide: Callee, x: Tensor) -> None:
     if not suspects:
         return
     with torch.enable_grad():
-        both = traces(model, guide, x.flip(0), enumerated=True)
+        both = traces(model, guide, x[torch.arange(len(x) - 1, -1, -1)], enumerated=True)
         log_weight = score_traces(*both, shape=(len(x),)).log_weight
         if not log_weight.requires_grad:
             return

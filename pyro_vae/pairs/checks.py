@@ -11,6 +11,7 @@ from pyro import poutine
 from torch import Tensor
 from torch.distributions import constraints
 
+from .batch import Points
 from .contexts import seeded
 from .modules import Callee
 from .scoring import drawn_from_prior, score_traces, traces
@@ -20,7 +21,7 @@ from .supports import describe, free_coordinates, is_point_mass, of_one_value, s
 CHECKED_AT_ONCE = 128  # data points
 
 
-def check_data(model: Callee, guide: Callee | None, batches: Iterable[Tensor], *, enumerated: bool = False) -> None:
+def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points], *, enumerated: bool = False) -> None:
     """Raise a ValueError unless the model observes each data point, alone, and where its distributions can be.
 
     All data are looked at, for a single one outside the support of its distribution gives a number, too, where

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from torch import Tensor
 
 from .amortized import check_amortized, check_no_autoguide
+from .batch import Points
 from .checks import check_data, check_latents, check_proper
 from .contexts import unvalidated
 from .modules import Callee
@@ -18,7 +18,7 @@ from .sites import is_latent, latents_of, sample_sites
 from .supports import describe, is_point_mass, num_coordinates, support_of
 
 
-def check_own_density(guide: Callee, x: Tensor, cure: str) -> None:
+def check_own_density(guide: Callee, x: Points, cure: str) -> None:
     """Raise a ValueError unless a guide's density is known at latents that it has not drawn itself."""
     trace = poutine.trace(guide).get_trace(x)
     for name, site in sample_sites(trace):
@@ -36,7 +36,7 @@ def check_own_density(guide: Callee, x: Tensor, cure: str) -> None:
         ) from error
 
 
-def check_guide(model: Callee, guide: Callee | None, x: Tensor, *, elsewhere: str | None = None) -> None:
+def check_guide(model: Callee, guide: Callee | None, x: Points, *, elsewhere: str | None = None) -> None:
     """Raise a ValueError unless log p(x) of all data x can be had by weighting the guide's draws, or, without a guide,
     the prior's.
 
@@ -58,7 +58,7 @@ def check_guide(model: Callee, guide: Callee | None, x: Tensor, *, elsewhere: st
     check_data(model, guide, [x])
 
 
-def _check_weights(model: Callee, guide: Callee, x: Tensor) -> None:
+def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
     cure = "Give the pair another guide, or use annealed_log_marginal with start='prior', which needs none."
     check_no_autoguide(model, guide)
     with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
@@ -103,7 +103,7 @@ def _check_weights(model: Callee, guide: Callee, x: Tensor) -> None:
             )
 
 
-def _check_carried_density(guide: Callee, x: Tensor, *, points: dict[str, Any], noise: list[str]) -> None:
+def _check_carried_density(guide: Callee, x: Points, *, points: dict[str, Any], noise: list[str]) -> None:
     """Raise a ValueError unless point masses have the density that the auxiliary sites give them.
 
     With z = f(a) it is q(a) / |det df/da|: the first is the auxiliary sites' own, the second has to be the point

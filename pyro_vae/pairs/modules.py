@@ -11,9 +11,10 @@ import pyro
 from pyro.nn import PyroModule, pyro_method
 from torch import Tensor, nn
 
-# One half of a pair, a model or a guide: any function that is called with a batch of data (B, ...) and has Pyro sites.
+# One half of a pair, a model or a guide: any function that is called with a batch of data, one tensor (B, ...) or
+# several, and has Pyro sites.
 # What it returns is not used. A method of an nn.Module, a module with a forward, and a plain function are such.
-Callee = Callable[[Tensor], Any]
+Callee = Callable[..., Any]
 
 
 def modules_of(model: Callee, guide: Callee) -> dict[str, nn.Module]:
@@ -95,13 +96,13 @@ def _announcing(function: Callee, name: str | None) -> Callee:
         return function
 
     @functools.wraps(function)
-    def announced(x: Tensor) -> Any:
+    def announced(*args: Any, **kwargs: Any) -> Any:
         if isinstance(owner, PyroModule):  # not the method itself: it may stand under an effect handler
-            return pyro_method(lambda _, x: function(x))(owner, x)
+            return pyro_method(lambda _: function(*args, **kwargs))(owner)
         if name is not None:
             for key, parameter in owner.named_parameters():
                 if parameter.requires_grad:
                     pyro.param(f"{name}$$${key}", parameter)  # the name pyro.module would give
-        return function(x)
+        return function(*args, **kwargs)
 
     return announced

@@ -7,8 +7,8 @@ from typing import Any
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor
 
+from .batch import Points, map_points
 from .modules import Callee
 from .scoring import score_traces, traces
 from .sites import sample_sites
@@ -17,19 +17,19 @@ from .sites import sample_sites
 def in_particle_plate(function: Callee, num_particles: int) -> Callee:
     """The function with all its sites in an outer plate of particles at dim -2."""
 
-    def vectorized(x: Tensor) -> Any:
+    def vectorized(*args: Any, **kwargs: Any) -> Any:
         with pyro.plate("_particles", num_particles, dim=-2):
-            return function(x)
+            return function(*args, **kwargs)
 
     return vectorized
 
 
-def repeat_data(x: Tensor, num_particles: int) -> Tensor:
+def repeat_data(x: Any, num_particles: int) -> Any:
     """The data (B, ...), copy after copy: (K B, ...)."""
-    return x.repeat(num_particles, *[1] * (x.dim() - 1))
+    return map_points(x, lambda entry: entry.repeat(num_particles, *[1] * (entry.dim() - 1)))
 
 
-def broadcasts(model: Callee, guide: Callee, x: Tensor) -> bool:
+def broadcasts(model: Callee, guide: Callee, x: Points) -> bool:
     """Whether the pair may be run in a plate of particles: the same latents have the same log weights as with the data
     x (B, ...) repeated. Where latents cannot be scored a second time, it may not."""
     rows = repeat_data(x, 2)

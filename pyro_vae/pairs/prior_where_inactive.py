@@ -11,6 +11,7 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import NonlocalExit
 from torch import Tensor
 
+from .batch import Batch
 from .modules import Callee
 from .sites import is_latent
 from .supports import factors
@@ -42,17 +43,18 @@ def prior_where_inactive(model: Callee, guide: Callee, active: Tensor) -> Callee
     """
 
     @functools.wraps(guide)
-    def mixed(x: Tensor) -> Any:
-        with _PriorWhereInactive(_prior(model, x), x, active):
-            return guide(x)
+    def mixed(*args: Any, **kwargs: Any) -> Any:
+        here = active.to(Batch(args, kwargs).device)
+        with _PriorWhereInactive(_prior(functools.partial(model, *args, **kwargs)), here):
+            return guide(*args, **kwargs)
 
     return mixed
 
 
 class _PriorWhereInactive(Messenger):
-    def __init__(self, prior: Any, x: Tensor, active: Tensor) -> None:
+    def __init__(self, prior: Any, active: Tensor) -> None:
         super().__init__()
-        self.prior, self.x, self.active, self.seen = prior, x, active, ""
+        self.prior, self.active, self.seen = prior, active, ""
 
     def _pyro_sample(self, msg: Any) -> None:
         if not is_latent(msg):
@@ -71,15 +73,15 @@ class _PriorWhereInactive(Messenger):
             raise ValueError(
                 f"Expected active of shape {tuple(msg['fn'].event_shape)}; got {tuple(self.active.shape)}."
             )
-        mask = self.active.to(self.x.device).expand(q.batch_shape)
+        mask = self.active.expand(q.batch_shape)
         msg["fn"] = dist.MaskedMixture(mask, p.expand(q.batch_shape), q).to_event(msg["fn"].event_dim)
 
 
-def _prior(model: Callee, x: Tensor) -> Any:
+def _prior(model: Callee) -> Any:
     """p(z) of the model's first latent site; the model is left there, before its decoder."""
     try:
         with poutine.block():
-            poutine.escape(model, escape_fn=is_latent)(x)
+            poutine.escape(model, escape_fn=is_latent)()
     except NonlocalExit as found:
         found.reset_stack()
         return found.site["fn"]

@@ -74,23 +74,28 @@ def refined(
         raise ValueError(f"Expected num_steps >= 1 and learning_rate > 0; got {num_steps} and {learning_rate}.")
 
     @functools.wraps(guide)
-    def refined_guide(x: Tensor) -> Any:
+    def refined_guide(*args: Any, **kwargs: Any) -> Any:
         with poutine.block(), torch.enable_grad():  # no handler around this guide sees the steps
-            moves = _climb(model, guide, x, num_steps, learning_rate)
+            moves = _climb(
+                functools.partial(model, *args, **kwargs),
+                functools.partial(guide, *args, **kwargs),
+                num_steps,
+                learning_rate,
+            )
         with _Moving(moves):
-            return guide(x)
+            return guide(*args, **kwargs)
 
     return refined_guide
 
 
-def _climb(model: Any, guide: Any, x: Tensor, num_steps: int, learning_rate: float) -> Moves:
-    """The moves after num_steps up the gradient."""
+def _climb(model: Callee, guide: Callee, num_steps: int, learning_rate: float) -> Moves:
+    """The moves after num_steps up the gradient, for a pair that takes no inputs."""
     moves: Moves = {}
     for step in range(num_steps):
         handler = _Moving(moves, step)
         with handler:
-            guide_trace = poutine.trace(guide).get_trace(x)
-        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
+            guide_trace = poutine.trace(guide).get_trace()
+        model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace()
         elbo = model_trace.log_prob_sum() - guide_trace.log_prob_sum()
         gradients = torch.autograd.grad(elbo, list(handler.moves.values()))
         rate = learning_rate * (1 - step / num_steps)

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
-from torch import Tensor
 
 from .modules import Callee
 from .sites import counts, sample_sites
@@ -33,9 +32,9 @@ class _ForTheBatch(Messenger):
     @classmethod
     def around(cls, function: Callee) -> Callee:
         @functools.wraps(function)
-        def unscaled(x: Tensor) -> Any:
+        def unscaled(*args: Any, **kwargs: Any) -> Any:
             with cls():
-                return function(x)
+                return function(*args, **kwargs)
 
         return unscaled
 

@@ -12,6 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
+from .batch import Points
 from .modules import Callee
 from .scales import whole_of_part
 from .sites import is_latent, latents_of, sample_sites
@@ -41,7 +42,7 @@ class Scores:
         return self.log_guide - self.log_prior
 
 
-def traces(model: Callee, guide: Callee, x: Tensor, *, enumerated: bool = False) -> tuple[poutine.Trace, poutine.Trace]:
+def traces(model: Callee, guide: Callee, x: Points, *, enumerated: bool = False) -> tuple[poutine.Trace, poutine.Trace]:
     """Trace the guide and the model replayed against it, and check that they fit together.
 
     Args:
@@ -71,7 +72,7 @@ def traces(model: Callee, guide: Callee, x: Tensor, *, enumerated: bool = False)
     return model_trace, guide_trace
 
 
-def drawn_from_prior(model: Callee, x: Tensor) -> poutine.Trace:
+def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
     """Trace the model with its latents drawn from their priors.
 
     Raises:
@@ -126,7 +127,7 @@ SENTENCES = (
 )
 
 
-def score(model: Callee, guide: Callee, x: Tensor) -> Scores:
+def score(model: Callee, guide: Callee, x: Points) -> Scores:
     """Draw latents from the guide and score them, one number for each data point.
 
     Scales (KL weights, subsampling) are left out; masks count.

@@ -42,10 +42,10 @@ class _Given(Messenger):
 
     def around(self, function: Callee) -> Callee:
         @functools.wraps(function)
-        def stored(x: Tensor) -> Any:
+        def stored(*args: Any, **kwargs: Any) -> Any:
             known = {name: self.params[name] for name in self.constraints}
             with pyro.get_param_store().scope({"params": known, "constraints": dict(self.constraints)}), self:
-                return function(x)
+                return function(*args, **kwargs)
 
         return stored
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pyro
 from pyro import poutine
-from torch import Tensor, nn
+from torch import nn
 
 from .amortized import check_amortized, check_no_autoguide
+from .batch import Points
 from .checks import check_latents, check_scores
 from .contexts import evaluating, seeded
 from .modules import Callee, modules_of
@@ -14,7 +15,7 @@ from .scales import check_scales
 from .scoring import traces
 
 
-def check_trainable(model: Callee, guide: Callee, batch: Tensor) -> None:
+def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:
     """Raise a ValueError unless a loss of the pair is right for a batch (B, ...), and trains every network it calls.
 
     See `check_scores`, `check_amortized` and `check_scales`. Networks that are called but unknown to Pyro would stay

@@ -9,7 +9,6 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from pyro.poutine.messenger import Messenger
-from torch import Tensor
 from torch.distributions import AffineTransform, biject_to
 
 from .modules import Callee
@@ -45,9 +44,9 @@ def widened(guide: Callee, scale: float) -> Callee:
         raise ValueError(f"Expected scale > 0; got {scale}.")
 
     @functools.wraps(guide)
-    def wide(x: Tensor) -> Any:
+    def wide(*args: Any, **kwargs: Any) -> Any:
         with _Widening(scale):
-            return guide(x)
+            return guide(*args, **kwargs)
 
     return wide
 

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor
 
 from ..compiled.custom_ops import rows
+from ..pairs.batch import Batch, Points, map_points
 from ..pairs.modules import Callee
 from .trials import run_pair, trying
 
 
-def choosing(data: Tensor, batch_transform: Callable[[Tensor], Tensor] | None) -> Callable[[Tensor], Tensor]:
+def choosing(data: Points, batch_transform: Callable[..., Any] | None) -> Callable[[Tensor], Any]:
     """A function that makes the batch for indices (B,)."""
+
+    def chosen(indices: Tensor) -> Any:
+        return map_points(data, lambda entry: rows(entry, indices))
+
     if batch_transform is None:
-        return lambda indices: rows(data, indices)
-    return lambda indices: batch_transform(rows(data, indices))
+        return chosen
+    if isinstance(data, Batch):
+        return lambda indices: transformed(batch_transform, chosen(indices))
+    return lambda indices: batch_transform(chosen(indices))
+
+
+def transformed(batch_transform: Callable[..., Any], batch: Batch) -> Batch:
+    """What a transform, called as the model is, makes of several tensors: as many, in the same form.
+
+    Raises:
+        TypeError: it gives something else.
+    """
+    made = batch_transform(*batch.args, **batch.kwargs)
+    if isinstance(made, Mapping) and made.keys() == batch.kwargs.keys() and not batch.args:
+        return Batch((), made)
+    if isinstance(made, tuple) and len(made) == len(batch.args) and not batch.kwargs:
+        return Batch(made)
+    form = f"a tuple of {len(batch.args)}" if batch.args else f"a dict with the keys {[*batch.kwargs]}"
+    raise TypeError(f"Expected batch_transform to return {form}, as the data are; got {type(made).__name__}.")
 
 
 def batch_sizes(

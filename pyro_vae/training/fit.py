@@ -11,13 +11,13 @@ import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
-from torch import Tensor
 from tqdm import tqdm
 
 from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
 from ..objectives.accepted import as_objective, check_kl_weight
 from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
+from ..pairs.batch import Inputs, taking
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state, set_state, with_store
@@ -40,9 +40,9 @@ READ_EVERY = 50
 def fit(
     model: Callee,
     guide: Callee,
-    data: Tensor | Data,
+    data: Inputs | Data,
     *,
-    validation: Tensor | None = None,
+    validation: Inputs | None = None,
     batch_transform: Transform | None = None,
     objective: ELBO | type[ELBO] | None = None,
     optimizer: MakeOptimizer | PyroOptim | None = None,
@@ -70,12 +70,14 @@ def fit(
     evaluation mode, and a pair that is in evaluation mode as a whole is put in training mode as a whole.
 
     Args:
-        model: p(x, z), called with a batch of data points (B, ...).
+        model: p(x, z), called with a batch of data points (B, ...), or with several tensors.
         guide: q(z|x), called with the same batch.
-        data: training data (N, ...), or a `Data`, which brings its validation data and its ``batch_transform`` along.
-        validation: data for validation after each epoch; they select the best state.
+        data: training data (N, ...); several tensors with the same N, of which a tuple ``(x, y)`` calls ``model(x, y)``
+            and a dict ``{"x": x, "y": y}`` calls by keyword, None where a model takes None; or a `Data`, which brings
+            its validation data and its ``batch_transform`` along.
+        validation: data for validation after each epoch, in the same form; they select the best state.
         batch_transform: what each batch goes through when it is used, on the device: ``torch.bernoulli`` for dynamic
-            binarization.
+            binarization. With several tensors it is called as the model is, and returns as many.
         objective: a Pyro ELBO or its class; `Trace_ELBO` by default. The settings of a `CompiledELBO` go before
             ``compile`` and ``precision``.
         optimizer: makes one torch optimizer from the list of parameters; ``adam(lr=1e-3)`` by default. An optimizer of
@@ -132,7 +134,7 @@ def fit(
     objective, warmup = as_objective(objective), as_warmup(kl_weight)
     check_kl_weight(objective, warmup)
     check_settings(validation, epochs=epochs, batch_size=batch_size, patience=patience)
-    modules = modules_of(model, guide)
+    called, modules = taking(data, model, guide), modules_of(model, guide)
     check_finite(data, validation, modules)
     device = choose_device(device, otherwise=data.device, movable=is_bound(model, guide))
     for module in modules.values():
@@ -156,7 +158,7 @@ def fit(
         tensorboard_writer(tensorboard) as write,
         bar,
     ):
-        announced = for_the_batch(*announcing(model, guide))
+        announced = for_the_batch(*announcing(*called))
         sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
         weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
         steps = Steps(*weighted, optimizer, objective, batch_of, full_batch=full_batch)

@@ -10,9 +10,9 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ..arguments.at_least import at_least
-from ..arguments.tensors import require_tensor
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup
+from ..pairs.batch import Points, as_points, shapes_of, tensors_of
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, unvalidated
 from ..pairs.modules import Callee
@@ -21,25 +21,23 @@ from ..pairs.trainable import check_trainable
 from .batches import batch_sizes
 from .trials import run_pair, trying
 
-Transform = Callable[[Tensor], Tensor]
+Transform = Callable[..., Any]  # of a batch, called as the model is
 
 
 def unpacked(
     data: Any, validation: Any, batch_transform: Transform | None
-) -> tuple[Tensor, Tensor | None, Transform | None]:
+) -> tuple[Points, Points | None, Transform | None]:
     """Training data, validation data and the transform of batches: as given, else those of a `Data`."""
     if isinstance(data, Data):
         validation = data.validation if validation is None else validation
         batch_transform = data.batch_transform if batch_transform is None else batch_transform
         data = data.train
-    require_tensor("data", data)
+    data = as_points("data", data)
     if validation is not None:
-        require_tensor("validation", validation)
-        if validation.shape[1:] != data.shape[1:]:
-            raise ValueError(
-                f"Expected validation data points of shape {tuple(data.shape[1:])}, as in training; got "
-                f"{tuple(validation.shape[1:])}."
-            )
+        validation = as_points("validation", validation)
+        wanted, got = (shapes_of(points) for points in (data, validation))
+        if wanted != got:
+            raise ValueError(f"Expected validation data points of shape {wanted}, as in training; got {got}.")
     return data, validation, batch_transform
 
 
@@ -52,7 +50,7 @@ def as_warmup(kl_weight: float | KLWarmup) -> KLWarmup:
     return KLWarmup(weight=float(kl_weight))
 
 
-def check_settings(validation: Tensor | None, *, epochs: int, batch_size: int, patience: int | None) -> None:
+def check_settings(validation: Points | None, *, epochs: int, batch_size: int, patience: int | None) -> None:
     """Raise a ValueError for counts below 1, and patience without validation data."""
     at_least(1, epochs=epochs, batch_size=batch_size, patience=patience)
     if patience is not None and validation is None:
@@ -61,11 +59,13 @@ def check_settings(validation: Tensor | None, *, epochs: int, batch_size: int, p
         )
 
 
-def check_finite(data: Tensor, validation: Tensor | None, modules: dict[str, nn.Module]) -> None:
+def check_finite(data: Points, validation: Points | None, modules: dict[str, nn.Module]) -> None:
     """Raise a ValueError for values that are not finite; NaN is let pass where a module says that it takes it."""
     missing = any(getattr(part, "accepts_missing", False) for module in modules.values() for part in module.modules())
-    for name, values in (("data", data), ("validation", validation)):
-        if values is None or not values.is_floating_point() or values.sum().isfinite():
+    given = [("data", entry) for entry in tensors_of(data)]
+    given += [] if validation is None else [("validation", entry) for entry in tensors_of(validation)]
+    for name, values in given:
+        if not values.is_floating_point() or values.sum().isfinite():
             continue  # a sum is finite only if all its terms are, and much quicker than a mask of them
         wrong = values.isinf() if missing else ~values.isfinite()
         if wrong.any():
@@ -79,9 +79,9 @@ def check_finite(data: Tensor, validation: Tensor | None, modules: dict[str, nn.
 def check_pair(
     model: Callee,
     guide: Callee,
-    batch_of: Callable[[Tensor], Tensor],
+    batch_of: Callable[[Tensor], Any],
     indices: Tensor,
-    validation: Tensor | None,
+    validation: Points | None,
     batch_size: int,
 ) -> list[int]:
     """Run the pair on all data, so that what is wrong with it or them shows before training.

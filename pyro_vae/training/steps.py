@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..compiled.elbo import CompiledELBO, pair_name
 from ..compiled.recorded import Recorded
+from ..pairs.batch import Points
 from ..pairs.modules import Callee, modules_of
 from .fused_step import FusedStep
 from .nonfinite import NonFiniteLoss, not_finite_at, sites_not_finite
@@ -155,7 +156,7 @@ class Steps:
         step = f"step {self.taken}" if first == self.taken else f"one of the steps {first} to {self.taken}"
         return step, self._indices[-1]
 
-    def _sites(self, batch: Tensor) -> list[str]:
+    def _sites(self, batch: Points) -> list[str]:
         """The sites whose log-probability is not finite."""
         # Validation would stop at the first bad parameter; without it every site can be looked at.
         with torch.no_grad(), pyro.validation_enabled(False):

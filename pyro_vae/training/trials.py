@@ -8,14 +8,14 @@ from contextlib import contextmanager
 import pyro
 import torch
 from pyro import poutine
-from torch import Tensor
 
+from ..pairs.batch import Points
 from ..pairs.contexts import seeded
 from ..pairs.modules import Callee, modules_of
 from ..pairs.state import get_state, set_state
 
 
-def run_pair(model: Callee, guide: Callee, batch: Tensor) -> tuple[poutine.Trace, poutine.Trace]:
+def run_pair(model: Callee, guide: Callee, batch: Points) -> tuple[poutine.Trace, poutine.Trace]:
     """Traces of the model, on the guide's draws, and of the guide."""
     guide_trace = poutine.trace(guide).get_trace(batch)
     return poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(batch), guide_trace

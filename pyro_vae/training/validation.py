@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor
-
+from ..pairs.batch import Points
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
@@ -13,7 +12,7 @@ from .nonfinite import sites_not_finite
 LEAST_AT_ONCE = 1000  # data points in a batch, which small batches of training would slow down
 
 
-def validate(model: Callee, guide: Callee, data: Tensor | None, *, batch_size: int) -> tuple[Metrics, list[str]]:
+def validate(model: Callee, guide: Callee, data: Points | None, *, batch_size: int) -> tuple[Metrics, list[str]]:
     """ELBO, rate and distortion from one draw for each data point, the same random numbers every time.
 
     Returns:

@@ -12,6 +12,7 @@ from pyro import poutine
 from torch import Tensor
 
 from ..evidence.drawing import handful
+from ..pairs.batch import Points
 from ..pairs.modules import Callee
 from ..pairs.particles import in_particle_plate, repeat_data
 from ..pairs.scoring import score_traces, site_log_prob, traces
@@ -31,7 +32,7 @@ class Bounds:
     information: Tensor | None  # (N, D), of each dimension
 
 
-def aggregate(model: Callee, guide: Callee, x: Tensor, num_samples: int, batch_size: int, *, each: bool) -> Bounds:
+def aggregate(model: Callee, guide: Callee, x: Points, num_samples: int, batch_size: int, *, each: bool) -> Bounds:
     """Score the draws of every data point of the pool under all of the pool.
 
     The spread of the draws over data points is an honest error although they share the pool: to first order x_m moves
@@ -66,12 +67,12 @@ def aggregate(model: Callee, guide: Callee, x: Tensor, num_samples: int, batch_s
 Values = dict[str, tuple[Tensor, int]]  # of the sites, each with its number of event dimensions
 
 
-def _take(site: Any, rows: Tensor) -> tuple[Tensor, int]:
+def _take(site: Any, rows: Points) -> tuple[Tensor, int]:
     event_dim = site["fn"].event_dim
     return site["value"].index_select(-1 - event_dim, rows), event_dim
 
 
-def _others(foreign: Any, values: Values, x: Tensor, numbers: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
+def _others(foreign: Any, values: Values, x: Points, numbers: Tensor, batch_size: int) -> tuple[Tensor, Tensor]:
     """log q(z|its own x), and the log of the sum of q(z|x_m) over all other m, each (Z, 1 + D)."""
     own, sums = None, []
     for start in range(0, len(x), batch_size):
@@ -84,13 +85,13 @@ def _others(foreign: Any, values: Values, x: Tensor, numbers: Tensor, batch_size
     return own, torch.stack(sums).logsumexp(0)
 
 
-def _draw(guide: Callee, x: Tensor) -> tuple[Values, int]:
+def _draw(guide: Callee, x: Points) -> tuple[Values, int]:
     latents = latents_of(poutine.trace(guide).get_trace(x))
     values = {n: _take(s, torch.arange(len(x), device=x.device)) for n, s in latents.items()}
     return values, sum(rows(v, e, (len(x),)).shape[-1] for v, e in values.values())
 
 
-def _scoring(guide: Callee, x: Tensor, *, each: bool) -> Callable[[Values, Tensor], Tensor]:
+def _scoring(guide: Callee, x: Points, *, each: bool) -> Callable[[Values, Tensor], Tensor]:
     """How to get log q(z|x) for all z and x, (Z, M, 1) or (Z, M, 1 + D): z in a plate, or the data repeated."""
 
     def terms(trace: poutine.Trace, shape: tuple[int, ...]) -> Tensor:
@@ -101,13 +102,13 @@ def _scoring(guide: Callee, x: Tensor, *, each: bool) -> Callable[[Values, Tenso
         single = factors(site["fn"]).log_prob(site["value"])
         return torch.cat([total[..., None], rows(single, site["fn"].event_dim, shape)], -1)
 
-    def plated(values: Values, batch: Tensor) -> Tensor:
+    def plated(values: Values, batch: Points) -> Tensor:
         count = len(next(iter(values.values()))[0])
         data = {n: v.unsqueeze(1).expand(count, len(batch), *v.shape[1:]) for n, (v, _) in values.items()}
         fixed = in_particle_plate(poutine.condition(guide, data=data), count)
         return terms(poutine.trace(fixed).get_trace(batch), (count, len(batch)))
 
-    def repeated(values: Values, batch: Tensor) -> Tensor:
+    def repeated(values: Values, batch: Points) -> Tensor:
         count = next(v.shape[-1 - e] for v, e in values.values())
         data = {n: v.repeat_interleave(len(batch), -1 - e) for n, (v, e) in values.items()}
         rows = repeat_data(batch, count)
@@ -123,7 +124,7 @@ def _scoring(guide: Callee, x: Tensor, *, each: bool) -> Callable[[Values, Tenso
         return repeated
 
 
-def factorizes(guide: Callee, x: Tensor) -> bool:
+def factorizes(guide: Callee, x: Points) -> bool:
     """Whether a guide has one site, of independent dimensions that all count."""
     sites = list(latents_of(poutine.trace(guide).get_trace(x)).values())
     return len(sites) == 1 and factors(sites[0]["fn"]) is not None and sites[0]["mask"] is None

@@ -11,10 +11,10 @@ from pyro import poutine
 from torch import Tensor
 
 from ..arguments.at_least import at_least
-from ..arguments.tensors import require_tensor
 from ..evidence import Measured
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured_draws
+from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_own_density
@@ -123,7 +123,7 @@ def _counted(values: Tensor, errors: Tensor, rule: str) -> str:
 def diagnose(
     model: Callee,
     guide: Callee,
-    x: Tensor,
+    x: Inputs,
     *,
     num_samples: int = 16,
     num_pool: int = 1000,
@@ -173,24 +173,25 @@ def diagnose(
         >>> len(result.dimensions), result.convention
         (5, 'KL(q(z_d|x) || p(z_d))')
     """
-    at_least(2, num_samples=num_samples, number_of_data_points=len(require_tensor("x", x)))
+    at_least(2, num_samples=num_samples, number_of_data_points=len(points := as_points("x", x)))
+    model, guide = taking(points, model, guide)
     at_least(1, batch_size=batch_size)
     at_least(2, num_pool=num_pool or None)  # or 0, without one
     with seeded(seed), evaluating(model, guide):
-        pool = x[torch.randperm(len(x))[:num_pool].to(x.device)]
-        few = traces(model, guide, x[handful(x)])
-        score_traces(*few, shape=(len(handful(x)),))  # for its errors; another plate may have the size of a batch
+        pool = points[torch.randperm(len(points))[:num_pool].to(points.device)]
+        few = traces(model, guide, points[handful(points)])
+        score_traces(*few, shape=(len(handful(points)),))  # for its errors; another plate may have the size of a batch
         check_latents(*few)
-        check_data(model, guide, [x])
-        check_by_itself(model, guide, x, batch_size)
+        check_data(model, guide, [points])
+        check_by_itself(model, guide, points, batch_size)
         if num_pool:
             check_own_density(guide, pool[:2], "Give num_pool=0 for all the rest, without mutual information.")
-        batches = [_Batch.of(model, guide, batch, num_samples) for batch in x.split(batch_size)]
+        batches = [_Batch.of(model, guide, batch, num_samples) for batch in points.split(batch_size)]
         by_dimension = [b.information for b in batches if b.information is not None]
-        several = len(latents_of(poutine.trace(guide).get_trace(x[:2]))) > 1
+        several = len(latents_of(poutine.trace(guide).get_trace(points[:2]))) > 1
         convention = "mean of log q - log p by dimension" if several else "KL(q(z_d|x) || p(z_d))"
         draws = torch.cat(by_dimension) if by_dimension else None
-        each = draws is None and factorizes(guide, x[:2])
+        each = draws is None and factorizes(guide, points[:2])
         bounds = aggregate(model, guide, pool, num_samples, batch_size, each=each) if num_pool else None
         if draws is None and bounds is not None and bounds.information is not None:
             convention, draws = "I(x;z_d), at least", bounds.information
@@ -199,7 +200,7 @@ def diagnose(
                 "the prior does not factorize; give num_pool" if each else "guide and prior do not factorize"
             )
     moved = torch.cat([b.mean for b in batches])
-    moved = (moved - moved.mean(0)).square() * len(x) / (len(x) - 1) - torch.cat([b.noise for b in batches])
+    moved = (moved - moved.mean(0)).square() * len(points) / (len(points) - 1) - torch.cat([b.noise for b in batches])
     rate, distortion = (torch.cat([getattr(b, name) for b in batches], 1) for name in ("rate", "distortion"))
     return Diagnostics(
         elbo=measured_draws(-rate - distortion),
@@ -214,7 +215,7 @@ def diagnose(
         convention=convention,
         variance=moved.mean(0).cpu(),
         variance_error=_error(moved),
-        num_data_points=len(x),
+        num_data_points=len(points),
         num_samples=num_samples,
         num_pool=len(pool),
     )
@@ -242,7 +243,7 @@ class _Batch:
     dimensions: tuple[str, ...]
 
     @staticmethod
-    def of(model: Callee, guide: Callee, x: Tensor, num_samples: int) -> _Batch:
+    def of(model: Callee, guide: Callee, x: Points, num_samples: int) -> _Batch:
         """Draw num_samples times, by whole passes of the pair: any pair can do that."""
         shape, scores, values, parts = (len(x),), [], [], []
         for _ in range(num_samples):

@@ -14,6 +14,7 @@ from torch.nn import functional
 from ..arguments.at_least import at_least
 from ..arguments.tensors import require_tensor
 from ..evidence.unconditional import drawn_from, observed_site
+from ..pairs.batch import Inputs, as_points, taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
@@ -22,7 +23,7 @@ from ..pairs.sites import latents_of, sample_sites
 Way = Literal["linear", "sphere"]
 
 
-def sample(model: Callee, like: Tensor, *, site: str | None = None, seed: int | None = 0) -> tuple[Tensor, Tensor]:
+def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | None = 0) -> tuple[Tensor, Tensor]:
     """Unconditional draws of x, from the very code of the model that is trained.
 
     Args:
@@ -37,24 +38,26 @@ def sample(model: Callee, like: Tensor, *, site: str | None = None, seed: int | 
     Raises:
         ValueError: several observed sites and no name, or a model that reads its argument otherwise than to observe it.
     """
-    require_tensor("like", like)
+    points = as_points("like", like)
+    (model,) = taking(points, model)
     with seeded(seed), evaluating(model, model):
-        _, drawn = observed_site(drawn_from(model, like), site)
+        _, drawn = observed_site(drawn_from(model, points), site)
     return drawn["value"], _mean(drawn)
 
 
-def reconstruct(model: Callee, guide: Callee, x: Tensor, *, site: str | None = None, seed: int | None = 0) -> Tensor:
+def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = None, seed: int | None = 0) -> Tensor:
     """Mean of p(x|z) (a draw where it has none) for one z drawn from the guide for each data point x (N, ...).
 
     `site` and errors are as in `sample`.
     """
-    require_tensor("x", x)
+    points = as_points("x", x)
+    model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
-        latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, x)[0]).items()}
-        return _mean(observed_site(drawn_from(model, x, given=latents), site)[1])
+        latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, points)[0]).items()}
+        return _mean(observed_site(drawn_from(model, points, given=latents), site)[1])
 
 
-def encode(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> dict[str, Tensor]:
+def encode(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> dict[str, Tensor]:
     """The code of each data point: the mean of q at each latent site, by name, top level of a hierarchy first.
 
     Args:
@@ -69,7 +72,7 @@ def encode(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> 
 
 
 def decode(
-    model: Callee, latents: Mapping[str, Tensor], like: Tensor, *, site: str | None = None, seed: int = 0
+    model: Callee, latents: Mapping[str, Tensor], like: Inputs, *, site: str | None = None, seed: int = 0
 ) -> Tensor:
     """Mean of p(x|z) at given latents.
 
@@ -87,7 +90,8 @@ def decode(
     Raises:
         ValueError: no latents, a site that the model does not have, or as `sample`.
     """
-    require_tensor("like", like)
+    points = as_points("like", like)
+    (model,) = taking(points, model)
     for name, value in latents.items():
         require_tensor(f"latents[{name!r}]", value)
     counts = {len(value) for value in latents.values()}
@@ -95,9 +99,9 @@ def decode(
         raise ValueError(f"Expected the latents of one number of data points; got numbers {sorted(counts)}.")
 
     def run(values: Mapping[str, Tensor]) -> poutine.Trace:
-        batch = like[:1].expand(len(next(iter(values.values()))), *like.shape[1:])
+        count = len(next(iter(values.values())))
         with seeded(seed):
-            return drawn_from(model, batch, given=values)
+            return drawn_from(model, points[torch.zeros(count, dtype=torch.int64)], given=values)
 
     def mean(trace: poutine.Trace) -> Tensor:
         return _mean(observed_site(trace, site)[1])
@@ -113,7 +117,7 @@ def decode(
         return torch.cat([mean(run(row)) for row in rows])
 
 
-def traverse(model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], values: Tensor) -> Tensor:
+def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], values: Tensor) -> Tensor:
     """What one latent after the other does to a data point: its code with one dimension set to each of the values.
 
     In a hierarchy it is the top level that moves; the levels below are drawn from the model. On a sphere the others
@@ -132,7 +136,8 @@ def traverse(model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], va
         ValueError: a latent dimension out of range, latents that are not vectors, or such that cannot be moved one by
             one: discrete ones, or proportions.
     """
-    name, code, support = _top(model, guide, x[:1])
+    x = as_points("x", x)[:1]
+    name, code, support = _top(model, guide, x)
     _check_dims(dims, code)
     moved = code.repeat(len(dims) * len(values), 1).view(len(dims), len(values), -1)
     for row, dim in enumerate(dims):
@@ -140,7 +145,7 @@ def traverse(model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], va
     return decode(model, {name: _kept_in(support, moved.flatten(0, 1))}, x).unflatten(0, moved.shape[:2])
 
 
-def most_varied(model: Callee, guide: Callee, x: Tensor, *, count: int) -> list[int]:
+def most_varied(model: Callee, guide: Callee, x: Inputs, *, count: int) -> list[int]:
     """The latent dimensions whose codes differ most between data points x (N, ...), by their variance, largest first.
 
     Args:
@@ -218,7 +223,7 @@ def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "lin
     return torch.where(angle < 1e-3, line, on_sphere)  # nearly parallel: both are the same, and 0 / 0 is not
 
 
-def manifold(model: Callee, guide: Callee, x: Tensor, *, coordinates: Tensor, dims: tuple[int, int] = (0, 1)) -> Tensor:
+def manifold(model: Callee, guide: Callee, x: Inputs, *, coordinates: Tensor, dims: tuple[int, int] = (0, 1)) -> Tensor:
     """Data decoded over a grid of two latent dimensions, the others at the mean code of data x.
 
     Args:
@@ -244,16 +249,17 @@ def manifold(model: Callee, guide: Callee, x: Tensor, *, coordinates: Tensor, di
     return decode(model, {name: _kept_in(support, grid)}, x)
 
 
-def _codes(model: Callee, guide: Callee, x: Tensor, *, seed: int | None = 0) -> dict[str, tuple[Tensor, Any]]:
+def _codes(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> dict[str, tuple[Tensor, Any]]:
     """Mean of q and support of p(z) at each latent site, in the model's order."""
-    require_tensor("x", x)
+    points = as_points("x", x)
+    model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
-        model_trace, guide_trace = traces(model, guide, x)
+        model_trace, guide_trace = traces(model, guide, points)
     latents = latents_of(model_trace)
     return {name: (_mean(guide_trace.nodes[name]), site["fn"].support) for name, site in latents.items()}
 
 
-def _top(model: Callee, guide: Callee, x: Tensor) -> tuple[str, Tensor, Any]:
+def _top(model: Callee, guide: Callee, x: Inputs) -> tuple[str, Tensor, Any]:
     """Name, code (N, D) and support of the first latent site, if it is a vector for each data point."""
     name, (code, support) = next(iter(_codes(model, guide, x).items()))
     if code.dim() != 2:

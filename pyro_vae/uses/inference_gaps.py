@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..arguments.at_least import at_least
-from ..arguments.tensors import require_tensor
 from ..evidence import LogMarginal, Measured
 from ..evidence.counter_random import data_digests
 from ..evidence.drawing import check_by_itself
 from ..evidence.measured import measured
+from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee
@@ -102,7 +102,7 @@ class InferenceGaps:
 def inference_gaps(
     model: Callee,
     guide: Callee,
-    x: Tensor,
+    x: Inputs,
     log_prob: LogMarginal | Tensor,
     *,
     num_steps: int = 300,
@@ -156,18 +156,19 @@ def inference_gaps(
         >>> bool((gaps.approximation < 0.01).all()), bool((gaps.amortization > 0.1).all())
         (True, True)
     """
-    require_tensor("x", x)
+    points = as_points("x", x)
+    model, guide = taking(points, model, guide)
     at_least(1, num_steps=num_steps, num_particles=num_particles, chunk_size=chunk_size)
     at_least(2, num_samples=num_samples)
     known = log_prob if isinstance(log_prob, Tensor) else log_prob.log_prob
-    if known.shape != (len(x),):
+    if known.shape != (len(points),):
         raise ValueError(
-            f"Expected log_prob of the same {len(x):,} data points, ({len(x)},); got {tuple(known.shape)}."
+            f"Expected log_prob of the same {len(points):,} data points, ({len(points)},); got {tuple(known.shape)}."
         )
     if (
         isinstance(log_prob, LogMarginal)
         and log_prob.digests is not None
-        and not torch.equal(log_prob.digests, data_digests(x))
+        and not torch.equal(log_prob.digests, data_digests(points))
     ):
         raise ValueError(
             "Expected log_prob of the same data points in the same order; got that of others. Estimate it for this x."
@@ -175,9 +176,9 @@ def inference_gaps(
     batches = []
     with seeded(seed), evaluating(model, guide):
         per_batch = max(1, chunk_size // num_particles)
-        check_data(model, guide, [x])
-        check_by_itself(model, guide, x, per_batch)
-        for batch in x.split(per_batch):
+        check_data(model, guide, [points])
+        check_by_itself(model, guide, points, per_batch)
+        for batch in points.split(per_batch):
             better = _corrections(model, guide, batch, num_steps, num_particles, learning_rate)
             seeds = torch.randint(2**31, (2,)).tolist()
             trial, final = (_elbos(model, guide, batch, better, num_samples, chunk_size, seed) for seed in seeds)
@@ -185,7 +186,7 @@ def inference_gaps(
             batches.append((final[0], torch.where(kept, final[1], final[0])))
     before, after = (torch.cat(parts, 1).cpu() for parts in zip(*batches, strict=True))  # (K, N)
     error = [(e.var(0) / num_samples).sqrt() for e in (before, after - before, after)]
-    errors = torch.full((len(x),), torch.nan).double() if isinstance(log_prob, Tensor) else log_prob.standard_error
+    errors = torch.full((len(points),), torch.nan).double() if isinstance(log_prob, Tensor) else log_prob.standard_error
     return InferenceGaps(
         elbo=before.mean(0),
         elbo_error=error[0],
@@ -214,9 +215,9 @@ class _Corrections(Messenger):
 
     def __call__(self, guide: Callee) -> Callee:
         @functools.wraps(guide)
-        def corrected(x: Tensor) -> Any:
+        def corrected(*args: Any, **kwargs: Any) -> Any:
             with self:
-                return guide(x)
+                return guide(*args, **kwargs)
 
         return corrected
 
@@ -244,7 +245,7 @@ class _Corrections(Messenger):
         )
 
 
-def _corrections(model: Callee, guide: Callee, x: Tensor, steps: int, particles: int, rate: float) -> _Corrections:
+def _corrections(model: Callee, guide: Callee, x: Points, steps: int, particles: int, rate: float) -> _Corrections:
     """The best found for these data points, each on its own: Adam treats every number by itself."""
     corrections = _Corrections()
     traces(model, corrections(guide), x)  # learns the shapes
@@ -265,7 +266,7 @@ def _corrections(model: Callee, guide: Callee, x: Tensor, steps: int, particles:
 
 
 def _elbos(
-    model: Callee, guide: Callee, x: Tensor, corrections: _Corrections, num_samples: int, chunk_size: int, seed: int
+    model: Callee, guide: Callee, x: Points, corrections: _Corrections, num_samples: int, chunk_size: int, seed: int
 ) -> Tensor:
     """Draws of the ELBO of the guide as it is and corrected, (2, K, B), both from the same noise."""
     copies, draws = max(1, chunk_size // len(x)), []

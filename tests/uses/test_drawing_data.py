@@ -101,10 +101,11 @@ def test_of_several_observed_sites_one_is_named():
         lambda: reconstruct(two_sites, normal_guide, like),
         lambda: decode(two_sites, code, like),
         lambda: plots.samples(two_sites, torch.zeros(2, 1, 2, 2)),
-        lambda: bidirectional(two_sites, normal_guide, like),
     ):
         with pytest.raises(ValueError, match=r"Expected a model with one observed site; got 2: \['x', 'y'\]"):
             use()
+    with pytest.raises(ValueError, match=r"Expected site 'y' to observe an input of the model as it is"):
+        bidirectional(two_sites, normal_guide, like)
     with pytest.raises(ValueError, match=r"one that the model observes, \['x', 'y'\]; got 'z'"):
         sample(two_sites, like, site="z")
 
