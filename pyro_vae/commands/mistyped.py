@@ -41,10 +41,7 @@ def _may_be_known(option: str, constants: set[str]) -> bool:
 
 def _words(*folders: Path) -> set[str]:
     """All strings, and names of arguments, in the sources of some folders."""
-    return {
-        node.value if isinstance(node, ast.Constant) else node.arg
-        for folder in folders
-        for file in folder.glob("*.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.arg) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-    }
+    files = [file for folder in folders for file in folder.glob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return strings | {node.arg for node in nodes if isinstance(node, ast.arg)}

@@ -8,6 +8,7 @@ import torch
 from pyro_vae import LogMarginal
 from pyro_vae.commands import evaluate
 from pyro_vae.commands.evaluation import defaults_of, protocol_of, say_estimate
+from pyro_vae.runs.parser import Parser
 
 IMPORTANCE = {"estimator": "importance", "widen": 1.0}
 
