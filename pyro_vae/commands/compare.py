@@ -20,6 +20,7 @@ from ..evidence.comparison import compare, require_one_kind
 from ..evidence.measure import measure_of
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
 from ..pairs.scoring import traces
 from ..runs.candidates import VARIED, candidate_parts, file_name
 from ..runs.environment import environment
@@ -261,8 +262,9 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
         try:
             module = build_module(config, dataset)
             with seeded(0), evaluating(module.model, module.guide):
-                model_trace, _ = traces(module.model, module.guide, batch)
-                check_guide(module.model, module.guide, batch)
+                model, guide = summed_out(module.model, module.guide, batch)
+                model_trace, _ = traces(model, guide, batch)
+                check_guide(model, guide, batch)
             measures[name] = measure_of(model_trace)
         except ValueError as error:
             refused[name] = error

@@ -15,6 +15,7 @@ from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
 from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
 from ..pairs.modules import Callee, modules_of
 from .annealing_path import Path, Start, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, Schedule, adapted
@@ -122,6 +123,7 @@ def annealed_log_marginal(
     results = []
     with seeded(seed), evaluating(model, guide), annealing.bar(2 * len(wanted), progress=progress) as bar:
         few = handful(points)
+        model, guide = summed_out(model, guide, points[few])
         check_guide(model, guide if start == "guide" else None, points[wanted], elsewhere="Use start='prior'.")
         batches = annealing.batches(wanted, chunk_size)
         keys, digests, error = data_keys(points, seed), data_digests(points), shared_error(model, guide)

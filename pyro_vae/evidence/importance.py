@@ -15,6 +15,7 @@ from ..arguments.at_least import at_least
 from ..pairs.batch import Inputs, as_points, taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
 from ..pairs.modules import Callee, modules_of
 from ..pairs.scoring import traces
 from .chunking import parse_bytes
@@ -167,6 +168,7 @@ def log_marginal(
     seed = int(torch.randint(2**62, ())) if seed is None else seed
     with seeded(seed), evaluating(model, guide):
         few = points[handful(points)]
+        model, guide = summed_out(model, guide, few)
         check_guide(model, guide, points[wanted], elsewhere="Give defensive=0." if defensive else None)
         measure, error = measure_of(traces(model, guide, few)[0]), shared_error(model, guide)
         keys, digests, count = data_keys(points, seed), data_digests(points), len(wanted)

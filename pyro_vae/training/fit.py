@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
-from ..objectives.accepted import as_objective, check_kl_weight
+from ..objectives.accepted import as_objective, check_kl_weight, for_enumeration
 from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
 from ..pairs.batch import Inputs, taking
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
@@ -27,7 +27,7 @@ from .device import choose_device
 from .epoch import OnStep, train_epoch
 from .fitted import Fit
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer
-from .preconditions import Transform, as_warmup, check_finite, check_pair, check_settings, unpacked
+from .preconditions import Transform, as_warmup, check_finite, check_pair, check_settings, summed_pair, unpacked
 from .selection import BestState
 from .steps import Steps
 from .tensorboard import tensorboard_writer
@@ -131,8 +131,8 @@ def fit(
         True
     """
     data, validation, batch_transform = unpacked(data, validation, batch_transform)
-    objective, warmup = as_objective(objective), as_warmup(kl_weight)
-    check_kl_weight(objective, warmup)
+    chosen, warmup = as_objective(objective), as_warmup(kl_weight)
+    check_kl_weight(chosen, warmup)
     check_settings(validation, epochs=epochs, batch_size=batch_size, patience=patience)
     called, modules = taking(data, model, guide), modules_of(model, guide)
     check_finite(data, validation, modules)
@@ -147,9 +147,6 @@ def fit(
     read_every = 1 if device.type == "cpu" else READ_EVERY
     optimizer = OneOptimizer(optimizer, make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
     saves = saved_in_training(modules.values(), batch_size=full_batch, num_steps=total_steps)
-    objective = compile_if_worthwhile(
-        objective, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
-    )
     batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
     store, history = pyro.get_param_store(), []
     bar = tqdm(total=total_steps, unit="step", disable=None if progress else True, leave=False)
@@ -159,16 +156,26 @@ def fit(
         bar,
     ):
         announced = for_the_batch(*announcing(*called))
-        sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
-        weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
-        steps = Steps(*weighted, optimizer, objective, batch_of, full_batch=full_batch)
+        summed, enumeration = summed_pair(*announced, batch_of, indices[:batch_size])
+        if enumeration.in_model:
+            chosen = for_enumeration(None if objective is None else chosen, enumeration, warmup)
+            if progress:
+                bar.write(f"TraceEnum_ELBO sums over {', '.join(sorted(enumeration.in_model))}.")
+        chosen = compile_if_worthwhile(
+            chosen, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
+        )
+        sizes = check_pair(*summed, batch_of, indices, validation, batch_size)
+        # Pyro compares the scales of the model's own sums as numbers, which no recorded step could read of a tensor.
+        weight = 1.0 if enumeration.in_model - enumeration.in_guide else kl.tensor
+        weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
+        steps = Steps(*weighted, optimizer, chosen, batch_of, full_batch=full_batch)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch))
         try:
             for epoch in range(1, epochs + 1):
                 started = time.perf_counter()
                 batches = torch.randperm(len(data), device=device).split(sizes)
                 metrics = train_epoch(epoch, steps, batches, kl, read_every=read_every, on_step=on_step, bar=bar)
-                validated, sites = validate(*announced, validation, batch_size=batch_size)
+                validated, sites = validate(*summed, validation, batch_size=batch_size)
                 metrics |= validated | {"seconds": time.perf_counter() - started}
                 history.append(metrics)
                 write(metrics)
@@ -180,4 +187,5 @@ def fit(
             best.require_one()
         finally:  # also after an error or an interrupt: the pair is left in its best state
             set_state(modules, store, best.state)
-    return Fit(*with_store(model, guide, trained), history, best.state, best.epoch, epoch < epochs, best.warmed_up)
+    pair, summed_over = with_store(model, guide, trained), tuple(sorted(enumeration.in_model))
+    return Fit(*pair, history, best.state, best.epoch, epoch < epochs, best.warmed_up, summed_over)

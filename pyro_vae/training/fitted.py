@@ -29,6 +29,7 @@ class Fit:
         stopped_early: whether patience ran out before the epochs did.
         warmed_up: whether the KL weight reached its final value. After a run that is shorter than its warm-up it did
             not, so that the state was trained for another objective than the one asked for.
+        summed_over: names of the discrete sites that the objective, a `TraceEnum_ELBO`, sums over.
     """
 
     model: Callee
@@ -38,10 +39,12 @@ class Fit:
     best_epoch: int
     stopped_early: bool
     warmed_up: bool
+    summed_over: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         best, early = self.history[self.best_epoch - 1], ", stopped early" if self.stopped_early else ""
         elbo = f", validation ELBO {best['validation_elbo']:.2f}" if "validation_elbo" in best else ""
         of = f"best epoch {self.best_epoch} of {len(self.history)}{early}"
         weight = "" if self.warmed_up else f"; KL weight {self.history[-1]['kl_weight']:.3g}, still in its warm-up"
-        return f"Fit({of}: loss {best['loss']:.2f}{elbo} nats per data point{weight})"
+        over = f"; TraceEnum_ELBO sums over {', '.join(self.summed_over)}" if self.summed_over else ""
+        return f"Fit({of}: loss {best['loss']:.2f}{elbo} nats per data point{weight}{over})"

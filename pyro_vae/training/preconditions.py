@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from ..arguments.at_least import at_least
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup
+from ..pairs.amortized import check_no_autoguide
 from ..pairs.batch import Points, as_points, shapes_of, tensors_of
 from ..pairs.checks import check_data, check_latents
-from ..pairs.contexts import evaluating, unvalidated
+from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.enumerated import Enumeration, enumeration_of, summed_out
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.trainable import check_trainable
@@ -76,6 +78,21 @@ def check_finite(data: Points, validation: Points | None, modules: dict[str, nn.
             )
 
 
+def summed_pair(
+    model: Callee, guide: Callee, batch_of: Callable[[Tensor], Any], indices: Tensor
+) -> tuple[tuple[Callee, Callee], Enumeration]:
+    """The pair with its enumerated sites summed out, found on the batch for some indices; and which they are."""
+    check_no_autoguide(model, guide)
+    with (
+        seeded(0),
+        evaluating(model, guide, initial=True),
+        unvalidated(),
+    ):  # values are looked at later, and all of them
+        batch = batch_of(indices)
+        found = enumeration_of(model, guide, batch)
+        return summed_out(model, guide, batch), found
+
+
 def check_pair(
     model: Callee,
     guide: Callee,
@@ -100,7 +117,7 @@ def check_pair(
     batch = batch_of(indices[:batch_size])
     check_trainable(model, guide, batch)
     with evaluating(model, guide, initial=True), poutine.trace(param_only=True) as capture:
-        model_trace, guide_trace = traces(model, guide, batch, enumerated=True)
+        model_trace, guide_trace = traces(model, guide, batch)
         discrete = check_latents(model_trace, guide_trace)
         params = [site["value"].unconstrained() for site in capture.trace.nodes.values() if site["type"] == "param"]
     if discrete:  # perhaps not while training
@@ -114,7 +131,7 @@ def check_pair(
     sizes = batch_sizes(model, guide, batch_of, indices, batch_size)
     # All of them: recorded steps do not look at values again. What is not finite is left to the step that meets it.
     with evaluating(model, guide, initial=True), unvalidated():
-        check_data(model, guide, map(batch_of, indices.split(sizes)), enumerated=True)
+        check_data(model, guide, map(batch_of, indices.split(sizes)))
         if validation is not None:
             check_data(model, guide, [validation])
     return sizes

@@ -16,6 +16,7 @@ from ..arguments.tensors import require_tensor
 from ..evidence.unconditional import drawn_from, observed_site
 from ..pairs.batch import Inputs, as_points, taking
 from ..pairs.contexts import evaluating, seeded
+from ..pairs.enumerated import beside_guide
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import latents_of, sample_sites
@@ -53,7 +54,8 @@ def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = N
     points = as_points("x", x)
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
-        latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, points)[0]).items()}
+        model_trace, _ = traces(beside_guide(model, guide, points), guide, points)
+        latents = {name: latent["value"] for name, latent in latents_of(model_trace).items()}
         return _mean(observed_site(drawn_from(model, points, given=latents), site)[1])
 
 
@@ -254,7 +256,7 @@ def _codes(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> 
     points = as_points("x", x)
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
-        model_trace, guide_trace = traces(model, guide, points)
+        model_trace, guide_trace = traces(beside_guide(model, guide, points), guide, points)
     latents = latents_of(model_trace)
     return {name: (_mean(guide_trace.nodes[name]), site["fn"].support) for name, site in latents.items()}
 
