@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import pyro
@@ -30,6 +30,7 @@ from .scoring import dimension_without_plate, in_a_sentence, log_prob_in_plate, 
 from .sites import PARTICLES, SUMMED_OUT, is_latent, latents_of, sample_sites
 
 TRIED = 8  # data points on which a pair's enumeration is tried
+CHECKED_ALONE = 3  # of them, each by itself
 
 
 class SummedOut:
@@ -60,15 +61,15 @@ class SummedOut:
         """Raise a ValueError unless all states together are scored as each by itself, at what is drawn now."""
         with poutine.block():
             _, drawn = self._drawn(x)
-            for name in self.names & drawn.nodes.keys():
-                _check_mark(name, drawn.nodes[name])
-            shape = (len(x),)
-            plain = torch.zeros(shape, device=x.device)
-            for name, site in sample_sites(drawn):
-                plain = plain + site_log_prob(name, {**site, "mask": None} if name in self.names else site, shape)
+            check_whole(drawn)
             values = {name: drawn.nodes[name]["value"] for name in self.names & drawn.nodes.keys()}
+            for name in values:
+                _check_mark(name, drawn.nodes[name])
+            alone: Any = torch.zeros(())
+            for name, site in sample_sites(drawn):
+                alone = alone + site_log_prob(name, {**site, "mask": None} if name in values else site, (len(x),))
             together = self._summed(self._enumerated(x, drawn), x, lambda _: True, values)
-        if not torch.allclose(plain, together, rtol=1e-4, atol=1e-3, equal_nan=True):
+        if not torch.allclose(alone.expand_as(together), together, rtol=1e-4, atol=1e-3, equal_nan=True):
             raise ValueError(
                 f"Expected sites {sorted(self.names)} to be scored in all their states at once as in one; got other "
                 f"log-probabilities. States stand in a dimension of their own, left of all plates: replace Python "
@@ -157,13 +158,14 @@ def summed_out(model: Callee, guide: Callee, x: Points) -> tuple[Callee, Callee]
         found = enumeration_of(model, guide, x)
         if not found.in_model:
             return model, guide
-        summed = SummedOut(model, found.in_model)
-        summed.check(x)
-        if not found.in_guide:
-            return summed, guide
-        summed_guide = SummedOut(guide, found.in_guide)
-        summed_guide.check(x)
-    return summed, summed_guide
+        pair = SummedOut(model, found.in_model), SummedOut(guide, found.in_guide) if found.in_guide else guide
+        for function in pair:
+            if isinstance(function, SummedOut):
+                function.check(x)
+                for point in x[:CHECKED_ALONE].split(1):  # a branch may look at all values of a batch
+                    with suppress(RuntimeError):  # a pair that takes no single data point is not refused for that here
+                        function.check(point)
+    return pair
 
 
 def beside_guide(model: Callee, guide: Callee, x: Points) -> Callee:

@@ -96,6 +96,13 @@ def in_a_sentence() -> Iterator[None]:
             if found := re.match(pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
         raise
+    except RuntimeError as error:
+        if "Boolean value of Tensor" not in str(error):
+            raise
+        raise ValueError(
+            "Expected a pair that computes all data points at once; got a Python branch on their values. Replace it by "
+            "torch.where."
+        ) from error
     except KeyError as error:
         if "intermediates cache" not in str(error):
             raise

@@ -78,8 +78,9 @@ def fit(
         validation: data for validation after each epoch, in the same form; they select the best state.
         batch_transform: what each batch goes through when it is used, on the device: ``torch.bernoulli`` for dynamic
             binarization. With several tensors it is called as the model is, and returns as many.
-        objective: a Pyro ELBO or its class; `Trace_ELBO` by default. The settings of a `CompiledELBO` go before
-            ``compile`` and ``precision``.
+        objective: a Pyro ELBO or its class. By default it is `Trace_ELBO`, and `TraceEnum_ELBO` where sites are marked
+            for enumeration (by `pyro.infer.config_enumerate`, say), which are then summed over exactly. The settings of
+            a `CompiledELBO` go before ``compile`` and ``precision``.
         optimizer: makes one torch optimizer from the list of parameters; ``adam(lr=1e-3)`` by default. An optimizer of
             `pyro.optim` with plain settings is taken, too.
         scheduler: makes a learning-rate scheduler from that optimizer; it is stepped once for each step.
@@ -92,10 +93,11 @@ def fit(
             of the warm-up; None to train all epochs.
         compile: run recorded and compiled steps (`CompiledELBO`), with the same random numbers and the same losses up
             to rounding. "auto" does so where the run is long enough to save more time than compiling takes and there is
-            a compiler. The Python of the pair and of ``batch_transform`` then runs in the first two steps, and again
-            where a number or object that it reads has changed (see `Recorded`); random numbers must be torch's. With
-            Adam, the choice of the data points, ``batch_transform`` and the update are part of the compiled step. A
-            pair that cannot be compiled is trained plainly, with a warning.
+            a compiler, and not where sites are summed over, for which Pyro reads values on the way. The Python of the
+            pair and of ``batch_transform`` then runs in the first two steps, and again where a number or object that it
+            reads has changed (see `Recorded`); random numbers must be torch's. With Adam, the choice of the data
+            points, ``batch_transform`` and the update are part of the compiled step. A pair that cannot be compiled is
+            trained plainly, with a warning.
         precision: "bf16" takes matrix products and convolutions in bfloat16; parameters, likelihood and KL stay
             float32. It applies to the steps that run from a graph. "tf32" takes them in TensorFloat-32, on NVIDIA GPUs
             that have it, for the time of this run.
@@ -159,6 +161,7 @@ def fit(
         summed, enumeration = summed_pair(*announced, batch_of, indices[:batch_size])
         if enumeration.in_model:
             chosen = for_enumeration(None if objective is None else chosen, enumeration, warmup)
+            compile = False if compile == "auto" and precision != "bf16" else compile  # Pyro reads values for its sums
             if progress:
                 bar.write(f"TraceEnum_ELBO sums over {', '.join(sorted(enumeration.in_model))}.")
         chosen = compile_if_worthwhile(
