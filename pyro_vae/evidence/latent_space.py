@@ -149,7 +149,9 @@ def unconstrained(model_trace: poutine.Trace, *, particles: bool = False) -> dic
         u = transform.inv(site["value"])
         latents[name] = u if particles else u.movedim(row, 0)
     if not latents:
-        raise ValueError("Expected a model with a latent site; got none: its log p(x) is a plain log_prob.")
+        raise ValueError(
+            "Expected a model with a latent site to move; got none: log_marginal gives its log p(x) exactly."
+        )
     return latents
 
 

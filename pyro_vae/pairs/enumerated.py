@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.poutine.util import site_is_subsample
@@ -26,7 +27,7 @@ from .contexts import seeded
 from .enumeration_private import summed_log_prob
 from .modules import Callee
 from .scales import check_whole
-from .scoring import dimension_without_plate, in_a_sentence, log_prob_in_plate, site_log_prob
+from .scoring import check_observed, dimension_without_plate, in_a_sentence, log_prob_in_plate, site_log_prob
 from .sites import PARTICLES, SUMMED_OUT, is_latent, latents_of, sample_sites
 
 TRIED = 8  # data points on which a pair's enumeration is tried
@@ -198,6 +199,7 @@ def enumeration_of(model: Callee, guide: Callee, x: Points) -> Enumeration:
     with in_a_sentence(), seeded(0):
         guide_trace = poutine.trace(guide).get_trace(x)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
+    check_observed(model_trace, guide_trace)
     guided = {name for name, site in latents_of(guide_trace).items() if site["infer"].get("enumerate")}
     if alone := sorted(guided - model_trace.nodes.keys()):
         raise ValueError(
@@ -229,6 +231,11 @@ def _check_mark(name: str, site: Any) -> None:
             f"of the mark, or remove the mark: unmarked sites are drawn."
         )
     fn = site["fn"]
+    if isinstance(fn, dist.MaskedDistribution):
+        raise ValueError(
+            f"Expected an enumerated site {name!r} whose states have probabilities that sum to 1; got a distribution "
+            f"with a mask inside. Put poutine.mask around the site instead of .mask(...) after its distribution."
+        )
     try:
         known = bool(getattr(fn, "has_enumerate_support", False)) and fn.enumerate_support(expand=False) is not None
     except (NotImplementedError, ValueError):

@@ -55,6 +55,7 @@ def traces(model: Callee, guide: Callee, x: Points) -> tuple[poutine.Trace, pout
     with in_a_sentence():
         guide_trace = poutine.trace(guide).get_trace(x)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
+    check_observed(model_trace, guide_trace)
     guided = latents_of(guide_trace)
     latents = {name: site for name, site in sample_sites(model_trace) if is_latent(site)}
     if missing := sorted(latents.keys() - guided.keys()):
@@ -68,6 +69,16 @@ def traces(model: Callee, guide: Callee, x: Points) -> tuple[poutine.Trace, pout
             f"with infer={{'is_auxiliary': True}}."
         )
     return model_trace, guide_trace
+
+
+def check_observed(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
+    """Raise a ValueError where the guide draws what the model observes: its density would count, and not the draw."""
+    observed = {name for name, site in sample_sites(model_trace) if site["is_observed"]}
+    if both := sorted(observed & latents_of(guide_trace).keys()):
+        raise ValueError(
+            f"Expected the guide to leave out what the model observes; it draws {both}. Draw a label in the guide "
+            f"where it is not given, and nowhere else: if y is None."
+        )
 
 
 def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:

@@ -27,7 +27,16 @@ from .device import choose_device
 from .epoch import OnStep, train_epoch
 from .fitted import Fit
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer
-from .preconditions import Transform, as_warmup, check_finite, check_pair, check_settings, summed_pair, unpacked
+from .preconditions import (
+    Transform,
+    as_warmup,
+    check_finite,
+    check_pair,
+    check_settings,
+    summed_pair,
+    try_loss,
+    unpacked,
+)
 from .selection import BestState
 from .steps import Steps
 from .tensorboard import tensorboard_writer
@@ -171,6 +180,8 @@ def fit(
         # Pyro compares the scales of the model's own sums as numbers, which no recorded step could read of a tensor.
         weight = 1.0 if enumeration.in_model - enumeration.in_guide else kl.tensor
         weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
+        if enumeration.in_model:
+            try_loss(getattr(chosen, "elbo", chosen), *weighted, batch_of, indices[:batch_size])
         steps = Steps(*weighted, optimizer, chosen, batch_of, full_batch=full_batch)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch))
         try:

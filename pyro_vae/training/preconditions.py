@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyro import poutine
+from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from ..arguments.at_least import at_least
@@ -91,6 +92,15 @@ def summed_pair(
         batch = batch_of(indices)
         found = enumeration_of(model, guide, batch)
         return summed_out(model, guide, batch), found
+
+
+def try_loss(objective: ELBO, model: Callee, guide: Callee, batch_of: Callable[[Tensor], Any], indices: Tensor) -> None:
+    """Raise a ValueError where Pyro's rules for sums over enumerated sites forbid the pair, on a batch."""
+    with trying(model, guide):
+        try:
+            objective.loss(model, guide, batch_of(indices))
+        except NotImplementedError as error:  # plates that depend on each other without one being inside the other
+            raise ValueError(f"{str(error).rstrip('.')}. Loop over one of the plates.") from error
 
 
 def check_pair(

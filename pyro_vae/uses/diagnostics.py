@@ -181,6 +181,10 @@ def diagnose(
         model, guide = summed_out(model, guide, points[handful(points)])
         pool = points[torch.randperm(len(points))[:num_pool].to(points.device)]
         few = traces(model, guide, points[handful(points)])
+        if not latents_of(few[0]):
+            raise ValueError(
+                "Expected latents that the guide draws, to diagnose; got none. log_marginal gives log p(x) exactly."
+            )
         score_traces(*few, shape=(len(handful(points)),))  # for its errors; another plate may have the size of a batch
         check_latents(*few)
         check_data(model, guide, [points])

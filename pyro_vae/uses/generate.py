@@ -55,7 +55,7 @@ def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = N
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
         model_trace, _ = traces(beside_guide(model, guide, points), guide, points)
-        latents = {name: latent["value"] for name, latent in latents_of(model_trace).items()}
+        latents = {name: latent["value"] for name, latent in _latents(model_trace).items()}
         return _mean(observed_site(drawn_from(model, points, given=latents), site)[1])
 
 
@@ -257,8 +257,19 @@ def _codes(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> 
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
         model_trace, guide_trace = traces(beside_guide(model, guide, points), guide, points)
-    latents = latents_of(model_trace)
+    latents = _latents(model_trace)
     return {name: (_mean(guide_trace.nodes[name]), site["fn"].support) for name, site in latents.items()}
+
+
+def _latents(model_trace: poutine.Trace) -> dict[str, Any]:
+    """The latent sites that a guide draws.
+
+    Raises:
+        ValueError: there are none: a data point has no code.
+    """
+    if latents := latents_of(model_trace):
+        return latents
+    raise ValueError("Expected latents that the guide draws; got none, so that a data point has no code.")
 
 
 def _top(model: Callee, guide: Callee, x: Inputs) -> tuple[str, Tensor, Any]:

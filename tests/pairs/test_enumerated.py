@@ -10,7 +10,19 @@ import torch
 from pyro import poutine
 from pyro.infer import config_enumerate
 
-from pyro_vae import annealed_log_marginal, bidirectional, diagnose, encode, inference_gaps, log_marginal, reconstruct
+from pyro_vae import (
+    annealed_log_marginal,
+    bidirectional,
+    diagnose,
+    encode,
+    fit,
+    inference_gaps,
+    log_marginal,
+    prior_where_inactive,
+    reconstruct,
+    refined,
+    widened,
+)
 from pyro_vae.pairs.enumerated import SummedOut, summed_out
 from pyro_vae.pairs.particles import broadcasts, in_particle_plate
 from pyro_vae.pairs.scoring import score, score_traces, traces
@@ -149,7 +161,55 @@ def test_labels_that_are_given_are_observed():
     )
 
 
+def test_labels_that_some_have():
+    """With `obs_mask`, which draws the label where it is not given, and does not pass marks of a single site on."""
+
+    @config_enumerate
+    def model(x, y, known):
+        with pyro.plate("data", len(x), dim=-1):
+            k = pyro.sample("k", dist.Categorical(PROBS), obs=y, obs_mask=known)
+            pyro.sample("x", dist.Normal(LOCS[k], 1.0), obs=x)
+
+    x, y, known = torch.randn(4), torch.tensor([0, 2, 1, 1]), torch.tensor([True, False, True, False])
+    given = PROBS.log()[y] + dist.Normal(LOCS[y], 1.0).log_prob(x)
+    summed = dist.MixtureSameFamily(dist.Categorical(PROBS), dist.Normal(LOCS, 1.0)).log_prob(x)
+    assert_exact(log_marginal(model, nothing, (x, y, known), num_samples=2), torch.where(known, given, summed))
+
+
 # Beside continuous latents
+
+
+def test_a_chain_of_states_and_continuous_latents():
+    """A switching autoregression, against the sum over all paths, at the guide's draws."""
+    gains = torch.tensor([-0.9, 0.3, 0.8])
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            h, z = None, torch.zeros(())
+            for t in pyro.markov(range(3)):
+                h = pyro.sample(f"h_{t}", dist.Categorical(logits=INITIAL if h is None else STEP[h]), infer=PARALLEL)
+                z = pyro.sample(f"z_{t}", dist.Normal(LOCS[h] + gains[h] * z, 1.0))
+                pyro.sample(f"x_{t}", dist.Normal(z, 0.5), obs=x[:, t])
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            for t in range(3):
+                pyro.sample(f"z_{t}", dist.Normal(x[:, t], 0.6))
+
+    x = torch.randn(4, 3)
+    summed, _ = summed_out(model, guide, x)
+    assert broadcasts(summed, guide, x[:3])
+    model_trace, guide_trace = traces(summed, guide, x)
+    z = torch.stack([guide_trace.nodes[f"z_{t}"]["value"] for t in range(3)])
+    paths = []
+    for path in itertools.product(range(3), repeat=3):
+        term, last = INITIAL[path[0]] + sum(STEP[a, b] for a, b in itertools.pairwise(path)), torch.zeros(())
+        for t, h in enumerate(path):
+            term, last = term + dist.Normal(LOCS[h] + gains[h] * last, 1.0).log_prob(z[t]), z[t]
+        paths.append(term)
+    scores = score_traces(model_trace, guide_trace, shape=(4,))
+    torch.testing.assert_close(scores.log_prior, torch.stack(paths).logsumexp(0))
+    torch.testing.assert_close(scores.log_likelihood, dist.Normal(z, 0.5).log_prob(x.T).sum(0))
 
 
 class Factors:
@@ -335,6 +395,15 @@ def test_sites_without_a_list_of_states(prior):
     refused(model, nothing, r"^Expected a distribution with few states at the enumerated site 'k'; got ")
 
 
+def test_a_mask_inside_the_distribution():
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            k = pyro.sample("k", dist.Categorical(PROBS).mask(x > 0), infer=PARALLEL)
+            pyro.sample("x", dist.Normal(LOCS[k], 1.0), obs=x)
+
+    refused(model, nothing, r"^Expected an enumerated site 'k' whose states .* Put poutine.mask around the site")
+
+
 def test_a_state_that_all_data_share():
     def model(x):
         k = pyro.sample("k", dist.Categorical(PROBS), infer=PARALLEL)
@@ -391,3 +460,44 @@ def test_a_part_of_an_inner_plate():
                 pyro.sample("x", dist.Normal(LOCS[k], 1.0), obs=x.T[some])
 
     refused(model, nothing, r"^Expected all of the plates around site 'x'", x=torch.randn(4, 5))
+
+
+def test_guides_made_of_guides(x):
+    factors = Factors()
+    scores = {"estimator": "guide", "num_samples": 2000}
+    result = log_marginal(factors.model, widened(factors.of_k_and_z, 1.1), x, **scores)
+    assert_within_standard_errors(result, factors.truth().log_prob(x))
+    with pytest.raises(ValueError, match=r"^Expected a pair whose latents are all drawn, .*; \['k'\] are marked"):
+        log_marginal(factors.model, refined(factors.model, factors.of_z), x, num_samples=2)
+    active = torch.tensor(True)
+    with pytest.raises(ValueError, match=r"^Expected a single latent site; got 'k' and 'z'"):
+        log_marginal(factors.model, prior_where_inactive(factors.model, factors.of_z, active), x, num_samples=2)
+
+
+@pytest.mark.parametrize("infer", [PARALLEL, {}])
+@pytest.mark.parametrize("use", [log_marginal, lambda *pair: fit(*pair, epochs=1, progress=False)])
+def test_a_guide_that_draws_what_is_observed(use, infer):
+    def model(x, y):
+        with pyro.plate("data", len(x), dim=-1):
+            k = pyro.sample("k", dist.Bernoulli(0.3), obs=y)
+            pyro.sample("x", dist.Normal(pyro.param("slope", torch.tensor(1.0)) * k, 1.0), obs=x)
+
+    def guide(x, y):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("k", dist.Bernoulli(0.5), infer=infer)
+
+    match = r"^Expected the guide to leave out what the model observes; .* \['k'\]"
+    with pyro.get_param_store().scope(), pytest.raises(ValueError, match=match):
+        use(model, guide, (torch.randn(4), torch.ones(4)))
+
+
+def test_where_nothing_is_left_to_draw():
+    x = torch.randn(4)
+    result = log_marginal(mixture, nothing, x, target_standard_error=0.1)
+    assert result.estimator == "the sum over all states of its discrete latents"
+    assert result.num_samples.tolist() == [2] * 4
+    for use in (diagnose, annealed_log_marginal, encode, reconstruct):
+        with pytest.raises(
+            ValueError, match=r"^Expected (a model with a latent site to move|latents that the guide draws)"
+        ):
+            use(mixture, nothing, x)
