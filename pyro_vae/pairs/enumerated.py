@@ -24,11 +24,11 @@ from torch import Tensor
 
 from .batch import Points
 from .contexts import seeded
-from .enumeration_private import summed_log_prob
+from .enumeration_private import WithoutPlate, summed_log_prob
 from .modules import Callee
 from .scales import check_whole
 from .scoring import check_observed, dimension_without_plate, in_a_sentence, log_prob_in_plate, site_log_prob
-from .sites import PARTICLES, SUMMED_OUT, is_latent, latents_of, sample_sites
+from .sites import PARTICLES, SUMMED_OUT, counts, is_latent, latents_of, sample_sites
 
 TRIED = 8  # data points on which a pair's enumeration is tried
 CHECKED_ALONE = 3  # of them, each by itself
@@ -69,7 +69,8 @@ class SummedOut:
             alone: Any = torch.zeros(())
             for name, site in sample_sites(drawn):
                 alone = alone + site_log_prob(name, {**site, "mask": None} if name in values else site, (len(x),))
-            together = self._summed(self._enumerated(x, drawn), x, lambda _: True, values)
+            trace = self._enumerated(x, drawn)
+            together = self._summed(trace, self._factors(trace, x), values)
         if not torch.allclose(alone.expand_as(together), together, rtol=1e-4, atol=1e-3, equal_nan=True):
             raise ValueError(
                 f"Expected sites {sorted(self.names)} to be scored in all their states at once as in one; got other "
@@ -86,22 +87,25 @@ class SummedOut:
     def _log_probs(self, x: Points, drawn: poutine.Trace) -> Tensor:
         """Of the latent and of the observed sites, enumerated ones summed out: (2, B), or (2, K, B) with particles."""
         check_whole(drawn)
-        trace = self._enumerated(x, drawn)
-        kinds = {name: is_latent(site) for name, site in sample_sites(drawn)}
-        whole = self._summed(trace, x, lambda _: True)
-        latent = torch.zeros_like(whole)
-        if any(kinds[name] for name in kinds.keys() - self.names):  # else the probabilities of all states, 1
-            latent = self._summed(trace, x, kinds.__getitem__)
+        trace, sites = self._enumerated(x, drawn), dict(sample_sites(drawn))
+        log_probs = self._factors(trace, x)
+        whole = self._summed(trace, log_probs)
+        latents = {name: log_probs[name] for name, site in sites.items() if is_latent(site)}
+        if latents.keys() <= self.names:  # the probabilities of all states, 1
+            latent = torch.zeros_like(whole)
+        elif len(latents) == len(sites):
+            latent = whole
+        else:
+            latent = self._summed(trace, latents)
         # Where latents have density 0 nothing is left to divide by.
-        observed = torch.where(latent.isneginf(), 0.0, whole - latent) if not all(kinds.values()) else 0 * latent
-        return torch.stack([latent, observed])
+        return torch.stack([latent, torch.where(latent.isneginf(), 0.0, whole - latent)])
 
     def _enumerated(self, x: Points, drawn: poutine.Trace) -> poutine.Trace:
         """The trace with all states of the enumerated sites, at the other values drawn."""
         others = {
             name: site["value"]
             for name, site in drawn.nodes.items()
-            if name not in self.names and (name in dict(sample_sites(drawn)) or _is_subsample(site))
+            if name not in self.names and (counts(site) or site["type"] == "sample" and site_is_subsample(site))
         }
         marked = poutine.infer_config(poutine.condition(self.function, data=others), self._mark)
         with poutine.block(), _broadcasting(self.names):
@@ -110,20 +114,18 @@ class SummedOut:
     def _mark(self, site: Any) -> dict[str, Any]:
         return {"enumerate": "parallel" if site["name"] in self.names else None}
 
+    def _factors(self, trace: poutine.Trace, x: Points) -> dict[str, Tensor]:
+        return {name: log_prob_in_plate(name, site, len(x)) for name, site in sample_sites(trace)}
+
     def _summed(
-        self, trace: poutine.Trace, x: Points, counted: Callable[[str], bool], drawn: dict[str, Tensor] | None = None
+        self, trace: poutine.Trace, log_probs: dict[str, Tensor], drawn: dict[str, Tensor] | None = None
     ) -> Tensor:
-        """Log-probability (B,) or (K, B) of the sites that are counted."""
-        sites = {name: site for name, site in sample_sites(trace) if counted(name)}
-        log_probs = {name: log_prob_in_plate(name, site, len(x)) for name, site in sites.items()}
-        frames = {f.name: f for site in sites.values() for f in site["cond_indep_stack"] if f.vectorized}
-        kept = {name: f for name, f in frames.items() if f.dim == -1 or name == PARTICLES}
-        shape = tuple(f.size for f in sorted(kept.values(), key=lambda f: f.dim)) or (len(x),)
-        if not sites:
-            return torch.zeros(shape, device=x.device)
+        """Log-probability (B,) or (K, B) of the given factors over all states, or at those drawn."""
+        frames = {f for name in log_probs for f in trace.nodes[name]["cond_indep_stack"] if f.vectorized}
+        kept = sorted((f for f in frames if f.dim == -1 or f.name == PARTICLES), key=lambda f: f.dim)
         try:
-            total = summed_log_prob(trace, log_probs, {name: f.size for name, f in kept.items()}, drawn)
-        except ValueError as error:
+            total = summed_log_prob(trace, log_probs, {f.name: f.size for f in kept}, drawn)
+        except WithoutPlate as error:
             name = str(error)
             raise dimension_without_plate(name, trace.nodes[name], log_probs[name]) from None
         except NotImplementedError:
@@ -131,7 +133,7 @@ class SummedOut:
                 f"Expected enumerated sites {sorted(self.names)} whose sum is one of few terms, plates within plates; "
                 f"got sites that depend on several plates which are not inside each other. Loop over one of them."
             ) from None
-        return total.expand(shape)
+        return total.expand([f.size for f in kept])
 
 
 def summed_out(model: Callee, guide: Callee, x: Points) -> tuple[Callee, Callee]:
@@ -246,10 +248,6 @@ def _check_mark(name: str, site: Any) -> None:
             f"event shape {tuple(fn.event_shape)}, whose states are not listed. Remove the mark, or, for several "
             f"discrete values, put them in a plate of their own instead of an event."
         )
-
-
-def _is_subsample(site: Any) -> bool:
-    return site["type"] == "sample" and bool(site_is_subsample(site))
 
 
 @contextmanager

@@ -52,6 +52,10 @@ def _named(term: Tensor, dims: str) -> Tensor:
     return term
 
 
+class WithoutPlate(Exception):
+    """A factor has a dimension that no plate and no enumerated site holds; says the name of its site."""
+
+
 def summed_log_prob(
     trace: poutine.Trace, log_probs: dict[str, Tensor], plates: dict[str, int], drawn: dict[str, Tensor] | None = None
 ) -> Tensor:
@@ -67,7 +71,7 @@ def summed_log_prob(
         Log-probabilities whose dimensions are those of the plates.
 
     Raises:
-        ValueError: a factor has a dimension that neither a plate nor an enumerated site holds; names the site.
+        WithoutPlate: a factor has a dimension that neither a plate nor an enumerated site holds; names the site.
         NotImplementedError: the sum would take exponentially many terms.
     """
     trace.symbolize_dims()
@@ -87,7 +91,7 @@ def summed_log_prob(
         try:
             factors.setdefault(ordinal, []).extend(packed.pack(term, named) for term in terms)
         except ValueError as error:
-            raise ValueError(name) from error
+            raise WithoutPlate(name) from error
     kept = {trace.plate_to_symbol[plate]: size for plate, size in plates.items()}
     ring = ExactLogRing(dim_to_size=kept)
     total = contract_to_tensor(factors, states, target_ordinal=frozenset(kept), ring=ring)

@@ -183,7 +183,8 @@ def diagnose(
         few = traces(model, guide, points[handful(points)])
         if not latents_of(few[0]):
             raise ValueError(
-                "Expected latents that the guide draws, to diagnose; got none. log_marginal gives log p(x) exactly."
+                "Expected latents that the guide draws, to diagnose; got none. Leave the marks for enumeration out to "
+                "diagnose discrete ones."
             )
         score_traces(*few, shape=(len(handful(points)),))  # for its errors; another plate may have the size of a batch
         check_latents(*few)
