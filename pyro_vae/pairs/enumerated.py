@@ -105,7 +105,7 @@ class SummedOut:
         others = {
             name: site["value"]
             for name, site in drawn.nodes.items()
-            if name not in self.names and (counts(site) or site["type"] == "sample" and site_is_subsample(site))
+            if name not in self.names and (counts(site) or (site["type"] == "sample" and site_is_subsample(site)))
         }
         marked = poutine.infer_config(poutine.condition(self.function, data=others), self._mark)
         with poutine.block(), _broadcasting(self.names):
