@@ -163,17 +163,19 @@ def score(model: Callee, guide: Callee, x: Points) -> Scores:
 
 def score_traces(model_trace: poutine.Trace, guide_trace: poutine.Trace, *, shape: tuple[int, ...]) -> Scores:
     """`Scores` of given traces, each term of the given shape (B,) or (K, B)."""
-    log_prior, log_likelihood = _log_probs(model_trace, shape)
-    log_guide = sum(_log_probs(guide_trace, shape), start=torch.zeros(()))
+    # A number of the CPU in a recorded graph would keep it from being captured on a GPU.
+    zero = torch.zeros((), device=next((site["value"].device for _, site in sample_sites(model_trace)), None))
+    log_prior, log_likelihood = _log_probs(model_trace, zero, shape)
+    log_guide = sum(_log_probs(guide_trace, zero, shape), start=zero)
     return Scores(*(term.expand(shape) for term in (log_likelihood, log_prior, log_guide)))
 
 
-def _log_probs(trace: poutine.Trace, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def _log_probs(trace: poutine.Trace, zero: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Log-probabilities of the latent and of the observed sites of a trace."""
     if is_summed_out(trace):
         latent, observed = trace.nodes[SUMMED_OUT]["value"]
         return latent, observed
-    latent = observed = torch.zeros(())
+    latent = observed = zero
     for name, site in sample_sites(trace):
         term = site_log_prob(name, site, shape)
         if is_latent(site):
