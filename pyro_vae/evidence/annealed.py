@@ -69,7 +69,7 @@ def annealed_log_marginal(
 
     Args:
         model: p(x, z), called with data (B, ...).
-        guide: q(z|x), called with the same data; with start="prior" not used.
+        guide: q(z|x), called with the same data; with start="prior" it only says which sites are enumerated.
         x: data (N, ...), on the device of the pair.
         num_chains: K, independent chains for each data point.
         num_temperatures: T, steps from q0 to the posterior.
@@ -94,9 +94,9 @@ def annealed_log_marginal(
         "temperatures" (N, num_temperatures + 1).
 
     Raises:
-        ValueError: a count below 1, x that is no tensor or empty, a discrete latent, a guide whose support is not the
-            prior's, a site outside the plate over the data, model and guide that do not fit together, or a pair that
-            scores a data point by those beside it.
+        ValueError: a count below 1, x that is no tensor or empty, a discrete latent that is not marked for enumeration,
+            a guide whose support is not the prior's, a site outside the plate over the data, model and guide that do
+            not fit together, or a pair that scores a data point by those beside it.
 
     Reference:
         Neal 2001, "Annealed importance sampling"; Wu, Burda, Salakhutdinov, Grosse 2017, "On the quantitative analysis

@@ -163,7 +163,7 @@ def bidirectional(
 
     Args:
         model: p(x, z), whose one observed site is its argument x as it is.
-        guide: q(z|x); with start="prior" not used.
+        guide: q(z|x); with start="prior" it only says which sites are enumerated.
         like: any tensor of the wanted number and shape of data (N, ...), on the device of the pair; its values are
             not used.
         num_chains: K, chains for each data point in either direction.

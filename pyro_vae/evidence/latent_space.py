@@ -188,8 +188,8 @@ def coordinates(name: str, prior: Any) -> tuple[Transform, int]:
     """The bijection from unconstrained space onto the support of a site, and the dimension of the data points there."""
     if prior.support.is_discrete:
         raise ValueError(
-            f"Expected continuous latents, which can be moved; site {name!r} is discrete. Sum it out inside a "
-            f"distribution (such as MixtureSameFamily), or use log_marginal."
+            f"Expected continuous latents, which can be moved; site {name!r} is discrete. Mark it for "
+            f"enumeration, infer={{'enumerate': 'parallel'}}, so that it is summed out, or use log_marginal."
         )
     try:
         transform = biject_to(support_of(prior))

@@ -83,7 +83,8 @@ def for_enumeration(objective: infer.ELBO | None, enumeration: Enumeration, kl_w
     if type(inner).__module__.startswith("pyro.") and not isinstance(inner, SUMMING):
         raise ValueError(
             f"Expected TraceEnum_ELBO for a pair that marks sites for enumeration, {sorted(enumeration.in_model)}; got "
-            f"{type(inner).__name__}, which does not sum over them. Leave objective out, or remove the marks."
+            f"{type(inner).__name__}, which does not sum over them. Give TraceEnum_ELBO, which is taken where no "
+            f"objective is given, or remove the marks."
         )
     return objective
 

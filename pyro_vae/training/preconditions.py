@@ -16,7 +16,7 @@ from ..objectives.kl_weights import KLWarmup
 from ..pairs.amortized import check_no_autoguide
 from ..pairs.batch import Points, as_points, shapes_of, tensors_of
 from ..pairs.checks import check_data, check_latents
-from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.contexts import evaluating, unvalidated
 from ..pairs.enumerated import Enumeration, enumeration_of, summed_out
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
@@ -82,15 +82,15 @@ def check_finite(data: Points, validation: Points | None, modules: dict[str, nn.
 def summed_pair(
     model: Callee, guide: Callee, batch_of: Callable[[Tensor], Any], indices: Tensor
 ) -> tuple[tuple[Callee, Callee], Enumeration]:
-    """The pair with its enumerated sites summed out, found on the batch for some indices; and which they are."""
+    """The pair with its enumerated sites summed out, for evaluation; and what it sums over in training.
+
+    The two differ for sites that are relaxed in training and exact in evaluation.
+    """
     check_no_autoguide(model, guide)
-    with (
-        seeded(0),
-        evaluating(model, guide, initial=True),
-        unvalidated(),
-    ):  # values are looked at later, and all of them
+    with trying(model, guide), unvalidated():  # values are looked at later, and all of them
         batch = batch_of(indices)
         found = enumeration_of(model, guide, batch)
+    with evaluating(model, guide, initial=True), unvalidated():
         return summed_out(model, guide, batch), found
 
 

@@ -341,6 +341,39 @@ def test_scales_do_not_count_and_masks_do(x):
     assert (few.log_likelihood[~seen] == 0).all()
 
 
+def test_a_site_that_an_unmarked_guide_draws_is_drawn(x):
+    """The guide says: what it draws without a mark is a latent like others."""
+    factors = Factors()
+    unmarked = poutine.infer_config(factors.of_k_and_z, lambda site: {"enumerate": None})
+    assert summed_out(factors.model, unmarked, x) == (factors.model, unmarked)
+    result = log_marginal(factors.model, unmarked, x, num_samples=3000)
+    assert_within_standard_errors(result, factors.truth().log_prob(x))
+
+
+def test_a_plate_inside_the_data_beside_a_latent():
+    """It stands where particles would, so that data are repeated instead."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with pyro.plate("words", x.shape[1], dim=-2):
+                k = pyro.sample("k", dist.Bernoulli(0.4), infer=PARALLEL)
+                pyro.sample("x", dist.Normal(3 * k, 1.0 + z.square()), obs=x.T)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.1 * x[:, 0], 0.9))
+
+    x = 3 * torch.rand(4, 2)
+    summed, _ = summed_out(model, guide, x)
+    assert not broadcasts(summed, guide, x[:3])
+    z = torch.linspace(-8, 8, 4001)[:, None, None]
+    parts = [dist.Normal(3.0 * k, 1 + z**2).log_prob(x) + math.log(0.4 if k else 0.6) for k in (0, 1)]
+    joint = torch.logaddexp(*parts).sum(-1) + dist.Normal(0.0, 1.0).log_prob(z[..., 0])  # (4001, B)
+    truth = (joint.logsumexp(0) + math.log(16 / 4000)).double()
+    assert_within_standard_errors(log_marginal(model, guide, x, num_samples=2000), truth)
+
+
 def test_what_is_encoded_and_decoded(x):
     factors = Factors()
     assert encode(factors.model, factors.of_z, x).keys() == {"z"}

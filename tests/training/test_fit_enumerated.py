@@ -7,7 +7,18 @@ import torch
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO, config_enumerate
 from torch import nn
 
-from pyro_vae import CompiledELBO, KLWarmup, adam, fit, log_marginal
+from pyro_vae import (
+    MLP,
+    VAE,
+    Bernoulli,
+    CategoricalEncoder,
+    CategoricalPrior,
+    CompiledELBO,
+    KLWarmup,
+    adam,
+    fit,
+    log_marginal,
+)
 from pyro_vae.pairs.contexts import evaluating
 from pyro_vae.pairs.enumerated import summed_out
 from pyro_vae.pairs.scoring import score
@@ -134,3 +145,23 @@ def test_compiling_is_left_where_it_cannot_be(monkeypatch):
     with pytest.warns(RuntimeWarning, match="uncompiled"):
         train(pair.model, pair.of_z, x, epochs=4, objective=objective)
     assert "compile_seconds" not in plain.history[-1]
+
+
+def test_relaxed_in_training_and_summed_in_evaluation():
+    prior, encoder = CategoricalPrior(3, temperature=0.5), CategoricalEncoder((4,), 3, temperature=0.5)
+    px = Bernoulli((4,))
+    pair = VAE(prior, encoder, MLP(3, px.feature_shape), px)
+    guide, x = config_enumerate(pair.guide), torch.rand(20, 4).round()
+    result = train(pair.model, guide, x, validation=x)
+    assert result.summed_over == ()
+    pair.eval()
+    exact = log_marginal(result.model, result.guide, x)
+    assert (exact.standard_error == 0).all()
+    assert result.history[0]["validation_elbo"] == pytest.approx(exact.log_prob.mean().item(), abs=1e-4)
+
+
+def test_particles_of_the_objective():
+    pair, x = Clusters(), torch.randn(20)
+    objective = TraceEnum_ELBO(num_particles=2, vectorize_particles=True)
+    result = train(pair.model, pair.of_k_and_z, x, objective=objective, kl_weight=0.5, compile=False)
+    assert result.summed_over == ("k",)
