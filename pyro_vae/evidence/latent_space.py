@@ -150,7 +150,7 @@ def unconstrained(model_trace: poutine.Trace, *, particles: bool = False) -> dic
         latents[name] = u if particles else u.movedim(row, 0)
     if not latents:
         raise ValueError(
-            "Expected a model with a latent site to move; got none: log_marginal gives its log p(x) exactly."
+            "Expected a model with a latent site; got none to move: log_marginal gives its log p(x) exactly."
         )
     return latents
 

@@ -531,6 +531,6 @@ def test_where_nothing_is_left_to_draw():
     assert result.num_samples.tolist() == [2] * 4
     for use in (diagnose, annealed_log_marginal, encode, reconstruct):
         with pytest.raises(
-            ValueError, match=r"^Expected (a model with a latent site to move|latents that the guide draws)"
+            ValueError, match=r"^Expected (a model with a latent site; got none to move|latents that the guide draws)"
         ):
             use(mixture, nothing, x)
