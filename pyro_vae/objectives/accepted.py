@@ -55,12 +55,18 @@ def check_kl_weight(objective: infer.ELBO, kl_weight: KLWarmup) -> None:
         ValueError: the objective has no KL term. Under `RenyiELBO` (IWAE) and `TraceTMC_ELBO` scales land inside the
             logarithm of a mean, so that the result bounds nothing; `Trace_MMD` does not look at them.
     """
-    if isinstance(_inner(objective), WITHOUT_KL_TERM) and not _constant_one(kl_weight):
+    if not has_kl_term(objective) and not _constant_one(kl_weight):
         raise ValueError(
             f"Expected kl_weight 1 without a warm-up for {type(_inner(objective)).__name__}, which has no KL term to "
             f"put a weight on (IWAE has it inside the logarithm); got {kl_weight}. Train with Trace_ELBO first, or "
             f"leave the weight at 1."
         )
+
+
+def has_kl_term(objective: infer.ELBO) -> bool:
+    """Whether an objective has a KL term; one of your own that has none says so by an attribute ``has_kl_term``."""
+    inner = _inner(objective)
+    return bool(getattr(inner, "has_kl_term", not isinstance(inner, WITHOUT_KL_TERM)))
 
 
 def for_enumeration(objective: infer.ELBO | None, enumeration: Enumeration, kl_weight: KLWarmup) -> infer.ELBO:

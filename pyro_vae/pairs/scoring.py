@@ -59,6 +59,12 @@ def traces(model: Callee, guide: Callee, x: Points) -> tuple[poutine.Trace, pout
     guided = latents_of(guide_trace)
     latents = {name: site for name, site in sample_sites(model_trace) if is_latent(site)}
     if missing := sorted(latents.keys() - guided.keys()):
+        if masked := [name for name in missing if f"{name.removesuffix('_unobserved')}_observed" in model_trace]:
+            raise ValueError(
+                f"Expected the guide to sample the values that obs_mask leaves out, site {masked[0]!r}; it does not. "
+                f"Sample it there under the opposite mask: with poutine.mask(mask=~mask): "
+                f"pyro.sample({masked[0]!r}, ...)."
+            )
         raise ValueError(
             f"Expected the guide to sample every latent site of the model; it misses {missing}. Sample them in the "
             f"guide, or, where a site stands for the data, observe it: pyro.sample({missing[0]!r}, ..., obs=x)."
@@ -102,18 +108,11 @@ def in_a_sentence() -> Iterator[None]:
     """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         for pattern, sentence in SENTENCES:
             if found := re.match(pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
         raise
-    except RuntimeError as error:
-        if "Boolean value of Tensor" not in str(error):
-            raise
-        raise ValueError(
-            "Expected a pair that computes all data points at once; got a Python branch on their values. Replace it by "
-            "torch.where."
-        ) from error
     except KeyError as error:
         if "intermediates cache" not in str(error):
             raise
@@ -138,7 +137,17 @@ SENTENCES = (
     (
         r"Expected value argument .* within the support \((.*)\) of the distribution (\w+)\(.*, but found invalid",
         "Expected values in the support of a {1}, {0}; got others, or NaN. Use a distribution for such values, or keep "
-        "them inside.",
+        "them inside, those too that a mask leaves out.",
+    ),
+    (
+        r"Multiple \w+ sites named '(.*?)'",
+        "Expected each site and each plate once in a model or guide; got two of the name {0!r}. Open a plate once, "
+        "around all its sites, and give each site a name of its own.",
+    ),
+    (
+        "Boolean value of Tensor with more than one value",
+        "Expected a pair that computes all data points at once; got a Python branch on their values. Replace it by "
+        "torch.where.",
     ),
 )
 

@@ -76,7 +76,7 @@ def test_training_sums_and_says_so(capsys):
     x = torch.where(torch.rand(400) < 0.8, 3.0, -3.0) + torch.randn(400)
     options = {"epochs": 40, "batch_size": 400, "optimizer": adam(0.1), "validation": x}
     result = train(model, guide, x, progress=True, **options)
-    assert "TraceEnum_ELBO sums over k.\n" in capsys.readouterr().out
+    assert "TraceEnum_ELBO sums over k.\n" in capsys.readouterr().err
     assert result.summed_over == ("k",)
     assert repr(result).endswith("; TraceEnum_ELBO sums over k)")
     share = (x > 0).double().mean()
