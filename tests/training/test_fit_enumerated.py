@@ -14,6 +14,7 @@ from pyro_vae import (
     CategoricalEncoder,
     CategoricalPrior,
     CompiledELBO,
+    Fit,
     KLWarmup,
     adam,
     fit,
@@ -60,7 +61,7 @@ class Clusters(nn.Module):
         return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), parts).log_prob(x).detach()
 
 
-def test_training_sums_and_says_so(capsys):
+def test_training_sums_and_says_so(capsys, tmp_path):
     """With nothing but a sum, the share of a component is found as by maximum likelihood."""
 
     @config_enumerate
@@ -79,6 +80,8 @@ def test_training_sums_and_says_so(capsys):
     assert "TraceEnum_ELBO sums over k.\n" in capsys.readouterr().err
     assert result.summed_over == ("k",)
     assert repr(result).endswith("; TraceEnum_ELBO sums over k)")
+    result.save(tmp_path)
+    assert Fit.load(tmp_path, model, guide).summed_over == ("k",)
     share = (x > 0).double().mean()
     assert abs(result.state["param.logits"].softmax(0)[1] - share) < 5 * (share * (1 - share) / 400) ** 0.5
     exact = log_marginal(result.model, result.guide, x, num_samples=2).log_prob.mean()
