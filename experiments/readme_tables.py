@@ -24,7 +24,7 @@ def value(run: dict[str, Any], name: str) -> Any:
 
 
 def static_mnist_table() -> str:
-    """log p(x) of runs on static MNIST, from the evaluation.json of each."""
+    """log p(x) of runs on static MNIST, from the evaluation of each."""
     rows = []
     for path in sorted(RESULTS.glob("static_mnist_*.json")):
         run = json.loads(path.read_text())
