@@ -15,6 +15,7 @@ from ..evidence.comparison import require_one_kind
 from ..evidence.measure import measure_of
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
 from ..pairs.scoring import traces
 from ..runs.candidates import file_name
 from ..runs.folder import is_finished, require_same_data
@@ -87,8 +88,9 @@ def check(configs: Configs) -> Data:
         try:
             module = build_module(config, dataset)
             with seeded(0), evaluating(module.model, module.guide):
-                model_trace, _ = traces(module.model, module.guide, batch)
-                check_guide(module.model, module.guide, batch)
+                model, guide = summed_out(module.model, module.guide, batch)
+                model_trace, _ = traces(model, guide, batch)
+                check_guide(model, guide, batch)
             measures[name] = measure_of(model_trace)
         except ValueError as error:
             refused[name] = error

@@ -15,6 +15,7 @@ from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
 from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
 from ..pairs.modules import Callee, modules_of
 from .annealing_path import Path, Start, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, Schedule, adapted
@@ -68,7 +69,7 @@ def annealed_log_marginal(
 
     Args:
         model: p(x, z), called with data (B, ...).
-        guide: q(z|x), called with the same data; with start="prior" not used.
+        guide: q(z|x), called with the same data; with start="prior" it only says which sites are enumerated.
         x: data (N, ...), on the device of the pair.
         num_chains: K, independent chains for each data point.
         num_temperatures: T, steps from q0 to the posterior.
@@ -93,9 +94,9 @@ def annealed_log_marginal(
         "temperatures" (N, num_temperatures + 1).
 
     Raises:
-        ValueError: a count below 1, x that is no tensor or empty, a discrete latent, a guide whose support is not the
-            prior's, a site outside the plate over the data, model and guide that do not fit together, or a pair that
-            scores a data point by those beside it.
+        ValueError: a count below 1, x that is no tensor or empty, a discrete latent that is not marked for enumeration,
+            a guide whose support is not the prior's, a site outside the plate over the data, model and guide that do
+            not fit together, or a pair that scores a data point by those beside it.
 
     Reference:
         Neal 2001, "Annealed importance sampling"; Wu, Burda, Salakhutdinov, Grosse 2017, "On the quantitative analysis
@@ -122,6 +123,7 @@ def annealed_log_marginal(
     results = []
     with seeded(seed), evaluating(model, guide), annealing.bar(2 * len(wanted), progress=progress) as bar:
         few = handful(points)
+        model, guide = summed_out(model, guide, points[few])
         check_guide(model, guide if start == "guide" else None, points[wanted], elsewhere="Use start='prior'.")
         batches = annealing.batches(wanted, chunk_size)
         keys, digests, error = data_keys(points, seed), data_digests(points), shared_error(model, guide)

@@ -15,7 +15,7 @@ from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import drawn_from_prior, score_traces, traces
-from ..pairs.sites import sample_sites
+from ..pairs.sites import is_summed_out, sample_sites
 from .latent_space import Placing, unconstrained
 from .measure import measure_of
 
@@ -70,7 +70,9 @@ class Path:
             model_trace, guide_trace = drawn_from_prior(model, self.rows), poutine.Trace()
         else:
             model_trace, guide_trace = traces(model, self.guide, self.rows)
-            if len(list(sample_sites(guide_trace))) == 1:  # then its distribution depends on x alone: encode x once
+            if len(list(sample_sites(guide_trace))) == 1 and not is_summed_out(
+                guide_trace
+            ):  # then its distribution depends on x alone: encode x once
                 self.fixed_guide = guide_trace
         score_traces(model_trace, guide_trace, shape=(len(self.rows),))  # for its errors, while validation is on
         self.measure = measure_of(model_trace)

@@ -15,8 +15,10 @@ from ..output.progress import progress_bar
 from ..pairs.batch import Inputs, as_points, taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
 from ..pairs.modules import Callee, modules_of
 from ..pairs.scoring import traces
+from ..pairs.sites import is_summed_out, latents_of
 from .chunking import parse_bytes
 from .counter_random import data_digests, data_keys
 from .doubts import warn_of
@@ -29,6 +31,7 @@ from .sampler import Sampler
 
 NAMES = {
     "guide": "importance sampling from the guide",
+    "exact": "the sum over all states of its discrete latents",
     "auto": "importance sampling from the guide or, where that does not do, from Gaussians fitted to the data point,",
 }
 PILOTED_AT_ONCE = {"cpu": 256, "cuda": 1024}  # data points, of which those that need it are escalated together
@@ -69,6 +72,10 @@ def log_marginal(
     details of the result say the rung of each data point (0 for the guide, else the number of Gaussians) and what it
     cost, in evaluations of the model. Pairs with discrete latents, or whose density at given latents is not known, stay
     with the guide. "guide" is the protocol of the field: K samples from the guide for all.
+
+    Discrete sites that are marked for enumeration, ``infer={"enumerate": "parallel"}``, are summed out exactly, in
+    model and guide, and chains of `pyro.markov` one step after the other; what is left is sampled. Where nothing is
+    left, the result is log p(x) itself, without an error.
 
     A proposal that misses posterior mass makes the estimate quietly too low, and its error too small: a warning names
     the data points whose ``khat`` is above 0.7.
@@ -154,7 +161,7 @@ def log_marginal(
         raise ValueError(
             f"Expected num_samples, where the pilot starts, from 2 to max_samples; got {num_samples} and {max_samples}."
         )
-    if estimator not in NAMES:
+    if estimator not in ("auto", "guide"):
         raise ValueError(f"Expected estimator 'auto' or 'guide'; got {estimator!r}.")
     if estimator == "auto" and precision == "bf16":
         raise ValueError(
@@ -167,14 +174,18 @@ def log_marginal(
     seed = int(torch.randint(2**62, ())) if seed is None else seed
     with seeded(seed), evaluating(model, guide):
         few = points[handful(points)]
+        model, guide = summed_out(model, guide, few)
         check_guide(model, guide, points[wanted], elsewhere="Give defensive=0." if defensive else None)
-        measure, error = measure_of(traces(model, guide, few)[0]), shared_error(model, guide)
+        model_trace, error = traces(model, guide, few)[0], shared_error(model, guide)
+        measure, exact = measure_of(model_trace), is_summed_out(model_trace) and not latents_of(model_trace)
+        if exact:  # all weights of a data point are log p(x): two show that its error is 0
+            estimator, num_samples, target_standard_error = "guide", 2, None
         keys, digests, count = data_keys(points, seed), data_digests(points), len(wanted)
         sampler = Sampler(
             model, guide, points, keys, count, defensive, num_samples, budget, chunk_size, compile, precision
         )
         space = None if estimator == "guide" else latent_space(model, guide, few)
-        estimator = "guide" if space is None else "auto"
+        name = NAMES["exact" if exact else "guide" if space is None else "auto"]
         total = len(wanted) * num_samples if target_standard_error is None else None
         results = []
         with progress_bar(total, unit="sample", shown=progress, description="log p(x)", scaled=True) as bar:
@@ -194,7 +205,7 @@ def log_marginal(
                     digests=digests[numbers],
                     indices=numbers,
                     measure=measure,
-                    estimator=NAMES[estimator],
+                    estimator=name,
                     shared_error=error,
                 )
                 results.append(result)

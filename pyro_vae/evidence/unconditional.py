@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..pairs.batch import Batch, Points
 from ..pairs.contexts import unvalidated
+from ..pairs.enumerated import SummedOut
 from ..pairs.modules import Callee
 from ..pairs.sites import sample_sites
 
@@ -31,7 +32,7 @@ def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | Non
             that reads earlier values off its argument (teacher forcing), or a covariate packed into it, is one like
             that.
     """
-    given = given or {}
+    given, model = given or {}, model.function if isinstance(model, SummedOut) else model
     free = poutine.condition(poutine.uncondition(model), data=given)
     drawn = poutine.trace(free).get_trace(like)
     observed = observed_entries(drawn, like)

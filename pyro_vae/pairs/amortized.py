@@ -38,7 +38,7 @@ def check_amortized(model: Callee, guide: Callee, x: Points) -> None:
     if not suspects:
         return
     with torch.enable_grad():
-        both = traces(model, guide, x[torch.arange(len(x) - 1, -1, -1)], enumerated=True)
+        both = traces(model, guide, x[torch.arange(len(x) - 1, -1, -1)])
         log_weight = score_traces(*both, shape=(len(x),)).log_weight
         if not log_weight.requires_grad:
             return

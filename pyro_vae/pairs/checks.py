@@ -21,12 +21,11 @@ from .supports import describe, free_coordinates, is_point_mass, of_one_value, s
 CHECKED_AT_ONCE = 128  # data points
 
 
-def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points], *, enumerated: bool = False) -> None:
+def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points]) -> None:
     """Raise a ValueError unless the model observes each data point, alone, and where its distributions can be.
 
     All data are looked at, for a single one outside the support of its distribution gives a number, too, where
-    distributions are not validated. The random stream stays as it was. Sites that are summed over may be the model's
-    alone where ``enumerated``.
+    distributions are not validated. The random stream stays as it was.
     """
     with seeded(0):
         for batch in batches:
@@ -34,7 +33,7 @@ def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points], *
                 if guide is None:
                     model_trace, guide_trace = drawn_from_prior(model, part), poutine.Trace()
                 else:
-                    model_trace, guide_trace = traces(model, guide, part, enumerated=enumerated)
+                    model_trace, guide_trace = traces(model, guide, part)
                 check_scores(model_trace, guide_trace, len(part))
 
 

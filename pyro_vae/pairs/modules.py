@@ -9,6 +9,7 @@ from typing import Any
 
 import pyro
 from pyro.nn import PyroModule, pyro_method
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 # One half of a pair, a model or a guide: any function that is called with a batch of data, one tensor (B, ...) or
@@ -37,6 +38,11 @@ def modules_of(model: Callee, guide: Callee) -> dict[str, nn.Module]:
 
 
 def _owner(function: Callee) -> nn.Module | None:
+    if isinstance(function, functools.partial) and not function.keywords:  # of Pyro's handlers: wrap(handler, function)
+        handler, *handled = function.args or (None, function.func)
+        if handler is None or isinstance(handler, Messenger):
+            instance = next((part for part in handled[1:] if isinstance(part, nn.Module)), None)
+            return _owner(handled[0]) if instance is None else instance  # a decorated method takes its instance along
     owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
     if isinstance(owner, nn.Module):
         return owner
@@ -57,7 +63,7 @@ def _collect(
             found[name if name not in found else f"{name}_{len(found)}"] = value
     elif inspect.isfunction(value):
         if file is None or value.__globals__ is file or hasattr(value, "__wrapped__"):
-            file = file or inspect.unwrap(value).__globals__
+            file = file or getattr(inspect.unwrap(value), "__globals__", None)  # none of a partial
             variables = inspect.getclosurevars(value)
             inner = {"__wrapped__": getattr(value, "__wrapped__", None), **variables.globals, **variables.nonlocals}
     elif inspect.ismethod(value):

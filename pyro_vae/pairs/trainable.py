@@ -28,7 +28,7 @@ def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:
         hook = nn.modules.module.register_module_forward_pre_hook(lambda module, _: called.setdefault(module))
         try:
             with poutine.trace(param_only=True) as capture:
-                model_trace, guide_trace = traces(model, guide, batch, enumerated=True)
+                model_trace, guide_trace = traces(model, guide, batch)
         finally:
             hook.remove()
         store = pyro.get_param_store().get_state()["params"]

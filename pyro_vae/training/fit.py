@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from pathlib import Path
 from typing import Literal
@@ -11,10 +12,11 @@ import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
+from tqdm import tqdm
 
 from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
-from ..objectives.accepted import as_objective, check_kl_weight
+from ..objectives.accepted import as_objective, check_kl_weight, for_enumeration
 from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
 from ..output.progress import progress_bar
 from ..pairs.batch import Inputs, taking
@@ -27,7 +29,16 @@ from .device import choose_device
 from .epoch import OnStep, told, train_epoch
 from .fitted import Fit, Metrics, attach
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer
-from .preconditions import Transform, as_warmup, check_finite, check_pair, check_settings, unpacked
+from .preconditions import (
+    Transform,
+    as_warmup,
+    check_finite,
+    check_pair,
+    check_settings,
+    summed_pair,
+    try_loss,
+    unpacked,
+)
 from .selection import BestState
 from .steps import Steps
 from .tensorboard import tensorboard_writer
@@ -81,8 +92,9 @@ def fit(
         validation: data for validation after each epoch, in the same form; they select the best state.
         batch_transform: what each batch goes through when it is used, on the device: ``torch.bernoulli`` for dynamic
             binarization. With several tensors it is called as the model is, and returns as many.
-        objective: a Pyro ELBO or its class; `Trace_ELBO` by default. The settings of a `CompiledELBO` go before
-            ``compile`` and ``precision``.
+        objective: a Pyro ELBO or its class. By default it is `Trace_ELBO`, and `TraceEnum_ELBO` where sites are marked
+            for enumeration (by `pyro.infer.config_enumerate`, say), which are then summed over exactly. The settings of
+            a `CompiledELBO` go before ``compile`` and ``precision``.
         optimizer: makes one torch optimizer from the list of parameters; ``adam(lr=1e-3)`` by default. An optimizer of
             `pyro.optim` with plain settings is taken, too.
         scheduler: makes a learning-rate scheduler from that optimizer; it is stepped once for each step.
@@ -95,10 +107,11 @@ def fit(
             of the warm-up; None to train all epochs.
         compile: run recorded and compiled steps (`CompiledELBO`), with the same random numbers and the same losses up
             to rounding. "auto" does so where the run is long enough to save more time than compiling takes and there is
-            a compiler. The Python of the pair and of ``batch_transform`` then runs in the first two steps, and again
-            where a number or object that it reads has changed (see `Recorded`); random numbers must be torch's. With
-            Adam, the choice of the data points, ``batch_transform`` and the update are part of the compiled step. A
-            pair that cannot be compiled is trained plainly, with a warning.
+            a compiler, and not where sites are summed over, for which Pyro reads values on the way. The Python of the
+            pair and of ``batch_transform`` then runs in the first two steps, and again where a number or object that it
+            reads has changed (see `Recorded`); random numbers must be torch's. With Adam, the choice of the data
+            points, ``batch_transform`` and the update are part of the compiled step. A pair that cannot be compiled is
+            trained plainly, with a warning.
         precision: "bf16" takes matrix products and convolutions in bfloat16; parameters, likelihood and KL stay
             float32. It applies to the steps that run from a graph. "tf32" takes them in TensorFloat-32, on NVIDIA GPUs
             that have it, for the time of this run.
@@ -137,8 +150,8 @@ def fit(
         True
     """
     data, validation, batch_transform = unpacked(data, validation, batch_transform)
-    objective, warmup = as_objective(objective), as_warmup(kl_weight)
-    check_kl_weight(objective, warmup)
+    chosen, warmup = as_objective(objective), as_warmup(kl_weight)
+    check_kl_weight(chosen, warmup)
     check_settings(validation, epochs=epochs, batch_size=batch_size, patience=patience)
     called, modules = taking(data, model, guide), modules_of(model, guide)
     check_finite(data, validation, modules)
@@ -153,9 +166,6 @@ def fit(
     read_every = 1 if device.type == "cpu" else READ_EVERY
     optimizer = OneOptimizer(optimizer, make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
     saves = saved_in_training(modules.values(), batch_size=full_batch, num_steps=total_steps)
-    objective = compile_if_worthwhile(
-        objective, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
-    )
     batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
     store, history = pyro.get_param_store(), list[Metrics]()
     bar = progress_bar(total_steps, unit="step", shown=progress)
@@ -165,9 +175,22 @@ def fit(
         bar,
     ):
         announced = for_the_batch(*announcing(*called))
-        sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
-        weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
-        steps = Steps(*weighted, optimizer, objective, batch_of, full_batch=full_batch)
+        summed, enumeration = summed_pair(*announced, batch_of, indices[:batch_size])
+        if enumeration.in_model:
+            chosen = for_enumeration(None if objective is None else chosen, enumeration, warmup)
+            compile = False if compile == "auto" and precision != "bf16" else compile  # Pyro reads values for its sums
+            if progress:
+                tqdm.write(f"TraceEnum_ELBO sums over {', '.join(sorted(enumeration.in_model))}.", file=sys.stderr)
+        chosen = compile_if_worthwhile(
+            chosen, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
+        )
+        sizes = check_pair(*summed, batch_of, indices, validation, batch_size)
+        # Pyro compares the scales of the model's own sums as numbers, which no recorded step could read of a tensor.
+        weight = 1.0 if enumeration.in_model - enumeration.in_guide else kl.tensor
+        weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
+        if enumeration.in_model:
+            try_loss(getattr(chosen, "elbo", chosen), *weighted, batch_of, indices[:batch_size])
+        steps = Steps(*weighted, optimizer, chosen, batch_of, full_batch=full_batch)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch))
         stopped = False
 
@@ -175,7 +198,9 @@ def fit(
             set_state(modules, store, best.state)
             early = stopped or len(history) < epochs
             pair = with_store(model, guide, store.get_state())
-            return Fit(*pair, history, best.state, best.epoch, early, best.warmed_up)
+            return Fit(
+                *pair, history, best.state, best.epoch, early, best.warmed_up, tuple(sorted(enumeration.in_model))
+            )
 
         try:
             for epoch in range(1, epochs + 1):
@@ -184,7 +209,7 @@ def fit(
                 metrics, stopped = train_epoch(
                     epoch, steps, batches, kl, read_every=read_every, on_step=on_step, bar=bar
                 )
-                validated, sites = validate(*announced, validation, batch_size=batch_size)
+                validated, sites = validate(*summed, validation, batch_size=batch_size)
                 metrics |= validated | {"seconds": time.perf_counter() - started}
                 history.append(metrics)
                 write(metrics)

@@ -7,14 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 from pyro import poutine
+from pyro.infer import ELBO
 from torch import Tensor, nn
 
 from ..arguments.at_least import at_least
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup
+from ..pairs.amortized import check_no_autoguide
 from ..pairs.batch import Points, as_points, shapes_of, tensors_of
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, unvalidated
+from ..pairs.enumerated import Enumeration, enumeration_of, summed_out
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.trainable import check_trainable
@@ -76,6 +79,30 @@ def check_finite(data: Points, validation: Points | None, modules: dict[str, nn.
             )
 
 
+def summed_pair(
+    model: Callee, guide: Callee, batch_of: Callable[[Tensor], Any], indices: Tensor
+) -> tuple[tuple[Callee, Callee], Enumeration]:
+    """The pair with its enumerated sites summed out, for evaluation; and what it sums over in training.
+
+    The two differ for sites that are relaxed in training and exact in evaluation.
+    """
+    check_no_autoguide(model, guide)
+    with trying(model, guide), unvalidated():  # values are looked at later, and all of them
+        batch = batch_of(indices)
+        found = enumeration_of(model, guide, batch)
+    with evaluating(model, guide, initial=True), unvalidated():
+        return summed_out(model, guide, batch), found
+
+
+def try_loss(objective: ELBO, model: Callee, guide: Callee, batch_of: Callable[[Tensor], Any], indices: Tensor) -> None:
+    """Raise a ValueError where Pyro's rules for sums over enumerated sites forbid the pair, on a batch."""
+    with trying(model, guide):
+        try:
+            objective.loss(model, guide, batch_of(indices))
+        except NotImplementedError as error:  # plates that depend on each other without one being inside the other
+            raise ValueError(f"{str(error).rstrip('.')}. Loop over one of the plates.") from error
+
+
 def check_pair(
     model: Callee,
     guide: Callee,
@@ -100,7 +127,7 @@ def check_pair(
     batch = batch_of(indices[:batch_size])
     check_trainable(model, guide, batch)
     with evaluating(model, guide, initial=True), poutine.trace(param_only=True) as capture:
-        model_trace, guide_trace = traces(model, guide, batch, enumerated=True)
+        model_trace, guide_trace = traces(model, guide, batch)
         discrete = check_latents(model_trace, guide_trace)
         params = [site["value"].unconstrained() for site in capture.trace.nodes.values() if site["type"] == "param"]
     if discrete:  # perhaps not while training
@@ -114,7 +141,7 @@ def check_pair(
     sizes = batch_sizes(model, guide, batch_of, indices, batch_size)
     # All of them: recorded steps do not look at values again. What is not finite is left to the step that meets it.
     with evaluating(model, guide, initial=True), unvalidated():
-        check_data(model, guide, map(batch_of, indices.split(sizes)), enumerated=True)
+        check_data(model, guide, map(batch_of, indices.split(sizes)))
         if validation is not None:
             check_data(model, guide, [validation])
     return sizes

@@ -19,9 +19,10 @@ from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_own_density
+from ..pairs.enumerated import summed_out
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
-from ..pairs.sites import latents_of
+from ..pairs.sites import is_summed_out, latents_of
 from ..pairs.supports import factors
 from .aggregate_posterior import Bounds, aggregate, factorizes, rows
 
@@ -198,8 +199,14 @@ def diagnose(
     at_least(1, batch_size=batch_size)
     at_least(2, num_pool=num_pool or None)  # or 0, without one
     with seeded(seed), evaluating(model, guide):
+        model, guide = summed_out(model, guide, points[handful(points)])
         pool = points[torch.randperm(len(points))[:num_pool].to(points.device)]
         few = traces(model, guide, points[handful(points)])
+        if not latents_of(few[0]):
+            raise ValueError(
+                "Expected latents that the guide draws, to diagnose; got none. Leave the marks for enumeration out to "
+                "diagnose discrete ones."
+            )
         score_traces(*few, shape=(len(handful(points)),))  # for its errors; another plate may have the size of a batch
         check_latents(*few)
         check_data(model, guide, [points])
@@ -271,13 +278,21 @@ class _Batch:
             scores.append(score_traces(model_trace, guide_trace, shape=shape))
             latents = latents_of(guide_trace)
             values.append(torch.cat([rows(s["value"], s["fn"].event_dim, shape) for s in latents.values()], -1))
-            parts.append([_site_information(model_trace.nodes[n], s, shape, len(latents)) for n, s in latents.items()])
+            # Around summed sites the densities of a single one depend on what was drawn there.
+            summed = is_summed_out(model_trace)
+            parts.append(
+                [
+                    None if summed else _site_information(model_trace.nodes[n], s, shape, len(latents))
+                    for n, s in latents.items()
+                ]
+            )
         whole = [
             torch.cat(known, -1) for draw in parts if len(known := [p for p in draw if p is not None]) == len(draw)
         ]
         information = torch.stack(whole).mean(0) if whole else None
         z = torch.stack(values)  # (K, B, D)
-        exact = _exact_mean(next(iter(latents.values()))) if len(latents) == 1 else None
+        single = len(latents) == 1 and not is_summed_out(guide_trace)
+        exact = _exact_mean(next(iter(latents.values()))) if single else None
         return _Batch(
             rate=torch.stack([s.rate for s in scores]),
             distortion=torch.stack([s.distortion for s in scores]),

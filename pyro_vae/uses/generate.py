@@ -21,6 +21,7 @@ from ..arguments.tensors import require_tensor
 from ..evidence.unconditional import drawn_from, observed_site, observed_sites
 from ..pairs.batch import Inputs, as_points, taking
 from ..pairs.contexts import evaluating, seeded
+from ..pairs.enumerated import beside_guide
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import latents_of, sample_sites
@@ -71,7 +72,8 @@ def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = N
     points = as_points("x", x)
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
-        latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, points)[0]).items()}
+        model_trace, _ = traces(beside_guide(model, guide, points), guide, points)
+        latents = {name: latent["value"] for name, latent in _latents(model_trace).items()}
         return _observed(drawn_from(model, points, given=latents), site, _mean)
 
 
@@ -329,9 +331,20 @@ def _codes(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> 
     points = as_points("x", x)
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
-        model_trace, guide_trace = traces(model, guide, points)
-    latents = latents_of(model_trace)
+        model_trace, guide_trace = traces(beside_guide(model, guide, points), guide, points)
+    latents = _latents(model_trace)
     return {name: (_mean(guide_trace.nodes[name]), site["fn"].support) for name, site in latents.items()}
+
+
+def _latents(model_trace: poutine.Trace) -> dict[str, Any]:
+    """The latent sites that a guide draws.
+
+    Raises:
+        ValueError: there are none: a data point has no code.
+    """
+    if latents := latents_of(model_trace):
+        return latents
+    raise ValueError("Expected latents that the guide draws; got none, so that a data point has no code.")
 
 
 def _top(model: Callee, guide: Callee, x: Inputs) -> tuple[str, Tensor, Any]:

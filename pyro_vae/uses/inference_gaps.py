@@ -16,11 +16,12 @@ from torch.distributions import constraints
 from ..arguments.at_least import at_least
 from ..evidence import LogMarginal, Measured
 from ..evidence.counter_random import data_digests
-from ..evidence.drawing import check_by_itself
+from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured
 from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded
+from ..pairs.enumerated import SummedOut, summed_out
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import score, traces
@@ -176,6 +177,12 @@ def inference_gaps(
     batches = []
     with seeded(seed), evaluating(model, guide):
         per_batch = max(1, chunk_size // num_particles)
+        model, guide = summed_out(model, guide, points[handful(points)])
+        if isinstance(guide, SummedOut):
+            raise ValueError(
+                f"Expected a guide that draws all its latents, so that they can be moved; got the enumerated sites "
+                f"{sorted(guide.names)}. Leave the gaps to log_marginal and diagnose: log p(x) - ELBO."
+            )
         check_data(model, guide, [points])
         check_by_itself(model, guide, points, per_batch)
         for batch in points.split(per_batch):
