@@ -13,6 +13,8 @@ from torch import Tensor
 from ..pairs.batch import Batch, Points
 from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
+from ..pairs.scales import check_whole
+from ..pairs.scoring import check_inside, drawn_from_prior
 from ..pairs.sites import sample_sites
 
 
@@ -29,11 +31,13 @@ def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | Non
     Raises:
         ValueError: the values do count: a site has another distribution when the drawn data are the input. A decoder
             that reads earlier values off its argument (teacher forcing), or a covariate packed into it, is one like
-            that.
+            that. Or no draws are there for all data points, or they would be of another model: one with a
+            `pyro.factor`, which draws nothing.
     """
     given = given or {}
     free = poutine.condition(poutine.uncondition(model), data=given)
-    drawn = poutine.trace(free).get_trace(like)
+    drawn = drawn_from_prior(free, like)
+    _check_drawn(drawn, given, len(like))
     observed = observed_entries(drawn, like)
     _check_free(free, drawn, given, _others(drawn, like, observed))
     if isinstance(like, Batch) and not set(observed_sites(drawn)) <= set(observed.values()):
@@ -46,6 +50,22 @@ def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | Non
             if any(not torch.equal(_observation(site), _observation(again.nodes[n])) for n, site in sites.items()):
                 _check_free(free, drawn, given, changed)
     return drawn
+
+
+def _check_drawn(drawn: poutine.Trace, given: Mapping[str, Tensor], num_data: int) -> None:
+    sites = dict(sample_sites(drawn))
+    for name, site in sites.items():
+        if isinstance(site["fn"], dist.Unit):
+            latents = {n for n, other in sites.items() if not other["infer"].get("was_observed")}
+            if latents - given.keys() and site["fn"].log_factor.any():
+                raise ValueError(
+                    f"Expected a model that can be drawn from; got the pyro.factor {name!r}, which changes the "
+                    f"probability of latents and data but draws none: the draws would be those of a model without it. "
+                    f"Write it as a distribution, pyro.sample(..., obs=...), or draw given all latents, by decode."
+                )
+        elif site["infer"].get("was_observed"):
+            check_inside(name, site, num_data)
+    check_whole(drawn)
 
 
 def observed_entries(drawn: poutine.Trace, like: Points) -> dict[str, str]:

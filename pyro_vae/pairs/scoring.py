@@ -82,9 +82,10 @@ def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
         with in_a_sentence():
             return poutine.trace(model).get_trace(x)
     except NotImplementedError as error:
+        first = str(error).partition("\n")[0]  # the rest are shapes, added by Pyro
         raise ValueError(
-            f"Expected a prior that can be drawn from; got {error or 'one that cannot'}. Use start='guide'; an "
-            f"autoencoder's flat prior leaves no log p(x) at all."
+            f"Expected a prior that can be drawn from; got {first or 'one that cannot'}. Give the model one that can, "
+            f"or, for annealing, use start='guide'; an autoencoder's flat prior leaves no log p(x) at all."
         ) from error
 
 
@@ -113,6 +114,11 @@ SENTENCES = (
         "Expected {2} values along the plate {0!r} at site {1!r}; got {3}. Dimensions of one data point belong to the "
         "event of its distribution: add .to_event(1), or how many there are. Along the plate, parameters have to be a "
         "function of the data.",
+    ),
+    (
+        r"Value is not broadcastable with batch_shape\+event_shape: torch.Size\((.*?)\) vs torch.Size\((.*?)\)",
+        "Expected values of shape {1}, a batch of data points, at each observed site; got {0}. Observe what the model "
+        "is called with, obs=x: values fixed beforehand, as by pyro.condition(model, ...), do not follow the batch.",
     ),
     (
         r"Expected parameter (\w+) .* of distribution (\w+)\(.* to satisfy the constraint (.*), but found invalid",
@@ -159,6 +165,25 @@ def score_traces(model_trace: poutine.Trace, guide_trace: poutine.Trace, *, shap
     return Scores(*(term.expand(shape) for term in (log_likelihood, log_prior, log_guide)))
 
 
+def check_inside(name: str, site: Any, num_data: int) -> None:
+    """Raise a ValueError unless a site stands in a plate over all data points, at dim -1."""
+    frame = next((frame for frame in site["cond_indep_stack"] if frame.vectorized and frame.dim == -1), None)
+    if frame is not None and frame.size == num_data:
+        return
+    if frame is not None and frame.size < num_data <= frame.full_size:
+        raise ValueError(
+            f"Expected the plate over the data to hold all {num_data} data points that the pair is called with; got "
+            f"{frame.size} at site {name!r}. Leave out subsample_size: fit takes batches itself (batch_size), and the "
+            f"plate is pyro.plate('data', len(x), dim=-1)."
+        )
+    raise ValueError(
+        f"Expected site {name!r} inside the plate over the data, pyro.plate('data', len(x), dim=-1); it is outside, so "
+        f"log p(x) of one data point is not defined. For a number that all data points share, use pyro.param instead "
+        f"of pyro.sample, or, with a value of it, poutine.block(poutine.condition(model, {{{name!r}: value}}), "
+        f"hide=[{name!r}]), and no such site in the guide."
+    )
+
+
 def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
     """Log-probability of one site for each data point, masked, without scales, of the given shape (B,) or (K, B).
 
@@ -168,13 +193,8 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
         ValueError: the site lies outside the plate over the data, its values are smaller than an event of its
             distribution, or its log-probability has a dimension that no plate holds.
     """
+    check_inside(name, site, shape[-1])
     frames = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
-    if not any(frame.dim == -1 and frame.size == shape[-1] for frame in frames):
-        raise ValueError(
-            f"Expected site {name!r} inside the plate over the data, pyro.plate('data', len(x), dim=-1); it is "
-            f"outside, so log p(x) of one data point is not defined. For a number that all data points share, use "
-            f"pyro.param instead of pyro.sample."
-        )
     fn, value = site["fn"], site["value"]
     event = value.shape[value.dim() - fn.event_dim :]
     if any(size not in (1, given) for size, given in zip(fn.event_shape, event, strict=True)):

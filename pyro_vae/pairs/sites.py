@@ -5,14 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pyro.distributions as dist
 from pyro import poutine
 from pyro.infer.inspect import site_is_deterministic
 from pyro.poutine.util import site_is_subsample
 
+from .supports import is_point_mass
+
 
 def counts(site: Any) -> bool:
     """Whether a site carries a log-probability: a sample site, no plate's own subsampling and no deterministic one."""
-    return site["type"] == "sample" and not site_is_subsample(site) and not site_is_deterministic(site)
+    return site["type"] == "sample" and not site_is_subsample(site) and not _is_deterministic(site)
+
+
+def _is_deterministic(site: Any) -> bool:
+    """Whether a site is that of a `pyro.deterministic`, or what `poutine.reparam` leaves of a latent."""
+    if site_is_deterministic(site):
+        return True
+    fn, observed = site["fn"], site["is_observed"] or site["infer"].get("was_observed")
+    if not (observed and isinstance(fn, dist.MaskedDistribution) and is_point_mass(fn)):
+        return False
+    return not fn.log_prob(fn.mean if site["value"] is None else site["value"]).any()
 
 
 def is_latent(site: Any) -> bool:

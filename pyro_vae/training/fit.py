@@ -21,6 +21,7 @@ from ..pairs.batch import Inputs, taking
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state, set_state, with_store
+from ..pairs.trainable import call_once
 from .batches import choosing
 from .conditions import training_conditions
 from .device import choose_device
@@ -134,12 +135,14 @@ def fit(
     objective, warmup = as_objective(objective), as_warmup(kl_weight)
     check_kl_weight(objective, warmup)
     check_settings(validation, epochs=epochs, batch_size=batch_size, patience=patience)
-    called, modules = taking(data, model, guide), modules_of(model, guide)
+    (p, q), modules = taking(data, model, guide), modules_of(model, guide)
     check_finite(data, validation, modules)
     device = choose_device(device, otherwise=data.device, movable=is_bound(model, guide))
     for module in modules.values():
         module.to(device)
     data, validation = data.to(device), None if validation is None else validation.to(device)
+    batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
+    call_once(p, q, batch_of(indices[:batch_size]), seed=seed)
 
     full_batch, steps_per_epoch = min(batch_size, len(data)), math.ceil(len(data) / batch_size)
     total_steps = epochs * steps_per_epoch
@@ -150,7 +153,6 @@ def fit(
     objective = compile_if_worthwhile(
         objective, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
     )
-    batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
     store, history = pyro.get_param_store(), []
     bar = tqdm(total=total_steps, unit="step", disable=None if progress else True, leave=False)
     with (
@@ -158,7 +160,7 @@ def fit(
         tensorboard_writer(tensorboard) as write,
         bar,
     ):
-        announced = for_the_batch(*announcing(*called))
+        announced = for_the_batch(*announcing(p, q))
         sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
         weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
         steps = Steps(*weighted, optimizer, objective, batch_of, full_batch=full_batch)

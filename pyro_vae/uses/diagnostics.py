@@ -14,6 +14,7 @@ from ..arguments.at_least import at_least
 from ..evidence import Measured
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured_draws
+from ..pairs.amortized import check_no_autoguide
 from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
@@ -177,6 +178,7 @@ def diagnose(
     at_least(1, batch_size=batch_size)
     at_least(2, num_pool=num_pool or None)  # or 0, without one
     with seeded(seed), evaluating(model, guide):
+        check_no_autoguide(model, guide)
         pool = points[torch.randperm(len(points))[:num_pool].to(points.device)]
         few = traces(model, guide, points[handful(points)])
         score_traces(*few, shape=(len(handful(points)),))  # for its errors; another plate may have the size of a batch

@@ -42,7 +42,7 @@ def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | 
     (model,) = taking(points, model)
     with seeded(seed), evaluating(model, model):
         _, drawn = observed_site(drawn_from(model, points), site)
-    return drawn["value"], _mean(drawn)
+    return _by_data_point(drawn, drawn["value"]), _by_data_point(drawn, _mean(drawn))
 
 
 def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = None, seed: int | None = 0) -> Tensor:
@@ -54,7 +54,8 @@ def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = N
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
         latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, points)[0]).items()}
-        return _mean(observed_site(drawn_from(model, points, given=latents), site)[1])
+        _, drawn = observed_site(drawn_from(model, points, given=latents), site)
+    return _by_data_point(drawn, _mean(drawn))
 
 
 def encode(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> dict[str, Tensor]:
@@ -104,7 +105,8 @@ def decode(
             return drawn_from(model, points[torch.zeros(count, dtype=torch.int64)], given=values)
 
     def mean(trace: poutine.Trace) -> Tensor:
-        return _mean(observed_site(trace, site)[1])
+        _, drawn = observed_site(trace, site)
+        return _by_data_point(drawn, _mean(drawn))
 
     with evaluating(model, model):
         trace = run(latents)
@@ -289,6 +291,11 @@ def _check_dims(dims: Sequence[int], codes: Tensor) -> None:
     last = codes.shape[1] - 1
     if wrong := [dim for dim in dims if not 0 <= dim <= last]:
         raise ValueError(f"Expected latent dimensions from 0 to {last}; got {', '.join(map(str, wrong))}.")
+
+
+def _by_data_point(site: Any, value: Tensor) -> Tensor:
+    """A value of a site with the data points first: inner plates stand left of that of the data."""
+    return value.movedim(-1 - site["fn"].event_dim, 0)
 
 
 def _mean(site: Any) -> Tensor:
