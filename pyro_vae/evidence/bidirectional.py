@@ -233,6 +233,7 @@ def bidirectional(
                     side,
                     digests=data_digests(x),
                     measure=path.measure,
+                    sites=path.sites,
                     estimator=f"annealed importance sampling {way} the {start}",
                     shared_error=error,
                 )

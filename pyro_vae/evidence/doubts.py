@@ -27,6 +27,9 @@ def warn_of(result: LogMarginal, numbers: list[int], *, stacklevel: int) -> None
     if heavy := int((result.khat > HEAVY).sum()):
         worst = result.khat.nan_to_num(-math.inf).argsort(descending=True)[: min(heavy, 5)].tolist()
         named = ", ".join(f"{numbers[i]} with {result.khat[i].item():.2f}" for i in worst)
+        off = "is likely too low, by more than its standard error says"
+        if result.given:  # a difference of two
+            off = "may be off either way, by more than its standard error says"
         cures = "Draw more samples, "
         if not result.details.get("rung", torch.zeros(1)).any():  # a fitted proposal does not ask how wide the guide is
             cures += (
@@ -34,8 +37,8 @@ def warn_of(result: LogMarginal, numbers: list[int], *, stacklevel: int) -> None
                 "(defensive=0.1), "
             )
         warnings.warn(
-            f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their log p(x) is likely "
-            f"too low, by more than its standard error says. {cures}or use annealed_log_marginal.",
+            f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their log p(x) {off}. "
+            f"{cures}or use annealed_log_marginal.",
             HeavyTail,
             stacklevel=stacklevel,
         )

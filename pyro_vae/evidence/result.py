@@ -34,7 +34,8 @@ class LogMarginal:
             and the estimate is likely too low; above 1 the weights have no mean that such a sample could find. nan with
             fewer than 25 samples, and where the largest weights repeat, as they do with few discrete states.
         num_samples: samples (weights) drawn for each data point.
-        bound: "lower" or "upper", the side of log p(x) on which the mean of log_prob lies.
+        bound: "lower" or "upper", the side of log p(x) on which the mean of log_prob lies; "none" where it is a
+            difference of two bounds.
         log_levels: bounds from the same weights with fewer samples: by K = 1, 10, 100, ... up to the number drawn, the
             mean of log mean of K weights at a time (N,), the K-sample importance-weighted bound; nan for data points
             with fewer samples. Empty if not kept.
@@ -45,6 +46,8 @@ class LogMarginal:
         measure: "probability" of discrete data, "density" of continuous data, or "mixed" where some observed sites are
             discrete; "" where it was not recorded.
         estimator: what made the estimate, in words; "" where it was not recorded.
+        sites: the observed sites whose log-density this is; empty where they were not recorded.
+        given: the observed sites that it is conditional on: log p(sites | given).
     """
 
     log_prob: Tensor
@@ -52,13 +55,15 @@ class LogMarginal:
     ess: Tensor
     khat: Tensor
     num_samples: Tensor
-    bound: Literal["lower", "upper"] = "lower"
+    bound: Literal["lower", "upper", "none"] = "lower"
     log_levels: Mapping[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     shared_error: float = 0.0
     details: Mapping[str, Tensor] = field(default_factory=dict)
     digests: Tensor | None = None
     measure: str = ""
     estimator: str = ""
+    sites: tuple[str, ...] = ()
+    given: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.log_prob)
@@ -126,6 +131,8 @@ class LogMarginal:
             digests=torch.cat(digests) if len(digests) == len(results) else None,
             measure=_joint({r.measure for r in results}),
             estimator=_joint({r.estimator for r in results}),
+            sites=results[0].sites,
+            given=results[0].given,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -138,6 +145,8 @@ class LogMarginal:
             "bound": self.bound,
             "estimator": self.estimator,
             "measure": self.measure,
+            "sites": list(self.sites),
+            "given": list(self.given),
             "smallest_ess": -_largest(-self.ess),
             "median_ess": self.ess.nanmedian().item(),
             "data_points_with_ess_below_10": int((self.ess < 10).sum()),
@@ -194,6 +203,8 @@ class LogMarginal:
             bound=about["bound"],
             measure=about["measure"],
             estimator=about["estimator"],
+            sites=tuple(about.get("sites", ())),
+            given=tuple(about.get("given", ())),
             digests=arrays.get("digests"),
             log_levels={int(k): (value, errors[k]) for k, value in of_prefix("level", arrays).items()},
             shared_error=arrays["shared_error"].item(),
@@ -205,12 +216,18 @@ class LogMarginal:
         khat = "no k-hat" if math.isnan(highest) else f"k-hat up to {highest:.2f}"
         mean = self.mean
         return (
-            f"LogMarginal(mean {mean.value:.3f} nats per data point, +- {mean.standard_error:.3f} over {len(self):,} "
-            f"data points, +- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples each, "
+            f"LogMarginal({self._what()}mean {mean.value:.3f} nats per data point, "
+            f"+- {mean.standard_error:.3f} over {len(self):,} data points, "
+            f"+- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples each, "
             f"ESS from {-_largest(-self.ess):.1f} to {_largest(self.ess):.1f}, "
             f"{khat}{f', {flagged:,} data points unreliable' if flagged else ''}; "
-            f"{self.bound} bound)"
+            f"{'no' if self.bound == 'none' else self.bound} bound)"
         )
+
+    def _what(self) -> str:
+        """What is estimated, "log p(a, b | c): ", where it is known."""
+        condition = f" | {', '.join(self.given)}" if self.given else ""
+        return f"log p({', '.join(self.sites)}{condition}): " if self.sites else ""
 
 
 def _joint(words: set[str]) -> str:

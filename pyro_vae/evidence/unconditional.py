@@ -43,7 +43,7 @@ def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | Non
     if isinstance(like, Batch) and not set(observed_sites(drawn)) <= set(observed.values()):
         # A site observes something made of an input: such an input is no covariate, so that it must not count.
         for name in [key for key, entry in like.named() if key not in observed and entry is not None]:
-            changed = _with_made_up(like, name)
+            changed = _withmade_up(like, name)
             with unvalidated():
                 again = poutine.trace(free).get_trace(changed)  # not replayed, which would bring the old observations
             sites = observed_sites(drawn)
@@ -70,14 +70,19 @@ def _check_drawn(drawn: poutine.Trace, given: Mapping[str, Tensor], num_data: in
 
 def observed_entries(drawn: poutine.Trace, like: Points) -> dict[str, str]:
     """Which inputs are observed as they are: the name of the site for that of the entry, "[0]" for a single tensor."""
+    return entries_of({name: _observation(site) for name, site in observed_sites(drawn).items()}, like)
+
+
+def entries_of(observations: Mapping[str, Any], like: Points) -> dict[str, str]:
+    """Which inputs are observed as they are, by these observations of sites."""
     entries = dict(like.named()) if isinstance(like, Batch) else {"[0]": like}
     found: dict[str, str] = {}
     for same in (_is_same_memory, _has_same_values):  # first what is the same, then what is equal
-        for name, site in observed_sites(drawn).items():
+        for name, observation in observations.items():
             for key, entry in entries.items():
                 if entry is None or key in found or name in found.values():
                     continue
-                if same(_observation(site), entry):
+                if same(observation, entry):
                     found[key] = name
     return found
 
@@ -129,14 +134,15 @@ def _others(drawn: poutine.Trace, like: Points, observed: Mapping[str, str]) -> 
         value = site["value"]
         if value.shape == like.shape and not torch.equal(value.to(like.dtype), like):
             return value.to(like.dtype)
-    return _made_up(like)
+    return made_up(like)
 
 
-def _with_made_up(like: Batch, name: str) -> Batch:
-    return like.replaced(lambda key, entry: _made_up(entry) if key == name else entry)
+def _withmade_up(like: Batch, name: str) -> Batch:
+    return like.replaced(lambda key, entry: made_up(entry) if key == name else entry)
 
 
-def _made_up(entry: Tensor) -> Tensor:
+def made_up(entry: Tensor) -> Tensor:
+    """Values that are not those of an entry, of its shape and kind."""
     if entry.is_floating_point():
         return torch.rand(entry.shape, dtype=entry.dtype, device=entry.device)
     return torch.where(entry == 0, torch.ones_like(entry), torch.zeros_like(entry))

@@ -38,6 +38,11 @@ def sample_sites(trace: poutine.Trace) -> Iterator[tuple[str, Any]]:
     return ((name, site) for name, site in trace.nodes.items() if counts(site))
 
 
+def counted_sites(trace: poutine.Trace) -> tuple[str, ...]:
+    """The names of the sites of a model that are observed, whose log-density is log p(x)."""
+    return tuple(name for name, site in sample_sites(trace) if site["is_observed"])
+
+
 def latents_of(trace: poutine.Trace) -> dict[str, Any]:
     """The latent sites of a trace, by name, without a guide's auxiliary ones."""
     return {n: s for n, s in sample_sites(trace) if is_latent(s) and not s["infer"].get("is_auxiliary")}
