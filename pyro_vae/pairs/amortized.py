@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
 
 from .batch import Points
 from .modules import Callee, modules_of
 from .scoring import score_traces, traces
+from .sites import sample_sites
 
 LOOKED_AT = 8  # data points: fewer could pass for it by chance, where a hidden layer is as wide as the batch
 CURE = (
@@ -21,6 +23,24 @@ def check_no_autoguide(model: Callee, guide: Callee) -> None:
     """Raise a ValueError for Pyro's automatic guides, which keep parameters for each place in the batch."""
     if any(isinstance(part, AutoGuide) for module in modules_of(model, guide).values() for part in module.modules()):
         raise ValueError(f"Expected a guide that is a function of the data; got an AutoGuide. {CURE}")
+
+
+def check_follows(model: Callee, guide: Callee, model_trace: poutine.Trace, x: Points) -> None:
+    """Raise a ValueError where what a site observes stays in place when the data points x (B, ...) change theirs.
+
+    Values fixed beforehand are such, and pass for a batch of their number. ``model_trace`` is the model's, called with
+    x.
+    """
+    backwards, _ = traces(model, guide, x[torch.arange(len(x) - 1, -1, -1)], enumerated=True)
+    for name, site in sample_sites(model_trace):
+        value, row = site["value"], -1 - site["fn"].event_dim
+        if not site["is_observed"] or value.dim() < -row or value.shape[row] != len(x):
+            continue
+        if torch.equal(backwards.nodes[name]["value"], value) and not torch.equal(value.flip(row), value):
+            raise ValueError(
+                f"Expected site {name!r} to observe what the model is called with, obs=x; got the same values for "
+                f"other data: values fixed beforehand, as by pyro.condition(model, ...), do not follow the batch."
+            )
 
 
 def check_amortized(model: Callee, guide: Callee, x: Points) -> None:

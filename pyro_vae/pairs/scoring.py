@@ -165,10 +165,13 @@ def score_traces(model_trace: poutine.Trace, guide_trace: poutine.Trace, *, shap
     return Scores(*(term.expand(shape) for term in (log_likelihood, log_prior, log_guide)))
 
 
+UNSIZED = -1  # what Pyro calls the size of pyro.plate("data"), which holds any number
+
+
 def check_inside(name: str, site: Any, num_data: int) -> None:
     """Raise a ValueError unless a site stands in a plate over all data points, at dim -1."""
     frame = next((frame for frame in site["cond_indep_stack"] if frame.vectorized and frame.dim == -1), None)
-    if frame is not None and frame.size == num_data:
+    if frame is not None and frame.size in (num_data, UNSIZED):
         return
     if frame is not None and frame.size < num_data <= frame.full_size:
         raise ValueError(
@@ -205,6 +208,7 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
     with in_a_sentence():
         log_prob: Tensor = fn.log_prob(value, *site["args"], **site["kwargs"])
     sizes = {frame.dim: frame.size for frame in frames}
+    sizes[-1] = shape[-1]  # of a plate without a size, too
     expected = tuple(sizes.get(dim, 1) for dim in range(min(sizes), 0))
     if any(size not in (1, sizes.get(dim - log_prob.dim())) for dim, size in enumerate(log_prob.shape)):
         raise ValueError(

@@ -142,7 +142,7 @@ def fit(
         module.to(device)
     data, validation = data.to(device), None if validation is None else validation.to(device)
     batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
-    call_once(p, q, batch_of(indices[:batch_size]), seed=seed)
+    call_once(p, q, batch_of, indices[:batch_size], seed=seed)
 
     full_batch, steps_per_epoch = min(batch_size, len(data)), math.ceil(len(data) / batch_size)
     total_steps = epochs * steps_per_epoch

@@ -94,6 +94,17 @@ def several_sites(x, y=None):
         pyro.sample("b", dist.Normal(loc[..., 1:], S[1:]).to_event(1), obs=x[:, 1:])
 
 
+def unsized(x, y=None):
+    with pyro.plate("data"):
+        pyro.sample("x", dist.Normal(mean(pyro.sample("z", STANDARD.expand([len(x)])), x, y), S).to_event(1), obs=x)
+
+
+class UnsizedGuide(Posterior):
+    def forward(self, x, y=None):
+        with pyro.plate("data"):
+            pyro.sample("z", self.distribution(x, y))
+
+
 def sequential_plate(x, y=None):
     with pyro.plate("data", len(x), dim=-1):
         loc = mean(pyro.sample("z", STANDARD), x, y)

@@ -35,6 +35,7 @@ from constructs import (
     SubsampledGuide,
     TeacherForcingGuide,
     UnrolledGuide,
+    UnsizedGuide,
     W,
     X,
     autoencoder_elbo,
@@ -67,6 +68,7 @@ from constructs import (
     subsampled_features,
     teacher_forcing,
     unrolled,
+    unsized,
 )
 from pyro import poutine
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
@@ -196,6 +198,7 @@ ROWS = [
         for kind in (nn.GRU, nn.LSTM)
     ),
     Row("`pyro.plate('data', N, subsample=x)` in the model", of(of_total_size)),
+    Row("`pyro.plate('data')`, without a size", of(unsized, UnsizedGuide)),
     Row(
         "a Markov chain, `pyro.sample(f'z_{t}')` in `pyro.markov`",
         of(unrolled, UnrolledGuide),
