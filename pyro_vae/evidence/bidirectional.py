@@ -232,6 +232,7 @@ def bidirectional(
                 dataclasses.replace(
                     side,
                     digests=data_digests(x),
+                    indices=padded,
                     measure=path.measure,
                     sites=path.sites,
                     estimator=f"annealed importance sampling {way} the {start}",

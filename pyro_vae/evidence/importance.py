@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-from tqdm import tqdm
 
 from ..arguments.at_least import at_least
+from ..output.progress import progress_bar
 from ..pairs.batch import Inputs, as_points, taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
@@ -34,7 +34,7 @@ NAMES = {
     "guide": "importance sampling from the guide",
     "auto": "importance sampling from the guide or, where that does not do, from Gaussians fitted to the data point,",
 }
-PILOTED_AT_ONCE = 256  # data points, of which those that need it are escalated together
+PILOTED_AT_ONCE = {"cpu": 256, "cuda": 1024}  # data points, of which those that need it are escalated together
 OnResult = Callable[[list[int], LogMarginal], None]
 
 
@@ -210,10 +210,10 @@ def log_marginal(
             "estimator": NAMES["guide" if space is None else "auto"],
         }
         total = len(wanted) * num_samples if target_standard_error is None else None
-        shown = None if progress else True
         results = []
-        with tqdm(total=total, unit="sample", unit_scale=True, desc="log p(x)", disable=shown, leave=False) as bar:
-            together = sampler.points if space is None else max(sampler.points, PILOTED_AT_ONCE)
+        with progress_bar(total, unit="sample", shown=progress, description="log p(x)", scaled=True) as bar:
+            piloted = 1 if space is None else PILOTED_AT_ONCE.get(points.device.type, 256)
+            together = max(sampler.points, piloted)
             for start in range(0, len(wanted), together):
                 some = wanted[start : start + together]
                 numbers, target = torch.tensor(some), target_standard_error
@@ -223,7 +223,7 @@ def log_marginal(
                     result = sampler.estimate(numbers, num_samples, bar.update)
                 else:
                     result = sampler.to_target(numbers, num_samples, max_samples, target, bar.update)
-                result = dataclasses.replace(result, digests=digests[numbers], **about)
+                result = dataclasses.replace(result, digests=digests[numbers], indices=numbers, **about)
                 results.append(result)
                 if on_result is not None:
                     on_result(some, result)

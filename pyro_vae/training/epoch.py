@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
-from tqdm import tqdm
 
 from ..objectives.kl_weights import KLWeight
+from ..output.progress import Progress
 from .fitted import Metrics
 from .steps import Steps
 
 OnStep = Callable[[int, Metrics], None]
+
+
+class StopTraining(Exception):
+    """Raised by the ``on_step`` of `fit` to end the run, as patience does: `fit` returns its `Fit`.
+
+    The epoch ends with the step that was reported: it is validated, enters the history, and its state is kept if it is
+    the best one.
+
+    Example:
+        >>> def on_step(step, metrics):
+        ...     if step == 1000:
+        ...         raise StopTraining
+    """
 
 
 def train_epoch(
@@ -22,8 +35,8 @@ def train_epoch(
     *,
     read_every: int,
     on_step: OnStep | None,
-    bar: tqdm,
-) -> Metrics:
+    bar: Progress,
+) -> tuple[Metrics, bool]:
     """Take a step for each batch.
 
     Args:
@@ -33,9 +46,9 @@ def train_epoch(
         on_step: called with the number and the loss of each step but the last one, which the caller reports.
 
     Returns:
-        The entries of the history about training.
+        The entries of the history about training, and whether ``on_step`` has stopped it.
     """
-    total, first, compiling = 0.0, steps.taken, steps.compile_seconds
+    total, seen, stopped, first, compiling = 0.0, 0, False, steps.taken, steps.compile_seconds
     unread: list[tuple[int, int]] = []  # number and size of each step whose loss is not read yet
     for indices in batches:
         if steps.taken in (0, 3) and steps.recorded is not None:  # these take long: say so
@@ -48,13 +61,24 @@ def train_epoch(
         if steps.taken % read_every and steps.taken < last:
             continue
         for (step, size), loss in zip(unread, steps.read(), strict=True):
-            total += loss
+            total, seen = total + loss, seen + size
             if on_step is not None and step < last:
-                on_step(step, {"loss": loss / size})
+                stopped = told(on_step, step, {"loss": loss / size}) or stopped
         unread.clear()
-    metrics: Metrics = {"epoch": epoch, "step": steps.taken, "loss": total / sum(map(len, batches))}
+        if stopped:
+            break
+    metrics: Metrics = {"epoch": epoch, "step": steps.taken, "loss": total / seen}
     metrics |= {"kl_weight": kl_weight.tensor.item()} | steps.optimizer.metrics()
     if spent := steps.compile_seconds - compiling:
         metrics["compile_seconds"] = spent
     bar.set_description(f"epoch {epoch}, loss {metrics['loss']:.2f} nats per data point")
-    return metrics
+    return metrics, stopped
+
+
+def told(on_step: OnStep, step: int, metrics: Metrics) -> bool:
+    """Call back; whether that stopped the training."""
+    try:
+        on_step(step, metrics)
+    except StopTraining:
+        return True
+    return False

@@ -184,9 +184,7 @@ def test_a_transform_is_called_as_the_model_is(data):
     fit(pair.model, pair.guide, (x, y), batch_transform=transform, epochs=2, compile=False, progress=False, seed=1)
     assert seen
     assert pair.u.grad is None
-    with pytest.raises(
-        TypeError, match=r"return a tuple of 2, as the data are; got Tensor"
-    ):
+    with pytest.raises(TypeError, match=r"return a tuple of 2, as the data are; got Tensor"):
         fit(pair.model, pair.guide, (x, y), batch_transform=lambda x, y: x, epochs=1, progress=False)
     with pytest.raises(TypeError, match=r"a dict with the keys \['y', 'x'\]"):
         fit(pair.model, pair.guide, by_name(x, y), batch_transform=lambda x, y: (x, y), epochs=1, progress=False)
