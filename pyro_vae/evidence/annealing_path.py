@@ -73,7 +73,7 @@ class Path:
             if len(list(sample_sites(guide_trace))) == 1:  # then its distribution depends on x alone: encode x once
                 self.fixed_guide = guide_trace
         score_traces(model_trace, guide_trace, shape=(len(self.rows),))  # for its errors, while validation is on
-        self.measure, self.sites = measure_of(model_trace), counted_sites(model_trace)
+        self.measure, self.sites = measure_of(model_trace), counted_sites(model_trace, len(self.rows))
         latents = unconstrained(model_trace)
         self.shapes = {name: u.shape[1:] for name, u in latents.items()}
         self.start = flat(latents)

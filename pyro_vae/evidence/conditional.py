@@ -58,15 +58,16 @@ def conditional(
         shared_error=math.hypot(joint.shared_error, marginal.shared_error),
         details={"log_joint": joint.log_prob, "log_given": marginal.log_prob},
         measure=measure,
-        sites=tuple(hidden),
-        given=tuple(given),
+        sites={name: joint.sites[name] for name in hidden},
+        given={name: joint.sites[name] for name in given},
     )
 
 
 def _not_given(model: Callee, guide: Callee, x: Points, given: Sequence[str]) -> list[str]:
     model, guide = taking(x, model, guide)
+    few = x[:3]
     with seeded(0), evaluating(model, guide):
-        observed = counted_sites(traces(model, guide, x[:3])[0])
+        observed = counted_sites(traces(model, guide, few)[0], len(few))
     names = [given] if isinstance(given, str) else list(given)
     if isinstance(given, str) or not 0 < len({*names} & {*observed}) == len(names) < len(observed):
         raise ValueError(

@@ -205,7 +205,7 @@ def log_marginal(
         model_trace, _ = traces(model, guide, few)
         about: dict[str, Any] = {
             "measure": measure_of(model_trace),
-            "sites": counted_sites(model_trace),
+            "sites": counted_sites(model_trace, len(few)),
             "shared_error": shared_error(model, guide),
             "estimator": NAMES["guide" if space is None else "auto"],
         }

@@ -50,8 +50,9 @@ class LogMarginal:
         measure: "probability" of discrete data, "density" of continuous data, or "mixed" where some observed sites are
             discrete; "" where it was not recorded.
         estimator: what made the estimate, in words; "" where it was not recorded.
-        sites: the observed sites whose log-density this is; empty where they were not recorded.
-        given: the observed sites that it is conditional on: log p(sites | given).
+        sites: the observed sites whose log-density this is, with the number of their values in each data point; empty
+            where they were not recorded.
+        given: the observed sites that it is conditional on, likewise: log p(sites | given).
     """
 
     log_prob: Tensor
@@ -67,8 +68,8 @@ class LogMarginal:
     indices: Tensor | None = None
     measure: str = ""
     estimator: str = ""
-    sites: tuple[str, ...] = ()
-    given: tuple[str, ...] = ()
+    sites: Mapping[str, int] = field(default_factory=dict)
+    given: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.log_prob)
@@ -152,8 +153,8 @@ class LogMarginal:
             "bound": self.bound,
             "estimator": self.estimator,
             "measure": self.measure,
-            "sites": list(self.sites),
-            "given": list(self.given),
+            "sites": dict(self.sites),
+            "given": dict(self.given),
             "smallest_ess": -_largest(-self.ess),
             "median_ess": self.ess.nanmedian().item(),
             "data_points_with_ess_below_10": int((self.ess < 10).sum()),
@@ -210,8 +211,8 @@ class LogMarginal:
             bound=about["bound"],
             measure=about["measure"],
             estimator=about["estimator"],
-            sites=tuple(about.get("sites", ())),
-            given=tuple(about.get("given", ())),
+            sites=about.get("sites", {}),
+            given=about.get("given", {}),
             log_levels={int(k): (value, errors[k]) for k, value in of_prefix("level", arrays).items()},
             shared_error=arrays["shared_error"].item(),
             details=of_prefix("details", arrays),
@@ -254,7 +255,7 @@ class LogMarginal:
         khat = "no k-hat" if math.isnan(highest) else f"k-hat up to {highest:.2f}"
         mean = self.mean
         return (
-            f"LogMarginal({self._what()}mean {mean.value:.3f} nats per data point, "
+            f"LogMarginal({f'{self.quantity}: ' if self.sites else ''}mean {mean.value:.3f} nats per data point, "
             f"+- {mean.standard_error:.3f} over {len(self):,} data points, "
             f"+- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples each, "
             f"ESS from {-_largest(-self.ess):.1f} to {_largest(self.ess):.1f}, "
@@ -262,10 +263,11 @@ class LogMarginal:
             f"{'no' if self.bound == 'none' else self.bound} bound)"
         )
 
-    def _what(self) -> str:
-        """What is estimated, "log p(a, b | c): ", where it is known."""
+    @property
+    def quantity(self) -> str:
+        """What is estimated: "log p(a, b)", "log p(a | b)"."""
         condition = f" | {', '.join(self.given)}" if self.given else ""
-        return f"log p({', '.join(self.sites)}{condition}): " if self.sites else ""
+        return f"log p({', '.join(self.sites) or 'x'}{condition})"
 
 
 def _joint(words: set[str]) -> str:

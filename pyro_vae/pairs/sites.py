@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pyro.distributions as dist
+import torch
 from pyro import poutine
 from pyro.infer.inspect import site_is_deterministic
 from pyro.poutine.util import site_is_subsample
@@ -38,9 +39,14 @@ def sample_sites(trace: poutine.Trace) -> Iterator[tuple[str, Any]]:
     return ((name, site) for name, site in trace.nodes.items() if counts(site))
 
 
-def counted_sites(trace: poutine.Trace) -> tuple[str, ...]:
-    """The names of the sites of a model that are observed, whose log-density is log p(x)."""
-    return tuple(name for name, site in sample_sites(trace) if site["is_observed"])
+def counted_sites(trace: poutine.Trace, num_data: int) -> dict[str, int]:
+    """The sites of a model that are observed, whose log-density is log p(x), and how many values of each data point
+    they hold; a factor holds none."""
+    observed = {name: site for name, site in sample_sites(trace) if site["is_observed"]}
+    return {
+        name: 0 if isinstance(site["fn"], dist.Unit) else max(1, torch.as_tensor(site["value"]).numel() // num_data)
+        for name, site in observed.items()
+    }
 
 
 def latents_of(trace: poutine.Trace) -> dict[str, Any]:
