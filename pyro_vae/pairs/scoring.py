@@ -105,6 +105,14 @@ def in_a_sentence() -> Iterator[None]:
             if found := re.match(pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
         raise
+    except (TypeError, AttributeError) as error:
+        found = re.match(r"'(\w+)' object (is not callable|has no attribute 'event_dim')", str(error))
+        if found is None or not hasattr(torch.distributions, found[1]):
+            raise
+        raise TypeError(
+            f"Expected distributions of pyro.distributions; got one of torch.distributions. Write "
+            f"pyro.distributions.{found[1]}, whose arguments are the same."
+        ) from None
     except KeyError as error:
         if "intermediates cache" not in str(error):
             raise
@@ -213,7 +221,8 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
     check_inside(name, site, shape[-1])
     frames = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
     fn, value = site["fn"], site["value"]
-    event = value.shape[value.dim() - fn.event_dim :]
+    with in_a_sentence():
+        event = value.shape[value.dim() - fn.event_dim :]
     if any(size not in (1, given) for size, given in zip(fn.event_shape, event, strict=True)):
         raise ValueError(
             f"Expected values of event shape {tuple(fn.event_shape)} at site {name!r}; got {tuple(event)}, the end of "

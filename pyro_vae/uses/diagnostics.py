@@ -15,7 +15,7 @@ from ..evidence import Measured
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured_draws
 from ..output.frames import frame, html
-from ..pairs.amortized import check_no_autoguide
+from ..pairs.amortized import check_amortized, check_no_autoguide
 from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
@@ -203,6 +203,7 @@ def diagnose(
         few = traces(model, guide, points[handful(points)])
         score_traces(*few, shape=(len(handful(points)),))  # for its errors; another plate may have the size of a batch
         check_latents(*few)
+        check_amortized(model, guide, points[handful(points)])
         check_data(model, guide, [points])
         check_by_itself(model, guide, points, batch_size)
         if num_pool:

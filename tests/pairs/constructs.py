@@ -406,6 +406,26 @@ class SubsampledGuide(Posterior):
             pyro.sample("z", self.distribution(x[i]))
 
 
+def masked_out(x, y=None):
+    with pyro.plate("data", len(x), dim=-1):
+        loc = mean(pyro.sample("z", STANDARD), x, y)
+        with poutine.mask(mask=False):
+            pyro.sample("x", dist.Normal(loc, S).to_event(1), obs=x)
+
+
+def by_place(x, y=None):
+    """A mean for each place in a plate of 100, of which a batch takes the first."""
+    with pyro.plate("data", 100, subsample=torch.arange(len(x)), dim=-1):
+        z = pyro.sample("z", dist.Normal(pyro.param("means", torch.zeros(100), event_dim=0), 1.0))
+        pyro.sample("x", dist.Normal(mean(z, x, y), S).to_event(1), obs=x)
+
+
+def of_torch(x, y=None):
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", torch.distributions.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal(mean(z, x, y), S).to_event(1), obs=x)
+
+
 def subsampled_features(x, y=None):
     with pyro.plate("data", len(x), dim=-1):
         z = pyro.sample("z", STANDARD)

@@ -39,6 +39,7 @@ from constructs import (
     W,
     X,
     autoencoder_elbo,
+    by_place,
     conditioned,
     deterministic,
     factor,
@@ -52,8 +53,10 @@ from constructs import (
     log_masked_law,
     masked,
     masked_distribution,
+    masked_out,
     obs_mask,
     of_lengths,
+    of_torch,
     of_total_size,
     params,
     plain,
@@ -245,6 +248,22 @@ ROWS = [
         of(poutine.block(poutine.condition(shared_weights, {"w": W}), hide=["w"])),
     ),
     Row(
+        "`pyro.param` with an entry for each place in a plate",
+        of(by_place),
+        refused=in_all_but("sample", said="with an entry for each place in the batch"),
+        drawn=None,
+    ),
+    Row(
+        "`poutine.mask(mask=False)` around all that is observed",
+        of(masked_out),
+        refused=in_all_but("sample", said="got no observed site that counts"),
+    ),
+    Row(
+        "a distribution of `torch.distributions`",
+        of(of_torch),
+        refused=in_all_but(said="Expected distributions of pyro.distributions; got one of torch.distributions."),
+    ),
+    Row(
         "a plate over the data with `subsample_size`",
         of(subsampled, SubsampledGuide),
         refused=in_all_but(said="Expected the plate over the data to hold all"),
@@ -370,7 +389,7 @@ def test_the_right_number_or_a_sentence(row, use):
     for args in [(x,), (x, y)] if row.second == "y" else [(x, lengths)]:
         inputs = args if len(args) > 1 else x
         if use in row.refused:
-            with pytest.raises(ValueError, match=re.escape(row.refused[use])):
+            with pytest.raises((ValueError, TypeError), match=re.escape(row.refused[use])):
                 TRIED[use](row, inputs, args)
         elif not (use == "sample" and row.drawn is None):
             TRIED[use](row, inputs, args)
