@@ -99,6 +99,14 @@ def unsized(x, y=None):
         pyro.sample("x", dist.Normal(mean(pyro.sample("z", STANDARD.expand([len(x)])), x, y), S).to_event(1), obs=x)
 
 
+def opened_twice(x, y=None):
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", STANDARD)
+    loc = mean(z, x, y)
+    with pyro.plate("data", len(x), dim=-1):
+        pyro.sample("x", dist.Normal(loc, S).to_event(1), obs=x)
+
+
 class UnsizedGuide(Posterior):
     def forward(self, x, y=None):
         with pyro.plate("data"):

@@ -58,6 +58,7 @@ from constructs import (
     of_lengths,
     of_torch,
     of_total_size,
+    opened_twice,
     params,
     plain,
     reparameterized,
@@ -202,6 +203,7 @@ ROWS = [
     ),
     Row("`pyro.plate('data', N, subsample=x)` in the model", of(of_total_size)),
     Row("`pyro.plate('data')`, without a size", of(unsized, UnsizedGuide)),
+    Row("a plate over the data that is opened twice", of(opened_twice)),
     Row(
         "a Markov chain, `pyro.sample(f'z_{t}')` in `pyro.markov`",
         of(unrolled, UnrolledGuide),
