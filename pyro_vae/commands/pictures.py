@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..disk.writing import FORMATS, save_figure, written_whole
-from ..runs.folder import require_run
+from ..runs.folder import doubts_of, read_about, require_run
 from ..runs.loading import data_of, load_run, random_subset
 from ..runs.options import add_root_option, add_run_options, add_trust_option
 from ..runs.parser import Parser
@@ -49,6 +49,13 @@ def load_pictured(chosen: Namespace, count: int, *, option: str | None = None, e
     return module, test[random_subset(len(test), count * each, chosen.seed)].to(device)
 
 
+def with_doubts(figure: Figure, folder: Path) -> Figure:
+    """The figure of a run, with what speaks against the run below it."""
+    if doubts := doubts_of(read_about(folder)):
+        figure.supxlabel("\n".join(doubts), fontsize=8)
+    return figure
+
+
 def save(
     chosen: Namespace,
     name: str,
@@ -74,7 +81,7 @@ def save(
     if chosen.out and path.exists() and not chosen.overwrite:
         raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
     if draw is not None and path.suffix in FORMATS:
-        figure = draw()
+        figure = with_doubts(draw(), Path(chosen.run))
         path.parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
     elif arrays is not None:

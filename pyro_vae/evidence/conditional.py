@@ -56,7 +56,11 @@ def conditional(
         bound="none",
         log_levels={},
         shared_error=math.hypot(joint.shared_error, marginal.shared_error),
-        details={"log_joint": joint.log_prob, "log_given": marginal.log_prob},
+        details={
+            "log_joint": joint.log_prob,
+            "log_given": marginal.log_prob,
+            "jackknife": joint.jackknife - marginal.jackknife,
+        },
         measure=measure,
         sites={name: joint.sites[name] for name in hidden},
         given={name: joint.sites[name] for name in given},
