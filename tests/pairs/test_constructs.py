@@ -79,7 +79,7 @@ from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
 from pyro.infer.reparam import LocScaleReparam
 from torch import nn
 
-from pyro_vae import annealed_log_marginal, diagnose, fit, log_marginal, sample
+from pyro_vae import Fit, annealed_log_marginal, diagnose, fit, log_marginal, sample
 
 PAGE = Path(__file__).parents[2] / "docs" / "constructs.md"
 N, DRAWS = 6, 2000
@@ -402,6 +402,20 @@ def test_values_that_are_fixed_for_a_whole_batch_are_refused():
     x = torch.randn(N, X)
     with pytest.raises(ValueError, match=re.escape(FIXED)):
         fit(pyro.condition(plain, {"x": x}), Posterior(1.0), x, batch_size=N, progress=False)
+
+
+@pytest.mark.parametrize("layer", [lazy, BuiltAtFirstCall])
+def test_layers_of_the_first_call_are_loaded_after_one(layer, tmp_path):
+    x = torch.randn(N, X)
+    model, guide = Decoder(layer()), Posterior(1.0)
+    result = fit(model, guide, x, epochs=2, progress=False, compile=False)
+    result.save(tmp_path / "fit")
+    again = Decoder(layer())
+    with pytest.raises(ValueError, match="call the guide and the model once before"):
+        Fit.load(tmp_path / "fit", again, Posterior(1.0))
+    again(x)
+    Fit.load(tmp_path / "fit", again, Posterior(1.0))
+    assert all(map(torch.equal, again.parameters(), model.parameters()))
 
 
 def test_the_page_of_the_docs_is_this_table():
