@@ -102,22 +102,27 @@ def check_separate(model: Callee, guide: Callee, x: Points, hidden: Sequence[str
                     f"that it can be told whether the others depend on it. Give each site an input of its own: "
                     f"model(a, b), called with (a, b)."
                 )
-            others = {name: site for name, site in sites.items() if name not in hidden}
-            with unvalidated():
-                terms = {name: site_log_prob(name, site, (len(part),)) for name, site in others.items()}
-                for change in CHANGES:
-                    moved = _with(part, found, change)
-                    again = poutine.trace(poutine.replay(model, trace=model_trace)).get_trace(moved)
-                    for name, term in terms.items():
-                        changed = site_log_prob(name, again.nodes[name], (len(part),))
-                        if not torch.allclose(term, changed, rtol=1e-5, atol=1e-5, equal_nan=True):
-                            raise ValueError(
-                                f"Expected all other sites to have the same distribution whatever {list(hidden)} is; "
-                                f"got another at site {name!r}, which reads it: p of the sites given is no part of "
-                                f"this model. Give {list(hidden)} and estimate the others, or write the model the "
-                                f"other way round."
-                            )
+            same_latents = poutine.replay(model, trace=model_trace)
+            for changed in (_with(part, found, change) for change in CHANGES):
+                if name := _another(model_trace, same_latents, changed, hidden):
+                    raise ValueError(
+                        f"Expected all other sites to have the same distribution whatever {list(hidden)} is; got "
+                        f"another at site {name!r}, which reads it: p of the sites given is no part of this model. "
+                        f"Give {list(hidden)} and estimate the others, or write the model the other way round."
+                    )
     return measure_of(model_trace, hidden)
+
+
+def _another(before: poutine.Trace, model: Callee, x: Points, hidden: Sequence[str]) -> str:
+    """The first site of those not hidden that has another log-probability in the model called with x; "" for none."""
+    with unvalidated():  # what is not data may lie anywhere
+        after, shape = poutine.trace(model).get_trace(x), (len(x),)
+        for name, site in sample_sites(before):
+            if name not in hidden:
+                terms = site_log_prob(name, site, shape), site_log_prob(name, after.nodes[name], shape)
+                if not torch.allclose(*terms, rtol=1e-5, atol=1e-5, equal_nan=True):
+                    return name
+    return ""
 
 
 def _with(part: Points, entries: dict[str, str], change: Callable[[Tensor], Tensor]) -> Points:

@@ -43,7 +43,7 @@ def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | Non
     if isinstance(like, Batch) and not set(observed_sites(drawn)) <= set(observed.values()):
         # A site observes something made of an input: such an input is no covariate, so that it must not count.
         for name in [key for key, entry in like.named() if key not in observed and entry is not None]:
-            changed = _withmade_up(like, name)
+            changed = _with_made_up(like, name)
             with unvalidated():
                 again = poutine.trace(free).get_trace(changed)  # not replayed, which would bring the old observations
             sites = observed_sites(drawn)
@@ -137,7 +137,7 @@ def _others(drawn: poutine.Trace, like: Points, observed: Mapping[str, str]) -> 
     return made_up(like)
 
 
-def _withmade_up(like: Batch, name: str) -> Batch:
+def _with_made_up(like: Batch, name: str) -> Batch:
     return like.replaced(lambda key, entry: made_up(entry) if key == name else entry)
 
 

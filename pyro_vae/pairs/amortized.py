@@ -70,7 +70,7 @@ def check_amortized(model: Callee, guide: Callee, x: Points) -> None:
             for term in log_weight[:LOOKED_AT]
         ]
     for (name, p), by_point in zip(suspects.items(), zip(*gradients, strict=True), strict=True):
-        for dim in (dim for dim, size in enumerate(p.shape) if size == len(x) or name in of_plates):
+        for dim in (dim for dim, size in enumerate(p.shape) if size == len(x) or (name in of_plates and size > len(x))):
             used = torch.stack([g.movedim(dim, 0).reshape(p.shape[dim], -1).ne(0).any(1) for g in by_point])
             if torch.equal(used, torch.eye(*used.shape, dtype=torch.bool, device=used.device)):
                 raise ValueError(
