@@ -228,13 +228,13 @@ def add_evaluation_options(parser: Parser, arguments: Sequence[str], *, without:
 
 
 def _named(arguments: Sequence[str]) -> str:
-    """The estimator that a command line names."""
-    name = "auto"
+    """The estimator that a command line names, itself or by a protocol."""
+    named = {}
     for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
         option, equals, value = word.partition("=")
-        if option == "--estimator":
-            name = value if equals else following
-    return name
+        named[option] = value if equals else following
+    of_protocol = PROTOCOLS.get(named.get("--protocol", ""), {}).get("estimator", "auto")
+    return named.get("--estimator", of_protocol)
 
 
 def _flag(argument: str) -> str:
