@@ -58,11 +58,12 @@ def annealed_log_marginal(
     log p(x) ~ log mean_k w_k,  log w = sum_t (b_t - b_{t-1}) (log p(x, z_{t-1}) - log q0(z_{t-1})),  z_0 ~ q0,
     z_t ~ a Hamiltonian transition that leaves q0(z)^(1 - b_t) p(x, z)^b_t invariant,  0 = b_0 < ... < b_T = 1
 
-    A stochastic lower bound for any T; with T = 1 it is importance sampling from q0. Latents are moved to unconstrained
-    space; several latent sites that depend on each other are fine. Step sizes follow the acceptance rate in a warm-up
-    run on chains of its own, for each data point and temperature, and are then frozen, so that the estimate stays
-    valid. A model takes num_leapfrog gradients for each chain and temperature. Runs in evaluation mode; KL weights and
-    other scales of the pair do not enter.
+    What is estimated is the log-density of all observed sites of one data point, given the inputs that are no sites:
+    ``sites`` of the result names them. A stochastic lower bound for any T; with T = 1 it is importance sampling from
+    q0. Latents are moved to unconstrained space; several latent sites that depend on each other are fine. Step sizes
+    follow the acceptance rate in a warm-up run on chains of its own, for each data point and temperature, and are then
+    frozen, so that the estimate stays valid. A model takes num_leapfrog gradients for each chain and temperature. Runs
+    in evaluation mode; KL weights and other scales of the pair do not enter.
 
     The standard error comes from num_chains weights and sees only what the chains saw: compare the two starts, more
     temperatures, and `bidirectional` at the same settings.
@@ -138,6 +139,7 @@ def annealed_log_marginal(
                 digests=digests[some],
                 indices=torch.tensor(some),
                 measure=path.measure,
+                sites=path.sites,
                 estimator=f"annealed importance sampling from the {start}",
                 shared_error=error,
             )

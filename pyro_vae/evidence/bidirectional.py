@@ -236,6 +236,7 @@ def bidirectional(
                     digests=data_digests(x),
                     indices=padded,
                     measure=path.measure,
+                    sites=path.sites,
                     estimator=f"annealed importance sampling {way} the {start}",
                     shared_error=error,
                 )

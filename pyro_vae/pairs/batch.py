@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..arguments.tensors import require_tensor
+from .plates import with_own_indices
 
 
 class Batch:
@@ -147,13 +148,15 @@ def as_points(name: str, inputs: Any) -> Any:
 
 
 def taking(points: Points, *functions: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """Functions of the entries of a batch, model or guide, as functions of the batch; those of one tensor as they are.
+    """Model and guide, functions of the entries of a batch, as functions of the batch, their plates
+    `with_own_indices`.
 
     Raises:
         TypeError: a function takes other inputs.
     """
     for function in functions:
         _check_call(points, function)
+    functions = tuple(map(with_own_indices, functions))
     return [_taking(function) for function in functions] if isinstance(points, Batch) else list(functions)
 
 

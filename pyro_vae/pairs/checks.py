@@ -39,10 +39,10 @@ def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points]) -
 
 def check_scores(model_trace: poutine.Trace, guide_trace: poutine.Trace, num_data: int) -> None:
     """Raise a ValueError unless traces of a pair observe their data points, in supports, and score each by itself."""
-    if not any(site["is_observed"] for _, site in sample_sites(model_trace)):
+    if not any(site["is_observed"] and site["mask"] is not False for _, site in sample_sites(model_trace)):
         raise ValueError(
-            "Expected a model that observes the data; got no observed site, so that log p(x) would be 0 for all data. "
-            "Give the site that stands for them obs=x: pyro.sample('x', ..., obs=x)."
+            "Expected a model that observes the data; got no observed site that counts, so that log p(x) would be 0 "
+            "for all data. Give the site that stands for them obs=x: pyro.sample('x', ..., obs=x)."
         )
     check_support(model_trace)
     score_traces(model_trace, guide_trace, shape=(num_data,))  # for its errors

@@ -27,7 +27,14 @@ from .contexts import seeded, unvalidated
 from .enumeration_private import WithoutPlate, summed_log_prob
 from .modules import Callee
 from .scales import check_whole
-from .scoring import check_observed, dimension_without_plate, in_a_sentence, log_prob_in_plate, site_log_prob
+from .scoring import (
+    check_observed,
+    dimension_without_plate,
+    in_a_sentence,
+    log_prob_in_plate,
+    plate_sizes,
+    site_log_prob,
+)
 from .sites import PARTICLES, SUMMED_OUT, counts, is_latent, latents_of, sample_sites
 
 TRIED = 8  # data points on which a pair's enumeration is tried
@@ -127,7 +134,7 @@ class SummedOut:
             total = summed_log_prob(trace, log_probs, {f.name: f.size for f in kept}, drawn)
         except WithoutPlate as error:
             name = str(error)
-            raise dimension_without_plate(name, trace.nodes[name], log_probs[name]) from None
+            raise dimension_without_plate(name, plate_sizes(trace.nodes[name]), log_probs[name]) from None
         except NotImplementedError:
             raise ValueError(
                 f"Expected enumerated sites {sorted(self.names)} whose sum is one of few terms, plates within plates; "

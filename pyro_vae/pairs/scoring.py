@@ -97,9 +97,10 @@ def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
         with in_a_sentence():
             return poutine.trace(model).get_trace(x)
     except NotImplementedError as error:
+        first = str(error).partition("\n")[0]  # the rest are shapes, added by Pyro
         raise ValueError(
-            f"Expected a prior that can be drawn from; got {error or 'one that cannot'}. Use start='guide'; an "
-            f"autoencoder's flat prior leaves no log p(x) at all."
+            f"Expected a prior that can be drawn from; got {first or 'one that cannot'}. Give the model one that can, "
+            f"or, for annealing, use start='guide'; an autoencoder's flat prior leaves no log p(x) at all."
         ) from error
 
 
@@ -113,6 +114,14 @@ def in_a_sentence() -> Iterator[None]:
             if found := re.match(pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
         raise
+    except (TypeError, AttributeError) as error:
+        found = re.match(r"'(\w+)' object (is not callable|has no attribute 'event_dim')", str(error))
+        if found is None or not hasattr(torch.distributions, found[1]):
+            raise
+        raise TypeError(
+            f"Expected distributions of pyro.distributions; got one of torch.distributions. Write "
+            f"pyro.distributions.{found[1]}, whose arguments are the same."
+        ) from None
     except KeyError as error:
         if "intermediates cache" not in str(error):
             raise
@@ -128,6 +137,11 @@ SENTENCES = (
         "Expected {2} values along the plate {0!r} at site {1!r}; got {3}. Dimensions of one data point belong to the "
         "event of its distribution: add .to_event(1), or how many there are. Along the plate, parameters have to be a "
         "function of the data.",
+    ),
+    (
+        r"Value is not broadcastable with batch_shape\+event_shape: torch.Size\((.*?)\) vs torch.Size\((.*?)\)",
+        "Expected values of shape {1}, a batch of data points, at each observed site; got {0}. Observe what the model "
+        "is called with, obs=x: values fixed beforehand, as by pyro.condition(model, ...), do not follow the batch.",
     ),
     (
         r"Expected parameter (\w+) .* of distribution (\w+)\(.* to satisfy the constraint (.*), but found invalid",
@@ -194,6 +208,28 @@ def _log_probs(trace: poutine.Trace, zero: Tensor, shape: tuple[int, ...]) -> tu
     return latent, observed
 
 
+UNSIZED = -1  # what Pyro calls the size of pyro.plate("data"), which holds any number
+
+
+def check_inside(name: str, site: Any, num_data: int) -> None:
+    """Raise a ValueError unless a site stands in a plate over all data points, at dim -1."""
+    frame = next((frame for frame in site["cond_indep_stack"] if frame.vectorized and frame.dim == -1), None)
+    if frame is not None and frame.size in (num_data, UNSIZED):
+        return
+    if frame is not None and frame.size < num_data <= frame.full_size:
+        raise ValueError(
+            f"Expected the plate over the data to hold all {num_data} data points that the pair is called with; got "
+            f"{frame.size} at site {name!r}. Leave out subsample_size: fit takes batches itself (batch_size), and the "
+            f"plate is pyro.plate('data', len(x), dim=-1)."
+        )
+    raise ValueError(
+        f"Expected site {name!r} inside the plate over the data, pyro.plate('data', len(x), dim=-1); it is outside, so "
+        f"log p(x) of one data point is not defined. For a number that all data points share, use pyro.param instead "
+        f"of pyro.sample, or, with a value of it, poutine.block(poutine.condition(model, {{{name!r}: value}}), "
+        f"hide=[{name!r}]), and no such site in the guide."
+    )
+
+
 def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
     """Log-probability of one site for each data point, masked, without scales, of the given shape (B,) or (K, B).
 
@@ -204,9 +240,9 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
             distribution, or its log-probability has a dimension that no plate holds.
     """
     log_prob = log_prob_in_plate(name, site, shape[-1])
-    sizes = plate_sizes(site)
+    sizes = plate_sizes(site) | {-1: shape[-1]}  # of a plate without a size, too
     if any(size not in (1, sizes.get(dim - log_prob.dim())) for dim, size in enumerate(log_prob.shape)):
-        raise dimension_without_plate(name, site, log_prob)
+        raise dimension_without_plate(name, sizes, log_prob)
     if site["mask"] is not None:
         log_prob = torch.where(torch.as_tensor(site["mask"], device=log_prob.device), log_prob, 0.0)
     if log_prob.dim() > len(shape):  # inner plates of the model, left of the data
@@ -226,14 +262,10 @@ def log_prob_in_plate(name: str, site: Any, num_data: int) -> Tensor:
         ValueError: the site lies outside the plate over the data, or its values are smaller than an event of its
             distribution.
     """
-    if plate_sizes(site).get(-1) != num_data:
-        raise ValueError(
-            f"Expected site {name!r} inside the plate over the data, pyro.plate('data', len(x), dim=-1); it is "
-            f"outside, so log p(x) of one data point is not defined. For a number that all data points share, use "
-            f"pyro.param instead of pyro.sample."
-        )
+    check_inside(name, site, num_data)
     fn, value = site["fn"], site["value"]
-    event = value.shape[value.dim() - fn.event_dim :]
+    with in_a_sentence():
+        event = value.shape[value.dim() - fn.event_dim :]
     if any(size not in (1, given) for size, given in zip(fn.event_shape, event, strict=True)):
         raise ValueError(
             f"Expected values of event shape {tuple(fn.event_shape)} at site {name!r}; got {tuple(event)}, the end of "
@@ -244,9 +276,8 @@ def log_prob_in_plate(name: str, site: Any, num_data: int) -> Tensor:
     return log_prob
 
 
-def dimension_without_plate(name: str, site: Any, log_prob: Tensor) -> ValueError:
-    """The error of a log-probability with a dimension that no plate holds."""
-    sizes = plate_sizes(site)
+def dimension_without_plate(name: str, sizes: dict[int, int], log_prob: Tensor) -> ValueError:
+    """The error of a log-probability with a dimension that no plate, of sizes by dimension, holds."""
     expected = tuple(sizes.get(dim, 1) for dim in range(min(sizes), 0))
     return ValueError(
         f"Expected a log-probability of shape {expected} at site {name!r}, one dimension for each plate; got "

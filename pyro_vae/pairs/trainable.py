@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyro
 from pyro import poutine
-from torch import nn
+from torch import Tensor, nn
 
-from .amortized import check_amortized, check_no_autoguide
+from .amortized import check_amortized, check_follows, check_no_autoguide
 from .batch import Points
 from .checks import check_latents, check_scores
 from .contexts import evaluating, seeded
@@ -15,13 +17,24 @@ from .scales import check_scales
 from .scoring import traces
 
 
+def call_once(
+    model: Callee, guide: Callee, batch_of: Callable[[Tensor], Points], indices: Tensor, *, seed: int | None
+) -> None:
+    """Run a pair once, so that layers are there that are made, or get their shapes, at the first call: `nn.LazyLinear`.
+
+    Their parameters are drawn from the seed's stream; all else stays as it was.
+    """
+    check_no_autoguide(model, guide)
+    with seeded(seed), evaluating(model, guide, initial=True):
+        traces(model, guide, batch_of(indices))
+
+
 def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:
     """Raise a ValueError unless a loss of the pair is right for a batch (B, ...), and trains every network it calls.
 
     See `check_scores`, `check_amortized` and `check_scales`. Networks that are called but unknown to Pyro would stay
     as they are, without a word; those that are not found would lack their buffers in a saved state.
     """
-    check_no_autoguide(model, guide)
     known = {part for module in modules_of(model, guide).values() for part in module.modules()}
     called: dict[nn.Module, None] = {}
     with seeded(0), evaluating(model, guide, initial=True):
@@ -39,6 +52,7 @@ def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:
             )
         check_latents(model_trace, guide_trace)
         check_scores(model_trace, guide_trace, len(batch))
+        check_follows(model, guide, model_trace, batch)
         check_scales(model_trace, guide_trace)
         check_amortized(model, guide, batch)
     announced = {id(p) for p in store.values()}

@@ -23,6 +23,7 @@ from ..pairs.batch import Inputs, taking
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state, set_state, with_store
+from ..pairs.trainable import call_once
 from .batches import choosing
 from .conditions import training_conditions
 from .device import choose_device
@@ -153,12 +154,14 @@ def fit(
     chosen, warmup = as_objective(objective), as_warmup(kl_weight)
     check_kl_weight(chosen, warmup)
     check_settings(validation, epochs=epochs, batch_size=batch_size, patience=patience)
-    called, modules = taking(data, model, guide), modules_of(model, guide)
+    (p, q), modules = taking(data, model, guide), modules_of(model, guide)
     check_finite(data, validation, modules)
     device = choose_device(device, otherwise=data.device, movable=is_bound(model, guide))
     for module in modules.values():
         module.to(device)
     data, validation = data.to(device), None if validation is None else validation.to(device)
+    batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
+    call_once(p, q, batch_of, indices[:batch_size], seed=seed)
 
     full_batch, steps_per_epoch = min(batch_size, len(data)), math.ceil(len(data) / batch_size)
     total_steps = epochs * steps_per_epoch
@@ -166,7 +169,6 @@ def fit(
     read_every = 1 if device.type == "cpu" else READ_EVERY
     optimizer = OneOptimizer(optimizer, make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
     saves = saved_in_training(modules.values(), batch_size=full_batch, num_steps=total_steps)
-    batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
     store, history = pyro.get_param_store(), list[Metrics]()
     bar = progress_bar(total_steps, unit="step", shown=progress)
     with (
@@ -174,7 +176,7 @@ def fit(
         tensorboard_writer(tensorboard) as write,
         bar,
     ):
-        announced = for_the_batch(*announcing(*called))
+        announced = for_the_batch(*announcing(p, q))
         summed, enumeration = summed_pair(*announced, batch_of, indices[:batch_size])
         if enumeration.in_model:
             chosen = for_enumeration(None if objective is None else chosen, enumeration, warmup)

@@ -15,6 +15,7 @@ from ..evidence import Measured
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured_draws
 from ..output.frames import frame, html
+from ..pairs.amortized import check_amortized, check_no_autoguide
 from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
@@ -199,6 +200,7 @@ def diagnose(
     at_least(1, batch_size=batch_size)
     at_least(2, num_pool=num_pool or None)  # or 0, without one
     with seeded(seed), evaluating(model, guide):
+        check_no_autoguide(model, guide)
         model, guide = summed_out(model, guide, points[handful(points)])
         pool = points[torch.randperm(len(points))[:num_pool].to(points.device)]
         few = traces(model, guide, points[handful(points)])
@@ -209,6 +211,7 @@ def diagnose(
             )
         score_traces(*few, shape=(len(handful(points)),))  # for its errors; another plate may have the size of a batch
         check_latents(*few)
+        check_amortized(model, guide, points[handful(points)])
         check_data(model, guide, [points])
         check_by_itself(model, guide, points, batch_size)
         if num_pool:

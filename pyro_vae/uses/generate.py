@@ -315,8 +315,9 @@ def _observed(drawn: poutine.Trace, site: str | None, read: Callable[[Any], Tens
     """What is read off the one observed site of a trace, or off each of several, by name."""
     sites = observed_sites(drawn)
     if site is None and len(sites) > 1:
-        return {name: read(found) for name, found in sites.items()}
-    return read(observed_site(drawn, site)[1])
+        return {name: _by_data_point(found, read(found)) for name, found in sites.items()}
+    _, found = observed_site(drawn, site)
+    return _by_data_point(found, read(found))
 
 
 def _each(change: Callable[..., Tensor], *data: Any) -> Any:
@@ -381,6 +382,11 @@ def _check_dims(dims: Sequence[int], codes: Tensor) -> None:
     last = codes.shape[1] - 1
     if wrong := [dim for dim in dims if not 0 <= dim <= last]:
         raise ValueError(f"Expected latent dimensions from 0 to {last}; got {', '.join(map(str, wrong))}.")
+
+
+def _by_data_point(site: Any, value: Tensor) -> Tensor:
+    """A value of a site with the data points first: inner plates stand left of that of the data."""
+    return value.movedim(-1 - site["fn"].event_dim, 0)
 
 
 def _mean(site: Any) -> Tensor:

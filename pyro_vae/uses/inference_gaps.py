@@ -18,6 +18,7 @@ from ..evidence import LogMarginal, Measured
 from ..evidence.counter_random import data_digests
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured
+from ..pairs.amortized import check_no_autoguide
 from ..pairs.batch import Inputs, Points, as_points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded
@@ -176,6 +177,7 @@ def inference_gaps(
         )
     batches = []
     with seeded(seed), evaluating(model, guide):
+        check_no_autoguide(model, guide)
         per_batch = max(1, chunk_size // num_particles)
         model, guide = summed_out(model, guide, points[handful(points)])
         if isinstance(guide, SummedOut):
