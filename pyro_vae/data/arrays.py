@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .memory import require_memory
+from ..arguments.memory import require_memory
 from .protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
 
 T = TypeVar("T")

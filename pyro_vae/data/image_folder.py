@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .memory import require_memory
+from ..arguments.memory import require_memory
 from .protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from ..compiled.elbo import pair_name
 from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.batch import Points, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee, modules_of
 from .annealing_path import Path, Start, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, Schedule, adapted
@@ -112,7 +113,7 @@ def annealed_log_marginal(
         >>> bool((result.log_prob + 1.5155).abs() < 5 * result.standard_error)
         True
     """
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance

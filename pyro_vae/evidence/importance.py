@@ -12,9 +12,10 @@ import torch
 from tqdm import tqdm
 
 from ..arguments.at_least import at_least
-from ..pairs.batch import Inputs, as_points, taking
+from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee, modules_of
 from ..pairs.scoring import traces
 from .chunking import parse_bytes
@@ -145,7 +146,7 @@ def log_marginal(
         >>> log_marginal(model, guide, torch.tensor([0.0, 1.0]), num_samples=1).log_prob
         tensor([-1.2655, -1.5155], dtype=torch.float64)
     """
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     at_least(1, num_samples=num_samples, chunk_size=chunk_size)
     if target_standard_error is not None and not target_standard_error > 0:

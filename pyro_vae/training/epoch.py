@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
+from typing import Any
 
-from torch import Tensor
 from tqdm import tqdm
 
 from ..objectives.kl_weights import KLWeight
 from .fitted import Metrics
 from .steps import Steps
+from .visiting import with_last
 
 OnStep = Callable[[int, Metrics], None]
 
@@ -17,7 +18,7 @@ OnStep = Callable[[int, Metrics], None]
 def train_epoch(
     epoch: int,
     steps: Steps,
-    batches: Sequence[Tensor],
+    batches: Iterable[Any],
     kl_weight: KLWeight,
     *,
     read_every: int,
@@ -27,7 +28,7 @@ def train_epoch(
     """Take a step for each batch.
 
     Args:
-        batches: indices of data points, (B,) each.
+        batches: what each step takes: indices of data points (B,), or the data points themselves.
         kl_weight: set before each step.
         read_every: losses are read once in so many steps, and after the last one.
         on_step: called with the number and the loss of each step but the last one, which the caller reports.
@@ -35,24 +36,24 @@ def train_epoch(
     Returns:
         The entries of the history about training.
     """
-    total, first, compiling = 0.0, steps.taken, steps.compile_seconds
+    total, num_data, compiling = 0.0, 0, steps.compile_seconds
     unread: list[tuple[int, int]] = []  # number and size of each step whose loss is not read yet
-    for indices in batches:
+    for batch, is_last in with_last(batches):
         if steps.taken in (0, 3) and steps.recorded is not None:  # these take long: say so
             bar.set_description(f"compiled in {steps.compile_seconds:.0f} s" if steps.taken else "compiling")
         kl_weight.set(steps.taken)
-        steps.take(indices)
+        steps.take(batch)
         bar.update()
-        unread.append((steps.taken, len(indices)))
-        last = first + len(batches)
-        if steps.taken % read_every and steps.taken < last:
+        num_data += len(batch)
+        unread.append((steps.taken, len(batch)))
+        if steps.taken % read_every and not is_last:
             continue
         for (step, size), loss in zip(unread, steps.read(), strict=True):
             total += loss
-            if on_step is not None and step < last:
+            if on_step is not None and not (is_last and step == steps.taken):
                 on_step(step, {"loss": loss / size})
         unread.clear()
-    metrics: Metrics = {"epoch": epoch, "step": steps.taken, "loss": total / sum(map(len, batches))}
+    metrics: Metrics = {"epoch": epoch, "step": steps.taken, "loss": total / num_data}
     metrics |= {"kl_weight": kl_weight.tensor.item()} | steps.optimizer.metrics()
     if spent := steps.compile_seconds - compiling:
         metrics["compile_seconds"] = spent

@@ -11,30 +11,45 @@ import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
+from torch import Tensor
 from tqdm import tqdm
 
+from ..arguments.arrays import Home
 from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
 from ..objectives.accepted import as_objective, check_kl_weight
 from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
-from ..pairs.batch import Inputs, taking
+from ..pairs.batch import Batch, taking
+from ..pairs.contexts import seeded
+from ..pairs.inputs import Inputs, home_of
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state, set_state, with_store
-from .batches import choosing
 from .conditions import training_conditions
 from .device import choose_device
 from .epoch import OnStep, train_epoch
 from .fitted import Fit
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer
-from .preconditions import Transform, as_warmup, check_finite, check_pair, check_settings, unpacked
+from .preconditions import (
+    Transform,
+    as_warmup,
+    check_all,
+    check_finite,
+    check_pair,
+    check_settings,
+    checked,
+    steps_in,
+    unpacked,
+)
 from .selection import BestState
 from .steps import Steps
 from .tensorboard import tensorboard_writer
 from .validation import validate
+from .visiting import example_of, is_read_by_rows, visits
 
 # Losses are read once in so many steps on a GPU, which would stand still meanwhile.
 READ_EVERY = 50
+READ_STREAM_EVERY = 10  # until then, batches that come one by one stay on the device
 
 
 def fit(
@@ -130,27 +145,31 @@ def fit(
         >>> result.history[1]["loss"] < result.history[0]["loss"]
         True
     """
-    data, validation, batch_transform = unpacked(data, validation, batch_transform)
+    with seeded(seed):  # a loader draws its order
+        home = Home(home_of(model, guide).dtype)
+        data, validation, batch_transform = unpacked(data, validation, batch_transform, home)
     objective, warmup = as_objective(objective), as_warmup(kl_weight)
     check_kl_weight(objective, warmup)
     check_settings(validation, epochs=epochs, batch_size=batch_size, patience=patience)
-    called, modules = taking(data, model, guide), modules_of(model, guide)
-    check_finite(data, validation, modules)
+    called, modules = taking(example_of(data), model, guide), modules_of(model, guide)
+    check_finite("data", data, modules)
+    check_finite("validation", validation, modules)
     device = choose_device(device, otherwise=data.device, movable=is_bound(model, guide))
     for module in modules.values():
         module.to(device)
-    data, validation = data.to(device), None if validation is None else validation.to(device)
+    visited = visits(data, device, batch_transform, batch_size)
+    if isinstance(validation, Tensor | Batch) and not is_read_by_rows(validation, device):
+        validation = validation.to(device)
 
-    full_batch, steps_per_epoch = min(batch_size, len(data)), math.ceil(len(data) / batch_size)
-    total_steps = epochs * steps_per_epoch
-    kl = KLWeight(warmup.schedule(steps_per_epoch=steps_per_epoch, total_steps=total_steps), device)
-    read_every = 1 if device.type == "cpu" else READ_EVERY
+    steps_per_epoch = steps_in(visited, warmup)
+    total_steps = None if steps_per_epoch is None else epochs * steps_per_epoch
+    kl = KLWeight(warmup.schedule(steps_per_epoch=steps_per_epoch or 0, total_steps=total_steps or math.inf), device)
+    read_every = 1 if device.type == "cpu" else READ_STREAM_EVERY if visited.streamed else READ_EVERY
     optimizer = OneOptimizer(optimizer, make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
-    saves = saved_in_training(modules.values(), batch_size=full_batch, num_steps=total_steps)
+    saves = saved_in_training(modules.values(), batch_size=visited.full_batch, num_steps=total_steps or epochs)
     objective = compile_if_worthwhile(
         objective, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
     )
-    batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
     store, history = pyro.get_param_store(), []
     bar = tqdm(total=total_steps, unit="step", disable=None if progress else True, leave=False)
     with (
@@ -159,16 +178,19 @@ def fit(
         bar,
     ):
         announced = for_the_batch(*announcing(*called))
-        sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
+        check_pair(*announced, visited)
+        check_all(*announced, visited, validation, device, modules)
         weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
-        steps = Steps(*weighted, optimizer, objective, batch_of, full_batch=full_batch)
-        best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch))
+        steps = Steps(*weighted, optimizer, objective, visited.batch_of, full_batch=visited.full_batch)
+        best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch or 0))
         try:
             for epoch in range(1, epochs + 1):
                 started = time.perf_counter()
-                batches = torch.randperm(len(data), device=device).split(sizes)
+                batches = visited.epoch()
+                if visited.streamed and epoch == 1:
+                    batches = checked(batches, *announced, visited.batch_of, modules)
                 metrics = train_epoch(epoch, steps, batches, kl, read_every=read_every, on_step=on_step, bar=bar)
-                validated, sites = validate(*announced, validation, batch_size=batch_size)
+                validated, sites = validate(*announced, validation, batch_size=batch_size, device=device)
                 metrics |= validated | {"seconds": time.perf_counter() - started}
                 history.append(metrics)
                 write(metrics)

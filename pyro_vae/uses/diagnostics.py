@@ -14,10 +14,11 @@ from ..arguments.at_least import at_least
 from ..evidence import Measured
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured_draws
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.batch import Points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_own_density
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
 from ..pairs.sites import latents_of
@@ -172,7 +173,7 @@ def diagnose(
         >>> len(result.dimensions), result.convention
         (5, 'KL(q(z_d|x) || p(z_d))')
     """
-    at_least(2, num_samples=num_samples, number_of_data_points=len(points := as_points("x", x)))
+    at_least(2, num_samples=num_samples, number_of_data_points=len(points := as_points("x", x, model, guide)))
     model, guide = taking(points, model, guide)
     at_least(1, batch_size=batch_size)
     at_least(2, num_pool=num_pool or None)  # or 0, without one

@@ -14,8 +14,9 @@ from torch.nn import functional
 from ..arguments.at_least import at_least
 from ..arguments.tensors import require_tensor
 from ..evidence.unconditional import drawn_from, observed_site
-from ..pairs.batch import Inputs, as_points, taking
+from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import latents_of, sample_sites
@@ -38,7 +39,7 @@ def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | 
     Raises:
         ValueError: several observed sites and no name, or a model that reads its argument otherwise than to observe it.
     """
-    points = as_points("like", like)
+    points = as_points("like", like, model)
     (model,) = taking(points, model)
     with seeded(seed), evaluating(model, model):
         _, drawn = observed_site(drawn_from(model, points), site)
@@ -50,7 +51,7 @@ def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = N
 
     `site` and errors are as in `sample`.
     """
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
         latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, points)[0]).items()}
@@ -90,7 +91,7 @@ def decode(
     Raises:
         ValueError: no latents, a site that the model does not have, or as `sample`.
     """
-    points = as_points("like", like)
+    points = as_points("like", like, model)
     (model,) = taking(points, model)
     for name, value in latents.items():
         require_tensor(f"latents[{name!r}]", value)
@@ -136,7 +137,7 @@ def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], va
         ValueError: a latent dimension out of range, latents that are not vectors, or such that cannot be moved one by
             one: discrete ones, or proportions.
     """
-    x = as_points("x", x)[:1]
+    x = as_points("x", x, model, guide)[:1]
     name, code, support = _top(model, guide, x)
     _check_dims(dims, code)
     moved = code.repeat(len(dims) * len(values), 1).view(len(dims), len(values), -1)
@@ -251,7 +252,7 @@ def manifold(model: Callee, guide: Callee, x: Inputs, *, coordinates: Tensor, di
 
 def _codes(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> dict[str, tuple[Tensor, Any]]:
     """Mean of q and support of p(z) at each latent site, in the model's order."""
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
         model_trace, guide_trace = traces(model, guide, points)

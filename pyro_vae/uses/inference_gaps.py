@@ -18,9 +18,10 @@ from ..evidence import LogMarginal, Measured
 from ..evidence.counter_random import data_digests
 from ..evidence.drawing import check_by_itself
 from ..evidence.measured import measured
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.batch import Points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import score, traces
@@ -156,7 +157,7 @@ def inference_gaps(
         >>> bool((gaps.approximation < 0.01).all()), bool((gaps.amortization > 0.1).all())
         (True, True)
     """
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     at_least(1, num_steps=num_steps, num_particles=num_particles, chunk_size=chunk_size)
     at_least(2, num_samples=num_samples)
