@@ -13,6 +13,7 @@ from torch.distributions import constraints
 
 from .batch import Points
 from .contexts import seeded
+from .lookups_private import LookupsChecked
 from .modules import Callee
 from .scoring import drawn_from_prior, score_traces, traces
 from .sites import is_latent, sample_sites
@@ -28,7 +29,7 @@ def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points], *
     distributions are not validated. The random stream stays as it was. Sites that are summed over may be the model's
     alone where ``enumerated``.
     """
-    with seeded(0):
+    with seeded(0), LookupsChecked():
         for batch in batches:
             for part in batch.split(CHECKED_AT_ONCE):
                 if guide is None:

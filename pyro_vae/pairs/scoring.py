@@ -97,6 +97,14 @@ def in_a_sentence() -> Iterator[None]:
         for pattern, sentence in SENTENCES:
             if found := re.match(pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
+        text, shapes, _ = str(error).partition("Trace Shapes:")  # which Pyro adds to every error
+        if shapes and text.startswith("Expected"):
+            raise ValueError(text.strip()) from error
+        raise
+    except (RuntimeError, IndexError) as error:
+        for pattern, sentence in OF_TORCH:
+            if found := re.match(pattern, str(error), re.DOTALL):
+                raise ValueError(sentence.format(*found.groups())) from error
         raise
     except KeyError as error:
         if "intermediates cache" not in str(error):
@@ -123,6 +131,28 @@ SENTENCES = (
         r"Expected value argument .* within the support \((.*)\) of the distribution (\w+)\(.*, but found invalid",
         "Expected values in the support of a {1}, {0}; got others, or NaN. Use a distribution for such values, or keep "
         "them inside.",
+    ),
+)
+
+
+WHOLE = (
+    "Expected inputs of the type of the networks' parameters, {1}; got {0}. Whole numbers stay as they are "
+    "given: convert them where model and guide use them, x.float(), or x / 255 for grey levels of 8 bits; floating-point "
+    "tensors beforehand, x.to(dtype)."
+)
+CATEGORIES = (
+    "Expected categories within those of the embedding or one-hot code that looks them up; got others. Number them "
+    "from 0 (numpy.unique(y, return_inverse=True)), or make room for more."
+)
+OF_TORCH = (
+    (r"mat1 and mat2 must have the same dtype, but got (\w+) and (\w+)", WHOLE),
+    (r"expected m1 and m2 to have the same dtype, but got: (.+) != (\w+)", WHOLE),
+    (r"Input type \((.+)\) and (?:bias|weight) type \((.+)\) should be the same", WHOLE),
+    (r"index out of range in self", CATEGORIES),
+    (r"Class values must be (?:non-negative|smaller than num_classes)", CATEGORIES),
+    (
+        r"(?:Expected tensor for argument #1 'indices'.* but got (\S+)|one_hot is only applicable)",
+        "Expected categories as whole numbers; got floating-point ones. Convert them with .long(), or .astype(int).",
     ),
 )
 

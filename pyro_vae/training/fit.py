@@ -87,12 +87,15 @@ def fit(
     Args:
         model: p(x, z), called with a batch of data points (B, ...), or with several tensors.
         guide: q(z|x), called with the same batch.
-        data: training data (N, ...); several tensors with the same N, of which a tuple ``(x, y)`` calls ``model(x, y)``
-            and a dict ``{"x": x, "y": y}`` calls by keyword, None where a model takes None; or a `Data`, which brings
-            its validation data and its ``batch_transform`` along.
-        validation: data for validation after each epoch, in the same form; they select the best state.
+        data: training data (N, ...), a tensor or an array: NumPy, a memory map, a sparse matrix of SciPy, a data frame.
+            Several with the same N: a tuple ``(x, y)`` calls ``model(x, y)``, a dict ``{"x": x, "y": y}`` calls by
+            keyword, with None where a model takes None. A `Data`, which brings its validation data and its
+            ``batch_transform`` along. A torch data set that gives data points by number, or a `DataLoader` or
+            whatever else gives batches anew in each pass. See "Forms of data" below.
+        validation: data for validation after each epoch, in any of these forms; they select the best state.
         batch_transform: what each batch goes through when it is used, on the device: ``torch.bernoulli`` for dynamic
-            binarization. With several tensors it is called as the model is, and returns as many.
+            binarization, ``lambda x: x / 255`` for grey levels of 8 bits. Training data alone go through it. With
+            several tensors it is called as the model is, and returns as many.
         objective: a Pyro ELBO or its class; `Trace_ELBO` by default. The settings of a `CompiledELBO` go before
             ``compile`` and ``precision``.
         optimizer: makes one torch optimizer from the list of parameters; ``adam(lr=1e-3)`` by default. An optimizer of
@@ -100,7 +103,7 @@ def fit(
         scheduler: makes a learning-rate scheduler from that optimizer; it is stepped once for each step.
         clip_norm: largest total norm of the gradient of the batch's loss, which is a sum over its data points.
         epochs: passes over the data, at most.
-        batch_size: data points in a step; the last batch of an epoch is smaller. Where the pair refuses it, as batch
+        batch_size: data points in a step (those of a loader are as it gives them); the last batch of an epoch is smaller. Where the pair refuses it, as batch
             norm does with one data point, the last two batches share their data points, which a warning says.
         kl_weight: constant weight of the KL term in the training loss, or a `KLWarmup`; applied from outside the model.
         patience: stop after this many epochs without a lower validation loss at full KL weight, counted from the end
@@ -119,14 +122,15 @@ def fit(
         seed: of a random stream for this run (order of the data, latents, binarization); None for the global one.
         progress: show a progress bar on the terminal.
         on_step: called after each step with its number, from 1, and {"loss": nats per data point}; the last step of an
-            epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together.
+            epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together (of
+            10, where data are read in batches).
         tensorboard: folder for TensorBoard scalars of ``history``.
 
     Raises:
         ValueError: nothing to train, no data, NaN or values outside the support of an observed site in the data, a
             count that is not a whole number of at least 1, patience without validation data, an objective that cannot
             be trained, a KL weight where it would be none, a device that this machine does not have, or bf16 without
-            compiling. All before the first step.
+            compiling. All before the first step, but for data that are read in batches.
         TypeError: data, objective, optimizer, scheduler or KL weight are of another kind.
         NonFiniteLoss: the loss or its gradient became NaN or infinite; names the step (on a GPU, where only a gradient
             did, the steps since the last reading) and the sites whose log-probability is not finite. The modules keep
@@ -135,6 +139,17 @@ def fit(
     Warns:
         RuntimeWarning: a validation loss is NaN or infinite; that state is not selected.
         UserWarning: the run is shorter than the KL warm-up, or the last two batches share their data points.
+
+    Forms of data:
+        - Floating-point arrays, and the float64 of data sets and loaders, take the dtype of the pair's parameters;
+          tensors stay as they are. Whole numbers stay whole (labels, counts, grey levels of 8 bits): model and guide, or
+          ``batch_transform``, convert them.
+        - Data in memory move to the device, and all of them are looked at before the first step.
+        - Memory maps, sparse matrices, and tensors that would fill more than half of a GPU's free memory are read in
+          batches, in the same order and with the same results, by a thread that is a few batches ahead. Data sets are
+          read so too, in the main thread; a ``DataLoader(..., num_workers=4)`` reads ahead.
+        - Of these, and of what a loader gives, the first batch is looked at before the first step, all others the first
+          time they are visited. What is wrong with one is said then, and the best state so far is kept.
 
     Example:
         >>> from pyro_vae import MLP, Bernoulli, GaussianEncoder, StandardNormal, VAE, data

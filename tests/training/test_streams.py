@@ -10,9 +10,10 @@ import scipy.sparse
 import torch
 from pyro.infer import Trace_ELBO
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_sequence
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from pyro_vae import CompiledELBO, KLWarmup, fit
+from pyro_vae import CompiledELBO, KLWarmup, fit, log_marginal
 from pyro_vae.training.visiting import ahead, with_last
 
 N, D = 22, 3
@@ -303,6 +304,95 @@ def test_an_error_of_a_data_set_is_its_own(counts):
 
     with pytest.raises(OSError, match="the disk is gone"):
         losses(Broken(counts))
+
+
+class Labelled(nn.Module):
+    """x given a category, by an embedding or a one-hot code."""
+
+    def __init__(self, code):
+        super().__init__()
+        self.table, self.code, self.encoder = nn.Embedding(3, 3), code, nn.Linear(D, 3)
+
+    def model(self, x, y):
+        shift = self.table(y) if self.code == "embedding" else nn.functional.one_hot(y, 3).float()
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(3), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z + shift, 1.0).to_event(1), obs=x)
+
+    def guide(self, x, y):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(self.encoder(x), 1.0).to_event(1))
+
+
+@pytest.mark.parametrize("code", ["embedding", "one-hot"])
+def test_categories_out_of_range_are_refused_before_the_first_step(code, counts):
+    pair, y, steps = Labelled(code), np.arange(N) % 3, []
+    assert len(fit(pair.model, pair.guide, (counts, y), epochs=1, progress=False).history) == 1
+    y[-1] = 3  # in the last batch
+    for data in ((counts, y), Items(counts.astype(np.float32), y)):
+        with pytest.raises(ValueError, match=r"categories from 0 to 2 for .*; got 3\. [^\n]*$"):
+            fit(pair.model, pair.guide, data, batch_size=5, progress=False, on_step=lambda *told: steps.append(told[0]))
+        assert all(p.isfinite().all() for p in pair.parameters())
+    assert len(steps) < 5  # of the data set, which is looked at as it is visited
+    with pytest.raises(ValueError, match=r"categories"):
+        log_marginal(pair.model, pair.guide, (counts, y))
+    with pytest.raises(ValueError, match="categories as whole numbers; got"):
+        fit(pair.model, pair.guide, (counts, y.astype(float)), progress=False)
+
+
+def test_bytes_stay_bytes_and_are_scaled_where_that_is_asked_for():
+    pair, seen = Labelled("embedding"), []
+    images, y = np.random.default_rng(0).integers(0, 256, (N, D)).astype(np.uint8), np.arange(N) % 3
+
+    def scaled(x, y):
+        seen.append(x.dtype)
+        return x / 255, y
+
+    fit(pair.model, pair.guide, (images, y), batch_transform=scaled, epochs=1, compile=False, progress=False)
+    assert set(seen) == {torch.uint8}
+    with pytest.raises(ValueError, match=r"parameters, Float; got Byte\. .*x / 255 for grey levels"):
+        fit(pair.model, pair.guide, (images, y), epochs=1, progress=False)
+
+
+# Sequences of different lengths
+
+
+class Sequences(nn.Module):
+    """x_t ~ N(z, 1) for t below the length of each; the guide is a recurrent network over those."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.loc = nn.GRU(1, 4, batch_first=True), nn.Linear(4, 1)
+
+    def model(self, x, lengths):
+        known = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z[:, None], 1.0).expand(x.shape).mask(known).to_event(1), obs=x)
+
+    def guide(self, x, lengths):
+        packed = pack_padded_sequence(x[..., None], lengths.cpu(), batch_first=True, enforce_sorted=False)
+        _, last = self.rnn(packed)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(self.loc(last[0])[:, 0], 0.8))
+
+
+def test_sequences_of_different_lengths(counts):
+    torch.manual_seed(0)
+    sequences = [torch.randn(length) + torch.randn(()) for length in (1, 4, 2, 5, 3, 3)]
+    lengths = torch.tensor([len(s) for s in sequences])
+    padded = pad_sequence(sequences, batch_first=True, padding_value=99.0)
+    pair = Sequences()
+    history = fit(pair.model, pair.guide, (padded, lengths), epochs=30, batch_size=3, compile=False, progress=False,
+                  optimizer=lambda params: torch.optim.Adam(params, lr=0.02)).history  # fmt: skip
+    assert history[-1]["loss"] < history[0]["loss"]
+    result = log_marginal(pair.model, pair.guide, (padded, lengths), num_samples=2000, estimator="guide")
+    for sequence, log_prob, error in zip(sequences, result.log_prob, result.standard_error, strict=True):
+        covariance = torch.eye(len(sequence)) + 1.0  # of z + noise, each sequence by itself
+        truth = dist.MultivariateNormal(torch.zeros(len(sequence)), covariance).log_prob(sequence)
+        assert abs(log_prob - truth) < 5 * error + 1e-5
+    with pytest.raises(ValueError, match=r"lengths up to that of the padded sequences, 5; got 6"):
+        fit(pair.model, pair.guide, (padded, lengths + 1), progress=False)
 
 
 # Reading ahead
