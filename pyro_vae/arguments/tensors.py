@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arrays import Home, Rows, array_behind, check_array, to_tensor
+from .rows import Home, Rows, array_behind, check_array, to_tensor
 
 
 def require_tensor(name: str, x: Any) -> Tensor:

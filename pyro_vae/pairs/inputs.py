@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset, default_collate
 
-from ..arguments.arrays import Home, Rows
 from ..arguments.memory import require_memory
+from ..arguments.rows import Home, Rows
 from ..arguments.tensors import is_array, tensor_or_rows
 from .batch import Batch, Points, joined, map_points
 from .contexts import seeded

@@ -137,8 +137,8 @@ SENTENCES = (
 
 WHOLE = (
     "Expected inputs of the type of the networks' parameters, {1}; got {0}. Whole numbers stay as they are "
-    "given: convert them where model and guide use them, x.float(), or x / 255 for grey levels of 8 bits; floating-point "
-    "tensors beforehand, x.to(dtype)."
+    "given: convert them where model and guide use them, x.float(), or x / 255 for grey levels of 8 bits; tensors of "
+    "floating-point numbers beforehand, x.to(dtype)."
 )
 CATEGORIES = (
     "Expected categories within those of the embedding or one-hot code that looks them up; got others. Number them "

@@ -14,7 +14,7 @@ from pyro.optim import PyroOptim
 from torch import Tensor
 from tqdm import tqdm
 
-from ..arguments.arrays import Home
+from ..arguments.rows import Home
 from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
 from ..objectives.accepted import as_objective, check_kl_weight
@@ -103,8 +103,9 @@ def fit(
         scheduler: makes a learning-rate scheduler from that optimizer; it is stepped once for each step.
         clip_norm: largest total norm of the gradient of the batch's loss, which is a sum over its data points.
         epochs: passes over the data, at most.
-        batch_size: data points in a step (those of a loader are as it gives them); the last batch of an epoch is smaller. Where the pair refuses it, as batch
-            norm does with one data point, the last two batches share their data points, which a warning says.
+        batch_size: data points in a step; the batches of a loader are as it gives them. The last batch of an epoch is
+            smaller. Where the pair refuses it, as batch norm does with one data point, the last two batches share their
+            data points, which a warning says.
         kl_weight: constant weight of the KL term in the training loss, or a `KLWarmup`; applied from outside the model.
         patience: stop after this many epochs without a lower validation loss at full KL weight, counted from the end
             of the warm-up; None to train all epochs.
@@ -122,8 +123,8 @@ def fit(
         seed: of a random stream for this run (order of the data, latents, binarization); None for the global one.
         progress: show a progress bar on the terminal.
         on_step: called after each step with its number, from 1, and {"loss": nats per data point}; the last step of an
-            epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together (of
-            10, where data are read in batches).
+            epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together;
+            of 10, where data are read in batches.
         tensorboard: folder for TensorBoard scalars of ``history``.
 
     Raises:
@@ -142,8 +143,8 @@ def fit(
 
     Forms of data:
         - Floating-point arrays, and the float64 of data sets and loaders, take the dtype of the pair's parameters;
-          tensors stay as they are. Whole numbers stay whole (labels, counts, grey levels of 8 bits): model and guide, or
-          ``batch_transform``, convert them.
+          tensors stay as they are. Whole numbers stay whole, as labels, counts and grey levels of 8 bits: model and
+          guide, or ``batch_transform``, convert them.
         - Data in memory move to the device, and all of them are looked at before the first step.
         - Memory maps, sparse matrices, and tensors that would fill more than half of a GPU's free memory are read in
           batches, in the same order and with the same results, by a thread that is a few batches ahead. Data sets are

@@ -10,8 +10,8 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from ..arguments.arrays import Home
 from ..arguments.at_least import at_least
+from ..arguments.rows import Home
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.batch import Points, shapes_of
@@ -33,9 +33,9 @@ def unpacked(
 ) -> tuple[Any, Any, Transform | None]:
     """Training data, validation data and the transform of batches, as given, else those of a `Data`; see `as_given`."""
     if isinstance(data, Data):
-        validation = data.validation if validation is None else validation
-        batch_transform = data.batch_transform if batch_transform is None else batch_transform
-        data = data.train
+        validation = data.given("validation") if validation is None else validation
+        batch_transform = data.transform if batch_transform is None else batch_transform
+        data = data.given("train")
     data = as_given("data", data, home)
     if validation is not None:
         validation = as_given("validation", validation, home)

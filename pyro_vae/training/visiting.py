@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..arguments.arrays import Rows
+from ..arguments.rows import Rows
 from ..pairs.batch import Batch, Points, map_points, tensors_of
 from ..pairs.inputs import Loader, Samples
 from ..pairs.modules import Callee
