@@ -7,7 +7,6 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from jsonargparse import Namespace
 
 from .. import plots
@@ -18,6 +17,7 @@ from ..evidence import LogMarginal
 from ..evidence import tables as report
 from ..evidence.comparison import compare, require_one_kind
 from ..evidence.measure import measure_of
+from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
 from ..pairs.scoring import traces
@@ -26,7 +26,7 @@ from ..runs.environment import environment
 from ..runs.evaluations import load_evaluation
 from ..runs.folder import is_finished, read_about, require_run, require_same_data
 from ..runs.grouping import grouped
-from ..runs.loading import binarization, command_line, data_of, load_data, load_run, random_subset
+from ..runs.loading import binarization, command_line, data_of, load_data, load_run, points_of, random_subset
 from ..runs.new_folder import claimed
 from ..runs.parser import Parser
 from ..runs.parts import short_names
@@ -35,6 +35,7 @@ from ..training.device import choose_device
 from ..uses.generate import reconstruct, sample
 from .estimators import ESTIMATORS, add_evaluation_options
 from .evaluate import evaluate_run, finished_evaluation
+from .pictures import like_of
 from .train import build_module, train_run
 
 # Without run folders: small enough for three seeds of four priors in under three minutes on two cores.
@@ -255,14 +256,15 @@ def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
             f"--binarization dynamic."
         )
     dataset = load_data(next(iter(first.values())))
-    batch = dataset.test[:4]
+    batch = points_of(dataset, "test")[:4]
     measures, refused = {}, {}
     for name, config in first.items():
         try:
             module = build_module(config, dataset)
-            with seeded(0), evaluating(module.model, module.guide):
-                model_trace, _ = traces(module.model, module.guide, batch)
-                check_guide(module.model, module.guide, batch)
+            model, guide = taking(batch, module.model, module.guide)
+            with seeded(0), evaluating(model, guide):
+                model_trace, _ = traces(model, guide, batch)
+                check_guide(model, guide, batch)
             measures[name] = measure_of(model_trace)
         except ValueError as error:
             refused[name] = error
@@ -282,10 +284,10 @@ def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
         return
     module, _ = load_run(folder, choose_device("cpu"))
     dataset = data_of(folder, root=root)
-    images = dataset.test[random_subset(len(dataset.test), min(32, len(dataset.test)), 0)]
+    images = points_of(dataset, "test")[random_subset(len(dataset.test), min(32, len(dataset.test)), 0)]
     try:
-        _, means = sample(module.model, torch.zeros(64, *dataset.event_shape))
-        rows = plots.beside(images, reconstruct(module.model, module.guide, images))
+        _, means = sample(module.model, like_of(folder, 64, seed=0, root=root))
+        rows = plots.beside(plots.images_among(images), reconstruct(module.model, module.guide, images))
     except ValueError as error:  # a model that can be evaluated, not drawn from
         print(f"no pictures of {title}: {error}")
         return

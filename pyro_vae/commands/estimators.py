@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import Tensor
-
 from .. import plots
 from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal, annealed_log_marginal, bidirectional, log_marginal
 from ..evidence.importance import NAMES
+from ..pairs.batch import Points
 from ..plots import evidence as evidence_plots
 from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
@@ -69,15 +68,15 @@ def say_gap(gap: BidirectionalGap) -> str:
     )
 
 
-def draw_estimate(module: Any, result: LogMarginal, images: Tensor, path: Path) -> None:
+def draw_estimate(module: Any, result: LogMarginal, images: Points, path: Path) -> None:
     """Figures of estimates of log p(x)."""
-    title, images = path.parent.name, images.cpu()
+    title, drawn = path.parent.name, plots.images_among(images).cpu()
     save_figure(plots.log_marginal_histogram(result, title=title), Path(f"{path}.png"))
     if result.khat.isfinite().any():
-        save_figure(evidence_plots.khat_figure(result, images, title=title), Path(f"{path}_khat.png"))
+        save_figure(evidence_plots.khat_figure(result, drawn, title=title), Path(f"{path}_khat.png"))
 
 
-def draw_importance(module: Any, result: LogMarginal, images: Tensor, path: Path) -> None:
+def draw_importance(module: Any, result: LogMarginal, images: Points, path: Path) -> None:
     """Figures of importance sampling, which `diagnose` has most to do with."""
     draw_estimate(module, result, images, path)
     title = path.parent.name
@@ -91,7 +90,7 @@ def draw_importance(module: Any, result: LogMarginal, images: Tensor, path: Path
         save_figure(plots.diagnostics_figure(found, title=title), Path(f"{path}_dimensions.png"))
 
 
-def draw_gap(module: Any, gap: BidirectionalGap, images: Tensor, path: Path) -> None:
+def draw_gap(module: Any, gap: BidirectionalGap, images: Points, path: Path) -> None:
     """The figure of bounds from both sides."""
     figure = evidence_plots.gap_figure(gap.lower.log_prob, gap.upper.log_prob, title=path.parent.name)
     save_figure(figure, Path(f"{path}.png"))
@@ -117,7 +116,7 @@ class Estimator:
     name: str
     about: str
     say: Callable[[Any], str]
-    draw: Callable[[Any, Any, Tensor, Path], None]
+    draw: Callable[[Any, Any, Points, Path], None]
 
 
 # Options that the numbers depend on: type, default, help. --precision stands with the commands, which differ in it.

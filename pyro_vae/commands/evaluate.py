@@ -16,11 +16,12 @@ from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..evidence import BidirectionalGap, HeavyTail, LogMarginal
 from ..evidence.bits import bits_of, said_in_bits
+from ..pairs.batch import Points
 from ..pairs.widened import widened
 from ..runs.environment import environment, few_threads
 from ..runs.evaluations import digest, load_evaluation, save_evaluation
 from ..runs.folder import require_run, weights_digest
-from ..runs.loading import command_line, data_of, load_run, random_subset, read_run
+from ..runs.loading import command_line, data_of, load_run, points_of, random_subset, read_run, x_of
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
 from ..runs.partial_results import PartialResults
@@ -101,7 +102,7 @@ def _evaluate(
     images, which = _images(chosen, dataset)
     images = images.to(device)
     simulated = estimator.kind is BidirectionalGap  # then it takes from the images their number and shape alone
-    what = list(images.shape) if simulated else digest(images)
+    what = list(images.shape) if simulated and isinstance(images, Tensor) else digest(images)
     about = settings | {"images": what, "weights": weights_digest(folder)}
     partial: PartialResults[Any] = PartialResults(
         folder / f"{estimator.name}.partial", estimator.kind, about, rank=rank
@@ -127,11 +128,10 @@ def _evaluate(
         return None
     result: LogMarginal | BidirectionalGap = partial.finished(len(images))
     if isinstance(result, BidirectionalGap):
-        assert isinstance(result.x, Tensor)  # a run has one input
         images, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
     about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):
-        about |= bits_of(result.log_prob, images, dataset, measure=result.measure)
+        about |= bits_of(result.log_prob, x_of(dataset, images), dataset, measure=result.measure)
     about |= environment(device, module)
     save_evaluation(folder, result, name=estimator.name, images=images, about=about)
     partial.remove()
@@ -140,9 +140,9 @@ def _evaluate(
     return result
 
 
-def _images(chosen: Namespace, dataset: Data) -> tuple[Tensor, str]:
+def _images(chosen: Namespace, dataset: Data) -> tuple[Points, str]:
     """The images that the options ask for, and which they are."""
-    images: Tensor = getattr(dataset, chosen.split)
+    images = points_of(dataset, chosen.split)
     if chosen.num_images is None:
         return images, f"evaluated on all of the {chosen.split} images"
     if not 1 <= chosen.num_images <= len(images):
@@ -151,7 +151,7 @@ def _images(chosen: Namespace, dataset: Data) -> tuple[Tensor, str]:
     return images[random_subset(len(images), chosen.num_images, chosen.seed)], which
 
 
-def _estimate(module: Any, images: Tensor, chosen: Namespace, **how: Any) -> None:
+def _estimate(module: Any, images: Points, chosen: Namespace, **how: Any) -> None:
     """Run the estimator with its options."""
     estimator, guide = ESTIMATORS[chosen.estimator], module.guide
     options = {option: chosen[option] for option in estimator.options if option != "widen"}

@@ -23,6 +23,6 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
 def run(chosen: Namespace) -> None:
     """Interpolate between images."""
     module, images = load_pictured(chosen, chosen.num_rows, option="--num-rows", each=2)
-    start, end = images.chunk(2)
+    start, end = images.split(len(images) // 2)
     figure = interpolations(module.model, module.guide, start, end, steps=chosen.steps, path=chosen.path)
     save(figure, chosen, f"interpolations_{chosen.path}.png")

@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..arguments.at_least import at_least
+from ..pairs.batch import Points
 from ..pairs.modules import Callee
 from ..uses.generate import Way, between, manifold, reconstruct, sample, traverse
 from .charts import tidy
-from .images import beside, check_images, image_grid, image_rows, picture, tile
+from .images import beside, check_images, image_grid, image_rows, images_among, picture, tile
 
 
 def reconstructions(
-    model: Callee, guide: Callee, x: Tensor, *, columns: int | None = None, seed: int | None = 0
+    model: Callee, guide: Callee, x: Points, *, columns: int | None = None, seed: int | None = 0
 ) -> Figure:
     """Images, each with the mean of p(x|z) below, z from the guide.
 
@@ -30,13 +31,13 @@ def reconstructions(
     Raises:
         ValueError: flat data.
     """
-    check_images(x.shape)
+    check_images(images_among(x).shape)
     columns = min(len(x), columns or usual_columns(2 * len(x)))
-    rows = beside(x, reconstruct(model, guide, x, seed=seed), columns=columns)
+    rows = beside(images_among(x), reconstruct(model, guide, x, seed=seed), columns=columns)
     return image_grid(rows, columns=columns, title="originals, reconstructions below")
 
 
-def samples(model: Callee, like: Tensor, *, columns: int | None = None, seed: int | None = 0) -> Figure:
+def samples(model: Callee, like: Points, *, columns: int | None = None, seed: int | None = 0) -> Figure:
     """Means of p(x|z) for z from the prior.
 
     Args:
@@ -48,7 +49,7 @@ def samples(model: Callee, like: Tensor, *, columns: int | None = None, seed: in
     Raises:
         ValueError: flat data, or a prior that cannot be drawn from.
     """
-    check_images(like.shape)
+    check_images(images_among(like).shape)
     columns = columns or usual_columns(len(like))
     return image_grid(sample(model, like, seed=seed)[1], columns=columns, title="samples, means of p(x|z)")
 
@@ -59,7 +60,7 @@ def usual_columns(count: int) -> int:
 
 
 def traversals(
-    model: Callee, guide: Callee, x: Tensor, *, dims: Sequence[int], steps: int = 9, limit: float = 3.0
+    model: Callee, guide: Callee, x: Points, *, dims: Sequence[int], steps: int = 9, limit: float = 3.0
 ) -> Figure:
     """One image with one latent dimension after the other moved, a row for each.
 
@@ -74,7 +75,7 @@ def traversals(
         ValueError: flat data, a latent dimension out of range, a limit of 0 or below, or latents that cannot be moved
             one by one.
     """
-    check_images(x.shape)
+    check_images(images_among(x).shape)
     images = traverse(model, guide, x, dims=dims, values=_axis(limit, steps))
     return image_rows(
         {f"z[{dim}]": row for dim, row in zip(dims, images, strict=True)}, title=f"each z from {-limit:g} to {limit:g}"
@@ -82,7 +83,7 @@ def traversals(
 
 
 def interpolations(
-    model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "linear"
+    model: Callee, guide: Callee, start: Points, end: Points, *, steps: int = 10, path: Way = "linear"
 ) -> Figure:
     """The ways from images to other images, a row for each.
 
@@ -95,7 +96,7 @@ def interpolations(
     Raises:
         ValueError: flat data, or fewer than two steps.
     """
-    check_images(start.shape)
+    check_images(images_among(start).shape)
     images = between(model, guide, start, end, steps=steps, path=path).flatten(0, 1)
     way = {"linear": "a straight line", "sphere": "the sphere"}[path]
     return image_grid(images, columns=steps, title=f"from code to code along {way}")
@@ -104,7 +105,7 @@ def interpolations(
 def manifold_figure(
     model: Callee,
     guide: Callee,
-    x: Tensor,
+    x: Points,
     *,
     side: int = 20,
     dims: tuple[int, int] = (0, 1),
@@ -124,7 +125,8 @@ def manifold_figure(
         ValueError: flat data, a latent dimension out of range or twice, a side of fewer than two images, a limit of 0
             or below, or latents that cannot be moved one by one.
     """
-    check_images(x.shape)
+    shape = images_among(x).shape
+    check_images(shape)
     at_least(2, side=side)
     quantiles = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(side) + 0.5) / side)
     coordinates = quantiles if limit is None else _axis(limit, side)
@@ -133,7 +135,7 @@ def manifold_figure(
     figure = picture(page, title="decoded over a grid of latents", left=0.65, bottom=0.5)
     (axes,) = figure.axes
     axes.set_axis_on()
-    width, height = x.shape[-1], x.shape[-2]
+    width, height = shape[-1], shape[-2]
     ticks = sorted({0, side // 4, side - 1 - side // 4, side - 1} | ({side // 2} if side % 2 else set()))
     axes.set_xticks([(i + 0.5) * width for i in ticks], [f"{coordinates[i]:.1f}" for i in ticks])
     axes.set_yticks([(side - i - 0.5) * height for i in ticks], [f"{coordinates[i]:.1f}" for i in ticks])

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..disk.writing import written_whole
+from ..pairs.batch import Batch, Points
 from .charts import INK
 
 TITLE_SIZE, LABEL_SIZE = 11, 10  # points
@@ -55,6 +56,12 @@ def tile(images: Tensor, *, columns: int, rows: int | None = None, gap: int | No
         top, left = (i // columns) * (height + gap), (i % columns) * (width + gap)
         page[top : top + height, left : left + width] = image
     return page
+
+
+def images_among(x: Points) -> Tensor:
+    """The images that a pair is called with: x itself; of several tensors the first that can be drawn, or the first."""
+    entries = [entry for _, entry in x.named() if entry is not None] if isinstance(x, Batch) else [x]
+    return next((entry for entry in entries if entry.dim() == 4), entries[0])
 
 
 def check_images(shape: Sequence[int]) -> None:

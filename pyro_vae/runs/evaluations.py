@@ -6,11 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ..disk.writing import require_regular
 from ..evidence import BidirectionalGap, LogMarginal
 from ..evidence.saved import load_arrays
+from ..pairs.batch import Points, tensors_of
 from .folder import weights_digest
 from .new_folder import FIGURES
 
@@ -19,7 +18,7 @@ def save_evaluation(
     folder: Path,
     result: LogMarginal | BidirectionalGap,
     *,
-    images: Tensor,
+    images: Points,
     about: dict[str, Any],
     name: str = "evaluation",
 ) -> None:
@@ -34,9 +33,12 @@ def save_evaluation(
     result.save(folder / name, about)
 
 
-def digest(images: Tensor) -> str:
+def digest(images: Points) -> str:
     """SHA-256 of the images' values."""
-    return hashlib.sha256(images.cpu().contiguous().numpy().tobytes()).hexdigest()
+    sha256 = hashlib.sha256()
+    for tensor in tensors_of(images):
+        sha256.update(tensor.cpu().contiguous().numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def load_evaluation(folder: Path, name: str = "evaluation") -> tuple[LogMarginal, dict[str, Any]]:

@@ -81,7 +81,8 @@ def decode(
         model: p(x, z).
         latents: values (N, D) by latent site. Sites not given are drawn from the model, with the same random numbers
             for each of the N, so that the data points differ by the given latents alone.
-        like: data (1 or more, ...) that give the shape of one; their values do not count.
+        like: data (1 or more, ...) that give the shape of one; their values do not count. Other inputs, such as labels,
+            do: one for each of the N, or else those of the first for all.
         site: name of the observed site to give, where there are several.
         seed: of those draws.
 
@@ -99,23 +100,25 @@ def decode(
     if len(counts) != 1:
         raise ValueError(f"Expected the latents of one number of data points; got numbers {sorted(counts)}.")
 
-    def run(values: Mapping[str, Tensor]) -> poutine.Trace:
-        count = len(next(iter(values.values())))
+    (count,) = counts
+    rows = torch.arange(count) if len(points) == count else torch.zeros(count, dtype=torch.int64)
+
+    def run(values: Mapping[str, Tensor], rows: Tensor) -> poutine.Trace:
         with seeded(seed):
-            return drawn_from(model, points[torch.zeros(count, dtype=torch.int64)], given=values)
+            return drawn_from(model, points[rows], given=values)
 
     def mean(trace: poutine.Trace) -> Tensor:
         return _mean(observed_site(trace, site)[1])
 
     with evaluating(model, model):
-        trace = run(latents)
+        trace = run(latents, rows)
         sites = {name for name, found in sample_sites(trace) if not found["infer"].get("was_observed")}
         if unknown := sorted(latents.keys() - sites):
             raise ValueError(f"Expected latent sites of the model, {sorted(sites)}; got {unknown}.")
         if latents.keys() == sites:
             return mean(trace)
-        rows = [{name: value[i : i + 1] for name, value in latents.items()} for i in range(*counts)]
-        return torch.cat([mean(run(row)) for row in rows])
+        each = [({name: value[i : i + 1] for name, value in latents.items()}, rows[i : i + 1]) for i in range(count)]
+        return torch.cat([mean(run(*one)) for one in each])
 
 
 def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], values: Tensor) -> Tensor:
@@ -162,13 +165,13 @@ def most_varied(model: Callee, guide: Callee, x: Inputs, *, count: int) -> list[
 
 
 def between(
-    model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "linear"
+    model: Callee, guide: Callee, start: Inputs, end: Inputs, *, steps: int = 10, path: Way = "linear"
 ) -> Tensor:
     """Data points on the way from one to another, decoded from `interpolate` of their codes.
 
     Args:
         model, guide: the pair.
-        start, end: data (N, ...).
+        start, end: data (N, ...). Other inputs, such as labels, stay those of the start.
         steps: data points on each way, both ends included.
         path: "linear" or "sphere".
 
@@ -178,7 +181,8 @@ def between(
     (name, first, support), (_, last, _) = _top(model, guide, start), _top(model, guide, end)
     codes = interpolate(first, last, steps=steps, path=path)  # (N, steps, D)
     way = functional.normalize(codes, dim=-1) if _is_sphere(support) else codes
-    return decode(model, {name: way.flatten(0, 1)}, start).unflatten(0, codes.shape[:2])
+    like = as_points("start", start, model, guide)[torch.arange(len(codes)).repeat_interleave(steps)]
+    return decode(model, {name: way.flatten(0, 1)}, like).unflatten(0, codes.shape[:2])
 
 
 def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "linear") -> Tensor:
