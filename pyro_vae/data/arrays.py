@@ -149,13 +149,13 @@ def _main(
 ) -> str:
     """The name of the array that x is: the first that inputs name, else the only one, or the one called images."""
     if inputs:
-        name = next(iter(inputs.values()))
-        if name not in found:
-            raise ValueError(
-                f"Expected inputs out of the arrays of {path}, {', '.join(found) or 'none'}; got {name!r}."
-                f"{did_you_mean(name, found)}"
-            )
-        return name
+        for name in inputs.values():
+            if name not in found:
+                raise ValueError(
+                    f"Expected inputs out of the arrays of {path}, {', '.join(found) or 'none'}; got {name!r}."
+                    f"{did_you_mean(name, found)}"
+                )
+        return next(iter(inputs.values()))
     if len(found) == 1:
         return next(iter(found))
     if "images" in found:
