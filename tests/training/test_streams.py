@@ -431,3 +431,19 @@ def test_data_larger_than_a_share_of_the_gpu_are_read_by_rows(monkeypatch):
     assert not is_read_by_rows(torch.zeros(100), cuda)
     assert is_read_by_rows(torch.zeros(126), cuda)
     assert not is_read_by_rows(torch.zeros(126), torch.device("cpu"))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("form", ["memory map", "CSR", "loader", "tensor"])
+def test_on_a_gpu(form, compile, counts, tmp_path, monkeypatch):
+    """Batches brought there one by one train as data that stand there."""
+    x = torch.from_numpy(counts).float()
+    in_memory, _ = losses(x, epochs=4, compile=compile)
+    if form == "tensor":
+        monkeypatch.setattr("pyro_vae.training.visiting.SHARE", 0.0)
+    given = {"tensor": x, "loader": Batches(*x.split(5))} | (
+        {form: ROWS[form](counts, tmp_path)} if form in ROWS else {}
+    )
+    streamed, _ = losses(given[form], epochs=4, compile=compile)
+    assert streamed == pytest.approx(in_memory, rel=1e-4 if form != "loader" else 0.2)  # loaders have their own order
