@@ -306,6 +306,8 @@ def measure(case: tuple[str, str, int], device: torch.device, settings: argparse
     work = operations(build(network, prior, device), batches[0])
     runs: dict[str, Run | str] = {}
     for name, make in methods("eager" if settings.smoke else "inductor").items():
+        if settings.methods and name not in settings.methods:
+            continue
         runs[name] = _with_own_store(make(build(network, prior, device), batches))
     seconds: dict[str, list[float]] = {name: [] for name, run in runs.items() if callable(run)}
     for name in seconds:
@@ -347,7 +349,8 @@ def table(rows: list[dict[str, Any]], rate: float) -> str:
     lines = []
     for case, group in itertools.groupby(rows, key=lambda row: (row["network"], row["prior"], row["batch_size"])):
         members = list(group)
-        reference = next(row["milliseconds"] for row in members if row["method"] == "pyro_vae, fit")
+        by_method = {row["method"]: row for row in members}
+        reference = by_method.get("pyro_vae, fit", members[0])["milliseconds"]
         for row in members:
             shown = [row.get("missing"), "", ""]
             if "missing" not in row:
@@ -390,11 +393,14 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--priors", nargs="+", default=PRIORS, choices=PRIORS)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=BATCH_SIZES)
+    parser.add_argument("--methods", nargs="+", metavar="METHOD", help="these alone, by their names in the table")
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--warm-up", type=int, default=WARM_UP)
     parser.add_argument("--repetitions", type=int, default=REPETITIONS)
     parser.add_argument("--figure", type=Path, help="write a figure of the times, such as step_time.png")
     settings = parser.parse_args()
+    if unknown := set(settings.methods or ()) - methods("eager").keys():
+        parser.error(f"Expected methods among {', '.join(methods('eager'))}; got {', '.join(sorted(unknown))}.")
     keep_freed_memory()
     if settings.smoke:
         settings.networks, settings.priors, settings.batch_sizes = ["mlp"], ["standard"], [4]
@@ -407,17 +413,17 @@ def main() -> None:
         name: product_rate((size, size, size), device, dtype, repetitions=repetitions)
         for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
     }
-    rows = []
+    about = {"command": f"python experiments/benchmarks/step_time.py {shlex.join(sys.argv[1:])}".strip()}
+    about |= environment(device) | {"smoke": settings.smoke, "product_rate": rates}
+    about["versions"] |= {name: version(name) for name in PEERS if importlib.util.find_spec(name)}
+    settings.out.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
     for case in itertools.product(settings.networks, settings.priors, settings.batch_sizes):
         rows += measure(case, device, settings)
-        print(f"{', '.join(map(str, case))} done", file=sys.stderr)
+        print(f"{', '.join(map(str, case))} done", file=sys.stderr, flush=True)
+        settings.out.write_text(json.dumps(about | {"rows": rows}, indent=2) + "\n")
     print(table(rows, rates["fp32"]))
     print(f"matrix products: {rates['fp32'] / 1e12:.2f} TFLOP/s in float32, {rates['bf16'] / 1e12:.2f} in bfloat16")
-    settings.out.parent.mkdir(parents=True, exist_ok=True)
-    about = {"command": f"python experiments/benchmarks/step_time.py {shlex.join(sys.argv[1:])}".strip()}
-    content = about | environment(device) | {"smoke": settings.smoke, "product_rate": rates, "rows": rows}
-    content["versions"] |= {name: version(name) for name in PEERS if importlib.util.find_spec(name)}
-    settings.out.write_text(json.dumps(content, indent=2) + "\n")
     if settings.figure:
         figure(rows, settings.figure)
 

@@ -64,7 +64,8 @@ def arguments(name: str, about: str) -> argparse.Namespace:
 def save(chosen: argparse.Namespace, content: dict[str, Any]) -> None:
     """Write JSON with all that its numbers need to be understood."""
     command = " ".join(["python", f"experiments/evidence/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    about = {"command": command, **environment(torch.device("cpu")), "smoke": chosen.smoke}
+    device = torch.device(getattr(chosen, "device", "cpu"))
+    about = {"command": command, **environment(device), "smoke": chosen.smoke}
     chosen.out.parent.mkdir(parents=True, exist_ok=True)
     chosen.out.write_text(json.dumps(about | content, indent=2) + "\n")
     print(f"saved in {chosen.out}")

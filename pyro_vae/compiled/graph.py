@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from .inductor import can_be_captured, compiled_module
-from .torch_private import handlers
+from .torch_private import begin_cuda_step, handlers, without_its_deprecations
 
 
 class Index(int):
@@ -91,7 +91,7 @@ class Graph:
         if self.on_gpu:  # a CUDA graph writes its results where those of the call before are
             for leaf in leaves:
                 leaf.grad = None if leaf.grad is None else leaf.grad.clone()
-            torch.compiler.cudagraph_mark_step_begin()
+            begin_cuda_step()
         with torch.no_grad():
             outputs = list(self.run(*inputs))
             supports = outputs.pop() if self.checks_supports else None
@@ -113,7 +113,8 @@ class Graph:
         def compile_and_run(*inputs: Tensor) -> list[Tensor]:
             cudagraphs = {"triton.cudagraphs": can_be_captured(self.module)}
             self.run = compiled_module(self.module, inputs, cudagraphs | options)
-            return self.run(*inputs)
+            with without_its_deprecations():  # kernels are made at the first call
+                return self.run(*inputs)
 
         self.run = compile_and_run
 

@@ -6,6 +6,7 @@ Seen in torch 2.14.1 and pyro-ppl 1.9.2; ``tests/compiled/test_torch_private.py`
 from __future__ import annotations
 
 import platform
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -74,14 +75,29 @@ def linear_by_onednn(left: Tensor, right: Tensor) -> Tensor:
     return product
 
 
+@contextmanager
+def without_its_deprecations() -> Iterator[None]:
+    """What torch calls deprecated and still uses itself is no warning: where warnings are errors, nothing would be
+    compiled."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
+
+
+def begin_cuda_step() -> None:
+    """Tell the compiler's CUDA graphs that the results of the call before are not needed any more."""
+    if "torch._inductor.cudagraph_trees" not in sys.modules:
+        with without_its_deprecations():
+            from torch._inductor import cudagraph_trees  # noqa: F401 (its first import warns)
+    torch.compiler.cudagraph_mark_step_begin()
+
+
 def inductor_compile(
     module: GraphModule, inputs: Sequence[Tensor], options: dict[str, Any]
 ) -> Callable[..., list[Tensor]]:
     """The graph as code of torch's compiler, kept on disk, where a second run finds it."""
-    # What torch calls deprecated and still uses itself: where warnings are errors, nothing would be compiled.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", FutureWarning)
+    with without_its_deprecations():
         from torch import _inductor  # takes a second or two
         from torch._guards import TracingContext, tracing
         from torch._subclasses import FakeTensorMode

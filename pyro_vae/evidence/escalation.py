@@ -27,14 +27,13 @@ SHARES, OF_GUIDE_ALONE = (0.85, 0.1, 0.05), (0.0, 1.0, 0.0)
 EXPLORING, EXPLORING_FROM_GUIDE = (0.4, 0.1, 0.5), (0.0, 0.5, 0.5)
 WIDER = 1.1  # the Gaussians: those that the ELBO likes best are narrower than the posterior
 TAILS = 2.5  # factor of the scales of a copy that stands for tails heavier than a Gaussian's
-MOST_STARTS = 3  # fits for one data point
-STEPS = 8  # of a fit
+MOST_STARTS, STEPS = 3, 8  # fits for one data point; steps of a fit
 MOST_DRAWS = 64  # for a step of a fit, of as many as there are dimensions
 PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
 FEW_LATENTS = 8  # up to which draws from the prior can find modes that nothing else visits
 OF_GUIDE = 0.8  # effective sample size of a guide's pilot, relative, from which no fit is worth while
-AT_ONCE = 4096  # (data point, sample) pairs, at most
-POINTS_AT_ONCE = 64  # at most
+AT_ONCE = 4096  # (data point, sample) pairs on a CPU, at most; on a GPU as many as the memory budget allows
+POINTS, MATRICES = {"cpu": 64, "cuda": 512}, 2**24  # data points at once; numbers in their covariance matrices
 STREAM = 2**29  # where the streams of random numbers of this file begin
 GRADIENT = 3  # evaluations of the model that a gradient costs
 
@@ -253,9 +252,10 @@ def escalated(
 
     The guide also draws those whose model raises an error at other draws.
     """
-    at_once = min(AT_ONCE, sampler.pairs)
+    kind = sampler.x.device.type
+    at_once = min(AT_ONCE, sampler.pairs) if kind == "cpu" else sampler.pairs
     escalation = Escalation(space, is_keyed=sampler.keyed, seed=seed, at_once=at_once, done=done)
-    together = min(POINTS_AT_ONCE, max(1, at_once // 16)) if sampler.points > 1 else 1
+    together = 1 if sampler.points == 1 else max(1, min(POINTS.get(kind, 64), at_once // 16, MATRICES // space.dim**2))
     alone = torch.cat([sampler.depend_on_others(points[some]) for some in torch.arange(len(points)).split(together)])
 
     def batches(some: Tensor) -> list[Tensor]:

@@ -32,7 +32,7 @@ NAMES = {
     "guide": "importance sampling from the guide",
     "auto": "importance sampling from the guide or, where that does not do, from Gaussians fitted to the data point,",
 }
-PILOTED_AT_ONCE = 256  # data points, of which those that need it are escalated together
+PILOTED_AT_ONCE = {"cpu": 256, "cuda": 1024}  # data points, of which those that need it are escalated together
 OnResult = Callable[[list[int], LogMarginal], None]
 
 
@@ -180,7 +180,8 @@ def log_marginal(
         shown = None if progress else True
         results = []
         with tqdm(total=total, unit="sample", unit_scale=True, desc="log p(x)", disable=shown, leave=False) as bar:
-            together = sampler.points if space is None else max(sampler.points, PILOTED_AT_ONCE)
+            piloted = 1 if space is None else PILOTED_AT_ONCE.get(points.device.type, 256)
+            together = max(sampler.points, piloted)
             for start in range(0, len(wanted), together):
                 some = wanted[start : start + together]
                 numbers, target = torch.tensor(some), target_standard_error

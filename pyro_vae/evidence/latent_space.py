@@ -163,7 +163,9 @@ class Placing(Messenger):
 
     def __init__(self, given: dict[str, Tensor], *, particles: bool = False) -> None:
         super().__init__()
-        self.given, self.particles, self.log_jacobian = given, particles, torch.zeros(())
+        self.given, self.particles = given, particles
+        # A number of the CPU in a recorded graph would keep it from being captured on a GPU.
+        self.log_jacobian = torch.zeros((), device=next((u.device for u in given.values()), None))
 
     def _pyro_sample(self, msg: Any) -> None:
         if msg["name"] not in self.given:

@@ -177,8 +177,11 @@ def score(model: Callee, guide: Callee, x: Points) -> Scores:
 
 def score_traces(model_trace: poutine.Trace, guide_trace: poutine.Trace, *, shape: tuple[int, ...]) -> Scores:
     """`Scores` of given traces, each term of the given shape (B,) or (K, B)."""
-    log_likelihood = log_prior = log_guide = torch.zeros(())
-    for name, site in sample_sites(model_trace):
+    sites = list(sample_sites(model_trace))
+    # A number of the CPU in a recorded graph would keep it from being captured on a GPU.
+    zero = torch.zeros((), device=next((site["value"].device for _, site in sites), None))
+    log_likelihood = log_prior = log_guide = zero
+    for name, site in sites:
         term = site_log_prob(name, site, shape)
         if is_latent(site):
             log_prior = log_prior + term

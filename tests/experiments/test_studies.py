@@ -10,9 +10,18 @@ import pytest
 FOLDER = Path(__file__).parents[2] / "experiments" / "evidence"
 
 
-@pytest.mark.parametrize(
-    "name", ["agreement", "annealed_vs_importance", "coverage", "defaults", "escalation_on_mnist", "gap_on_digits"]
+STUDIES = (
+    "agreement",
+    "annealed_vs_importance",
+    "coverage",
+    "defaults",
+    "escalation_on_mnist",
+    "gap_on_digits",
+    "priors_on_mnist",
 )
+
+
+@pytest.mark.parametrize("name", STUDIES)
 def test_smoke(name, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))  # they share setting.py
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--smoke", "--out", str(tmp_path / "out.json")])
