@@ -70,7 +70,7 @@ def annealed_log_marginal(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data; with start="prior" not used.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         num_chains: K, independent chains for each data point.
         num_temperatures: T, steps from q0 to the posterior.
         start: q0, "guide" for q(z|x) or "prior" for p(z).
@@ -94,7 +94,7 @@ def annealed_log_marginal(
         "temperatures" (N, num_temperatures + 1).
 
     Raises:
-        ValueError: a count below 1, x that is no tensor or empty, a discrete latent, a guide whose support is not the
+        ValueError: a count below 1, x of another kind or empty, a discrete latent, a guide whose support is not the
             prior's, a site outside the plate over the data, model and guide that do not fit together, or a pair that
             scores a data point by those beside it.
 

@@ -90,7 +90,7 @@ def log_marginal(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data. `widened` gives one that reaches farther.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         estimator: "auto" or "guide".
         num_samples: K, samples for each data point; exactly that many are drawn for the estimate.
         target_standard_error: in nats, of log p(x) of each data point; None for num_samples each.
@@ -123,7 +123,7 @@ def log_marginal(
         HeavyTail: data points with khat above 0.7.
 
     Raises:
-        TypeError: x is no tensor.
+        TypeError: x is of another kind.
         ValueError: a count below 1, no data, a site outside the plate over the data, model and
             guide that do not fit together or have other supports or masks, a guide that is a point mass (or one without
             the density that its auxiliary sites give it), auxiliary sites with a defensive mixture, a data point twice

@@ -133,7 +133,7 @@ def home_of(*pair: Callee) -> Home:
     """
     modules = modules_of(pair[0], pair[-1]).values() if pair else []
     parameters = [p for module in modules for p in module.parameters()]
-    dtypes = {p.dtype for p in parameters if p.is_floating_point()} or {torch.get_default_dtype()}
+    dtypes = {p.dtype for p in parameters if p.dtype.is_floating_point} or {torch.get_default_dtype()}
     devices = {p.device for p in parameters} or {torch.device("cpu")}
     return Home(dtypes.pop() if len(dtypes) == 1 else None, devices.pop() if len(devices) == 1 else torch.device("cpu"))
 

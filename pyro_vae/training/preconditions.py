@@ -14,10 +14,10 @@ from ..arguments.at_least import at_least
 from ..arguments.rows import Home
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup
-from ..pairs.batch import Points, shapes_of
+from ..pairs.batch import Points, shapes_of, tensors_of
 from ..pairs.checks import CHECKED_AT_ONCE, check_data, check_latents
-from ..pairs.contexts import evaluating, unvalidated
-from ..pairs.inputs import as_given
+from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.inputs import Loader, as_given
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.trainable import check_trainable
@@ -122,8 +122,23 @@ def check_all(
     if isinstance(visited, OnDevice):
         check_values(model, guide, visited.each())
     if validation is not None:
+        _check_kinds(visited, validation)
         batches = pieces(validation, CHECKED_AT_ONCE, device)
         check_values(model, guide, (_finite(batch, modules) for batch in batches))
+
+
+def _check_kinds(visited: Visits, validation: Any) -> None:
+    """Raise a ValueError where training has real numbers and validation whole ones, as before a batch_transform."""
+    first: Any = visited.first()
+    with seeded(0):
+        pair = visited.batch_of(first), validation[:1] if not isinstance(validation, Loader) else validation.first
+    for trained, given in zip(*map(tensors_of, pair), strict=True):
+        if trained.is_floating_point() != given.is_floating_point():
+            kinds = [str(entry.dtype).removeprefix("torch.") for entry in (trained, given)]
+            raise ValueError(
+                f"Expected validation data of the kind that training visits, {kinds[0]}; got {kinds[1]}. Training data "
+                f"alone go through batch_transform: apply it to validation data beforehand."
+            )
 
 
 def _finite(batch: Points, modules: dict[str, nn.Module]) -> Points:

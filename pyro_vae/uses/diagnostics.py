@@ -149,7 +149,7 @@ def diagnose(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         num_samples: draws of z for each data point, at least 2, for the errors.
         num_pool: data points of the pool, a random subset of x; costs num_pool^2 num_samples densities. 0 leaves the
             split of the rate out.
@@ -157,7 +157,7 @@ def diagnose(
         seed: of draws and pool, on a random stream of their own; None draws from the global stream.
 
     Raises:
-        ValueError: num_samples below 2, x that is no tensor or has fewer than 2 data points, a pair that does not fit
+        ValueError: num_samples below 2, x of another kind or with fewer than 2 data points, a pair that does not fit
             together or that scores a data point by those beside it, or a guide that cannot score another data point's z
             (point mass, auxiliary sites, flow without inverse) while num_pool is not 0.
 

@@ -127,7 +127,7 @@ def inference_gaps(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data; its sites are reparameterized.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         log_prob: log p(x) of the same data, a result of `log_marginal` or of another estimator, or (N,). Where it is
             too low, the inference and approximation gaps are, by as much.
         num_steps: steps of Adam; the learning rate falls to zero along a half cosine.

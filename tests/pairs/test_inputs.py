@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from pyro_vae import annealed_log_marginal, diagnose, encode, log_marginal, reconstruct, sample
+from pyro_vae import annealed_log_marginal, diagnose, encode, fit, log_marginal, reconstruct, sample
 from pyro_vae.pairs.inputs import as_points
 
 N, D = 12, 3
@@ -230,6 +230,20 @@ def test_what_cannot_be_right_is_refused_in_a_sentence(what):
     with pytest.raises(kind, match=f"(?s){message}") as refused:
         as_points("x", x)
     assert len(str(refused.value)) < 400
+
+
+def test_one_data_point_is_not_taken_for_several(values):
+    pair, one = Pair(), torch.from_numpy(values[0]).float()
+    for call in (
+        lambda: fit(pair.model, pair.guide, one, epochs=1, progress=False),
+        lambda: fit(pair.model, pair.guide, DataLoader(Items(values), batch_size=None), epochs=1, progress=False),
+        lambda: log_marginal(pair.model, pair.guide, one, estimator="guide"),
+    ):
+        with pytest.raises(
+            ValueError, match=r"a value for each data point at site .x.,.* Give one data point as"
+        ):
+            call()
+    assert len(log_marginal(pair.model, pair.guide, one[None], num_samples=5, estimator="guide")) == 1
 
 
 def test_more_than_fits_into_memory_is_refused(monkeypatch, values, tmp_path):

@@ -29,7 +29,7 @@ class Pair(nn.Module):
 
     def model(self, x, y=None):
         with pyro.plate("data", len(x), dim=-1):
-            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
             shift = 0.0 if y is None else y[:, None]
             pyro.sample("x", dist.Poisson(nn.functional.softplus(self.decoder(z) + shift)).to_event(1), obs=x)
 
@@ -352,6 +352,8 @@ def test_bytes_stay_bytes_and_are_scaled_where_that_is_asked_for():
     assert set(seen) == {torch.uint8}
     with pytest.raises(ValueError, match=r"parameters, Float; got Byte\. .*x / 255 for grey levels"):
         fit(pair.model, pair.guide, (images, y), epochs=1, progress=False)
+    with pytest.raises(ValueError, match=r"validation data of the kind that training visits, float32; got uint8"):
+        fit(pair.model, pair.guide, (images, y), validation=(images, y), batch_transform=scaled, progress=False)
 
 
 # Sequences of different lengths
