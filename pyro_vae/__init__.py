@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from .objectives import *  # noqa: F403
     from .pairs import *  # noqa: F403
     from .priors import *  # noqa: F403
+    from .runs import *  # noqa: F403
     from .training import *  # noqa: F403
     from .uses import *  # noqa: F403
 else:
     from importlib import import_module as _import_module
 
     _PUBLIC = ["compiled", "encoders", "evidence", "likelihoods", "models", "networks", "objectives", "pairs", "priors"]
-    _PUBLIC += ["training", "uses"]
-    _ROOMS = [*_PUBLIC, "arguments", "commands", "data", "disk", "distributions", "plots", "runs"]
+    _PUBLIC += ["runs", "training", "uses"]
+    _ROOMS = [*_PUBLIC, "arguments", "commands", "data", "disk", "distributions", "output", "plots"]
 
     def __getattr__(name):
         if name in _ROOMS:

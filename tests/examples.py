@@ -8,6 +8,7 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from pyro.infer import ELBO, RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceGraph_ELBO, TraceMeanField_ELBO
 from pyro.nn import PyroModule, PyroParam, pyro_method
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -24,9 +25,14 @@ from pyro_vae import (
     LogisticNormalPrior,
     VonMisesFisherEncoder,
     VonMisesFisherPrior,
+    annealed_log_marginal,
+    bidirectional,
     encoders,
+    evidence,  # noqa: F401 (for what a stranger adds)
     likelihoods,
+    log_marginal,
     networks,
+    objectives,  # noqa: F401
     priors,
 )
 
@@ -152,6 +158,23 @@ NETWORKS: dict[str, tuple[Callable[[Any, Any], nn.Module], tuple[int, ...], tupl
     "ConvDecoder, leading size": (partial(networks.ConvDecoder, channels=(4,)), (2, 3), (2, 1, 5, 4)),
     "ResNetEncoder": (partial(networks.ResNetEncoder, channels=(3, 4)), (2, 9, 6), (2, 5)),
     "ResNetDecoder": (partial(networks.ResNetDecoder, channels=(4, 3), num_blocks=2), (5,), (2, 9, 6)),
+}
+
+# name: () -> objective
+OBJECTIVES: dict[str, Callable[[], ELBO]] = {
+    "Trace_ELBO": Trace_ELBO,
+    "TraceMeanField_ELBO": TraceMeanField_ELBO,
+    "TraceGraph_ELBO": TraceGraph_ELBO,
+    "TraceEnum_ELBO": partial(TraceEnum_ELBO, strict_enumeration_warning=False),  # nothing is enumerated here
+    "RenyiELBO": partial(RenyiELBO, alpha=0.0, num_particles=3),
+}
+
+# name: (model, guide, x) -> estimates of log p(x), quick ones
+SHORT_CHAINS = {"num_chains": 4, "num_temperatures": 8, "num_leapfrog": 2}
+ESTIMATORS: dict[str, Callable[..., Any]] = {
+    "importance": partial(log_marginal, num_samples=50),
+    "annealed": partial(annealed_log_marginal, **SHORT_CHAINS),
+    "bidirectional": partial(bidirectional, **SHORT_CHAINS),
 }
 
 

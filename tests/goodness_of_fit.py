@@ -9,23 +9,25 @@ FAILURE_RATE = 2e-5  # of one test, suite-wide: a p-value below it is a failure
 
 
 @torch.no_grad()
-def assert_sampler_fits_density(distribution, *, num_samples=20_000, within=(-math.inf, math.inf)):
+def assert_sampler_fits_density(distribution, *, num_samples=20_000, within=(-math.inf, math.inf), fine=15):
     """A density over two values integrates to 1, and Pearson's chi^2 test finds its draws in the right cells.
 
     The grid spans the draws with a wide margin (cut at the bounds of the support, `within`); were they in the wrong
     place, the density would not integrate to 1 over it. The probability of each of 40 x 40 cells is the integral of the
-    density over it; all that lies outside the grid counts as one cell.
+    density over it, from fine x fine points; all that lies outside the grid counts as one cell.
     """
     draws = distribution.sample((num_samples,)).reshape(num_samples, 2).double()
     span = draws.amax(0) - draws.amin(0)
     low, high = (draws.amin(0) - 0.3 * span).clamp(min=within[0]), (draws.amax(0) + 0.3 * span).clamp(max=within[1])
-    axes = [a + (b - a) * (torch.arange(1200).double() + 0.5) / 1200 for a, b in zip(low, high, strict=True)]
+    axes = [
+        a + (b - a) * (torch.arange(40 * fine).double() + 0.5) / (40 * fine) for a, b in zip(low, high, strict=True)
+    ]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     log_prob = distribution.log_prob(points.to(torch.get_default_dtype()))
-    density = log_prob.double().exp() * ((high - low) / 1200).prod()
+    density = log_prob.double().exp() * ((high - low) / (40 * fine)).prod()
     assert abs(density.sum() - 1) < 1e-3
 
-    probs = density.reshape(40, 30, 40, 30).sum((1, 3)).flatten()
+    probs = density.reshape(40, fine, 40, fine).sum((1, 3)).flatten()
     cell = ((draws - low) / (high - low) * 40).long().clamp(max=39)
     counts = torch.bincount(cell[:, 0] * 40 + cell[:, 1], minlength=1600).double()
     outside = (1 - probs.sum()).clamp(min=0)[None]

@@ -32,8 +32,7 @@ from escalation_on_mnist import mnist_vae
 from matplotlib.figure import Figure
 from setting import parsed, parser, save
 
-from pyro_vae import HeavyTail, LogMarginal, compare, data, log_marginal
-from pyro_vae.runs.loading import load_run
+from pyro_vae import HeavyTail, LogMarginal, compare, data, load, log_marginal
 
 PRIORS = {
     "StandardNormal": [],
@@ -116,7 +115,7 @@ def estimate(chosen: argparse.Namespace, name: str, kind: str, *, stoppable: boo
     """One estimate of one run, saved as it grows; goes on where it was stopped, by SIGTERM if it is stoppable."""
     out, device = target(chosen, name, kind), torch.device(chosen.device)
     x = images(chosen)[0].to(device)
-    vae = mnist_vae(chosen.weights, chosen.root)[0] if name == GIVEN else load_run(chosen.runs / name, device)[0]
+    vae = mnist_vae(chosen.weights, chosen.root)[0] if name == GIVEN else load(chosen.runs / name, device=device).module
     vae.to(device)
     done, before = [], 0.0
     if out.with_suffix(".json").exists():

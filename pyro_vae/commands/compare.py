@@ -1,4 +1,4 @@
-"""Compare models on the same images; without run folders, train them first, one part of the VAE varied."""
+"""Compare models on the same data; without run folders, train them first, one part of the VAE varied."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from ..pairs.densities import check_guide
 from ..pairs.scoring import traces
 from ..runs.candidates import VARIED, candidate_parts, file_name
 from ..runs.environment import environment
+from ..runs.estimators import ESTIMATORS
 from ..runs.evaluations import load_evaluation
 from ..runs.folder import is_finished, read_about, require_run, require_same_data
 from ..runs.grouping import grouped
@@ -33,8 +34,8 @@ from ..runs.parts import short_names
 from ..runs.settings import DEFAULT_PARTS, dump, layer_of, over, parse_training, settings_of
 from ..training.device import choose_device
 from ..uses.generate import reconstruct, sample
-from .estimators import ESTIMATORS, add_evaluation_options
 from .evaluate import evaluate_run, finished_evaluation
+from .evaluation import add_evaluation_options
 from .pictures import like_of
 from .train import build_module, train_run
 
@@ -64,7 +65,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         known = ", ".join(short_names(part))
         add(f"--{option}", nargs="+", type=str, metavar="CANDIDATE", help=f"From {known}{default}.")
     add("--seeds", type=int, default=3, help="Runs of each candidate, with seeds from --seed on.")
-    add_evaluation_options(parser)
+    add_evaluation_options(parser, arguments, without=["precision"])  # which is that of the training here
     own = parser.names()
     chosen = parse_training(parser, arguments, out="Folder of the results; by default comparison.", defaults=DEFAULTS)
     if fixed := [word for word in arguments if re.match(rf"--{_varied(chosen)[0]}\b(?!-)", word)]:
@@ -85,8 +86,9 @@ def _varied(chosen: Namespace) -> tuple[str, list[str]]:
 def run(chosen: Namespace) -> None:
     """Compare the runs."""
     started = time.perf_counter()
-    if ESTIMATORS[chosen.estimator].kind is not LogMarginal:
-        raise ValueError(f"Expected --estimator auto, importance or annealed for a comparison; got {chosen.estimator}.")
+    if (estimator := ESTIMATORS[chosen.estimator]).kind is not LogMarginal:
+        of_one = " or ".join(name for name, each in ESTIMATORS.items() if each.kind is LogMarginal)
+        raise ValueError(f"Expected --estimator {of_one} for a comparison; got {estimator.name}.")
     out = Path(chosen.out or "comparison")
     if chosen.runs:
         kind, groups = grouped([require_run(name) for name in chosen.runs])
@@ -102,12 +104,12 @@ def run(chosen: Namespace) -> None:
 
 def _compare(kind: str, groups: Mapping[str, list[Path]], folder: Path, chosen: Namespace, started: float) -> None:
     """Compare evaluated runs, given by the names of their models, and write the results into the folder."""
-    name = ESTIMATORS[chosen.estimator].name
+    name = ESTIMATORS[chosen.estimator].file
     evaluations = {label: [load_evaluation(run, name) for run in members] for label, members in groups.items()}
     abouts = [about for members in evaluations.values() for _, about in members]
     if len({about["images_sha256"] for about in abouts}) > 1:
         raise ValueError(
-            "Expected runs evaluated on the same images; got different ones. Evaluate all of them with the same "
+            "Expected runs evaluated on the same data; got different ones. Evaluate all of them with the same "
             "--data, --binarization, --data-seed, --num-images and --seed."
         )
     comparison = compare({label: [result for result, _ in members] for label, members in evaluations.items()})

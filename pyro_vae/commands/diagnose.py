@@ -11,7 +11,7 @@ from .. import plots
 from ..disk.json_files import write_json
 from ..disk.writing import save_figure
 from ..runs.environment import environment, few_threads
-from ..runs.folder import require_run
+from ..runs.folder import require_run, title_of
 from ..runs.loading import command_line, data_of, load_run, points_of, random_subset
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
@@ -23,12 +23,17 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
     add = parser.add_argument
-    add("--num-samples", type=int, default=16, help="Draws of z for each image.")
-    add("--num-images", type=int | None, default=None, help="A seeded random subset of so many images.")
-    add("--num-pool", type=int, default=1000, help="Images that stand for q(z), the aggregate posterior; 0 for none.")
-    add("--split", type=Literal["test", "validation"], default="test", help="Which images.")
+    add("--num-samples", type=int, default=16, help="Draws of z for each data point.")
+    add("--num-images", type=int | None, default=None, help="A seeded random subset of so many data points.")
+    add(
+        "--num-pool",
+        type=int,
+        default=1000,
+        help="Data points that stand for q(z), the aggregate posterior; 0 for none.",
+    )
+    add("--split", type=Literal["test", "validation"], default="test", help="Which data points.")
     add_root_option(parser)
-    add_seed_option(parser, "Seed of the draws and of the subsets of images.")
+    add_seed_option(parser, "Seed of the draws and of the subsets of the data.")
     add_device_option(parser)
     return parser.parse_args(arguments)
 
@@ -39,23 +44,23 @@ def run(chosen: Namespace) -> None:
     dataset = data_of(folder, root=chosen.root)
     device = choose_device(chosen.device)
     module, _ = load_run(folder, device)
-    images = points_of(dataset, chosen.split)
-    wanted = len(images) if chosen.num_images is None else chosen.num_images
-    if not 2 <= wanted <= len(images):
-        raise ValueError(f"Expected --num-images from 2 to {len(images):,}; got {wanted}.")
-    images = images[random_subset(len(images), wanted, chosen.seed)].to(device)
+    x = points_of(dataset, chosen.split)
+    wanted = len(x) if chosen.num_images is None else chosen.num_images
+    if not 2 <= wanted <= len(x):
+        raise ValueError(f"Expected --num-images from 2 to {len(x):,}; got {wanted}.")
+    x = x[random_subset(len(x), wanted, chosen.seed)].to(device)
     with few_threads(module):
         result = diagnose(
             module.model,
             module.guide,
-            images,
+            x,
             num_samples=chosen.num_samples,
             num_pool=chosen.num_pool,
             seed=chosen.seed,
         )
-    print(f"{folder}\ndata   {dataset.protocol}; {wanted:,} of the {chosen.get('split')} images\n\n{result}\n")
-    about = {"protocol": f"{dataset.protocol}; {wanted:,} (seed {chosen.seed}) of the {chosen.get('split')} images"}
+    print(f"{folder}\ndata   {dataset.protocol}; {wanted:,} of the {chosen.get('split')} data\n\n{result}\n")
+    about = {"protocol": f"{dataset.protocol}; {wanted:,} (seed {chosen.seed}) of the {chosen.get('split')} data"}
     content = result.to_json() | about | {"command": command_line()} | environment(device, module)
     write_json(folder / "diagnostics.json", content, kind="diagnostics")
-    save_figure(plots.diagnostics_figure(result, title=folder.name), folder / "diagnostics.png")
+    save_figure(plots.diagnostics_figure(result, title=title_of(folder)), folder / "diagnostics.png")
     print(f"saved in {folder / 'diagnostics.json'}, {folder / 'diagnostics.png'}")

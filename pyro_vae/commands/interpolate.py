@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 from jsonargparse import Namespace
 
 from ..plots import interpolations
+from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.generate import Way
 from .pictures import add_picture_options, load_pictured, save
@@ -24,5 +27,6 @@ def run(chosen: Namespace) -> None:
     """Interpolate between images."""
     module, images = load_pictured(chosen, chosen.num_rows, option="--num-rows", each=2)
     start, end = images.split(len(images) // 2)
-    figure = interpolations(module.model, module.guide, start, end, steps=chosen.steps, path=chosen.path)
-    save(figure, chosen, f"interpolations_{chosen.path}.png")
+    how = {"steps": chosen.steps, "path": chosen.path, "title": title_of(Path(chosen.run))}
+    draw = functools.partial(interpolations, module.model, module.guide, start, end, **how)
+    save(chosen, f"interpolations_{chosen.path}.png", draw)

@@ -104,7 +104,10 @@ def _run(name: str, *arguments: str) -> None:
         from ..runs.parser import Parser
 
         chosen = module.parse(Parser(f"pyro-vae {name}", known[name]), arguments)
-        module.run(chosen)
+        from ..runs.own_classes import trusting
+
+        with trusting(bool(chosen.get("trust"))):
+            module.run(chosen)
 
 
 def fail(error: Exception) -> NoReturn:

@@ -1,12 +1,14 @@
-"""Decode a grid over two latent dimensions, at quantiles of the standard normal unless --limit is given."""
+"""Decode a grid over two latent dimensions, at quantiles of the trained prior unless --limit is given."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from jsonargparse import Namespace
 
-from ..plots import manifold_figure
+from ..plots import images_among, manifold_figure
+from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.generate import most_varied
 from .pictures import CODES, add_picture_options, load_pictured, save
@@ -24,6 +26,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
 def run(chosen: Namespace) -> None:
     """Decode the grid."""
     module, images = load_pictured(chosen, CODES)
+    images_among(images)  # for its error
     pair = module.model, module.guide
     dims = tuple(chosen.dims or sorted(most_varied(*pair, images, count=2)))
-    save(manifold_figure(*pair, images, side=chosen.side, dims=dims, limit=chosen.limit), chosen, "manifold.png")
+    how = {"side": chosen.side, "dims": dims, "limit": chosen.limit, "title": title_of(Path(chosen.run))}
+    save(chosen, "manifold.png", lambda: manifold_figure(*pair, images, **how))

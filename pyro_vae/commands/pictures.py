@@ -1,33 +1,39 @@
-"""What the commands that draw one run have in common."""
+"""What the commands that draw one run, or give its numbers as arrays, have in common."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jsonargparse import Namespace
 from matplotlib.figure import Figure
+from torch import Tensor
 
-from ..disk.writing import save_figure
+from ..disk.writing import FORMATS, save_figure, written_whole
 from ..pairs.batch import Points
-from ..plots import check_images, images_among
 from ..runs.folder import require_run
 from ..runs.loading import data_of, load_run, points_of, random_subset, read_run
-from ..runs.options import add_root_option, add_run_options
+from ..runs.options import add_root_option, add_run_options, add_trust_option
 from ..runs.parser import Parser
 from ..training.device import choose_device
 
 CODES = 256  # test images from whose codes it is found which latent dimensions vary most
+ARRAYS = (".npz", ".npy")
 
 
-def add_picture_options(parser: Parser, count: str, text: str, *, default: int = 64, data: bool = True) -> None:
+def add_picture_options(
+    parser: Parser, count: str, text: str, *, default: int = 64, data: bool = True, arrays: bool = False
+) -> None:
     """Options of a command that draws pictures from one run; with its data, where these may have moved."""
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
     parser.add_argument(count, type=int, default=default, help=text)
-    add_run_options(parser, out="A .png file; by default in the run folder.")
-    if data:
-        add_root_option(parser)
+    kinds = f"A .png, .pdf or .svg file{', or arrays as .npz or .npy' if arrays else ''}"
+    add_run_options(parser, out=f"{kinds}; by default a .png in the run folder.")
+    (add_root_option if data else add_trust_option)(parser)
 
 
 def load_pictured(chosen: Namespace, count: int, *, option: str | None = None, each: int = 1) -> tuple[Any, Points]:
@@ -42,9 +48,7 @@ def load_pictured(chosen: Namespace, count: int, *, option: str | None = None, e
         raise ValueError(f"Expected {option} from 1 to {len(test) // each:,}, all test images; got {count}.")
     device = choose_device(chosen.device)
     module, _ = load_run(folder, device)
-    images = test[random_subset(len(test), count * each, chosen.seed)].to(device)
-    check_images(images_among(images).shape)
-    return module, images
+    return module, test[random_subset(len(test), count * each, chosen.seed)].to(device)
 
 
 def like_of(folder: Path, count: int, *, seed: int, root: str | None) -> Points:
@@ -59,18 +63,47 @@ def like_of(folder: Path, count: int, *, seed: int, root: str | None) -> Points:
     return found
 
 
-def save(figure: Figure, chosen: Namespace, name: str) -> None:
-    """Save a figure where --out says, else in the run folder, where it replaces the one before.
+def save(
+    chosen: Namespace,
+    name: str,
+    draw: Callable[[], Figure] | None,
+    arrays: Callable[[], Mapping[str, Tensor]] | None = None,
+) -> None:
+    """Save a figure, or arrays, where --out says, else in the run folder, where it replaces the one before.
+
+    Args:
+        chosen: options of the command.
+        name: of the file in the run folder.
+        draw: makes the figure; None where there is none.
+        arrays: makes arrays by name, the first of which stands alone in a .npy file; None where there are none.
 
     Raises:
-        ValueError: not a .png.
+        ValueError: no kind of file that can be written.
         FileExistsError: --out is there already and --overwrite is not given.
     """
     path = Path(chosen.out or Path(chosen.run) / name)
-    if path.suffix != ".png":
-        raise ValueError(f"Expected --out to be a .png file; got {path}.")
+    kinds = [*(FORMATS if draw else ()), *(ARRAYS if arrays else ())]
+    if path.suffix not in kinds:
+        raise ValueError(f"Expected --out to be a file that ends in {', '.join(kinds)}; got {path}.")
     if chosen.out and path.exists() and not chosen.overwrite:
         raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    save_figure(figure, path)
+    if draw is not None and path.suffix in FORMATS:
+        figure = draw()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_figure(figure, path)
+    elif arrays is not None:
+        content = {key: value.cpu().numpy() for key, value in arrays().items()}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        packed = io.BytesIO()
+        if path.suffix == ".npz":
+            np.savez_compressed(packed, allow_pickle=False, **content)
+        else:
+            np.save(packed, next(iter(content.values())), allow_pickle=False)
+        with written_whole(path) as file:
+            file.write(packed.getvalue())
     print(f"saved in {path}")
+
+
+def by_site(name: str, data: Any) -> dict[str, Tensor]:
+    """Data of one site under a name, of several under NAME.SITE."""
+    return {f"{name}.{site}": values for site, values in data.items()} if isinstance(data, dict) else {name: data}

@@ -1,23 +1,32 @@
-"""Reconstruct test images: rows of originals, each with the mean of p(x|z) below, z from the guide."""
+"""Reconstruct test images, rows of originals above means of p(x|z) for z from the guide; or as arrays, to .npz."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from jsonargparse import Namespace
+from torch import Tensor
 
 from ..plots import reconstructions
+from ..runs.folder import title_of
 from ..runs.parser import Parser
-from .pictures import add_picture_options, load_pictured, save
+from ..uses.generate import reconstruct
+from .pictures import add_picture_options, by_site, load_pictured, save
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
-    add_picture_options(parser, "--num-images", "Test images to reconstruct.")
+    add_picture_options(parser, "--num-images", "Test data points to reconstruct.", arrays=True)
     return parser.parse_args(arguments)
 
 
 def run(chosen: Namespace) -> None:
-    """Reconstruct images."""
-    module, images = load_pictured(chosen, chosen.num_images, option="--num-images")
-    save(reconstructions(module.model, module.guide, images, seed=chosen.seed), chosen, "reconstructions.png")
+    """Reconstruct data points."""
+    module, x = load_pictured(chosen, chosen.num_images, option="--num-images")
+    pair, title = (module.model, module.guide), title_of(Path(chosen.run))
+
+    def arrays() -> dict[str, Tensor]:
+        return by_site("reconstructions", reconstruct(*pair, x, seed=chosen.seed)) | {"originals": x}
+
+    save(chosen, "reconstructions.png", lambda: reconstructions(*pair, x, seed=chosen.seed, title=title), arrays)

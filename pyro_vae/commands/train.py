@@ -15,18 +15,21 @@ from typing import Any
 import torch
 from jsonargparse import Namespace
 from pyro.infer import ELBO
+from torch.distributions.constraints import Constraint
 
 from .. import plots
 from ..data import Data
 from ..disk.writing import save_figure, write_text
 from ..networks import count_parameters
 from ..objectives.kl_weights import KLWarmup
+from ..pairs.checks import check_values
 from ..pairs.contexts import seeded
 from ..runs.environment import environment, few_threads
-from ..runs.folder import append_metrics, reserve_space, save_weights, write_about, write_metrics
+from ..runs.folder import append_metrics, reserve_space, save_weights, title_of, write_about, write_metrics
 from ..runs.loading import build_model, command_line, load_data
 from ..runs.loose_params import save_params
 from ..runs.new_folder import new_run
+from ..runs.own_classes import copy_sources
 from ..runs.parser import Parser
 from ..runs.parts import PARTS, build_objective
 from ..runs.settings import DEFAULT_PARTS, dump, parse_training
@@ -72,9 +75,9 @@ def build_module(config: Namespace, dataset: Data) -> Any:
         mean=dataset.mean,
         pseudo_inputs=train.where(~train.isnan(), dataset.mean) if dataset.missing else train.clone(),
     )
-    if check := getattr(getattr(module, "likelihood", None), "check", None):
-        for images in (train, dataset.validation, dataset.test):
-            check(images)
+    if isinstance(support := getattr(getattr(module, "likelihood", None), "support", None), Constraint):
+        for part in (train, dataset.validation, dataset.test):
+            check_values("x", support, part)
     return module
 
 
@@ -91,6 +94,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
     result = None
     with new_run(folder, overwrite=config.overwrite) as unfinished, few_threads(module):
         write_text(unfinished / "settings.yaml", dump(config))
+        copy_sources(unfinished, [config[part].class_path for part in PARTS if part in config])
         reserve_space(unfinished, module)
         recorder = _Recorder(unfinished, config.epochs, loud=verbose and not sys.stderr.isatty())
         try:
@@ -108,8 +112,10 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) 
                 with warned("the metrics"):
                     write_metrics(unfinished, history)
                 write_about(unfinished, _about(config, module, dataset, history, result) | environment(device))
-    with warned("the figure"):
-        save_figure(plots.training_curves(result.history, title=folder.name), folder / "training.png")
+                with warned("the figure"):
+                    title, best = title_of(unfinished, name=folder.name), None if result is None else result.best_epoch
+                    figure = plots.training_curves(history, best_epoch=best, title=title)
+                    save_figure(figure, unfinished / "training.png")
     if verbose:
         _say_best(result)
 
@@ -141,6 +147,7 @@ def _fit(
         precision=config.precision,
         device=device,
         seed=config.seed,
+        progress=not recorder.loud,
         on_step=recorder,
         tensorboard=folder / "tensorboard" if config.tensorboard else None,
     )
@@ -164,6 +171,7 @@ def _about(
         **{f"best_{name}": best.get(name) for name in ("validation_elbo", "validation_rate", "validation_distortion")},
         "seconds": round(sum(metrics["seconds"] for metrics in history), 1),
         "command": command_line(),
+        "working_directory": str(Path.cwd()),
     }
 
 
@@ -196,14 +204,12 @@ class _Recorder:
 
     def __init__(self, folder: Path, epochs: int, *, loud: bool) -> None:
         self.folder, self.epochs, self.loud, self.shown = folder, epochs, loud, -math.inf
-        self.history: list[Metrics] = []  # of the epochs whose state the module's may be: `fit` chooses after this call
-        self.latest: list[Metrics] = []
+        self.history: list[Metrics] = []
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
-        self.history += self.latest
-        self.latest = [metrics] if "epoch" in metrics else []
-        if not self.latest:
+        if "epoch" not in metrics:
             return
+        self.history.append(metrics)
         with contextlib.suppress(OSError):  # a full disk: all lines are written again at the end
             append_metrics(self.folder, metrics)
         if self.loud and (time.monotonic() - self.shown > 10 or metrics["epoch"] == self.epochs):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from jsonargparse import Namespace
 
-from ..plots import traversals
+from ..plots import images_among, traversals
+from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.generate import most_varied
 from .pictures import CODES, add_picture_options, load_pictured, save
@@ -26,7 +28,8 @@ def run(chosen: Namespace) -> None:
     if chosen.steps < 2:
         raise ValueError(f"Expected --steps >= 2; got {chosen.steps}.")
     module, images = load_pictured(chosen, CODES)
+    images_among(images)  # for its error
     pair = module.model, module.guide
     dims = chosen.dims or most_varied(*pair, images, count=10)
-    figure = traversals(*pair, images[:1], dims=dims, steps=chosen.steps, limit=chosen.limit)
-    save(figure, chosen, "traversals.png")
+    how = {"dims": dims, "steps": chosen.steps, "limit": chosen.limit, "title": title_of(Path(chosen.run))}
+    save(chosen, "traversals.png", lambda: traversals(*pair, images[:1], **how))

@@ -23,6 +23,8 @@ CURES = {
     errno.EROFS: " Use a place that you may write to.",
 }
 
+FORMATS = (".png", ".pdf", ".svg")
+
 
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[IO[bytes]]:
@@ -62,10 +64,16 @@ def write_text(path: Path, text: str) -> None:
         file.write(text.encode())
 
 
-def save_figure(figure: Figure, path: Path, *, dpi: int = 150) -> None:
-    """Save a figure as PNG, whole or not at all."""
+def save_figure(figure: Figure, path: Path, *, dpi: int = 200) -> None:
+    """Save a figure, in the format that its suffix says, whole or not at all; dpi dots an inch, where there are any.
+
+    Raises:
+        ValueError: another suffix than .png, .pdf or .svg.
+    """
+    if path.suffix not in FORMATS:
+        raise ValueError(f"Expected the path of a figure to end in {', '.join(FORMATS)}; got {path}.")
     with written_whole(path) as file:
-        figure.savefig(file, format="png", dpi=dpi)
+        figure.savefig(file, format=path.suffix[1:], dpi=dpi)
 
 
 def require_regular(path: Path) -> None:

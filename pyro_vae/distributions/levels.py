@@ -9,20 +9,17 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-LEVELS_CURE = (
-    "Scale 8-bit images by 1/255 and keep their levels (binarization 'none', no dequantization), set levels to the "
-    "number of grey levels of your data, or use Gaussian for real values."
-)
-
 
 class Levels(constraints.Constraint):
     """Values k / (levels - 1) for k = 0, ..., levels - 1, to within float rounding."""
 
     is_discrete = True
+    cure = (
+        "Scale 8-bit images by 1/255 and keep their levels (binarization 'none', no dequantization), set levels to "
+        "the number of grey levels of your data, or use Gaussian for real values."
+    )
 
     def __init__(self, levels: int) -> None:
-        if levels < 2:
-            raise ValueError(f"Expected levels >= 2; got {levels}.")
         self.levels = levels
         super().__init__()
 

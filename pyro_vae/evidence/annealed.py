@@ -135,6 +135,7 @@ def annealed_log_marginal(
             result = dataclasses.replace(
                 result_of(weights, acceptance, plan)[: len(some)],
                 digests=digests[some],
+                indices=torch.tensor(some),
                 measure=path.measure,
                 estimator=f"annealed importance sampling from the {start}",
                 shared_error=error,

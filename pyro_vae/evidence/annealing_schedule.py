@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from ..arguments.at_least import at_least
+from ..output.progress import Progress, progress_bar
 from .annealing_path import Start
 
 STEEPNESS = 4.0  # of the sigmoid schedule (Grosse, Ghahramani, Adams 2015)
@@ -63,11 +63,10 @@ class AnnealingSettings:
         parts = [numbers[i : i + length] for i in range(0, len(numbers), length)]
         return [(part, torch.tensor([*part, *part * (length // len(part))][:length])) for part in parts]
 
-    def bar(self, num_points: int, *, progress: bool) -> Any:
+    def bar(self, num_points: int, *, progress: bool) -> Progress:
         """A progress bar over the temperatures of so many data points."""
         total = num_points * (self.num_temperatures - 1)
-        shown = None if progress else True
-        return tqdm(total=total, unit="step", unit_scale=True, desc="annealing", disable=shown, leave=False)
+        return progress_bar(total, unit="step", shown=progress, description="annealing", scaled=True)
 
 
 class Plan(NamedTuple):

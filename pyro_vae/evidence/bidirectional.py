@@ -233,6 +233,7 @@ def bidirectional(
                 dataclasses.replace(
                     side,
                     digests=data_digests(x),
+                    indices=padded,
                     measure=path.measure,
                     estimator=f"annealed importance sampling {way} the {start}",
                     shared_error=error,

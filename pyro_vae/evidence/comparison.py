@@ -6,13 +6,17 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..output.frames import frame, html
 from .measured import Measured, with_interval
 from .result import LogMarginal
 
+NUMBERS = ("value", "low", "high", "standard_error", "monte_carlo_error")  # of a `Measured`
 PLURAL = {"density": "densities", "probability": "probabilities", "mixed": "products of both"}
 
 
@@ -65,6 +69,38 @@ class Comparison:
                 f"error says."
             )
         return " ".join(sentences)
+
+    def to_frame(self) -> Any:
+        """A `pandas.DataFrame` with a row for each model, best first: log p(x) and its errors, nats per data point.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        rows = sorted(self.log_marginal.items(), key=lambda item: -item[1].value)
+        columns = {name: [getattr(mean, name) for _, mean in rows] for name in NUMBERS}
+        for name in ("smallest_ess", "unreliable", "num_seeds"):
+            columns[name] = [getattr(self, name)[model] for model, _ in rows]
+        return frame({"log_marginal": columns.pop("value"), **columns}, index=[m for m, _ in rows], index_name="model")
+
+    def differences_to_frame(self) -> Any:
+        """A `pandas.DataFrame` with a row for each pair of models, a - b: the paired difference, nats per data point.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        pairs = [f"{a} - {b}" for a, b in self.differences]
+        columns = {name: [getattr(mean, name) for mean in self.differences.values()] for name in NUMBERS}
+        return frame({"difference": columns.pop("value"), **columns}, index=pairs, index_name="pair")
+
+    def _repr_html_(self) -> str:
+        rows = sorted(self.log_marginal.items(), key=lambda item: -item[1].value)
+        table = html(
+            f"log p(x), nats per data point; 95% intervals over {self.over}",
+            [[name, mean.interval, f"{self.unreliable[name]:,}", str(self.num_seeds[name])] for name, mean in rows],
+            headers=["model", "log p(x)", "not to be trusted", "seeds"],
+        )
+        pairs = [[f"{a} - {b}", mean.interval] for (a, b), mean in self.differences.items()]
+        return table + html("paired differences, nats", pairs) + escape(self.caution)
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {mean.interval}" for name, mean in self.log_marginal.items())

@@ -24,10 +24,10 @@ class Mixture:
 
     def at(self, noise: Tensor, uniform: Tensor) -> Tensor:
         """Draws (K, B, D) that belong to standard normal noise (K, B, D) and uniform numbers (K, B)."""
-        chosen = (uniform > self.shares.cumsum(0)[:, None]).sum(0).clamp(max=len(self.parts) - 1)
+        numbers = (uniform > self.shares.cumsum(0)[:, None]).sum(0).clamp(max=len(self.parts) - 1)
         u = self.parts[0].at(noise) if self.parts else noise
         for number, part in enumerate(self.parts[1:], 1):
-            u = torch.where((chosen == number)[..., None], part.at(noise), u)
+            u = torch.where((numbers == number)[..., None], part.at(noise), u)
         return u
 
     def log_prob(self, u: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-from tqdm import tqdm
 
 from ..arguments.at_least import at_least
+from ..output.progress import progress_bar
 from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
@@ -177,9 +177,8 @@ def log_marginal(
         space = None if estimator == "guide" else latent_space(model, guide, few)
         estimator = "guide" if space is None else "auto"
         total = len(wanted) * num_samples if target_standard_error is None else None
-        shown = None if progress else True
         results = []
-        with tqdm(total=total, unit="sample", unit_scale=True, desc="log p(x)", disable=shown, leave=False) as bar:
+        with progress_bar(total, unit="sample", shown=progress, description="log p(x)", scaled=True) as bar:
             piloted = 1 if space is None else PILOTED_AT_ONCE.get(points.device.type, 256)
             together = max(sampler.points, piloted)
             for start in range(0, len(wanted), together):
@@ -192,7 +191,12 @@ def log_marginal(
                 else:
                     result = sampler.to_target(numbers, num_samples, max_samples, target, bar.update)
                 result = dataclasses.replace(
-                    result, digests=digests[numbers], measure=measure, estimator=NAMES[estimator], shared_error=error
+                    result,
+                    digests=digests[numbers],
+                    indices=numbers,
+                    measure=measure,
+                    estimator=NAMES[estimator],
+                    shared_error=error,
                 )
                 results.append(result)
                 if on_result is not None:

@@ -13,12 +13,14 @@ import torch
 from torch import Tensor
 
 from ..disk.json_files import null_for_nan
+from ..output.frames import frame, html
 from .measured import Measured, measured
 from .saved import load_arrays, of_prefix, save_arrays, with_prefix
 
 HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
 STUCK = 0.1  # mean acceptance of a data point's transitions, below which its chains have hardly moved
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
+OPTIONAL = ("digests", "indices")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class LogMarginal:
             a prior, in nats.
         details: further arrays of each data point, by name, such as an annealed estimate's acceptance.
         digests: of the content of each data point, int64; None where it was not recorded.
+        indices: number of each data point in the tensor or split that it was taken from; None where it was not
+            recorded.
         measure: "probability" of discrete data, "density" of continuous data, or "mixed" where some observed sites are
             discrete; "" where it was not recorded.
         estimator: what made the estimate, in words; "" where it was not recorded.
@@ -57,6 +61,7 @@ class LogMarginal:
     shared_error: float = 0.0
     details: Mapping[str, Tensor] = field(default_factory=dict)
     digests: Tensor | None = None
+    indices: Tensor | None = None
     measure: str = ""
     estimator: str = ""
 
@@ -84,7 +89,8 @@ class LogMarginal:
         ]
 
     def __getitem__(self, some: Any) -> LogMarginal:
-        """The results of some of the data points: a slice, indices or a mask."""
+        """The results of some of the data points: a number, a slice, indices or a mask."""
+        some = [some] if isinstance(some, int) else some
         return self._map(lambda array: array[some])
 
     def inverse(self) -> LogMarginal:
@@ -104,8 +110,8 @@ class LogMarginal:
         arrays = {name: change(getattr(self, name)) for name in ARRAYS}
         levels = {k: (change(value), change(error)) for k, (value, error) in self.log_levels.items()}
         details = {name: change(array) for name, array in self.details.items()}
-        digests = None if self.digests is None else change(self.digests)
-        return dataclasses.replace(self, **arrays, log_levels=levels, details=details, digests=digests)
+        known = {name: change(array) for name in OPTIONAL if (array := getattr(self, name)) is not None}
+        return dataclasses.replace(self, **arrays, **known, log_levels=levels, details=details)
 
     @staticmethod
     def join(results: Sequence[LogMarginal]) -> LogMarginal:
@@ -116,14 +122,15 @@ class LogMarginal:
             return torch.cat([r.log_levels.get(k, m)[part] for r, m in zip(results, missing, strict=True)])
 
         arrays: dict[str, Any] = {name: torch.cat([getattr(r, name) for r in results]) for name in ARRAYS}
-        digests = [r.digests for r in results if r.digests is not None]
+        for name in OPTIONAL:
+            known = [array for r in results if (array := getattr(r, name)) is not None]
+            arrays[name] = torch.cat(known) if len(known) == len(results) else None
         return LogMarginal(
             **arrays,
             bound=results[0].bound,
             log_levels={k: (level(k, 0), level(k, 1)) for k in sorted({k for r in results for k in r.log_levels})},
             shared_error=max(r.shared_error for r in results),
             details={name: torch.cat([r.details[name] for r in results]) for name in results[0].details},
-            digests=torch.cat(digests) if len(digests) == len(results) else None,
             measure=_joint({r.measure for r in results}),
             estimator=_joint({r.estimator for r in results}),
         )
@@ -181,24 +188,55 @@ class LogMarginal:
             **with_prefix("level_error", errors),
             **with_prefix("details", self.details),
             "shared_error": torch.tensor(self.shared_error, dtype=torch.float64),
-            **({} if self.digests is None else {"digests": self.digests}),
+            **{name: array for name in OPTIONAL if (array := getattr(self, name)) is not None},
         }
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> LogMarginal:
         """The result with these `arrays`, and what `to_json` says about it."""
         errors = of_prefix("level_error", arrays)
-        numbers: dict[str, Any] = {name: arrays[name] for name in ARRAYS}
+        numbers: dict[str, Any] = {name: arrays[name] for name in ARRAYS} | {n: arrays.get(n) for n in OPTIONAL}
         return LogMarginal(
             **numbers,
             bound=about["bound"],
             measure=about["measure"],
             estimator=about["estimator"],
-            digests=arrays.get("digests"),
             log_levels={int(k): (value, errors[k]) for k, value in of_prefix("level", arrays).items()},
             shared_error=arrays["shared_error"].item(),
             details=of_prefix("details", arrays),
         )
+
+    def to_frame(self) -> Any:
+        """A `pandas.DataFrame` with a row for each data point: its number, estimate and errors, in nats.
+
+        The columns are the attributes of (N,), ``unreliable``, and the details; one of (N, T), such as the temperatures
+        of annealing, becomes NAME_0, NAME_1, .... ``frame.to_csv`` and ``frame.to_latex`` write it.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        columns = {name: getattr(self, name) for name in (*ARRAYS, "unreliable")}
+        for name, array in self.details.items():
+            wide = {f"{name}_{i}": column for i, column in enumerate(array.flatten(1).T)} if array.dim() > 1 else {}
+            columns |= wide or {name: array}
+        numbers = torch.arange(len(self)) if self.indices is None else self.indices
+        arrays = {name: column.numpy() for name, column in columns.items()}
+        return frame(arrays, index=numbers.tolist(), index_name="data_point")
+
+    def _repr_html_(self) -> str:
+        mean, khat = self.mean, _largest(self.khat)
+        rows = [
+            ("log p(x), nats per data point", f"{mean.value:.3f} ({self.bound} bound)"),
+            ("standard error over data points", f"{mean.standard_error:.3f}"),
+            ("Monte Carlo error", f"{mean.monte_carlo_error:.3f}"),
+            ("data points", f"{len(self):,}"),
+            ("samples each", counted(self.num_samples)),
+            ("effective sample size", f"{-_largest(-self.ess):.1f} to {_largest(self.ess):.1f}"),
+            ("largest k-hat", "none" if math.isnan(khat) else f"{khat:.2f}"),
+            ("not to be trusted", f"{int(self.unreliable.sum()):,} data points"),
+            ("estimator", self.estimator or "not recorded"),
+        ]
+        return html("log p(x)", rows)
 
     def __repr__(self) -> str:
         flagged, highest = int(self.unreliable.sum()), _largest(self.khat)

@@ -140,8 +140,8 @@ def observed_site(drawn: poutine.Trace, name: str | None = None) -> tuple[str, A
         raise ValueError("Expected a model with an observed site, pyro.sample(..., obs=x); got none.")
     if name is None and len(sites) > 1:
         raise ValueError(
-            f"Expected a model with one observed site; got {len(sites)}: {sorted(sites)}. Draw, reconstruct or decode "
-            f"one of them: site={next(iter(sites))!r}."
+            f"Expected a model with one observed site; got {len(sites)}: {sorted(sites)}. sample, reconstruct and "
+            f"decode give all of them, or one: site={next(iter(sites))!r}."
         )
     if name is not None and name not in sites:
         raise ValueError(f"Expected site to be one that the model observes, {sorted(sites)}; got {name!r}.")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
 from ..distributions.means import inner
 from ..networks import Shape
@@ -32,13 +31,6 @@ class Bernoulli(Likelihood):
         >>> px.batch_shape, px.event_shape
         (torch.Size([5]), torch.Size([1, 8, 8]))
     """
-
-    support = constraints.boolean
-    accepts = "pixels that are 0 or 1"
-    cure = (
-        "Grey pixels under a Bernoulli give a bound on no likelihood: binarize the data (binarization "
-        "'dynamic', 'static' or 'threshold'), or use DiscretizedLogistic or Gaussian."
-    )
 
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
         super().__init__(event_shape)

@@ -23,6 +23,12 @@ class OpenUnitInterval(constraints.Constraint):
     """Values strictly between 0 and 1."""
 
     is_discrete = False
+    cure = (
+        "Dequantize 8-bit pixels (`dequantized`, --dequantize), move exact 0 and 1 inside, or use ContinuousBernoulli."
+    )
+
+    def __str__(self) -> str:
+        return "strictly between 0 and 1"
 
     def check(self, value: Tensor) -> Tensor:
         return (value > 0) & (value < 1)
@@ -49,12 +55,6 @@ class Beta(Likelihood):
         >>> Beta(3)(torch.zeros(2, 3)).mean
         tensor([0.5000, 0.5000, 0.5000])
     """
-
-    support = OpenUnitInterval()
-    accepts = "values strictly between 0 and 1"
-    cure = (
-        "Dequantize 8-bit pixels (`dequantized`, --dequantize), move exact 0 and 1 inside, or use ContinuousBernoulli."
-    )
 
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
         super().__init__(event_shape, features_per_value=2)

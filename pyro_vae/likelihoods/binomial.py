@@ -7,11 +7,10 @@ from typing import Literal
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 from torch.nn import functional
 
 from ..arguments.at_least import at_least
-from ..distributions.levels import Levels, OnLevels
+from ..distributions.levels import OnLevels
 from ..distributions.means import inner
 from ..networks import Shape
 from .likelihood import Likelihood
@@ -59,13 +58,8 @@ class Binomial(Likelihood):
             raise ValueError(f"Expected data to be 'levels' or 'counts'; got {data!r}.")
         super().__init__(event_shape)
         self.total_count, self.data = total_count, data
-        self.support = Levels(total_count + 1) if data == "levels" else constraints.integer_interval(0, total_count)
-        self.accepts = f"values that are {self.support}" if data == "levels" else f"counts from 0 to {total_count}"
         largest = 1 if data == "levels" else total_count
         self.start_at(mean, lambda mean: torch.logit(inner(mean / largest)))
-        self.cure = (
-            "Set total_count to the largest k there can be, and data to 'levels' for k / total_count, 'counts' for k."
-        )
 
     def forward(self, features: Tensor) -> dist.Distribution:
         counts = ExactBinomial(features.new_tensor(self.total_count), logits=features + self.bias)

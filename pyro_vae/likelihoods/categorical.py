@@ -7,9 +7,9 @@ from typing import Literal
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import constraints
 
-from ..distributions.levels import LEVELS_CURE, Levels, OnLevels
+from ..arguments.at_least import at_least
+from ..distributions.levels import OnLevels
 from ..distributions.means import inner, invert
 from ..networks import Shape
 from .likelihood import Likelihood
@@ -59,11 +59,9 @@ class Categorical(Likelihood):
     ) -> None:
         if data not in ("levels", "one-hot"):
             raise ValueError(f"Expected data to be 'levels' or 'one-hot'; got {data!r}.")
+        at_least(2, levels=levels)
         super().__init__(event_shape, features_per_value=levels if data == "levels" else 1)
         self.levels, self.data = levels, data
-        self.support = Levels(levels) if data == "levels" else constraints.one_hot
-        self.accepts = f"values that are {self.support}" if data == "levels" else "one-hot vectors, last dimension,"
-        self.cure = LEVELS_CURE if data == "levels" else "Encode them with torch.nn.functional.one_hot(k).float()."
         self.start_at(mean, self._flattest if data == "levels" else lambda mean: inner(mean).log())
 
     def _flattest(self, mean: Tensor) -> Tensor:

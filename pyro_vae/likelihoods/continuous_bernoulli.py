@@ -84,10 +84,6 @@ class ContinuousBernoulli(Likelihood):
         tensor(0.)
     """
 
-    support = constraints.unit_interval
-    accepts = "values in [0, 1]"
-    cure = "Scale 8-bit images by 1/255, other data by their range, or use Gaussian."
-
     def __init__(self, event_shape: Shape, mean: Tensor | None = None) -> None:
         super().__init__(event_shape)
         # Means near 0 and 1 take large logits: their hyperbolic arcsine, which is evenly spaced, grows slowly.

@@ -13,7 +13,7 @@ from torch.distributions import constraints
 
 from ..arguments.at_least import at_least
 from ..arguments.positive import positive
-from ..distributions.levels import LEVELS_CURE, Levels
+from ..distributions.levels import Levels
 from ..distributions.means import inner, invert
 from ..distributions.rounded import LOGISTIC, Rounded, around_middle_grey
 from ..networks import Shape
@@ -120,8 +120,6 @@ class DiscretizedLogisticMixture(Likelihood):
         ((20, 8, 8), torch.Size([5]), torch.Size([3, 8, 8]))
     """
 
-    cure = LEVELS_CURE
-
     def __init__(
         self,
         event_shape: Shape,
@@ -131,11 +129,11 @@ class DiscretizedLogisticMixture(Likelihood):
         mean: Tensor | None = None,
     ) -> None:
         at_least(1, components=components)
+        at_least(2, levels=levels)
         super().__init__(event_shape, features_per_value=3 * components)
-        self.components, self.levels, self.support = components, levels, Levels(levels)
+        self.components, self.levels = components, levels
         positive(min_scale=min_scale)
         self.min_scale = min_scale
-        self.accepts = f"pixels that are {self.support}"
         self.is_colour = len(self.event_shape) == 3 and self.event_shape[0] == 3
         if self.is_colour:
             self.feature_shape = (10 * components, *self.event_shape[1:])

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Literal
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 from torch.distributions.constraints import Constraint
 
+from ..arguments.at_least import at_least
 from ..arguments.positive import positive
-from ..distributions.levels import LEVELS_CURE, Levels
 from ..distributions.means import inner, invert
 from ..distributions.rounded import Family, Rounded, around_middle_grey
 from ..distributions.scale import positive_scale
 from ..networks import Shape, as_shape
 
-NOT_FINITE = (
-    "Repair or remove what is not finite; where NaN marks what is missing, use Masked(likelihood) and "
-    "ZeroImputed(encoder) (--missing)."
-)
-
 
 class Likelihood(nn.Module):
     """A module that turns features h (..., B, *feature_shape) into p(x|z), batch (..., B), event event_shape.
 
-    Abstract: a subclass gives ``forward`` and ``support``. The width of a decoder's output follows from
+    Abstract: a subclass gives ``forward``. The width of a decoder's output follows from
     ``feature_shape``: ``MLP(latent_dim, likelihood.feature_shape)``.
 
     Args:
@@ -36,15 +31,24 @@ class Likelihood(nn.Module):
             ``event_shape``; with more, it has that count in front.
     """
 
-    support: Constraint
-    accepts = "values in the support"  # the support in words
-    cure = "Convert the data, or use another likelihood."  # what to do with other data
     bias: Tensor  # (*feature_shape), where `start_at` is called; added to the features
 
     def __init__(self, event_shape: Shape, features_per_value: int = 1) -> None:
         super().__init__()
         self.event_shape = as_shape(event_shape)
         self.feature_shape = self.event_shape if features_per_value == 1 else (features_per_value, *self.event_shape)
+
+    @property
+    def support(self) -> Constraint:
+        """Where x can be."""
+        support: Constraint = self(torch.zeros(self.feature_shape, device=self.device)).support
+        return support
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters and buffers are."""
+        tensors = itertools.chain(self.parameters(), self.buffers())
+        return next((tensor.device for tensor in tensors), torch.device("cpu"))
 
     def split(self, features: Tensor) -> tuple[Tensor, ...]:
         """The ``features_per_value`` tensors of shape (..., B, *event_shape) inside features."""
@@ -70,29 +74,6 @@ class Likelihood(nn.Module):
             (bias if start.shape == bias.shape else bias[0]).copy_(start)
         self.register_buffer("bias", bias)
 
-    def check(self, x: Tensor) -> None:
-        """Raise a ValueError unless every value of x (N, *event_shape) lies in the support."""
-        name = type(self).__name__
-        if not x.is_floating_point():
-            raise ValueError(
-                f"Expected floating-point data for {name}; got {x.dtype}. Convert with `.float()`, and divide 8-bit "
-                f"images by 255."
-            )
-        if tuple(x.shape[1:]) != self.event_shape:
-            raise ValueError(
-                f"Expected data of shape (N, {', '.join(map(str, self.event_shape))}) for {name}; got "
-                f"{tuple(x.shape)}. Give the likelihood the shape of one x as event_shape, or reshape the data."
-            )
-        valid = self.support.check(x)
-        if valid.all():
-            return
-        bad = x[~valid]
-        shown, cure = bad.flatten()[0], self.cure
-        if not bad.isfinite().all():
-            shown, cure = bad[~bad.isfinite()][0], NOT_FINITE
-        others = f"{bad.numel():,} other value{'s' if bad.numel() > 1 else ''}"
-        raise ValueError(f"Expected {self.accepts} for {name}; got {others}, such as {shown.item():.4g}. {cure}")
-
     def extra_repr(self) -> str:
         return f"event_shape={self.event_shape}"
 
@@ -100,29 +81,9 @@ class Likelihood(nn.Module):
 class CountLikelihood(Likelihood):
     """Counts with rates exp(feature). Abstract: a subclass gives ``forward`` and starts at `log_mean` of the data."""
 
-    support: Constraint = constraints.nonnegative_integer
-    accepts = "counts 0, 1, 2, ..."
-    cure = (
-        "Give counts as floats that are whole numbers (array files: uint8 is divided by 255, so save another type, "
-        "with `.astype('int64')`), or use Gaussian for other values."
-    )
-
-
-class Finite(constraints.Constraint):
-    """Real values; torch's own constraint lets the infinite ones pass."""
-
-    is_discrete = False
-
-    def check(self, value: Tensor) -> Tensor:
-        return value.isfinite()
-
 
 class LocationScale(Likelihood):
     """Real values with a location and a scale. Abstract: a subclass gives ``forward``; arguments as in `Gaussian`."""
-
-    support = Finite()
-    accepts = "finite real values"
-    cure = NOT_FINITE
 
     def __init__(
         self,
@@ -160,16 +121,15 @@ class RoundedLikelihood(Likelihood):
     """Rounded variables. Abstract: a subclass names the ``family``; arguments as in `DiscretizedLogistic`."""
 
     family: Family
-    cure = LEVELS_CURE
 
     def __init__(
         self, event_shape: Shape, levels: int = 256, min_scale: float = 0.1, mean: Tensor | None = None
     ) -> None:
         super().__init__(event_shape, features_per_value=2)
-        self.levels, self.support = levels, Levels(levels)
+        at_least(2, levels=levels)
+        self.levels = levels
         positive(min_scale=min_scale)
         self.min_scale = min_scale
-        self.accepts = f"pixels that are {self.support}"
         self.start_at(mean, lambda mean: invert(lambda loc: self._rounded(loc, 0 * loc).mean, inner(mean), bound=3.0))
 
     def _rounded(self, loc: Tensor, raw: Tensor) -> Rounded:

@@ -15,7 +15,7 @@ from torch.distributions import constraints
 from ..arguments.positive import positive
 from ..distributions.scale import positive_scale
 from ..networks import Shape
-from .likelihood import NOT_FINITE, Finite, Likelihood
+from .likelihood import Likelihood
 
 
 class LowRankNormal(TorchDistribution):
@@ -106,10 +106,6 @@ class LowRankGaussian(Likelihood):
         >>> likelihood(torch.zeros(5, *likelihood.feature_shape)).log_prob(torch.zeros(5, 1, 4, 4)).shape
         torch.Size([5])
     """
-
-    support = Finite()
-    accepts = "finite real values"
-    cure = NOT_FINITE
 
     def __init__(self, event_shape: Shape, rank: int = 5, min_scale: float = 0.01, mean: Tensor | None = None) -> None:
         if rank < 1:

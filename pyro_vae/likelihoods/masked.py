@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import pyro.distributions as dist
@@ -131,17 +130,12 @@ class Masked(Likelihood):
 
     def __init__(self, likelihood: Likelihood) -> None:
         super().__init__(likelihood.event_shape)
-        features = torch.zeros(likelihood.feature_shape, device=_device(likelihood))
+        features = torch.zeros(likelihood.feature_shape, device=likelihood.device)
         observed(likelihood(features), torch.ones(self.event_shape, device=features.device))  # or it cannot be
         self.likelihood = likelihood
         self.feature_shape = likelihood.feature_shape
         self.filler: Tensor
         self.register_buffer("filler", _any_value(likelihood), persistent=False)
-        self.accepts, self.cure = f"{likelihood.accepts}, or nan where missing,", likelihood.cure
-
-    @property
-    def support(self) -> Missing:  # type: ignore[override]
-        return Missing(self.likelihood.support, self.filler)
 
     def forward(self, features: Tensor) -> dist.Distribution:
         return ObservedPart(self.likelihood(features), self.filler)
@@ -150,19 +144,15 @@ class Masked(Likelihood):
         return f"Masked({self.likelihood!r})"
 
 
-def _device(likelihood: Likelihood) -> torch.device:
-    tensors = itertools.chain(likelihood.parameters(), likelihood.buffers())
-    return next((tensor.device for tensor in tensors), torch.device("cpu"))
-
-
 def _any_value(likelihood: Likelihood) -> Tensor:
     """Some x in the support, to stand where values are missing."""
-    zeros = torch.zeros(likelihood.event_shape, device=_device(likelihood))
+    zeros = torch.zeros(likelihood.event_shape, device=likelihood.device)
     half = zeros + 0.5
     last = zeros.clone()
     last[..., -1] = 1  # a one-hot vector, or an exposure
+    support = likelihood.support
     for x in (zeros, half, last):
-        if likelihood.support.check(x).all():
+        if support.check(x).all():
             return x
     raise ValueError(
         f"Expected a likelihood whose support holds 0, 1/2 or a one-hot vector; got {likelihood}. "

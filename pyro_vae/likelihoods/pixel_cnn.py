@@ -34,7 +34,7 @@ class PixelCNNDistribution(TorchDistribution):
     @constraints.dependent_property
     def support(self) -> Constraint:
         """The support of the likelihood of the pixels."""
-        return constraints.independent(self.pixels.support, len(self.event_shape))
+        return self.pixels.support
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> PixelCNNDistribution:
         shape = (*batch_shape, *self.pixels.feature_shape)
@@ -120,7 +120,6 @@ class PixelCNN(Likelihood):
         self.pixels = base
         self.shown = f"channels={channels}, num_layers={num_layers}, kernel_size={kernel_size}"
         self.network = GatedPixelCNN(self.event_shape, features_per_value, channels, num_layers, kernel_size)
-        self.support, self.accepts, self.cure = base.support, base.accepts, base.cure
 
     def forward(self, features: Tensor) -> PixelCNNDistribution:
         return PixelCNNDistribution(self.pixels, self.network, features)

@@ -13,7 +13,8 @@ from torch.distributions import constraints
 from ..networks import Shape
 from .likelihood import Likelihood
 
-CIRCLE = constraints.interval(-math.pi, math.pi)
+CIRCLE: Any = constraints.interval(-math.pi, math.pi)
+CIRCLE.cure = "Give radians; wrap them with torch.atan2(x.sin(), x.cos())."
 
 
 class OneTurn(dist.VonMises):
@@ -46,10 +47,6 @@ class VonMises(Likelihood):
         >>> VonMises(1)(torch.zeros(2, 1)).log_prob(torch.tensor([3.0])).exp()  # 1 / (2 pi)
         tensor(0.1592)
     """
-
-    support = CIRCLE
-    accepts = "angles in [-pi, pi]"
-    cure = "Give radians; wrap them with torch.atan2(x.sin(), x.cos())."
 
     def __init__(self, event_shape: Shape) -> None:
         super().__init__(event_shape, features_per_value=2)

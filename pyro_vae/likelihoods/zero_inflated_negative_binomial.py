@@ -34,6 +34,9 @@ class CountsAndExposure(constraints.Constraint):
 
     is_discrete = True
 
+    def __str__(self) -> str:
+        return "counts 0, 1, 2, ... and a positive exposure as the last value"
+
     def check(self, value: Tensor) -> Tensor:
         counts = constraints.nonnegative_integer.check(value)
         return torch.cat([counts[..., :-1], value[..., -1:] > 0], -1)
@@ -145,8 +148,6 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
             if len(shape) != 1 or shape[0] < 2:
                 raise ValueError(f"Expected event_shape (D + 1,), D counts and their exposure; got {shape}.")
             shape = (shape[0] - 1,)
-            self.support = CountsAndExposure()
-            self.accepts = "counts 0, 1, 2, ... and a positive exposure as the last value"
             self.feature_shape = (self.feature_shape[0], *shape)
         self.raw_dispersion = dispersion_of(dispersion, shape)
         self.start_at(mean, self._log_rate)

@@ -4,36 +4,52 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import nn
 
 from .network import Network, Shape, halvings, image_shape, preserve_scale
 
+Blocks = Callable[[int], list[nn.Module]]  # layers between the strides, from their number of channels
 
-def downsampling(image: tuple[int, int, int], channels: Sequence[int]) -> tuple[list[nn.Conv2d], int]:
-    """Convolutions of stride two, one for each of channels, and how many values they leave of an image."""
+
+def _nothing(channels: int) -> list[nn.Module]:
+    return []
+
+
+def downsampling(
+    in_shape: tuple[int, ...], out_size: int, channels: Sequence[int], blocks: Blocks = _nothing
+) -> nn.Sequential:
+    """Convolutions of stride two, one for each of channels, blocks after each, and one linear layer."""
+    image = image_shape(in_shape, "in_shape")
     first, height, width = image
     left = halvings(height, len(channels))[-1] * halvings(width, len(channels))[-1]
     widths = [first, *channels]
-    return [nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1) for a, b in itertools.pairwise(widths)], (
-        widths[-1] * left
-    )
+    convolutions = [nn.Conv2d(a, b, kernel_size=3, stride=2, padding=1) for a, b in itertools.pairwise(widths)]
+    head = nn.Linear(widths[-1] * left, out_size)
+    preserve_scale([*convolutions, head], nn.ReLU())
+    layers = [layer for c in convolutions for layer in (c, *blocks(c.out_channels), nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), nn.Unflatten(1, image), *layers, nn.Flatten(), head)
 
 
 def upsampling(
-    image: tuple[int, int, int], channels: Sequence[int]
-) -> tuple[tuple[int, int, int], list[nn.ConvTranspose2d]]:
-    """Shape of the smallest map, and transposed convolutions of stride two from it to an image."""
-    last, height, width = image
+    in_size: int, out_shape: tuple[int, ...], channels: Sequence[int], blocks: Blocks = _nothing
+) -> nn.Sequential:
+    """One linear layer to the smallest map, then transposed convolutions of stride two, blocks before each."""
+    last, height, width = image_shape(out_shape, "out_shape")
     # Sides of the maps, smallest first; an odd side needs no output padding to be reached.
     tall, wide = halvings(height, len(channels))[::-1], halvings(width, len(channels))[::-1]
     widths = [*channels, last]
     paddings = [(1 - h % 2, 1 - w % 2) for h, w in zip(tall[1:], wide[1:], strict=True)]
-    return (widths[0], tall[0], wide[0]), [
+    convolutions = [
         nn.ConvTranspose2d(a, b, kernel_size=3, stride=2, padding=1, output_padding=padding)
         for (a, b), padding in zip(itertools.pairwise(widths), paddings, strict=True)
     ]
+    start = widths[0], tall[0], wide[0]
+    first = nn.Linear(in_size, math.prod(start))
+    preserve_scale([first, *convolutions], nn.ReLU())
+    layers = [layer for c in convolutions for layer in (*blocks(c.in_channels), nn.ReLU(), c)]
+    return nn.Sequential(nn.Flatten(), first, nn.Unflatten(1, start), *layers)
 
 
 class ConvEncoder(Network):
@@ -56,12 +72,7 @@ class ConvEncoder(Network):
     def __init__(self, in_shape: Shape, out_shape: Shape, channels: Sequence[int] = (32, 64)) -> None:
         super().__init__(in_shape, out_shape)
         self.channels = tuple(channels)
-        image = image_shape(self.in_shape, "in_shape")
-        convolutions, left = downsampling(image, channels)
-        head = nn.Linear(left, math.prod(self.out_shape))
-        preserve_scale([*convolutions, head], nn.ReLU())
-        activated = [layer for convolution in convolutions for layer in (convolution, nn.ReLU())]
-        self.layers = nn.Sequential(nn.Flatten(), nn.Unflatten(1, image), *activated, nn.Flatten(), head)
+        self.layers = downsampling(self.in_shape, math.prod(self.out_shape), channels)
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}"
@@ -87,11 +98,7 @@ class ConvDecoder(Network):
     def __init__(self, in_shape: Shape, out_shape: Shape, channels: Sequence[int] = (64, 32)) -> None:
         super().__init__(in_shape, out_shape)
         self.channels = tuple(channels)
-        start, convolutions = upsampling(image_shape(self.out_shape, "out_shape"), channels)
-        first = nn.Linear(math.prod(self.in_shape), math.prod(start))
-        preserve_scale([first, *convolutions], nn.ReLU())
-        activated = [layer for convolution in convolutions for layer in (nn.ReLU(), convolution)]
-        self.layers = nn.Sequential(nn.Flatten(), first, nn.Unflatten(1, start), *activated)
+        self.layers = upsampling(math.prod(self.in_shape), self.out_shape, channels)
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ..arguments.at_least import at_least
-from .conv import downsampling, upsampling
-from .network import Network, Shape, image_shape, preserve_scale
+from .conv import Blocks, downsampling, upsampling
+from .network import Network, Shape, preserve_scale
 
 
 class ResidualBlock(nn.Module):
@@ -33,14 +33,15 @@ class ResidualBlock(nn.Module):
         return out
 
 
-def blocks(channels: int, count: int, total: int) -> list[nn.Module]:
-    """``count`` residual blocks out of the ``total`` of a network.
+def residual(num_blocks: int, channels: Sequence[int]) -> Blocks:
+    """``num_blocks`` residual blocks at each size of the image.
 
     Raises:
-        ValueError: count is negative.
+        ValueError: num_blocks is negative.
     """
-    at_least(0, num_blocks=count)
-    return [ResidualBlock(channels, 1 / math.sqrt(total)) for _ in range(count)]
+    at_least(0, num_blocks=num_blocks)
+    scale = 1 / math.sqrt(max(1, num_blocks * len(channels)))
+    return lambda width: [ResidualBlock(width, scale) for _ in range(num_blocks)]
 
 
 class ResNetEncoder(Network):
@@ -69,18 +70,8 @@ class ResNetEncoder(Network):
     ) -> None:
         super().__init__(in_shape, out_shape)
         self.channels, self.num_blocks = tuple(channels), num_blocks
-        image = image_shape(self.in_shape, "in_shape")
-        convolutions, left = downsampling(image, channels)
-        head = nn.Linear(left, math.prod(self.out_shape))
-        preserve_scale([*convolutions, head], nn.ReLU())
-        layers: list[nn.Module] = [nn.Flatten(), nn.Unflatten(1, image)]
-        for convolution in convolutions:
-            layers += [
-                convolution,
-                *blocks(convolution.out_channels, num_blocks, num_blocks * len(channels)),
-                nn.ReLU(),
-            ]
-        self.layers = nn.Sequential(*layers, nn.Flatten(), head)
+        blocks = residual(num_blocks, channels)
+        self.layers = downsampling(self.in_shape, math.prod(self.out_shape), channels, blocks)
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}, num_blocks={self.num_blocks}"
@@ -108,13 +99,8 @@ class ResNetDecoder(Network):
     ) -> None:
         super().__init__(in_shape, out_shape)
         self.channels, self.num_blocks = tuple(channels), num_blocks
-        start, convolutions = upsampling(image_shape(self.out_shape, "out_shape"), channels)
-        first = nn.Linear(math.prod(self.in_shape), math.prod(start))
-        preserve_scale([first, *convolutions], nn.ReLU())
-        layers: list[nn.Module] = [nn.Flatten(), first, nn.Unflatten(1, start)]
-        for convolution in convolutions:
-            layers += [*blocks(convolution.in_channels, num_blocks, num_blocks * len(channels)), nn.ReLU(), convolution]
-        self.layers = nn.Sequential(*layers)
+        blocks = residual(num_blocks, channels)
+        self.layers = upsampling(math.prod(self.in_shape), self.out_shape, channels, blocks)
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}, num_blocks={self.num_blocks}"

@@ -1,5 +1,9 @@
-"""What is trained: Pyro ELBO objects, and the weight on their KL term."""
+"""What is trained: Pyro ELBO objects (``--objective`` names Pyro's own and those here), and their KL weight."""
 
-from .kl_weights import KLWarmup
+import types
+import typing
 
-__all__ = ["KLWarmup"]
+from .kl_weights import KLWarmup as KLWarmup
+
+if not typing.TYPE_CHECKING:  # which knows it from the imports
+    __all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], types.ModuleType))]

@@ -54,12 +54,18 @@ def check_kl_weight(objective: infer.ELBO, kl_weight: KLWarmup) -> None:
             logarithm of a mean, so that the result bounds nothing; `Trace_MMD` does not look at them.
     """
     constant_one = kl_weight.weight == 1 and not kl_weight.epochs and not kl_weight.steps
-    if isinstance(_inner(objective), WITHOUT_KL_TERM) and not constant_one:
+    if not has_kl_term(objective) and not constant_one:
         raise ValueError(
             f"Expected kl_weight 1 without a warm-up for {type(_inner(objective)).__name__}, which has no KL term to "
             f"put a weight on (IWAE has it inside the logarithm); got {kl_weight}. Train with Trace_ELBO first, or "
             f"leave the weight at 1."
         )
+
+
+def has_kl_term(objective: infer.ELBO) -> bool:
+    """Whether an objective has a KL term; one of your own that has none says so by an attribute ``has_kl_term``."""
+    inner = _inner(objective)
+    return bool(getattr(inner, "has_kl_term", not isinstance(inner, WITHOUT_KL_TERM)))
 
 
 def _inner(objective: Any) -> Any:

@@ -9,7 +9,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions.constraints import Constraint
 
 from .batch import Points
 from .contexts import seeded
@@ -17,7 +17,7 @@ from .lookups_private import LookupsChecked
 from .modules import Callee
 from .scoring import drawn_from_prior, score_traces, traces
 from .sites import is_latent, sample_sites
-from .supports import describe, free_coordinates, is_point_mass, of_one_value, support_of
+from .supports import describe, free_coordinates, is_point_mass, of_one_value, support_of, words_and_cure
 
 CHECKED_AT_ONCE = 128  # data points
 
@@ -73,26 +73,30 @@ def check_support(model_trace: poutine.Trace) -> None:
     Pyro checks it too, where it validates, and prints the tensor; this says it in a sentence, before the first step.
     """
     for name, site in sample_sites(model_trace):
-        if not site["is_observed"] or (support := support_of(site["fn"])) is None:
-            continue
-        value, outside = site["value"], ~support.check(site["value"])
-        event, single = value.shape[outside.dim() :], of_one_value(support)
-        if site["mask"] is not None:
-            outside = outside & torch.as_tensor(site["mask"], device=outside.device)
-        if outside.any():
-            shown = value.expand(outside.shape + event)[outside].flatten()
-            if (each := ~single.check(value)).shape == value.shape:  # which of an event's values, too
-                shown = shown[each.expand(outside.shape + event)[outside].flatten()]
-            cure = "Scale, round or shift the data, or use another likelihood."
-            if single is constraints.boolean:
-                cure = (
-                    "Grey pixels under a Bernoulli give a bound on no likelihood: binarize them "
-                    "(binarization='dynamic', --binarization dynamic), or use another likelihood."
-                )
-            raise ValueError(
-                f"Expected data in the support of site {name!r}, {single}; got values such as "
-                f"{shown[0].item():.4g}. {cure}"
-            )
+        if site["is_observed"] and (support := support_of(site["fn"])) is not None:
+            check_values(name, support, site["value"], site["mask"])
+
+
+def check_values(name: str, support: Constraint, value: Tensor, mask: Any = None) -> None:
+    """Raise a ValueError unless the values of a site lie in a support, those that the mask leaves out excepted."""
+    outside = ~support.check(value)
+    event, single = value.shape[outside.dim() :], of_one_value(support)
+    if mask is not None:
+        outside = outside & torch.as_tensor(mask, device=outside.device)
+    if not outside.any():
+        return
+    value = value.expand(outside.shape + event)
+    wrong = value[outside].flatten()
+    if (each := ~single.check(value)).shape == value.shape:  # which of an event's values, too
+        wrong = wrong[each[outside].flatten()]
+    numbers = wrong[~wrong.isnan()]  # a support may take NaN for what is missing
+    shown = numbers[0] if len(numbers) else wrong[0]
+    words, cure = words_and_cure(single)
+    if not shown.isfinite():
+        cure = "Repair or remove what is not finite; where NaN marks what is missing, use Masked and ZeroImputed."
+    raise ValueError(
+        f"Expected data in the support of site {name!r}, {words}; got values such as {shown.item():.4g}. {cure}"
+    )
 
 
 def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> bool:

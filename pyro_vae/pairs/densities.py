@@ -65,8 +65,6 @@ def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
         model_trace, guide_trace = traces(model, guide, x)
         check_proper(model_trace)
         check_whole(model_trace)
-        prior_trace = drawn_from_prior(model, x)
-        at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(x)
     latents = [(name, site["fn"]) for name, site in sample_sites(model_trace) if is_latent(site)]
     points = [name for name, fn in latents if is_point_mass(guide_trace.nodes[name]["fn"]) and not is_point_mass(fn)]
     noise = []
@@ -92,6 +90,9 @@ def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
         _check_carried_density(guide, x[:1], points={name: fn for name, fn in latents if name in points}, noise=noise)
     check_latents(model_trace, guide_trace)
     check_amortized(model, guide, x)
+    with unvalidated():  # now that both have latents of the same shapes
+        prior_trace = drawn_from_prior(model, x)
+        at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(x)
     for name, prior in latents:
         guided = support_of(at_prior.nodes[name]["fn"])
         with unvalidated():  # many draws: supports that differ by little shall be found out, too

@@ -60,6 +60,12 @@ def traces(model: Callee, guide: Callee, x: Points, *, enumerated: bool = False)
     latents = {name: site for name, site in sample_sites(model_trace) if is_latent(site)}
     summed = {name for name, site in latents.items() if enumerated and site["infer"].get("enumerate")}
     if missing := sorted(latents.keys() - summed - guided.keys()):
+        if masked := [name for name in missing if f"{name.removesuffix('_unobserved')}_observed" in model_trace]:
+            raise ValueError(
+                f"Expected the guide to sample the values that obs_mask leaves out, site {masked[0]!r}; it does not. "
+                f"Sample it there under the opposite mask: with poutine.mask(mask=~mask): "
+                f"pyro.sample({masked[0]!r}, ...)."
+            )
         raise ValueError(
             f"Expected the guide to sample every latent site of the model; it misses {missing}. Sample them in the "
             f"guide, or, where a site stands for the data, observe it: pyro.sample({missing[0]!r}, ..., obs=x)."
@@ -93,7 +99,7 @@ def in_a_sentence() -> Iterator[None]:
     """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints."""
     try:
         yield
-    except ValueError as error:
+    except (ValueError, RuntimeError) as error:
         for pattern, sentence in SENTENCES:
             if found := re.match(pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
@@ -130,7 +136,12 @@ SENTENCES = (
     (
         r"Expected value argument .* within the support \((.*)\) of the distribution (\w+)\(.*, but found invalid",
         "Expected values in the support of a {1}, {0}; got others, or NaN. Use a distribution for such values, or keep "
-        "them inside.",
+        "them inside, those too that a mask leaves out.",
+    ),
+    (
+        r"Multiple \w+ sites named '(.*?)'",
+        "Expected each site and each plate once in a model or guide; got two of the name {0!r}. Open a plate once, "
+        "around all its sites, and give each site a name of its own.",
     ),
 )
 

@@ -10,7 +10,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
-from .modules import Callee, is_bound
+from .modules import Callee, is_bound, modules_of
 
 
 def loose(params: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -77,6 +77,30 @@ def set_state(modules: dict[str, nn.Module], store: Any, state: dict[str, Tensor
         for name, p in _held_by_none(modules, store).items():
             if f"param.{name}" in state:  # a parameter made since then keeps its value
                 p.copy_(state[f"param.{name}"])
+
+
+def loaded_pair(model: Callee, guide: Callee, state: dict[str, Tensor]) -> tuple[Callee, Callee]:
+    """The pair with a state of `get_state` in its modules, bound to the parameters that belong to none.
+
+    Raises:
+        ValueError: its modules have other names, types or shapes.
+    """
+    modules = modules_of(model, guide)
+    wanted = {f"{name}.{key}": tensor for name, m in modules.items() for key, tensor in m.state_dict().items()}
+    params = {name.removeprefix("param."): tensor for name, tensor in state.items() if name.startswith("param.")}
+    found = {name: tensor for name, tensor in state.items() if not name.startswith("param.")}
+    kinds = ({name: (t.dtype, t.shape) for name, t in tensors.items()} for tensors in (found, wanted))
+    if differing := sorted({name for name, _ in set.symmetric_difference(*(set(kind.items()) for kind in kinds))}):
+        raise ValueError(
+            f"Expected a pair of the shape that was trained; names, types or shapes differ: "
+            f"{', '.join(differing[:5])}. Make it with the same classes and settings."
+        )
+    with torch.no_grad():
+        for name, tensor in wanted.items():
+            tensor.copy_(found[name])
+    device = next((tensor.device for tensor in wanted.values()), torch.device("cpu"))
+    params = {name: tensor.to(device) for name, tensor in params.items()}
+    return with_store(model, guide, {"params": params, "constraints": {}})
 
 
 def _held_by_none(modules: dict[str, nn.Module], store: Any) -> dict[str, Tensor]:

@@ -67,6 +67,38 @@ def describe(support: Any) -> str:
     return text if len(text := str(support)) < 60 else type(support).__name__.strip("_")
 
 
+# Data of torch's supports in words, and what to do with others; a support of ours says both, by `str` and ``cure``.
+DATA: dict[Any, tuple[str, str]] = {
+    constraints.boolean: (
+        "0 or 1",
+        "Grey pixels under a Bernoulli give a bound on no likelihood: binarize them (binarization='dynamic', "
+        "--binarization dynamic), or use DiscretizedLogistic or Gaussian.",
+    ),
+    constraints.nonnegative_integer: (
+        "counts 0, 1, 2, ...",
+        "Give counts as floats that are whole numbers (array files: uint8 is divided by 255, so save another type, "
+        "with `.astype('int64')`), or use Gaussian.",
+    ),
+    constraints.one_hot: ("one-hot vectors", "Encode them with torch.nn.functional.one_hot(k).float()."),
+    constraints.unit_interval: (
+        "0 to 1",
+        "Scale 8-bit images by 1/255, other data by their range, or use Gaussian.",
+    ),
+}
+
+
+def words_and_cure(support: Any) -> tuple[str, str]:
+    """The support of a single value in words, and what to do with data outside it."""
+    if isinstance(support, constraints.integer_interval):  # whose bounds may be tensors
+        low, high = (torch.as_tensor(bound) for bound in (support.lower_bound, support.upper_bound))
+        return (
+            f"counts from {low.min().item():g} to {high.max().item():g}",
+            "Set total_count to the largest k there can be; levels k / total_count are Binomial(data='levels').",
+        )
+    other = str(support), getattr(support, "cure", "Scale, round or shift the data, or use another likelihood.")
+    return DATA.get(support, other)
+
+
 def factors(fn: Any) -> Any:
     """The distribution of the single dimensions, if they are independent; else None."""
     while isinstance(fn, torch.distributions.Independent):

@@ -15,7 +15,9 @@ from torch import Tensor
 from ..evidence import Comparison, LogMarginal, Measured
 from ..uses.diagnostics import Diagnostics
 
-INK, BLUE, GREY = "#222222", "#2f6fb0", "#9aa3ab"
+INK, BLUE, GREY, RED = "#222222", "#2f6fb0", "#9aa3ab", "#c0392b"
+COLUMN, PAGE = 3.4, 6.9  # inches: a column, and the width of a page, of a paper in two columns
+TITLE_SIZE, LABEL_SIZE = 9, 8  # points, at that size
 
 
 def latent_scatter(
@@ -39,7 +41,7 @@ def latent_scatter(
         raise ValueError(f"Expected two latent dimensions from 0 to {last}; got {list(dims)}.")
     if labels is not None and labels.shape != codes.shape[:1]:
         raise ValueError(f"Expected a label for each of {len(codes):,} codes; got shape {tuple(labels.shape)}.")
-    figure = Figure(figsize=(6.4, 5.4), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
     axes = figure.subplots()
     horizontal, vertical = codes.detach().cpu()[:, list(dims)].unbind(1)
     look: dict[str, Any] = {"color": BLUE}
@@ -49,11 +51,14 @@ def latent_scatter(
         look = {"c": palette(places.numpy() % palette.N)}
         dots = [Line2D([], [], marker="o", linestyle="", color=palette(i % palette.N)) for i in range(len(classes))]
         names = [str(label) for label in classes.tolist()]
-        axes.legend(dots, names, frameon=False, title="class", loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.scatter(horizontal, vertical, s=3, linewidths=0, alpha=0.6, **look)
+        legend = {"frameon": False, "title": "class", "fontsize": LABEL_SIZE, "title_fontsize": LABEL_SIZE}
+        axes.legend(
+            dots, names, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.1, markerscale=0.6, **legend
+        )
+    axes.scatter(horizontal, vertical, s=min(18, max(2, 3000 / len(codes))), linewidths=0, alpha=0.7, **look)
     axes.set_xlabel(f"z[{dims[0]}]")
     axes.set_ylabel(f"z[{dims[1]}]")
-    axes.set_title(title, fontsize=11, color=INK)
+    _titled(axes, title)
     axes.set_aspect("equal")
     tidy(axes)
     return figure
@@ -73,73 +78,99 @@ def curves(
         >>> figure = curves({"loss": ([1, 2, 3], [9.0, 4.0, 3.5])}, x_label="epoch", y_label="nats per data point")
         >>> figure.savefig("loss.png")  # doctest: +SKIP
     """
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    many = len(series) > 4
+    figure = Figure(figsize=(COLUMN + 1.6 * many, 2.5), layout="constrained")
     axes = figure.subplots()
     for i, (name, (x, y)) in enumerate(series.items()):
-        axes.plot(x, y, color=colormaps["tab10"](i % 10), marker="o" if len(x) < 15 else "", markersize=4, label=name)
+        axes.plot(
+            x,
+            y,
+            color=colormaps["tab10"](i % 10),
+            marker="o" if len(x) < 15 else "",
+            markersize=3,
+            linewidth=1.2,
+            label=name,
+        )
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
-    axes.set_title(title, fontsize=11, color=INK)
-    if len(series) > 4:  # no room among many lines
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    else:
-        axes.legend(frameon=False)
+    _titled(axes, title)
+    beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if many else {}  # no room among lines
+    axes.legend(frameon=False, fontsize=LABEL_SIZE, **beside)
     if all(float(value).is_integer() for x, _ in series.values() for value in x):  # epochs: no 2.5 among them
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     tidy(axes)
     return figure
 
 
-def training_curves(history: Sequence[dict[str, float]], *, title: str = "") -> Figure:
-    """Training and validation loss by epoch, and the rate and distortion of the validation images."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+def training_curves(history: Sequence[dict[str, float]], *, best_epoch: int | None = None, title: str = "") -> Figure:
+    """Training and validation loss by epoch, and the rate and distortion of the validation data.
+
+    The training loss is a mean over its epoch, and stands in the middle of it.
+
+    Args:
+        history: of a `Fit`.
+        best_epoch: the one whose state was kept, which is marked; none by default.
+        title: of the figure.
+    """
+    figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [entry["epoch"] for entry in history]
-    marker = "o" if len(history) < 10 else ""
-    left.plot(epochs, [entry["loss"] for entry in history], color=GREY, marker=marker, label="training loss")
+    look: dict[str, Any] = {"marker": "o" if len(history) < 10 else "", "markersize": 3, "linewidth": 1.2}
+    training = [entry["loss"] for entry in history]
+    left.plot([epoch - 0.5 for epoch in epochs], training, color=GREY, label="training loss, mean of the epoch", **look)
     if "validation_elbo" in history[0]:
-        left.plot(
-            epochs,
-            [-entry["validation_elbo"] for entry in history],
-            color=BLUE,
-            marker=marker,
-            label="-ELBO, validation",
-        )
-        right.plot(
-            epochs, [entry["validation_distortion"] for entry in history], color=BLUE, marker=marker, label="distortion"
-        )
-        right.plot(epochs, [entry["validation_rate"] for entry in history], color=INK, marker=marker, label="rate")
+        validation = [-entry["validation_elbo"] for entry in history]
+        left.plot(epochs, validation, color=BLUE, label="-ELBO, validation", **look)
+        for name, colour in (("distortion", BLUE), ("rate", INK)):
+            right.plot(epochs, [entry[f"validation_{name}"] for entry in history], color=colour, label=name, **look)
         right.set_ylim(bottom=0)
-        right.legend(frameon=False)
-    if len(history) >= 10:  # the first epochs are far above the rest; without them the curve shows what happens
-        losses = [-entry.get("validation_elbo", -entry["loss"]) for entry in history]
-        lowest, highest = min(*losses, *[entry["loss"] for entry in history]), max(losses[len(losses) // 10 :])
-        span = highest - min(losses) or 1.0
-        left.set_ylim(lowest - 0.05 * span, highest + span)
-    left.legend(frameon=False)
+        right.set_ylabel("nats per data point, validation")
+    _cut_first_epochs(left, history)
+    for axes in (left, right) if "validation_elbo" in history[0] else (left,):
+        if best_epoch:
+            axes.axvline(best_epoch, color=RED, linewidth=0.8, linestyle=":", label=f"best epoch, {best_epoch}")
+        axes.legend(edgecolor="none", framealpha=0.85, fontsize=LABEL_SIZE)
     for axes in (left, right):
         tidy(axes)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     left.set_ylabel("nats per data point")
-    figure.suptitle(title, fontsize=11, color=INK)
+    if "validation_elbo" not in history[0]:
+        right.remove()
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
     return figure
+
+
+def _cut_first_epochs(axes: Axes, history: Sequence[dict[str, float]]) -> None:
+    """Let the axis end above what comes after the first tenth of the epochs, and say what lies beyond its end."""
+    losses = [max(entry["loss"], -entry.get("validation_elbo", -entry["loss"])) for entry in history]
+    least = min(min(entry["loss"], -entry.get("validation_elbo", -entry["loss"])) for entry in history)
+    highest = max(losses[len(losses) // 10 :])
+    top = highest + 0.3 * ((highest - least) or 1.0)
+    if len(history) < 10 or max(losses) <= highest + 2 * (top - least):
+        return
+    axes.set_ylim(least - 0.05 * (top - least), top)
+    above = sum(loss > top for loss in losses)
+    text = f"\u2191 {above} first epoch{'s' if above > 1 else ''} above, up to {max(losses):,.0f}"
+    axes.annotate(text, (0.02, 1.0), xycoords="axes fraction", va="bottom", size=LABEL_SIZE - 1, color=GREY)
 
 
 def log_marginal_histogram(result: LogMarginal, *, title: str = "") -> Figure:
     """How log p(x) spreads over the data points where it is finite."""
-    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    figure = Figure(figsize=(COLUMN, 2.3), layout="constrained")
     axes = figure.subplots()
     finite = result.log_prob[result.log_prob.isfinite()]
     axes.hist(finite.numpy(), bins=min(50, max(5, len(result) // 10)), color=BLUE)
     if len(finite):
         mean = finite.mean().item()
         axes.axvline(mean, color=INK, linewidth=1)
-        axes.annotate(f" mean {mean:.2f}", (mean, 1), xycoords=("data", "axes fraction"), va="top", color=INK)
+        axes.annotate(
+            f" mean {mean:.2f}", (mean, 1), xycoords=("data", "axes fraction"), va="top", color=INK, size=LABEL_SIZE
+        )
     others = len(result) - len(finite)
     axes.set_xlabel(f"log p(x), nats{f'; {others:,} data points are not finite' if others else ''}")
     axes.set_ylabel("data points")
-    axes.set_title(title, fontsize=11, color=INK)
+    _titled(axes, title)
     tidy(axes)
     return figure
 
@@ -149,7 +180,7 @@ def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
     names = sorted(comparison.log_marginal, key=lambda name: comparison.log_marginal[name].value)
     best = names[-1]
     differences = {name: _difference(comparison, name, best) for name in names[:-1]}
-    figure = Figure(figsize=(10, 1.5 + 0.55 * len(names)), layout="constrained")
+    figure = Figure(figsize=(PAGE, 0.9 + 0.28 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _intervals(left, names, [comparison.log_marginal[name] for name in names])
     left.set_xlabel("log p(x), nats per data point, 95% interval")
@@ -157,11 +188,13 @@ def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
     right.plot([0], [len(names) - 1], "o", color=GREY)
     right.axvline(0, color=GREY, linewidth=1, zorder=0)
     right.set_xlabel("paired difference to the best, nats, 95% interval")
+    for axes in (left, right):
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     left.set_yticks(range(len(names)), names)
     left.set_ylim(-0.6, len(names) - 0.4)
     for axes in (left, right):
         tidy(axes)
-    figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
     return figure
 
 
@@ -174,13 +207,13 @@ def _difference(comparison: Comparison, name: str, other: str) -> Measured:
 def _intervals(axes: Axes, names: Sequence[str], estimates: Sequence[Measured]) -> None:
     values = [e.value for e in estimates]
     below, above = [e.value - e.low for e in estimates], [e.high - e.value for e in estimates]
-    axes.errorbar(values, range(len(names)), xerr=[below, above], fmt="o", color=BLUE, capsize=3)
+    axes.errorbar(values, range(len(names)), xerr=[below, above], fmt="o", color=BLUE, capsize=2, markersize=4)
 
 
 def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
-    """Nats of each latent dimension, largest first, active ones in blue; and rate and distortion with their split."""
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=[3, 2])
+    """Nats of each latent dimension, largest first, active ones in blue; and the rate with its split."""
+    figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
+    left, right = figure.subplots(1, 2)
     known = result.information is not None and result.information_error is not None
     values, errors = (
         (result.information, result.information_error) if known else (result.variance, result.variance_error)
@@ -194,39 +227,50 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
     for bar, is_active in zip(left.patches, active.tolist(), strict=True):
         bar.set_color(BLUE if is_active else GREY)
     names = [result.dimensions[d] for d in order.tolist()]
-    left.set_xticks(places, names, rotation=90, fontsize=7) if len(names) <= 60 else left.set_xticks([])
-    left.set_ylabel(f"{result.convention}, nats" if known else "variance of E[z|x]", fontsize=9)
-    left.set_title(f"{int(active.sum())} of {len(names)} active (blue): variance of E[z|x] > 0.01", fontsize=10)
+    few = len(names) <= 40
+    left.set_xticks(places if few else [], names if few else [], rotation=90)
+    left.set_ylabel(f"{result.convention}, nats" if known else "variance of E[z|x]")
+    count = f"{int(active.sum())} of {len(names)} active (blue)"
+    left.set_title(f"{count}: variance of E[z|x] > 0.01", fontsize=LABEL_SIZE)
     parts: dict[str, Measured | None] = {
-        "distortion": result.distortion,
         "rate": result.rate,
+        "I(x;z), at most": result.mutual_information_upper,
         "I(x;z), at least": result.mutual_information,
-        "KL(q(z)||p(z)), at most": result.marginal_kl,
+        "KL(q(z)||p(z)),\nat most": result.marginal_kl,
     }
     shown = {name: part for name, part in parts.items() if part is not None}
     right.barh(
         range(len(shown)),
         [part.value for part in shown.values()],
         xerr=[2 * part.standard_error for part in shown.values()],
-        color=[GREY, BLUE, BLUE, BLUE][: len(shown)],
+        color=BLUE,
+        height=0.6,
+        error_kw={"linewidth": 0.8},
     )
-    for place, part in enumerate(shown.values()):
+    for row, part in enumerate(shown.values()):
         end = max(part.value, 0) + 2 * part.standard_error
-        right.annotate(f"  {part.value:.2f}", (end, place), va="center", fontsize=9, color=INK)
+        right.annotate(f"  {part.value:.2f}", (end, row), va="center", fontsize=LABEL_SIZE, color=INK)
     right.set_yticks(range(len(shown)), list(shown))
-    right.invert_yaxis()
-    right.margins(x=0.15)
-    right.set_xlabel("nats per data point")
-    right.set_title(f"ELBO {result.elbo.value:.2f}; bars of two standard errors", fontsize=10)
+    right.set_ylim(len(shown) - 0.4, -0.6)
+    right.set_xlim(right=right.get_xlim()[1] * 1.25)
+    right.set_xlabel("nats; lines: two standard errors")
+    sides = f"rate {result.rate.value:.2f}, distortion {result.distortion.value:.2f}"
+    right.set_title(f"ELBO {result.elbo.value:.2f}; {sides}", fontsize=LABEL_SIZE)
     for axes in (left, right):
         tidy(axes)
-    left.tick_params(axis="x", labelsize=7)
-    figure.suptitle(title, fontsize=11, color=INK)
+    left.tick_params(axis="x", labelsize=6)
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
     return figure
 
 
 def tidy(axes: Axes) -> None:
-    """Remove the upper and right frame, and make the labels of the ticks small."""
+    """Remove the upper and right frame, and give the labels the size that they have in a paper."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    axes.tick_params(labelsize=9)
+    axes.tick_params(labelsize=LABEL_SIZE)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set_fontsize(LABEL_SIZE)
+
+
+def _titled(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=TITLE_SIZE, color=INK, wrap=True)

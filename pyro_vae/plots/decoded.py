@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -12,94 +13,135 @@ from torch import Tensor
 from ..arguments.at_least import at_least
 from ..pairs.batch import Points
 from ..pairs.modules import Callee
-from ..uses.generate import Way, between, manifold, reconstruct, sample, traverse
+from ..uses.generate import Way, between, manifold, prior_quantiles, reconstruct, sample, traverse
 from .charts import tidy
-from .images import beside, check_images, image_grid, image_rows, images_among, picture, tile
+from .images import (
+    beside,
+    column_places,
+    full_rows,
+    image_grid,
+    image_rows,
+    images_among,
+    picture,
+    tile,
+    usual_gap,
+)
+
+LEGIBLE = 28  # pixels
 
 
 def reconstructions(
-    model: Callee, guide: Callee, x: Points, *, columns: int | None = None, seed: int | None = 0
+    model: Callee, guide: Callee, x: Points, *, columns: int | None = None, seed: int | None = 0, title: str = ""
 ) -> Figure:
-    """Images, each with the mean of p(x|z) below, z from the guide.
+    """Images, each with the mean of p(x|z) below (a draw where it has none), z from the guide.
 
     Args:
         model, guide: the pair.
-        x: images (N, C, H, W).
-        columns: images in a row; by default 8, and more of many images.
+        x: images (N, C, H, W), or several inputs that hold them, as all functions here take.
+        columns: images in a row; by default so many that the rows are full.
         seed: of the draws of z.
+        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data.
     """
-    check_images(images_among(x).shape)
-    columns = min(len(x), columns or usual_columns(2 * len(x)))
-    rows = beside(images_among(x), reconstruct(model, guide, x, seed=seed), columns=columns)
-    return image_grid(rows, columns=columns, title="originals, reconstructions below")
+    originals = images_among(x)
+    columns = min(len(x), columns or full_rows(len(x), ideal=max(8.0, math.sqrt(2 * len(x)))))
+    rows = beside(originals, _images(reconstruct(model, guide, x, seed=seed), originals), columns=columns)
+    missing = "; orange: missing" if originals.isnan().any() else ""
+    return image_grid(rows, columns=columns, title=_lines(title, f"originals, reconstructions below{missing}"))
 
 
-def samples(model: Callee, like: Points, *, columns: int | None = None, seed: int | None = 0) -> Figure:
-    """Means of p(x|z) for z from the prior.
+def samples(
+    model: Callee, like: Points, *, columns: int | None = None, seed: int | None = 0, title: str = ""
+) -> Figure:
+    """Means of p(x|z) for z from the prior; draws of x, which the figure says, where p(x|z) has no mean.
 
     Args:
         model: p(x, z).
         like: any tensor of the wanted number and shape of images (N, C, H, W).
-        columns: images in a row; by default 8, and more of many images.
+        columns: images in a row; by default so many that the rows are full.
         seed: of the draws of z.
+        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data, or a prior that cannot be drawn from.
     """
-    check_images(images_among(like).shape)
-    columns = columns or usual_columns(len(like))
-    return image_grid(sample(model, like, seed=seed)[1], columns=columns, title="samples, means of p(x|z)")
-
-
-def usual_columns(count: int) -> int:
-    """Images in a row: 8, and as many as there are rows where that is more."""
-    return max(8, math.isqrt(count))
+    shape_of = images_among(like)
+    columns = columns or full_rows(len(like), ideal=max(8.0, math.sqrt(len(like))))
+    draws, means = (_images(data, shape_of) for data in sample(model, like, seed=seed))
+    what = "draws of x" if torch.equal(draws, means) else "means of p(x|z)"
+    return image_grid(means, columns=columns, title=_lines(title, f"{what}, z from the prior"))
 
 
 def traversals(
-    model: Callee, guide: Callee, x: Points, *, dims: Sequence[int], steps: int = 9, limit: float = 3.0
+    model: Callee,
+    guide: Callee,
+    x: Points,
+    *,
+    dims: Sequence[int],
+    steps: int = 9,
+    limit: float = 3.0,
+    title: str = "",
 ) -> Figure:
-    """One image with one latent dimension after the other moved, a row for each.
+    """What one latent after the other does to an image: a row for each, its value growing from left to right.
+
+    The first row holds the image itself and the mean of p(x|z) at its code.
 
     Args:
         model, guide: the pair.
-        x: the image (1, C, H, W).
-        dims: latent dimensions; `most_varied` knows those that show something.
-        steps: images in a row.
-        limit: each goes from -limit to limit.
+        x: one image (1, C, H, W).
+        dims: latent dimensions.
+        steps: images in a row, two or more.
+        limit: each dimension goes from -limit to limit.
+        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data, a latent dimension out of range, a limit of 0 or below, or latents that cannot be moved
             one by one.
     """
-    check_images(images_among(x).shape)
-    images = traverse(model, guide, x, dims=dims, values=_axis(limit, steps))
-    return image_rows(
-        {f"z[{dim}]": row for dim, row in zip(dims, images, strict=True)}, title=f"each z from {-limit:g} to {limit:g}"
-    )
+    original = images_among(x)
+    at_least(2, steps=steps)
+    values = _axis(limit, steps)
+    images = _images(traverse(model, guide, x, dims=dims, values=values), original, dims=2)
+    code = _images(between(model, guide, x, x, steps=2), original, dims=2)[0, :1]
+    blank = original.new_ones(steps - 2, *original.shape[1:])
+    rows = {"x, its mean": torch.cat([original, code, blank])} | {
+        f"z[{dim}]": row for dim, row in zip(dims, images, strict=True)
+    }
+    labels = [f"{value:.2g}" for value in values.tolist()]
+    what = "each z moved to the values below"
+    return image_rows(rows, columns=labels, title=_lines(title, what))
 
 
 def interpolations(
-    model: Callee, guide: Callee, start: Points, end: Points, *, steps: int = 10, path: Way = "linear"
+    model: Callee,
+    guide: Callee,
+    start: Points,
+    end: Points,
+    *,
+    steps: int = 10,
+    path: Way = "linear",
+    title: str = "",
 ) -> Figure:
-    """The ways from images to other images, a row for each.
+    """The ways from images to other images, a row for each, the two images themselves at its ends.
 
     Args:
         model, guide: the pair.
         start, end: images (N, C, H, W).
-        steps: images in a row, both ends included.
+        steps: images on the way, from code to code.
         path: "linear" or "sphere", as in `interpolate`.
+        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data, or fewer than two steps.
     """
-    check_images(images_among(start).shape)
-    images = between(model, guide, start, end, steps=steps, path=path).flatten(0, 1)
+    first, last = images_among(start), images_among(end)
+    ways = _images(between(model, guide, start, end, steps=steps, path=path), first, dims=2)
+    rows = torch.cat([first[:, None], ways, last[:, None]], 1)
     way = {"linear": "a straight line", "sphere": "the sphere"}[path]
-    return image_grid(images, columns=steps, title=f"from code to code along {way}")
+    page = tile(rows.flatten(0, 1), columns=steps + 2, apart=(1, steps + 1))
+    return picture(page, title=_lines(title, f"images, and between them their codes along {way}"))
 
 
 def manifold_figure(
@@ -110,6 +152,7 @@ def manifold_figure(
     side: int = 20,
     dims: tuple[int, int] = (0, 1),
     limit: float | None = None,
+    title: str = "",
 ) -> Figure:
     """Images decoded over a grid of two latent dimensions, the others at the mean code of images x (N, C, H, W).
 
@@ -118,31 +161,68 @@ def manifold_figure(
         x: images.
         side: images on each axis.
         dims: dimensions of the horizontal and of the vertical axis.
-        limit: an even grid from -limit to limit; by default quantiles of the standard normal, so that each image
-            stands for the same prior mass.
+        limit: an even grid from -limit to limit; by default quantiles of the prior as it was trained, so that each row
+            and each column stands for the same prior mass.
+        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data, a latent dimension out of range or twice, a side of fewer than two images, a limit of 0
             or below, or latents that cannot be moved one by one.
     """
-    shape = images_among(x).shape
-    check_images(shape)
+    shape_of = images_among(x)
     at_least(2, side=side)
-    quantiles = torch.distributions.Normal(0.0, 1.0).icdf((torch.arange(side) + 0.5) / side)
-    coordinates = quantiles if limit is None else _axis(limit, side)
-    images = manifold(model, guide, x, coordinates=coordinates, dims=dims)
-    page = tile(images, columns=side, gap=0)
-    figure = picture(page, title="decoded over a grid of latents", left=0.65, bottom=0.5)
+    if limit is None:
+        middles = (torch.arange(side) + 0.5) / side
+        coordinates = prior_quantiles(model, x, dims=dims, probabilities=middles).cpu()
+        scale = "quantiles of its prior"
+    else:
+        coordinates, scale = _axis(limit, side).expand(2, -1), "even steps"
+    images = _images(manifold(model, guide, x, coordinates=coordinates, dims=dims), shape_of)
+    larger = max(
+        1, LEGIBLE // shape_of.shape[-2]
+    )  # times, so that the line between small images is not as wide as they
+    images = images.repeat_interleave(larger, -1).repeat_interleave(larger, -2)
+    gap = usual_gap(images.shape[-2])
+    figure = picture(
+        tile(images, columns=side, gap=gap),
+        title=_lines(title, "the other latents at the mean code"),
+        left=0.5,
+        bottom=0.42,
+    )
     (axes,) = figure.axes
     axes.set_axis_on()
-    width, height = shape[-1], shape[-2]
     ticks = sorted({0, side // 4, side - 1 - side // 4, side - 1} | ({side // 2} if side % 2 else set()))
-    axes.set_xticks([(i + 0.5) * width for i in ticks], [f"{coordinates[i]:.1f}" for i in ticks])
-    axes.set_yticks([(side - i - 0.5) * height for i in ticks], [f"{coordinates[i]:.1f}" for i in ticks])
-    axes.set_xlabel(f"z[{dims[0]}]")
-    axes.set_ylabel(f"z[{dims[1]}]")
+    places = [[at + size / 2 for at in column_places(side, size, gap)] for size in (images.shape[-1], images.shape[-2])]
+    across, upwards = coordinates.tolist()
+    axes.set_xticks([places[0][i] for i in ticks], [f"{across[i]:.1f}" for i in ticks])
+    axes.set_yticks([places[1][side - 1 - i] for i in ticks], [f"{upwards[i]:.1f}" for i in ticks])
+    axes.set_xlabel(f"z[{dims[0]}], {scale}", fontsize=8, labelpad=2)
+    axes.set_ylabel(f"z[{dims[1]}], {scale}", fontsize=8, labelpad=2)
     tidy(axes)
     return figure
+
+
+def _images(data: Any, like: Tensor, *, dims: int = 1) -> Tensor:
+    """The data of the one site of images among several, of the shape of those given; the data themselves of one site.
+
+    Raises:
+        ValueError: no site, or several, of that shape.
+    """
+    if isinstance(data, Tensor):
+        return data
+    fitting = [values for values in data.values() if values.shape[dims:] == like.shape[1:]]
+    if len(fitting) != 1:
+        shapes = {name: tuple(values.shape) for name, values in data.items()}
+        raise ValueError(
+            f"Expected one site of images; got sites of shapes {shapes}. Draw the one you mean by image_grid, from "
+            f"what sample, reconstruct or decode give."
+        )
+    images: Tensor = fitting[0]
+    return images
+
+
+def _lines(*texts: str) -> str:
+    return "\n".join(text for text in texts if text)
 
 
 def _axis(limit: float, steps: int) -> Tensor:

@@ -10,58 +10,66 @@ from torch import Tensor
 
 from ..evidence import LogMarginal
 from ..evidence.result import HEAVY
-from . import BLUE, GREY, INK, tidy, tile
-
-RED = "#c0392b"
+from .charts import BLUE, COLUMN, GREY, INK, LABEL_SIZE, PAGE, RED, TITLE_SIZE, tidy
+from .images import show, tile
 
 
 def convergence_figure(result: LogMarginal, *, title: str = "") -> Figure:
     """The mean bound on log p(x) against the number of samples K, all from the same weights, and how fast it rises."""
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     rows = result.convergence()
     counts, means, errors = (np.array(column) for column in zip(*rows, strict=True))
-    left.errorbar(counts, means, yerr=2 * np.nan_to_num(errors), fmt="o-", color=BLUE, capsize=3)
-    left.set_ylabel("mean bound on log p(x), nats")
-    right.bar(range(1, len(rows)), np.diff(means), color=BLUE)
-    right.set_xticks(range(1, len(rows)), [f"{a:,} to {b:,}" for a, b in itertools.pairwise(counts)], rotation=20)
-    right.set_ylabel("rise, nats")
+    width = 2 * np.nan_to_num(errors)
+    left.fill_between(counts, means - width, means + width, color=BLUE, alpha=0.25, linewidth=0)
+    left.errorbar(counts, means, yerr=width, fmt="o-", color=BLUE, capsize=2, markersize=3, linewidth=1.2)
     left.set_xscale("log")
-    left.set_xlabel("samples K; bars of two Monte Carlo standard errors")
+    left.set_xlabel("samples K")
+    left.set_ylabel("mean bound on log p(x), nats")
+    left.set_title(f"with two Monte Carlo standard errors, {width[-1]:.2g} at the end", fontsize=LABEL_SIZE)
+    rises = np.diff(means)
+    right.bar(range(1, len(rows)), rises, color=BLUE, width=0.6)
+    for place, rise in enumerate(rises, 1):
+        right.annotate(f"{rise:.2f}", (place, max(rise, 0)), ha="center", va="bottom", fontsize=LABEL_SIZE, color=INK)
+    right.set_xticks(range(1, len(rows)), [f"{a:,} to {b:,}" for a, b in itertools.pairwise(counts)])
+    right.margins(y=0.15)
+    right.set_xlabel("samples K, from and to")
+    right.set_ylabel("rise of the mean, nats")
     for axes in (left, right):
         tidy(axes)
-    figure.suptitle(title, fontsize=11, color=INK)
+    right.tick_params(axis="x", labelsize=LABEL_SIZE - 1)
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
     return figure
 
 
 def khat_figure(result: LogMarginal, images: Tensor, *, title: str = "", worst: int = 16) -> Figure:
     """k-hat of each data point, the limit of trust, and those with the largest ones, where they are images."""
     drawable = images.dim() == 4 and images.shape[1] in (1, 3)  # flat data have no pictures
-    figure = Figure(figsize=(10 if drawable else 6, 3.8), layout="constrained")
+    figure = Figure(figsize=(PAGE if drawable else COLUMN, 2.7), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[3, 2]) if drawable else (figure.subplots(), None)
-    order = result.khat.nan_to_num(-1.0, 9.0, -1.0).argsort()
-    values = result.khat[order].clamp(-1, 2).numpy()
-    colours = np.where(values > HEAVY, RED, BLUE)
-    left.scatter(np.arange(len(values)), values, c=colours, s=8, linewidths=0)
+    known = result.khat.isfinite().nonzero()[:, 0]
+    order = known[result.khat[known].argsort()]
+    values = result.khat[order].numpy()
+    left.scatter(np.arange(len(values)), values, c=np.where(values > HEAVY, RED, BLUE), s=7, linewidths=0)
     left.axhline(HEAVY, color=GREY, linewidth=1)
-    left.set_xlabel("data points, by k-hat")
+    without = len(result) - len(known)
+    left.set_xlabel(f"data points, by k-hat{f'; {without:,} without one' if without else ''}")
     left.set_ylabel("k-hat of the weights")
     bad = int((result.khat > HEAVY).sum())
-    left.set_title(f"{bad:,} of {len(result):,} above {HEAVY}, the limit of trust", fontsize=10, color=INK)
+    left.set_title(f"{bad:,} of {len(result):,} above {HEAVY}, the limit of trust", fontsize=LABEL_SIZE, color=INK)
     tidy(left)
     if right is not None:
         largest = order.flip(0)[:worst]
-        right.imshow(tile(images[largest], columns=4), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
         least, most = (result.khat[largest[i]].item() for i in (-1, 0))
-        right.set_title(f"the {len(largest)} largest: {least:.2f} to {most:.2f}", fontsize=10)
-        right.set_axis_off()
-    figure.suptitle(title, fontsize=11, color=INK)
+        show(right, tile(images[largest], columns=4), interpolation="nearest")
+        right.set_title(f"the {len(largest)} largest: {least:.2f} to {most:.2f}", fontsize=LABEL_SIZE)
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
     return figure
 
 
 def gap_figure(lower: Tensor, upper: Tensor, *, title: str = "") -> Figure:
     """Lower against upper bound of each simulated data point, and the gaps between them."""
-    figure = Figure(figsize=(9, 3.8), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
     left, right = figure.subplots(1, 2)
     left.plot(lower.numpy(), upper.numpy(), "o", color=BLUE, markersize=3)
     ends = [min(lower.min().item(), upper.min().item()), max(lower.max().item(), upper.max().item())]
@@ -71,10 +79,17 @@ def gap_figure(lower: Tensor, upper: Tensor, *, title: str = "") -> Figure:
     gap = (upper - lower).numpy()
     right.hist(gap, bins=min(40, max(5, len(gap) // 5)), color=BLUE)
     right.axvline(gap.mean(), color=INK, linewidth=1)
-    right.annotate(f" mean {gap.mean():.3f}", (gap.mean(), 1), xycoords=("data", "axes fraction"), va="top", color=INK)
+    right.annotate(
+        f" mean {gap.mean():.3f}",
+        (gap.mean(), 1),
+        xycoords=("data", "axes fraction"),
+        va="top",
+        color=INK,
+        size=LABEL_SIZE,
+    )
     right.set_xlabel("gap, nats")
     right.set_ylabel("simulated data points")
     for axes in (left, right):
         tidy(axes)
-    figure.suptitle(title, fontsize=11, color=INK)
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
     return figure

@@ -6,12 +6,14 @@ settings.yaml         every setting; ``pyro-vae train --config settings.yaml`` d
 weights.safetensors   the best state: parameters and buffers
 params.safetensors    parameters of ``pyro.param`` that belong to no module, if there are any
 run.json              what the run saw and reached: data protocol, validation ELBO, versions, device, date
+source.*.py           copies of the files that define classes of your own; ``load(run, trust=True)`` imports them
 metrics.jsonl         one line for each epoch, in nats
 training.png          the course of training
 tensorboard/          the same as scalars, if asked for
 evaluation*           .npz: log p(x) and its error for each data point; .json: means, protocol; .png: figures
 diagnostics.*         rate, distortion, mutual information, active units
 *.png                 pictures
+codes.npz             codes of data points, by latent site
 unfinished/           what a training has written that runs, was killed, or stopped before it could replace a run
 .*.lock, .*.holder    one process at a time trains, or evaluates with the same estimator; who does so
 ====================  =================================================================================================
@@ -20,3 +22,19 @@ Files are written whole or not at all. run.json has the digests of the settings,
 evaluation those of its arrays and of the weights, and each JSON file that of its own content: what does not belong
 together, or was changed, is refused when it is read.
 """
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["Run", "load"]
+
+if TYPE_CHECKING:
+    from .trained import Run as Run
+    from .trained import load as load
+
+
+def __getattr__(name: str) -> Any:  # the command line reads its options before torch is there
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import trained
+
+    return getattr(trained, name)

@@ -18,25 +18,25 @@ def save_evaluation(
     folder: Path,
     result: LogMarginal | BidirectionalGap,
     *,
-    images: Points,
+    x: Points,
     about: dict[str, Any],
     name: str = "evaluation",
 ) -> None:
-    """Save log p(x) of the images, with what it is about (protocol, command, ...), and the weights it belongs to.
+    """Save log p(x) of data points x, with what it is about (protocol, command, ...), and the weights it belongs to.
 
     The figures of the evaluation before are removed: they show other numbers.
     """
     for figure in (folder / f"{name}{suffix}" for suffix in FIGURES):
         require_regular(figure)
         figure.unlink(missing_ok=True)
-    about = {"images_sha256": digest(images), "weights_sha256": weights_digest(folder), **about}
+    about = {"images_sha256": digest(x), "weights_sha256": weights_digest(folder), **about}
     result.save(folder / name, about)
 
 
-def digest(images: Points) -> str:
-    """SHA-256 of the images' values."""
+def digest(x: Points) -> str:
+    """SHA-256 of the values of all data points."""
     sha256 = hashlib.sha256()
-    for tensor in tensors_of(images):
+    for tensor in tensors_of(x):
         sha256.update(tensor.cpu().contiguous().numpy().tobytes())
     return sha256.hexdigest()
 

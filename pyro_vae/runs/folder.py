@@ -52,7 +52,8 @@ def is_finished(folder: Path) -> bool:
 
 def write_about(folder: Path, about: dict[str, Any]) -> None:
     """Write run.json, with sizes and digests of the settings and of all tensors that it belongs to."""
-    contents = {path.name: read_whole(path, limit=None) for path in folder.glob("*.safetensors")}
+    paths = [*folder.glob("*.safetensors"), *folder.glob("source.*.py")]
+    contents = {path.name: read_whole(path, limit=None) for path in paths}
     contents["settings.yaml"] = read_whole(folder / "settings.yaml")
     files = {name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in sorted(contents.items())}
     write_json(folder / "run.json", {**about, "files": files}, kind="run")
@@ -66,6 +67,22 @@ def read_about(folder: Path) -> dict[str, Any]:
         ValueError: it is damaged or was changed.
     """
     return read_json(folder / "run.json", kind="run")
+
+
+def title_of(folder: Path, *, name: str = "") -> str:
+    """What a figure of a run is about, in a line: its data, its name, the epoch whose weights it has.
+
+    Args:
+        folder: of the run.
+        name: of the run; by default that of the folder.
+    """
+    about = read_about(folder)
+    best = about.get("best_epoch")
+    epoch = f"epoch {best} of {about['epochs']}" if best else f"stopped after {about['epochs']} epochs"
+    parts = [about["protocol"].partition(",")[0], name or folder.resolve().name, epoch]
+    if about.get("warmed_up") is False:
+        parts.append("KL weight still in its warm-up")
+    return " \u00b7 ".join(part.replace(" ", "\u00a0") for part in parts)  # a line breaks between the parts
 
 
 def read_checked(folder: Path, name: str) -> bytes:
@@ -88,7 +105,7 @@ def read_checked(folder: Path, name: str) -> bytes:
 def weights_digest(folder: Path) -> str:
     """SHA-256 of the digests of all tensors of a run, from its run.json."""
     files = read_about(folder)["files"]
-    return _sha256(" ".join(files[name]["sha256"] for name in sorted(files) if name != "settings.yaml").encode())
+    return _sha256(" ".join(files[name]["sha256"] for name in sorted(files) if name.endswith(".safetensors")).encode())
 
 
 def require_same_data(folder: Path, data: Data) -> Data:

@@ -8,6 +8,12 @@ import os
 import sys
 
 
+def look_in_working_directory() -> None:
+    """Let modules be found there, after all that is installed."""
+    if not {"", os.getcwd()} & {*sys.path}:
+        sys.path.append(os.getcwd())
+
+
 def import_class(path: str, kind: type, *, what: str) -> type:
     """The class at an import path such as ``my_module.MyPrior``, a subclass of ``kind``.
 
@@ -27,8 +33,7 @@ def import_class(path: str, kind: type, *, what: str) -> type:
     wanted = f"Expected {what} to be the import path of a class that derives from {library}'s {kind.__name__}"
     if module.partition(".")[0] in sys.stdlib_module_names:
         raise ValueError(f"{wanted}; got {path}, of the standard library.")
-    if not {"", os.getcwd()} & {*sys.path}:
-        sys.path.append(os.getcwd())
+    look_in_working_directory()
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever the user's module raises

@@ -16,6 +16,7 @@ from ..pairs.batch import Points
 from ..pairs.inputs import as_points
 from .folder import load_weights, read_about, require_same_data
 from .loose_params import load_params
+from .own_classes import own_classes
 from .parts import PARTS, build
 from .settings import read_settings
 
@@ -101,28 +102,41 @@ def random_subset(count: int, wanted: int, seed: int) -> Tensor:
 
 def read_run(folder: Path) -> tuple[Namespace, dict[str, Any]]:
     """The settings of a run, and what it saw (run.json)."""
-    return read_settings(folder / "settings.yaml"), read_about(folder)
+    with own_classes(folder):
+        return read_settings(folder / "settings.yaml"), read_about(folder)
 
 
 def data_of(folder: Path, *, root: str | None = None) -> Data:
     """The data that a run was trained on, from another root if given.
 
     Raises:
+        FileNotFoundError: they are not where they were.
         ValueError: what is there now is not what it was trained on.
     """
-    return require_same_data(folder, load_data(read_run(folder)[0], root=root))
+    config, about = read_run(folder)
+    begun = Path(about.get("working_directory", "."))  # what relative paths started from
+    there = begun / (config.root or ("data" if config.data in data.NAMES else ""))
+    try:
+        found = load_data(config, root=root or (None if begun == Path.cwd() else str(there)))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{str(error).rstrip('.')}. If the data of {folder} have moved, --root (root=...) says which folder "
+            f"{config.data} is in now."
+        ) from error
+    return require_same_data(folder, found)
 
 
 def load_run(folder: Path, device: torch.device) -> tuple[Any, dict[str, Any]]:
     """The trained model of a run. Its data are not needed: what came from them is among the weights."""
-    config, about = read_run(folder)
-    shape = tuple(about["event_shape"])
-    module = build_model(
-        config,
-        event_shape=shape,
-        mean=torch.full(shape, 0.5),
-        pseudo_inputs=torch.zeros(about["num_train"], *shape),
-    )
+    with own_classes(folder):
+        config, about = read_run(folder)
+        shape = tuple(about["event_shape"])
+        module = build_model(
+            config,
+            event_shape=shape,
+            mean=torch.full(shape, 0.5),
+            pseudo_inputs=torch.zeros(about["num_train"], *shape),
+        )
     load_weights(folder, module)
     load_params(folder, module, device)
     return module.to(device), about

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -12,20 +13,21 @@ from ..disk.lock import locked
 from ..disk.reading import read_whole
 from ..disk.writing import PART, require_regular, saying, write_text
 from . import __doc__ as CONTENTS
+from .estimators import ESTIMATORS
 
 Kind = Literal["run", "comparison"]
 MARK = "README.txt"  # its first line says that the folder is ours
 RESULTS: dict[Kind, str] = {"run": "run.json", "comparison": "comparison.json"}  # the last file to be written
 UNFINISHED = "unfinished"  # folder inside that of the run, where its files are until training ends
+COPY = re.compile(r"source\.(?P<module>\w+(\.\w+)*)\.py")  # of a user's module; a package's is PACKAGE.__init__
 RESERVED = "reserved"  # as many bytes as the weights have, so that they find room at the end
 
 FIGURES = (".png", "_khat.png", "_convergence.png", "_dimensions.png")  # of an evaluation, after its name
-ESTIMATORS = ("", "_importance", "_annealed", "_bidirectional")
 NAMES = {  # all that the program writes into the folder of a run; nothing of another name is ever removed
     *("settings.yaml", "weights.safetensors", "params.safetensors", "run.json", "metrics.jsonl", "training.png"),
-    *(f"evaluation{name}{suffix}" for name in ESTIMATORS for suffix in (".json", ".npz", *FIGURES)),
+    *(f"{each.file}{suffix}" for each in ESTIMATORS.values() for suffix in (".json", ".npz", *FIGURES)),
     *("diagnostics.json", "diagnostics.png", "samples.png", "reconstructions.png", "traversals.png", "manifold.png"),
-    *("interpolations_linear.png", "interpolations_sphere.png"),
+    *("interpolations_linear.png", "interpolations_sphere.png", "codes.npz"),
 }
 
 
@@ -124,7 +126,11 @@ def _written(folder: Path) -> list[Path]:
     if folder.is_symlink() or not folder.is_dir():
         return []
     scalars = folder / "tensorboard"
-    paths = [path for path in folder.iterdir() if path.name in (*NAMES, RESERVED) or PART.fullmatch(path.name)]
+    paths = [
+        path
+        for path in folder.iterdir()
+        if path.name in (*NAMES, RESERVED) or PART.fullmatch(path.name) or COPY.fullmatch(path.name)
+    ]
     paths += [] if scalars.is_symlink() else scalars.glob("events.out.tfevents.*")
     return [path for path in paths if path.is_file() and not path.is_symlink()]
 

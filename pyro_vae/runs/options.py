@@ -54,20 +54,20 @@ def add_data_options(parser: Parser) -> None:
 def add_part_options(parser: Parser, part: str, name: str | None) -> None:
     """The options of the class that was chosen for a part, if any; --PART NAME itself has been read before."""
     parser.kinds_of_parts.append(f"--{part}")
-    chosen = f" (default: {name})" if name else ""
-    group = parser.add_argument_group(f"--{part} NAME", f"{PARTS[part][1]}: {', '.join(short_names(part))}{chosen}")
+    default = f" (default: {name})" if name else ""
+    group = parser.add_argument_group(f"--{part} NAME", f"{PARTS[part][1]}: {', '.join(short_names(part))}{default}")
     if name is None:
         return
-    for option, (hint, default, text) in options(find_class(part, name)).items():
-        given = {"required": True} if default is inspect.Parameter.empty else {"default": default}
+    for option, (hint, value, text) in options(find_class(part, name)).items():
+        given = {"required": True} if value is inspect.Parameter.empty else {"default": value}
         group.add_argument(f"--{part}.{option}", type=hint, help=text.replace("%", "%%"), **given)
 
 
 def add_fit_options(parser: Parser) -> None:
     """Options of the optimization."""
     add = parser.add_argument_group("training").add_argument
-    add("--epochs", type=int, default=100, help="Passes over the training images, at most.")
-    add("--batch-size", type=int, default=128, help="Images in a step.")
+    add("--epochs", type=int, default=100, help="Passes over the training data, at most.")
+    add("--batch-size", type=int, default=128, help="Data points in a step.")
     add("--learning-rate", type=float, default=1e-3, help="Learning rate of Adam.")
     add("--learning-rate-decay", type=Literal["none", "cosine"], default="none", help="To zero, over the epochs.")
     add("--clip-norm", type=float | None, default=None, help="Largest norm of the gradient of a batch's loss.")
@@ -106,5 +106,14 @@ def add_device_option(parser: Parser) -> None:
 
 
 def add_root_option(parser: Parser) -> None:
-    """--root, where the data may have moved since training."""
+    """--root and --trust, where the data or classes of the user's own may have moved since training."""
+    add_trust_option(parser)
     parser.add_argument("--root", type=str | None, default=None, help="Folder of the data sets, if it has moved.")
+
+
+def add_trust_option(parser: Parser) -> None:
+    """--trust, where a run is loaded."""
+    text = (
+        "Import the copies of source in the run (source.*.py), if the files of its own classes were moved or changed."
+    )
+    parser.add_argument("--trust", action="store_true", help=text)

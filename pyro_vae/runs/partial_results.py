@@ -1,4 +1,4 @@
-"""Finished images of an evaluation on disk, so that it can be interrupted, go on, and be shared out over processes."""
+"""Finished parts of an evaluation on disk, so that it can be interrupted, go on, and be shared out over processes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Result = TypeVar("Result", LogMarginal, BidirectionalGap)
 
 
 class PartialResults(Generic[Result]):
-    """Results of some images at a time, in files of a folder that belong to one set of settings.
+    """Results of some data points at a time, in files of a folder that belong to one set of settings.
 
     Args:
         folder: made if it is not there.
@@ -48,7 +48,7 @@ class PartialResults(Generic[Result]):
         self._remove(keep=set(self._portions()))
 
     def add(self, numbers: list[int], result: Result) -> None:
-        """Take in results of images with these numbers; written every few seconds."""
+        """Take in results of data points with these numbers; written every few seconds."""
         self.waiting.append((numbers, result))
         if time.monotonic() - self.saved > SECONDS:
             self.flush()
@@ -64,11 +64,11 @@ class PartialResults(Generic[Result]):
         self.saved = time.monotonic()
 
     def numbers(self) -> list[int]:
-        """Of all finished images."""
+        """Of all finished data points."""
         return [number for numbers, _ in self._portions().values() for number in numbers]
 
     def finished(self, count: int) -> Result:
-        """The results of all images, by number.
+        """The results of all data points, by number.
 
         Raises:
             ValueError: those of some are not there, or were taken away meanwhile.
@@ -77,8 +77,8 @@ class PartialResults(Generic[Result]):
         numbers = torch.tensor([number for some, _ in portions for number in some])
         if numbers.sort().values.tolist() != list(range(count)):
             raise ValueError(
-                f"Expected results of {count:,} images, each once, in {self.folder}; got {len(numbers):,}: files were "
-                f"changed meanwhile. Give the same command again."
+                f"Expected results of {count:,} data points, each once, in {self.folder}; got {len(numbers):,}: files "
+                f"were changed meanwhile. Give the same command again."
             )
         return self.kind.join([result for _, result in portions])[numbers.argsort()]
 
@@ -89,7 +89,7 @@ class PartialResults(Generic[Result]):
             self.folder.rmdir()
 
     def _portions(self) -> dict[str, tuple[list[int], Result]]:
-        """The whole files of these settings, by name: numbers of images, and their results."""
+        """The whole files of these settings, by name: numbers of data points, and their results."""
         found = {}
         for path in sorted(self.folder.glob("*-*.json")):
             with contextlib.suppress(FileNotFoundError, ValueError):  # damaged, or not whole

@@ -28,7 +28,7 @@ import pyro.infer
 from docstring_parser import parse as parse_docstring
 from torch import Tensor, nn
 
-from .. import encoders, likelihoods, models, networks, priors
+from .. import encoders, likelihoods, models, networks, objectives, priors
 from ..arguments.nearest import did_you_mean
 from ..pairs.contexts import seeded
 from .imports import import_class
@@ -41,9 +41,9 @@ PARTS: dict[str, tuple[ModuleType, str]] = {
     "encoder": (encoders, "encoder q(z|x)"),
     "network": (networks, "network of the encoder, and of the decoder if --decoder is not given"),
     "decoder": (networks, "network of the decoder; by default like --network"),
-    "objective": (pyro.infer, "training objective, a Pyro ELBO"),
+    "objective": (objectives, "training objective, a Pyro ELBO"),
 }
-OBJECTIVES = ["Trace_ELBO", "TraceMeanField_ELBO", "RenyiELBO", "TraceGraph_ELBO", "TraceEnum_ELBO"]
+PYROS_OBJECTIVES = ["Trace_ELBO", "TraceMeanField_ELBO", "RenyiELBO", "TraceGraph_ELBO", "TraceEnum_ELBO"]
 ACTIVATIONS = ["CELU", "ELU", "GELU", "LeakyReLU", "Mish", "PReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid"]
 ACTIVATIONS += ["Softplus", "Softsign", "Tanh"]
 FOR_MISSING: dict[str, Callable[[Any], nn.Module]] = {
@@ -59,20 +59,26 @@ _WRAPPERS = {"Masked", "ZeroImputed"}  # around another of their kind
 
 
 def short_names(part: str) -> list[str]:
-    """Names of this library's classes for a part (Pyro's ELBOs for the objective)."""
-    if part == "objective":
-        return OBJECTIVES
-    room = PARTS[part][0]
-    found = {
-        name for name in room.__all__ if inspect.isclass(cls := getattr(room, name)) and issubclass(cls, nn.Module)
-    }
-    return sorted(found - _ABSTRACT - _WRAPPERS, key=str.lower)
+    """Names of the classes for a part: this library's, and Pyro's own objectives before them."""
+    room, kind = PARTS[part][0], _kind(part)
+    found = {name for name in room.__all__ if inspect.isclass(cls := getattr(room, name)) and issubclass(cls, kind)}
+    theirs = PYROS_OBJECTIVES if part == "objective" else []
+    return theirs + sorted(found - _ABSTRACT - _WRAPPERS, key=str.lower)
+
+
+def _kind(part: str) -> type:
+    return pyro.infer.ELBO if part == "objective" else nn.Module
+
+
+def _home(part: str, short: str) -> ModuleType:
+    """The module that has the class of a short name."""
+    return pyro.infer if part == "objective" and short in PYROS_OBJECTIVES else PARTS[part][0]
 
 
 def canonical(part: str, name: str) -> str:
-    """The short name of a class of this library that is given by import path; other names as they are."""
+    """The short name of such a class that is given by import path; other names as they are."""
     module, _, short = name.rpartition(".")
-    return short if module in ("pyro_vae", PARTS[part][0].__name__) and short in short_names(part) else name
+    return short if module in ("pyro_vae", _home(part, short).__name__) and short in short_names(part) else name
 
 
 def find_class(part: str, name: str) -> type:
@@ -93,14 +99,15 @@ def find_class(part: str, name: str) -> type:
         )
     names = short_names(part)
     if canonical(part, name) in names:
-        found: type = getattr(PARTS[part][0], canonical(part, name))
+        short = canonical(part, name)
+        found: type = getattr(_home(part, short), short)
         return found
     if "." not in name:
         raise ValueError(
             f"Expected --{part} to be one of {', '.join(names)}, or the import path of a class; got {name!r}."
             f"{did_you_mean(name, names)}"
         )
-    found = import_class(name, pyro.infer.ELBO if part == "objective" else nn.Module, what=f"--{part}")
+    found = import_class(name, _kind(part), what=f"--{part}")
     if part == "model":
         lacking = [method for method in ("model", "guide") if not callable(getattr(found, method, None))]
     else:
@@ -130,8 +137,7 @@ def options(cls: type) -> dict[str, tuple[Any, Any, str]]:
     Only plain values, and classes out of a list: what jsonargparse reads for a class, a callable or no type at all, it
     imports from wherever a settings file says. An argument without a type is of that of its default.
     """
-    helps = {p.arg_name: p.description or "" for p in parse_docstring(inspect.getdoc(cls) or "").params}
-    hints, choices = _hints(cls), class_choices(cls)
+    helps, hints, choices = described(cls), _hints(cls), class_choices(cls)
     left_out = FILLED | (PYROS if issubclass(cls, pyro.infer.ELBO) else set())
     found = {}
     for name, parameter in inspect.signature(cls).parameters.items():
@@ -145,8 +151,14 @@ def options(cls: type) -> dict[str, tuple[Any, Any, str]]:
         if name in left_out or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         if _is_plain(hint):
-            found[name] = (hint, default, " ".join(helps.get(name, "").split()))
+            found[name] = (hint, default, helps.get(name, ""))
     return found
+
+
+def described(function: Callable[..., Any]) -> dict[str, str]:
+    """What a docstring says of each argument."""
+    arguments = parse_docstring(inspect.getdoc(function) or "").params
+    return {argument.arg_name: " ".join((argument.description or "").split()) for argument in arguments}
 
 
 PLAIN = int | float | bool | str | None | list[int | float | bool | str]

@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from tqdm import tqdm
-
 from ..objectives.kl_weights import KLWeight
+from ..output.progress import Progress
 from .fitted import Metrics
 from .steps import Steps
 from .visiting import with_last
 
 OnStep = Callable[[int, Metrics], None]
+
+
+class StopTraining(Exception):
+    """Raised by the ``on_step`` of `fit` to end the run, as patience does: `fit` returns its `Fit`.
+
+    The epoch ends with the step that was reported: it is validated, enters the history, and its state is kept if it is
+    the best one.
+
+    Example:
+        >>> def on_step(step, metrics):
+        ...     if step == 1000:
+        ...         raise StopTraining
+    """
 
 
 def train_epoch(
@@ -23,8 +35,8 @@ def train_epoch(
     *,
     read_every: int,
     on_step: OnStep | None,
-    bar: tqdm,
-) -> Metrics:
+    bar: Progress,
+) -> tuple[Metrics, bool]:
     """Take a step for each batch.
 
     Args:
@@ -34,9 +46,9 @@ def train_epoch(
         on_step: called with the number and the loss of each step but the last one, which the caller reports.
 
     Returns:
-        The entries of the history about training.
+        The entries of the history about training, and whether ``on_step`` has stopped it.
     """
-    total, num_data, compiling = 0.0, 0, steps.compile_seconds
+    total, seen, stopped, compiling = 0.0, 0, False, steps.compile_seconds
     unread: list[tuple[int, int]] = []  # number and size of each step whose loss is not read yet
     for batch, is_last in with_last(batches):
         if steps.taken in (0, 3) and steps.recorded is not None:  # these take long: say so
@@ -44,18 +56,28 @@ def train_epoch(
         kl_weight.set(steps.taken)
         steps.take(batch)
         bar.update()
-        num_data += len(batch)
         unread.append((steps.taken, len(batch)))
         if steps.taken % read_every and not is_last:
             continue
         for (step, size), loss in zip(unread, steps.read(), strict=True):
-            total += loss
+            total, seen = total + loss, seen + size
             if on_step is not None and not (is_last and step == steps.taken):
-                on_step(step, {"loss": loss / size})
+                stopped = told(on_step, step, {"loss": loss / size}) or stopped
         unread.clear()
-    metrics: Metrics = {"epoch": epoch, "step": steps.taken, "loss": total / num_data}
+        if stopped:
+            break
+    metrics: Metrics = {"epoch": epoch, "step": steps.taken, "loss": total / seen}
     metrics |= {"kl_weight": kl_weight.tensor.item()} | steps.optimizer.metrics()
     if spent := steps.compile_seconds - compiling:
         metrics["compile_seconds"] = spent
     bar.set_description(f"epoch {epoch}, loss {metrics['loss']:.2f} nats per data point")
-    return metrics
+    return metrics, stopped
+
+
+def told(on_step: OnStep, step: int, metrics: Metrics) -> bool:
+    """Call back; whether that stopped the training."""
+    try:
+        on_step(step, metrics)
+    except StopTraining:
+        return True
+    return False

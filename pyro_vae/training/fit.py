@@ -12,13 +12,13 @@ import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
-from tqdm import tqdm
 
 from ..arguments.rows import Home
 from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
 from ..objectives.accepted import as_objective, check_kl_weight
 from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
+from ..output.progress import progress_bar
 from ..pairs.batch import Batch, taking
 from ..pairs.contexts import seeded
 from ..pairs.inputs import Inputs, home_of
@@ -27,8 +27,8 @@ from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state, set_state, with_store
 from .conditions import training_conditions
 from .device import choose_device
-from .epoch import OnStep, train_epoch
-from .fitted import Fit
+from .epoch import OnStep, told, train_epoch
+from .fitted import Fit, Metrics, attach
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer
 from .preconditions import (
     Transform,
@@ -84,6 +84,9 @@ def fit(
     Training runs in training mode: parts that are frozen by ``part.eval()`` inside a module in training mode stay in
     evaluation mode, and a pair that is in evaluation mode as a whole is put in training mode as a whole.
 
+    A `Callee`, one half of a pair, is any function that is called with a batch and has Pyro sites. The model takes one
+    plate over the data, ``pyro.plate("data", len(x), dim=-1)``.
+
     Args:
         model: p(x, z), called with a batch of data points (B, ...), or with several tensors.
         guide: q(z|x), called with the same batch.
@@ -121,10 +124,13 @@ def fit(
         device: "auto" is CUDA where there is one and the pair consists of modules, which are moved there; for plain
             functions it is the device of the data.
         seed: of a random stream for this run (order of the data, latents, binarization); None for the global one.
-        progress: show a progress bar on the terminal.
+        progress: show a progress bar on a terminal or in a notebook; where the output is a file, a line now and then.
         on_step: called after each step with its number, from 1, and {"loss": nats per data point}; the last step of an
-            epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together;
-            of 10, where data are read in batches.
+            epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together; of
+            10, where data are read in batches. It ends the run by ``raise StopTraining``. Any other error of it, and an
+            interrupt (Ctrl-C), leave `fit` as they are; like every error after the first step's beginning they carry
+            what happened so far, a `Fit`, in their attribute ``fit``:
+            ``except KeyboardInterrupt as stopped: result = stopped.fit``.
         tensorboard: folder for TensorBoard scalars of ``history``.
 
     Raises:
@@ -186,10 +192,10 @@ def fit(
     objective = compile_if_worthwhile(
         objective, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
     )
-    store, history = pyro.get_param_store(), []
-    bar = tqdm(total=total_steps, unit="step", disable=None if progress else True, leave=False)
+    store, history = pyro.get_param_store(), list[Metrics]()
+    bar = progress_bar(total_steps, unit="step", shown=progress)
     with (
-        training_conditions(modules, seed=seed, tf32=precision == "tf32") as trained,
+        training_conditions(modules, seed=seed, tf32=precision == "tf32"),
         tensorboard_writer(tensorboard) as write,
         bar,
     ):
@@ -199,23 +205,34 @@ def fit(
         weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
         steps = Steps(*weighted, optimizer, objective, visited.batch_of, full_batch=visited.full_batch)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch or 0))
+        stopped = False
+
+        def so_far() -> Fit:  # also after an error or an interrupt: the pair is left in its best state
+            set_state(modules, store, best.state)
+            early = stopped or len(history) < epochs
+            pair = with_store(model, guide, store.get_state())
+            return Fit(*pair, history, best.state, best.epoch, early, best.warmed_up)
+
         try:
             for epoch in range(1, epochs + 1):
                 started = time.perf_counter()
                 batches = visited.epoch()
                 if visited.streamed and epoch == 1:
                     batches = checked(batches, *announced, visited.batch_of, modules)
-                metrics = train_epoch(epoch, steps, batches, kl, read_every=read_every, on_step=on_step, bar=bar)
+                metrics, stopped = train_epoch(
+                    epoch, steps, batches, kl, read_every=read_every, on_step=on_step, bar=bar
+                )
                 validated, sites = validate(*announced, validation, batch_size=batch_size, device=device)
                 metrics |= validated | {"seconds": time.perf_counter() - started}
                 history.append(metrics)
                 write(metrics)
-                if on_step is not None:
-                    on_step(steps.taken, metrics)
                 best.update(metrics, sites)
-                if patience is not None and best.waited >= patience:
+                if on_step is not None and not stopped:
+                    stopped = told(on_step, steps.taken, metrics)
+                if stopped or (patience is not None and best.waited >= patience):
                     break
             best.require_one()
-        finally:  # also after an error or an interrupt: the pair is left in its best state
-            set_state(modules, store, best.state)
-    return Fit(*with_store(model, guide, trained), history, best.state, best.epoch, epoch < epochs, best.warmed_up)
+        except BaseException as error:
+            attach(error, so_far())
+            raise
+        return so_far()

@@ -14,6 +14,7 @@ from ..arguments.at_least import at_least
 from ..evidence import Measured
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured_draws
+from ..output.frames import frame, html
 from ..pairs.batch import Points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
@@ -94,7 +95,26 @@ class Diagnostics:
             "mutual_information_saturated": self.saturated,
         }
 
+    def to_frame(self) -> Any:
+        """A `pandas.DataFrame` with a row for each latent dimension: its nats and its variance, with errors.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        columns: dict[str, Any] = {"variance": self.variance, "variance_error": self.variance_error}
+        columns["active_by_variance"] = self.active_by_variance
+        if self.information is not None and self.information_error is not None:
+            columns |= {"information": self.information, "information_error": self.information_error}
+        arrays = {name: column.numpy() for name, column in columns.items()}
+        return frame(arrays, index=self.dimensions, index_name="dimension")
+
+    def _repr_html_(self) -> str:
+        return html("rate and distortion, nats per data point", self._rows())
+
     def __repr__(self) -> str:
+        return "\n".join(f"{name:<18}{text}" for name, text in self._rows())
+
+    def _rows(self) -> list[tuple[str, str]]:
         rows = [("ELBO", str(self.elbo)), ("rate", str(self.rate)), ("distortion", str(self.distortion))]
         if self.mutual_information is not None:
             most = f"log {self.num_pool:,} = {math.log(self.num_pool):.2f}"
@@ -111,7 +131,7 @@ class Diagnostics:
             rows += [("", self.convention)]
         pool = f", pool of {self.num_pool:,}" if self.num_pool else ""
         rows += [("from", f"{self.num_data_points:,} data points, {self.num_samples:,} samples each{pool}")]
-        return "\n".join(f"{name:<18}{text}" for name, text in rows)
+        return rows
 
 
 def _counted(values: Tensor, errors: Tensor, rule: str) -> str:

@@ -1,8 +1,13 @@
-"""Data from any pair: unconditional draws, reconstructions, and what chosen latents decode to."""
+"""Data from any pair: unconditional draws, reconstructions, and what chosen latents decode to.
+
+Of a model that observes one site, what comes is a tensor; of one that observes several, a dict of tensors by their
+names, or the tensor of the one that ``site`` names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pyro.distributions as dist
@@ -13,7 +18,7 @@ from torch.nn import functional
 
 from ..arguments.at_least import at_least
 from ..arguments.tensors import require_tensor
-from ..evidence.unconditional import drawn_from, observed_site
+from ..evidence.unconditional import drawn_from, observed_site, observed_sites
 from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.inputs import Inputs, as_points
@@ -24,38 +29,51 @@ from ..pairs.sites import latents_of, sample_sites
 Way = Literal["linear", "sphere"]
 
 
-def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | None = 0) -> tuple[Tensor, Tensor]:
+def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | None = 0) -> tuple[Any, Any]:
     """Unconditional draws of x, from the very code of the model that is trained.
 
     Args:
         model: p(x, z).
         like: any tensor of the wanted number and shape of data (N, ...); its values do not count.
-        site: name of the observed site to give, where there are several: with the same seed, those of one draw.
+        site: name of the one observed site to give, where there are several.
         seed: of the draws; None for the global stream.
 
     Returns:
-        Draws of x, and the means of the p(x|z) that they were drawn from (a draw where it has none), both (N, ...).
+        Draws of x, and the means of the p(x|z) that they were drawn from (a draw where it has none), both (N, ...); of
+        several observed sites, both a dict by name.
 
     Raises:
-        ValueError: several observed sites and no name, or a model that reads its argument otherwise than to observe it.
+        ValueError: a site that the model does not observe, or a model that reads its argument otherwise than to observe
+            it.
+
+    Example:
+        >>> import pyro
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x), dim=-1):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, 0.1), obs=x)
+        ...         pyro.sample("y", dist.Bernoulli(logits=z), obs=(x > 0).float())
+        >>> draws, means = sample(model, torch.zeros(5))
+        >>> sorted(draws), means["y"].shape
+        (['x', 'y'], torch.Size([5]))
     """
     points = as_points("like", like, model)
     (model,) = taking(points, model)
     with seeded(seed), evaluating(model, model):
-        _, drawn = observed_site(drawn_from(model, points), site)
-    return drawn["value"], _mean(drawn)
+        drawn = drawn_from(model, points)
+    return _observed(drawn, site, lambda found: found["value"]), _observed(drawn, site, _mean)
 
 
-def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = None, seed: int | None = 0) -> Tensor:
+def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = None, seed: int | None = 0) -> Any:
     """Mean of p(x|z) (a draw where it has none) for one z drawn from the guide for each data point x (N, ...).
 
-    `site` and errors are as in `sample`.
+    `site`, several observed sites, and errors are as in `sample`.
     """
     points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
         latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, points)[0]).items()}
-        return _mean(observed_site(drawn_from(model, points, given=latents), site)[1])
+        return _observed(drawn_from(model, points, given=latents), site, _mean)
 
 
 def encode(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> dict[str, Tensor]:
@@ -74,7 +92,7 @@ def encode(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> 
 
 def decode(
     model: Callee, latents: Mapping[str, Tensor], like: Inputs, *, site: str | None = None, seed: int = 0
-) -> Tensor:
+) -> Any:
     """Mean of p(x|z) at given latents.
 
     Args:
@@ -83,11 +101,11 @@ def decode(
             for each of the N, so that the data points differ by the given latents alone.
         like: data (1 or more, ...) that give the shape of one; their values do not count. Other inputs, such as labels,
             do: one for each of the N, or else those of the first for all.
-        site: name of the observed site to give, where there are several.
+        site: name of the one observed site to give, where there are several.
         seed: of those draws.
 
     Returns:
-        Data (N, ...).
+        Data (N, ...); of several observed sites, a dict by name.
 
     Raises:
         ValueError: no latents, a site that the model does not have, or as `sample`.
@@ -107,8 +125,8 @@ def decode(
         with seeded(seed):
             return drawn_from(model, points[rows], given=values)
 
-    def mean(trace: poutine.Trace) -> Tensor:
-        return _mean(observed_site(trace, site)[1])
+    def mean(trace: poutine.Trace) -> Any:
+        return _observed(trace, site, _mean)
 
     with evaluating(model, model):
         trace = run(latents, rows)
@@ -118,10 +136,10 @@ def decode(
         if latents.keys() == sites:
             return mean(trace)
         each = [({name: value[i : i + 1] for name, value in latents.items()}, rows[i : i + 1]) for i in range(count)]
-        return torch.cat([mean(run(*one)) for one in each])
+        return _each(lambda *parts: torch.cat(parts), *(mean(run(*one)) for one in each))
 
 
-def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], values: Tensor) -> Tensor:
+def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], values: Tensor) -> Any:
     """What one latent after the other does to a data point: its code with one dimension set to each of the values.
 
     In a hierarchy it is the top level that moves; the levels below are drawn from the model. On a sphere the others
@@ -146,7 +164,8 @@ def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], va
     moved = code.repeat(len(dims) * len(values), 1).view(len(dims), len(values), -1)
     for row, dim in enumerate(dims):
         moved[row, :, dim] = values.to(code)
-    return decode(model, {name: _kept_in(support, moved.flatten(0, 1))}, x).unflatten(0, moved.shape[:2])
+    decoded = decode(model, {name: _kept_in(support, moved.flatten(0, 1))}, x)
+    return _each(lambda data: data.unflatten(0, moved.shape[:2]), decoded)
 
 
 def most_varied(model: Callee, guide: Callee, x: Inputs, *, count: int) -> list[int]:
@@ -164,9 +183,7 @@ def most_varied(model: Callee, guide: Callee, x: Inputs, *, count: int) -> list[
     return codes.var(0, correction=0).argsort(descending=True, stable=True)[:count].tolist()
 
 
-def between(
-    model: Callee, guide: Callee, start: Inputs, end: Inputs, *, steps: int = 10, path: Way = "linear"
-) -> Tensor:
+def between(model: Callee, guide: Callee, start: Inputs, end: Inputs, *, steps: int = 10, path: Way = "linear") -> Any:
     """Data points on the way from one to another, decoded from `interpolate` of their codes.
 
     Args:
@@ -182,7 +199,8 @@ def between(
     codes = interpolate(first, last, steps=steps, path=path)  # (N, steps, D)
     way = functional.normalize(codes, dim=-1) if _is_sphere(support) else codes
     like = as_points("start", start, model, guide)[torch.arange(len(codes)).repeat_interleave(steps)]
-    return decode(model, {name: way.flatten(0, 1)}, like).unflatten(0, codes.shape[:2])
+    decoded = decode(model, {name: way.flatten(0, 1)}, like)
+    return _each(lambda data: data.unflatten(0, codes.shape[:2]), decoded)
 
 
 def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "linear") -> Tensor:
@@ -228,13 +246,13 @@ def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "lin
     return torch.where(angle < 1e-3, line, on_sphere)  # nearly parallel: both are the same, and 0 / 0 is not
 
 
-def manifold(model: Callee, guide: Callee, x: Inputs, *, coordinates: Tensor, dims: tuple[int, int] = (0, 1)) -> Tensor:
+def manifold(model: Callee, guide: Callee, x: Inputs, *, coordinates: Tensor, dims: tuple[int, int] = (0, 1)) -> Any:
     """Data decoded over a grid of two latent dimensions, the others at the mean code of data x.
 
     Args:
         model, guide: the pair.
         x: data (N, ...).
-        coordinates: of the grid on both axes, (S,), increasing.
+        coordinates: of the grid, increasing, (S,) for both axes or (2, S) for the horizontal and the vertical one.
         dims: the dimensions of the horizontal and of the vertical axis.
 
     Returns:
@@ -248,10 +266,67 @@ def manifold(model: Callee, guide: Callee, x: Inputs, *, coordinates: Tensor, di
     _check_dims(dims, codes)
     if len(dims) != 2 or dims[0] == dims[1]:
         raise ValueError(f"Expected two different latent dimensions; got {list(dims)}.")
-    grid = codes.mean(0).repeat(len(coordinates) ** 2, 1)  # (S * S, D)
-    vertical, horizontal = torch.meshgrid(coordinates.flip(0), coordinates, indexing="ij")
+    across, upwards = coordinates.expand(2, -1) if coordinates.dim() == 1 else coordinates
+    grid = codes.mean(0).repeat(len(across) * len(upwards), 1)  # (S * S, D)
+    vertical, horizontal = torch.meshgrid(upwards.flip(0), across, indexing="ij")
     grid[:, dims[0]], grid[:, dims[1]] = horizontal.flatten().to(grid), vertical.flatten().to(grid)
     return decode(model, {name: _kept_in(support, grid)}, x)
+
+
+def prior_quantiles(
+    model: Callee, like: Inputs, *, dims: Sequence[int], probabilities: Tensor, num_draws: int = 10_000, seed: int = 0
+) -> Tensor:
+    """Quantiles of the prior as it is now, of each of some dimensions of the first latent site by itself.
+
+    Exact where the prior is of independent dimensions that know their quantiles, else those of draws.
+
+    Args:
+        model: p(x, z).
+        like: data (1 or more, ...) that give the shape of one; their values do not count.
+        dims: latent dimensions.
+        probabilities: (S,), from 0 to 1.
+        num_draws: of the prior, for one that does not know its quantiles.
+        seed: of those draws.
+
+    Returns:
+        Quantiles (len(dims), S).
+
+    Raises:
+        ValueError: a latent dimension out of range, or latents that are not vectors.
+    """
+
+    points = as_points("like", like)
+    (model,) = taking(points, model)
+
+    def prior(count: int) -> Any:
+        with seeded(seed), evaluating(model, model), torch.no_grad():
+            trace = drawn_from(model, points[torch.zeros(count, dtype=torch.int64)])
+        return next(item for item in sample_sites(trace) if not item[1]["infer"].get("was_observed"))
+
+    name, site = prior(1)
+    _check_dims(dims, _vectors(name, site["value"]))
+    chosen, wanted = list(dims), probabilities.to(site["value"])
+    if isinstance(site["fn"], dist.Independent):
+        with contextlib.suppress(NotImplementedError):
+            values: Tensor = site["fn"].base_dist.icdf(wanted[:, None, None])  # (S, 1, D)
+            return values.expand(-1, 1, site["value"].shape[-1])[:, 0, chosen].T
+    draws = prior(num_draws)[1]["value"]
+    return draws[:, chosen].double().quantile(wanted.double(), dim=0).T.to(draws)
+
+
+def _observed(drawn: poutine.Trace, site: str | None, read: Callable[[Any], Tensor]) -> Any:
+    """What is read off the one observed site of a trace, or off each of several, by name."""
+    sites = observed_sites(drawn)
+    if site is None and len(sites) > 1:
+        return {name: read(found) for name, found in sites.items()}
+    return read(observed_site(drawn, site)[1])
+
+
+def _each(change: Callable[..., Tensor], *data: Any) -> Any:
+    """A function of tensors, or of those of each site in dicts of tensors."""
+    if isinstance(data[0], dict):
+        return {name: change(*(part[name] for part in data)) for name in data[0]}
+    return change(*data)
 
 
 def _codes(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> dict[str, tuple[Tensor, Any]]:
@@ -267,11 +342,15 @@ def _codes(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> 
 def _top(model: Callee, guide: Callee, x: Inputs) -> tuple[str, Tensor, Any]:
     """Name, code (N, D) and support of the first latent site, if it is a vector for each data point."""
     name, (code, support) = next(iter(_codes(model, guide, x).items()))
-    if code.dim() != 2:
+    return name, _vectors(name, code), support
+
+
+def _vectors(name: str, values: Tensor) -> Tensor:
+    if values.dim() != 2:
         raise ValueError(
-            f"Expected a vector of latents for each data point at site {name!r}; got shape {tuple(code.shape)}."
+            f"Expected a vector of latents for each data point at site {name!r}; got shape {tuple(values.shape)}."
         )
-    return name, code, support
+    return values
 
 
 def _is_sphere(support: Any) -> bool:

@@ -107,7 +107,7 @@ def test_evaluate_writes_numbers_with_their_errors_and_protocol(trained):
     assert about["num_data_points"] == 50
     assert about["num_samples"] == 20
     assert about["standard_error_over_data_points"] > about["monte_carlo_error"] > 0
-    assert "a random 50 (seed 0) of the test images" in about["protocol"]
+    assert "a random 50 (seed 0) of the test data" in about["protocol"]
     assert "Bernoulli" in about["likelihood"]
     with np.load(trained / "VampPrior" / "evaluation.npz") as arrays:
         assert arrays["log_prob"].shape == arrays["ess"].shape == (50,)
@@ -166,7 +166,7 @@ def test_compare_refuses_different_images(trained, capsys):
     run(capsys, "train", *SMALL, "--out", "other")
     assert "Run: pyro-vae evaluate other" in refused(capsys, "compare", str(trained / "VampPrior"), "other")
     run(capsys, "evaluate", "other", "--num-samples", "20", "--num-images", "50", "--seed", "1")
-    assert "evaluated on the same images" in refused(capsys, "compare", str(trained / "VampPrior"), "other")
+    assert "evaluated on the same data" in refused(capsys, "compare", str(trained / "VampPrior"), "other")
 
 
 @pytest.mark.parametrize("command", ["sample", "reconstruct"])
@@ -177,7 +177,9 @@ def test_pictures(trained, capsys, command):
     assert Path("picture.png").read_bytes()[:4] == b"\x89PNG"
     again = refused(capsys, command, str(trained / "VampPrior"), count, "10", "--out", "picture.png")
     assert "is there already" in again
-    assert "to be a .png" in refused(capsys, command, str(trained / "VampPrior"), "--out", "picture.jpg")
+    assert "to be a file that ends in .png" in refused(
+        capsys, command, str(trained / "VampPrior"), "--out", "picture.jpg"
+    )
 
 
 def test_own_classes_by_import_path(tmp_path, capsys):
@@ -234,7 +236,7 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
         (["train", "--epochz", "3"], "unknown option --epochz 3. Did you mean --epochs?"),
         (["train", "--epochs", "many"], "Expected --epochs to be a whole number; got many."),
         (["train", "--epochs", "0"], "Expected --epochs > 0; got 0."),
-        (["train", "--binarization", "none"], "Expected pixels that are 0 or 1 for Bernoulli"),
+        (["train", "--binarization", "none"], "Expected data in the support of site 'x', 0 or 1; got"),
         (["train", "--network", "ConvEncoder"], "In the network, ConvEncoder: Expected in_shape of an image"),
         (["train", "--latent-dim", "1", "--prior", "CouplingFlow"], "a coupling needs two halves; got 1"),
         (["train", "--data", "mnist", "--root", "nowhere"], "Expected the MNIST files"),
@@ -325,6 +327,7 @@ def test_an_interrupted_run_keeps_its_best_state(capsys, monkeypatch):
         main(["train", *SMALL, "--epochs", "50", "--out", "part"])
     assert stopped.value.code == 130
     assert capsys.readouterr().err.strip() == "stopped; the best state so far is kept in part"
+    assert (Path("part") / "training.png").exists()
     assert json.loads(Path("part/run.json").read_text())["finished"] is False
     run(capsys, "evaluate", "part", "--num-samples", "5", "--num-images", "10")
 

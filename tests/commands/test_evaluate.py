@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_vae.commands.estimators import ESTIMATORS
 from pyro_vae.commands.main import main
 from pyro_vae.disk.lock import locked
 from pyro_vae.evidence import LogMarginal
+from pyro_vae.runs.estimators import ESTIMATORS
 from pyro_vae.runs.partial_results import PartialResults
 
 QUICK = ("--num-chains", 4, "--num-temperatures", 4, "--num-leapfrog", 1, "--chunk-size", 16)
@@ -73,13 +73,14 @@ def test_a_target_gives_images_the_samples_they_need(folder, capsys):
 
 
 def test_annealed_and_bidirectional(folder, capsys):
-    quick = ("--num-chains", 4, "--num-temperatures", 10, "--num-leapfrog", 2, "--num-images", 6)
+    quick = ("--num-chains", 4, "--num-temperatures", 10, "--num-leapfrog", 2, "--num-images", 6, "--widen", 1.1)
     before = (folder / "evaluation.npz").read_bytes()
     assert "acceptance of the transitions" in run(capsys, folder, "--estimator", "annealed", *quick)
     assert arrays(folder, "evaluation_annealed")["details.acceptance"].shape == (6,)
     out = run(capsys, folder, "--estimator", "bidirectional", "--start", "prior", *quick)
     assert "6 data points simulated from the model" in out
     about = json.loads((folder / "evaluation_bidirectional.json").read_text())
+    assert about["lower"]["estimator"] == "annealed importance sampling from the prior"
     found = arrays(folder, "evaluation_bidirectional")
     assert about["mean_gap"] == pytest.approx((found["upper.log_prob"] - found["lower.log_prob"]).mean())
     assert (about["lower"]["bound"], about["upper"]["bound"]) == ("lower", "upper")
@@ -117,7 +118,7 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimato
     with pytest.raises(SystemExit) as stopped:
         run(capsys, *options)
     assert stopped.value.code == 130
-    kept = re.search(r"stopped; (\d+) of 12 images are kept: the same command goes on", capsys.readouterr().err)
+    kept = re.search(r"stopped; (\d+) of 12 data points are kept: the same command goes on", capsys.readouterr().err)
     count = int(kept[1])
     assert 6 <= count < 12
     assert (folder / f"{name}.json").exists()  # the earlier one
@@ -127,7 +128,7 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimato
         sampled.extend(numbers)
 
     monkeypatch.setattr(PartialResults, "add", add_and_count)
-    assert f"{count} of 12 images are finished already" in run(capsys, *options)
+    assert f"{count} of 12 data points are finished already" in run(capsys, *options)
     assert sampled == list(range(count, 12))
     assert_same(arrays(folder, name), whole)
 
@@ -170,7 +171,7 @@ def test_what_another_rank_has_drawn_is_taken_by_number(folder, capsys, monkeypa
         patch.setattr("pyro_vae.commands.evaluate.wait_for_others", lambda _: None)
         patch.setattr("pyro_vae.commands.evaluate.processes", lambda _: contextlib.nullcontext((1, 2)))
         run(capsys, *options)
-    assert "2 of 5 images are finished already" in run(capsys, *options)
+    assert "2 of 5 data points are finished already" in run(capsys, *options)
     assert_same(arrays(folder, name), alone)
 
 
@@ -237,7 +238,7 @@ def test_damaged_portions_are_drawn_again_and_nothing_else_is_removed(portions, 
     portions.open()
     assert set(portions.numbers()) <= {3, 1}
     assert not (portions.folder / "0-00000002.json").exists()
-    with pytest.raises(ValueError, match=r"Expected results of 4 images, each once, in .*; got [02]"):
+    with pytest.raises(ValueError, match=r"Expected results of 4 data points, each once, in .*; got [02]"):
         portions.finished(4)
     portions.add([0, 2], results([0.0, 2.0]))
     portions.flush()
@@ -266,7 +267,7 @@ def test_a_full_disk_costs_no_finished_image(folder, capsys, monkeypatch):
         with pytest.raises(SystemExit):
             run(capsys, *options)
     assert "No space left on device" in capsys.readouterr().err
-    assert "7 of 7 images are finished already" in run(capsys, *options)
+    assert "7 of 7 data points are finished already" in run(capsys, *options)
 
 
 def test_other_data_than_the_run_was_trained_on_are_refused(tmp_path, capsys, monkeypatch):
@@ -295,8 +296,9 @@ def test_other_data_than_the_run_was_trained_on_are_refused(tmp_path, capsys, mo
         (["--estimator", "annealed", "--num-chains", "0"], "Expected num_chains >= 1; got 0"),
         (["--estimator", "annealed", "--target-acceptance", "1"], "Expected target_acceptance between 0 and 1"),
         (["--estimator", "bidirectional", "--num-warmup-chains", "0"], "Expected num_warmup_chains >= 1; got 0"),
-        (["--estimator", "annealed", "--precision", "bf16"], "Expected --precision fp32 with --estimator annealed"),
-        (["--precision", "bf16"], "Expected --precision fp32 with --estimator auto; got bf16"),
+        (["--precision", "bf16"], "got --precision, which belongs to --estimator importance"),
+        (["--estimator", "annealed", "--num-samples=9"], "Expected an option of --estimator annealed, --num-chains, "),
+        (["--num-chains", "9"], "got --num-chains, which belongs to --estimator annealed or bidirectional"),
     ],
 )
 def test_wrong_options_are_said_in_a_line(folder, capsys, options, text):
@@ -320,4 +322,5 @@ def test_half_precision_is_recorded_and_starts_anew(folder, capsys):
 def test_names_of_estimators_are_those_of_the_option(capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", "--help"])
+    assert list(ESTIMATORS) == ["auto", "importance", "annealed", "bidirectional"]
     assert "{" + ",".join(ESTIMATORS) + "}" in capsys.readouterr().out

@@ -184,10 +184,12 @@ def second_epoch_is_stopped(folder, metrics):
         raise KeyboardInterrupt
 
 
-def test_a_state_that_was_not_chosen_yet_is_not_kept(capsys, monkeypatch):
-    monkeypatch.setattr("pyro_vae.commands.train.append_metrics", stop)  # before `fit` looks at the first epoch
-    refused(capsys, "train", *SMALL, "--out", "a", code=130)
-    assert not Path("a").exists()
+def test_an_epoch_that_is_over_is_kept(capsys, monkeypatch):
+    monkeypatch.setattr("pyro_vae.commands.train.append_metrics", stop)  # `fit` has chosen its state by then
+    refused(capsys, "train", *SMALL, "--epochs", "50", "--out", "a", code=130)
+    about = json.loads(Path("a/run.json").read_text())
+    assert (about["epochs"], about["finished"]) == (1, False)
+    assert len(Path("a/metrics.jsonl").read_text().splitlines()) == 1
 
 
 def test_a_stopped_training_leaves_the_run_before(trained, capsys, monkeypatch):
@@ -207,5 +209,5 @@ def test_runs_that_were_stopped_are_marked_when_compared(trained, capsys, monkey
         refused(capsys, "train", *SMALL, "--epochs", "50", "--prior", "LaplacePrior", "--out", "part", code=130)
     main(["evaluate", "part", "--num-samples", "5", "--num-images", "9"])
     main(["compare", "part", str(trained / "a")])
-    assert "Not trained to the end: part after 1 of 50 epochs." in capsys.readouterr().out
+    assert "Not trained to the end: part after 2 of 50 epochs." in capsys.readouterr().out
     assert "Not trained to the end: part" in Path("comparison/comparison.md").read_text()

@@ -273,7 +273,7 @@ CASES = [
 @pytest.mark.parametrize(("pair", "objective"), CASES)
 def test_losses_gradients_buffers_and_draws_equal_the_plain_ones(pair, objective):
     make = OBJECTIVES[objective]
-    batches = [images(seed) for seed in range(4)]
+    batches = [images(seed) for seed in (0, 1, 0)]
     elbo = CompiledELBO(make(), backend="eager")
     assert_same(run(PAIRS[pair], elbo, batches), run(PAIRS[pair], make(), batches))
     assert elbo.num_graphs == 1
@@ -284,7 +284,7 @@ def test_losses_gradients_buffers_and_draws_equal_the_plain_ones(pair, objective
 def test_every_pair_of_the_library_gives_the_same(name):
     def make():
         example = EXAMPLES[name]()
-        make.batches = [example.x[8 * i : 8 * (i + 1)] for i in (0, 1, 2, 0)]
+        make.batches = [example.x[8 * i : 8 * (i + 1)] for i in (0, 1, 0)]
         return announcing(example.model, example.guide)
 
     torch.manual_seed(0)

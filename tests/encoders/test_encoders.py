@@ -141,6 +141,7 @@ def pair(request):
     return LinearPair(stirred(ENCODERS[request.param](12, 2), scale=0.1))
 
 
+@pytest.mark.usefixtures("short_warm_up")
 @pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 def test_estimates_of_log_p_are_right(pair):
     x = pair.bias.detach() + torch.randn(2, 12)

@@ -1,6 +1,5 @@
 """Every prior with every likelihood goes through the estimators of log p(x); what cannot is refused or flagged."""
 
-import functools
 import math
 import re
 
@@ -8,21 +7,15 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from examples import LIKELIHOODS, PRIORS, LinearGaussian, small_mlp
+from examples import ESTIMATORS, LIKELIHOODS, PRIORS, LinearGaussian, small_mlp
 from pyro import poutine
 
-from pyro_vae import VAE, GaussianEncoder, annealed_log_marginal, bidirectional, log_marginal
+from pyro_vae import VAE, BidirectionalGap, GaussianEncoder, annealed_log_marginal, log_marginal
 
-pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
+pytestmark = [pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail"), pytest.mark.usefixtures("short_warm_up")]
 
 EVENT = (2, 2)
 ANNEALED = {"num_chains": 40, "num_temperatures": 8, "num_leapfrog": 2}
-
-
-@pytest.fixture(autouse=True)
-def _short_warm_up(monkeypatch):
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 10)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 7)
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -42,14 +35,24 @@ def test_every_prior_and_likelihood_has_estimates_that_agree(prior, likelihood):
         assert ((plain.log_prob - other.log_prob) / error).abs().max() < 6
 
 
-# Bad input
-
-ESTIMATORS = {
-    "importance": functools.partial(log_marginal, num_samples=50),
-    "annealed": functools.partial(annealed_log_marginal, **{**ANNEALED, "num_chains": 4}),
-    "bidirectional": functools.partial(bidirectional, **{**ANNEALED, "num_chains": 4}),
-}
 every_estimator = pytest.mark.parametrize("estimate", ESTIMATORS.values(), ids=ESTIMATORS)
+
+
+@every_estimator
+def test_every_estimator_finds_log_p_and_the_same_for_a_share_of_the_data(estimate):
+    linear, seen = LinearGaussian(), []
+    x = linear.bias.detach() + 2 * torch.randn(20, 5)
+    result = estimate(linear.model, linear.mediocre_guide, x)
+    share = estimate(linear.model, linear.mediocre_guide, x, only=[7, 2], on_result=lambda *some: seen.append(some))
+    assert [number for numbers, _ in seen for number in numbers] == [7, 2]
+    if isinstance(result, BidirectionalGap):
+        result, share, x = result.lower, share.lower, result.x
+    torch.testing.assert_close(share.log_prob, result[[7, 2]].log_prob, rtol=1e-4, atol=1e-4)
+    bias, error = result.standard_error.square().mean() / 2, result.mean.monte_carlo_error
+    assert abs(result.mean.value + bias - linear.log_prob(x).mean()) < 5 * error
+
+
+# Bad input
 
 
 def normal_model(x):
@@ -108,5 +111,5 @@ def test_images_without_a_number_are_flagged_and_the_others_are_not(estimate, ba
     with pyro.validation_enabled(False), pytest.warns(UserWarning, match="not finite for 1 of 3 data points"):
         result = estimate(model, linear.guide, x)
     assert result.unreliable.tolist() == [False, True, False]
-    alone = linear.log_prob(x)[[0, 2]]
-    torch.testing.assert_close(result.log_prob[[0, 2]], alone, rtol=1e-4, atol=1e-4)
+    untroubled = estimate(linear.model, linear.guide, x)[[0, 2]].log_prob
+    torch.testing.assert_close(result.log_prob[[0, 2]], untroubled, rtol=1e-4, atol=1e-4)

@@ -28,6 +28,7 @@ from pyro_vae import (
     log_marginal,
     observed,
 )
+from pyro_vae.pairs.checks import check_values
 
 ALL = {name: (make, (2, 3)) for name, make in LIKELIHOODS.items()} | JOINT_LIKELIHOODS
 del ALL["Masked"], ALL["PixelCNN"]  # whose pixels depend on the missing ones: no marginal is known
@@ -60,7 +61,7 @@ def test_what_is_missing_does_not_matter(likelihood, missing):
     torch.testing.assert_close(observed(px, mask).expand([2, 4, 5]).log_prob(x), part.expand(2, 4, 5))
     with_nan = torch.where(mask, x, math.nan)
     marked = Masked(likelihood)
-    marked.check(with_nan)
+    assert marked.support.check(with_nan).all()
     torch.testing.assert_close(marked(h).log_prob(with_nan), part)
     marked(h).log_prob(with_nan).sum().backward()
     assert h.grad.isfinite().all()
@@ -125,8 +126,8 @@ def test_masks_that_cannot_be_are_errors():
 
 def test_values_that_are_there_are_still_checked():
     likelihood = Masked(Bernoulli(3))
-    with pytest.raises(ValueError, match=r"or nan where missing, for Masked; got 1 other value, such as 0\.5"):
-        likelihood.check(torch.tensor([[1.0, math.nan, 0.5]]))
+    with pytest.raises(ValueError, match=r"'x', 0 or 1; got values such as 0\.5"):
+        check_values("x", likelihood.support, torch.tensor([[1.0, math.nan, 0.5]]))
     with pytest.raises(ValueError, match="within the support"):
         likelihood(torch.zeros(3)).log_prob(torch.tensor([1.0, math.nan, 0.5]))
 

@@ -120,7 +120,7 @@ def test_shapes_and_support(likelihood):
     x = px.sample()
     assert x.shape == (4, 5, 2, 3, 4)
     assert px.support.check(x).all()
-    likelihood.check(x[0])
+    assert likelihood.support.check(x).all()
     assert px.expand((7, 4, 5)).sample().shape == (7, 4, 5, 2, 3, 4)
     assert px.sample((0,)).shape == (0, 4, 5, 2, 3, 4)
     with pytest.raises(NotImplementedError):
@@ -156,7 +156,6 @@ def test_gradients_reach_every_parameter_and_feature(likelihood):
         (lambda: PixelCNN((3, 4, 4), channels=2), r"Expected channels >= 3, the number of colours, and num_layers"),
         (lambda: PixelCNN((4, 4), num_layers=0), r"num_layers >= 1; got 32 and 0\."),
         (lambda: PixelCNN((4, 4), kernel_size=4), r"Expected an odd kernel_size of at least 3; got 4\."),
-        (lambda: PixelCNN((2, 2)).check(torch.full((1, 2, 2), 0.5)), r"Expected pixels that are 0 or 1 for PixelCNN"),
     ],
 )
 def test_errors_say_what_was_expected(build, text):

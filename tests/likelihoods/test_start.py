@@ -8,6 +8,7 @@ from examples import JOINT_LIKELIHOODS, LIKELIHOODS
 
 import pyro_vae
 from pyro_vae import Categorical, DiscretizedLogistic, Likelihood, VonMises
+from pyro_vae.pairs.supports import of_one_value, words_and_cure
 from pyro_vae.runs import parts as settings
 
 ALL = {name: (make, (2, 3)) for name, make in LIKELIHOODS.items()} | JOINT_LIKELIHOODS
@@ -20,7 +21,7 @@ def mean_image(likelihood):
     low, high = 1e-3, 1 - 1e-3
     flat = mean.view(-1)
     flat[0], flat[1] = 0.0, 1.0
-    match getattr(likelihood, "data", likelihood.accepts):
+    match getattr(likelihood, "data", words_and_cure(of_one_value(likelihood.support))[0]):
         case "one-hot":
             frequencies = mean.clamp(0.01, 0.9) / mean.clamp(0.01, 0.9).sum(-1, keepdim=True)
             return frequencies, frequencies
@@ -29,7 +30,7 @@ def mean_image(likelihood):
         case text if text.startswith("counts"):
             mean[..., -1:] = 700.0
             return mean, mean.clamp(min=low)
-        case "finite real values":
+        case "Real()":
             flat[0] = -700.0
             return mean, mean
     return mean, mean.clamp(low, high)

@@ -5,7 +5,7 @@ import warnings
 
 import pytest
 import torch
-from examples import vae
+from examples import OBJECTIVES, vae
 from goodness_of_fit import assert_within_standard_errors
 from pyro import poutine
 from pyro.contrib.gp.kernels import RBF
@@ -23,7 +23,7 @@ from pyro.infer import (
 )
 
 from pyro_vae import CompiledELBO, Gaussian
-from pyro_vae.objectives.accepted import as_objective, check_kl_weight
+from pyro_vae.objectives.accepted import as_objective, check_kl_weight, has_kl_term
 from pyro_vae.objectives.kl_weights import KLWarmup, ScaleLatents, scale_latents
 from pyro_vae.pairs.scoring import score
 
@@ -50,9 +50,14 @@ def closed_forms(module, x):
 
 @pytest.mark.parametrize("weight", [0.0, 0.1, 1.0, 4.0])
 @pytest.mark.parametrize("as_tensor", [False, True])
-@pytest.mark.parametrize("make", [Trace_ELBO, TraceMeanField_ELBO])
-def test_the_loss_is_distortion_and_weighted_rate(linear, weight, as_tensor, make):
-    module, x = linear
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_the_loss_is_distortion_and_weighted_rate_or_refused(linear, weight, as_tensor, objective):
+    (module, x), make = linear, OBJECTIVES[objective]
+    if not has_kl_term(make()):
+        with pytest.raises(ValueError, match="has no KL term"):
+            check_kl_weight(make(), KLWarmup(weight=0.5))
+        return
+    check_kl_weight(make(), KLWarmup(weight=weight))
     rate, distortion = closed_forms(module, x)
     given = torch.tensor(weight) if as_tensor else weight
     model, guide = scale_latents(module.model, given), scale_latents(module.guide, given)

@@ -239,9 +239,7 @@ def test_one_data_point_is_not_taken_for_several(values):
         lambda: fit(pair.model, pair.guide, DataLoader(Items(values), batch_size=None), epochs=1, progress=False),
         lambda: log_marginal(pair.model, pair.guide, one, estimator="guide"),
     ):
-        with pytest.raises(
-            ValueError, match=r"a value for each data point at site .x.,.* Give one data point as"
-        ):
+        with pytest.raises(ValueError, match=r"a value for each data point at site .x.,.* Give one data point as"):
             call()
     assert len(log_marginal(pair.model, pair.guide, one[None], num_samples=5, estimator="guide")) == 1
 

@@ -11,8 +11,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from pyro_vae import plots
+from pyro_vae import LogMarginal, diagnose, encode, load, plots
 from pyro_vae.commands.main import main
+from pyro_vae.plots.evidence import khat_figure
+from pyro_vae.runs.folder import title_of
 
 
 class Ramp(nn.Module):
@@ -32,6 +34,14 @@ class Ramp(nn.Module):
 def shades(count, channels=1, height=3, width=2):
     """Images of one shade each, the i-th i / count."""
     return (torch.arange(count) / count).view(-1, 1, 1, 1).expand(count, channels, height, width)
+
+
+def tiles_of(page, *, side):
+    """The images of 2 x 2 pixels on a page, (row, column, 2, 2), which are drawn 28 x 28, a line of 2 between them."""
+    assert page.shape == (side * 30 - 2, side * 30 - 2)
+    places = [i * 30 + shift for i in range(side) for shift in (0, 14)]
+    assert (np.delete(page, [i for at in places for i in range(at, at + 14)], 0) == 1).all()  # white lines between
+    return page[np.ix_(places, places)].reshape(side, 2, side, 2).swapaxes(1, 2)
 
 
 def page_of(figure):
@@ -116,7 +126,7 @@ def test_reconstructions_stand_below_their_originals():
 def test_a_manifold_grows_to_the_right_and_upwards():
     ramp, x = Ramp(), torch.rand(5, 1, 2, 2)
     figure = plots.manifold_figure(ramp.model, ramp.guide, x, side=4, limit=3.0)
-    images = page_of(figure)[..., 0].reshape(4, 2, 4, 2).swapaxes(1, 2)  # row, column, height, width
+    images = tiles_of(page_of(figure)[..., 0], side=4)
     axis = torch.linspace(-3, 3, 4).sigmoid().numpy()
     for row in range(4):
         np.testing.assert_allclose(images[row, :, 0, 0], axis, rtol=1e-5)
@@ -129,17 +139,22 @@ def test_a_manifold_grows_to_the_right_and_upwards():
 
 def test_a_manifold_stands_at_quantiles_of_the_prior():
     ramp = Ramp()
-    page = page_of(plots.manifold_figure(ramp.model, ramp.guide, torch.rand(5, 1, 2, 2), side=3))
+    figure = plots.manifold_figure(ramp.model, ramp.guide, torch.rand(5, 1, 2, 2), side=3)
     expected = dist.Normal(0.0, 1.0).icdf(torch.tensor([1 / 6, 1 / 2, 5 / 6])).sigmoid()
-    np.testing.assert_allclose(page[0, ::2, 0], expected, rtol=1e-5)
+    np.testing.assert_allclose(tiles_of(page_of(figure)[..., 0], side=3)[0, :, 0, 0], expected, rtol=1e-5)
+    assert figure.axes[0].get_xlabel() == "z[0], quantiles of its prior"
 
 
 def test_traversals_have_a_row_for_each_dimension():
     ramp, x = Ramp(), torch.full((1, 1, 2, 2), 0.25)
     figure = plots.traversals(ramp.model, ramp.guide, x, dims=[1, 0], steps=3, limit=2.0)
     (axes,) = figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["z[1]", "z[0]"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["x, its mean", "z[1]", "z[0]"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["-2", "0", "2"]
     page = page_of(figure)[..., 0]
+    np.testing.assert_allclose(page[:2, :2], 0.25)  # the image itself, and what its code decodes to
+    np.testing.assert_allclose(page[:2, 3:5], 0.25, rtol=1e-5)
+    page = page[3:]
     moved = torch.linspace(-2, 2, 3).sigmoid().numpy()
     np.testing.assert_allclose(page[0, 1::3], moved, rtol=1e-5)  # right pixel of the first row follows z_1
     np.testing.assert_allclose(page[0, 0::3], 0.25, rtol=1e-5)
@@ -150,8 +165,11 @@ def test_traversals_have_a_row_for_each_dimension():
 def test_interpolations_end_at_the_two_images(path):
     ramp, start, end = Ramp(), torch.full((2, 1, 2, 2), 0.3), torch.rand(2, 1, 1, 2).expand(2, 1, 2, 2)
     page = page_of(plots.interpolations(ramp.model, ramp.guide, start, end, steps=4, path=path))
-    np.testing.assert_allclose(page[:2, :2, 0], start[0, 0], rtol=1e-4)
-    np.testing.assert_allclose(page[3:, -2:, 0], end[1, 0], rtol=1e-3)
+    assert page.shape == (5, 6 * 2 + 5 + 2, 1)  # half an image more between the images and their codes
+    np.testing.assert_allclose(page[:2, :2, 0], start[0, 0])
+    np.testing.assert_allclose(page[3:, -2:, 0], end[1, 0])
+    np.testing.assert_allclose(page[:2, 4:6, 0], start[0, 0], rtol=1e-4)
+    np.testing.assert_allclose(page[3:, -6:-4, 0], end[1, 0], rtol=1e-3)
 
 
 def test_a_scatter_colours_each_class():
@@ -220,6 +238,93 @@ def test_an_animation_has_a_frame_for_each_figure(tmp_path):
             assert gif.info["duration"] == (500 if frame == 2 else 100)
             shown.append(np.asarray(gif.convert("L"))[gif.height * 2 // 3, gif.width // 3])
     assert shown[0] < shown[1] < shown[2]
+
+
+def test_a_missing_pixel_is_neither_white_nor_black():
+    x = torch.tensor([0.0, 1.0, torch.nan, 0.5]).view(1, 1, 2, 2)
+    page = plots.tile(x, columns=1)
+    assert page.shape == (2, 2, 3)
+    np.testing.assert_allclose(page[0], [[0, 0, 0], [1, 1, 1]])
+    assert np.ptp(page[1, 0]) > 0.5  # no grey level
+    ramp = Ramp()
+    title = plots.reconstructions(ramp.model, lambda x: ramp.guide(x.nan_to_num()), x).axes[0].get_title()
+    assert "orange: missing" in title
+
+
+class Draws(Ramp):
+    """Its p(x|z) has no mean in closed form."""
+
+    def model(self, x):
+        class NoMean(dist.Normal):
+            @property
+            def mean(self):
+                raise NotImplementedError
+
+            def expand(self, batch_shape, _instance=None):
+                return super().expand(batch_shape, _instance or self)
+
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            loc = z.sigmoid()[..., None, None, :].expand(*z.shape[:-1], 1, 2, 2)
+            pyro.sample("x", NoMean(loc, 1.0).to_event(3), obs=x)
+
+
+def test_draws_are_not_called_means():
+    title = plots.samples(Draws().model, torch.zeros(4, 1, 2, 2), title="data").axes[0].get_title()
+    assert "data\n" in title
+    assert "draws of x" in title.replace("\n", " ")
+    assert "means of p(x|z)" in plots.samples(Ramp().model, torch.zeros(4, 1, 2, 2)).axes[0].get_title()
+
+
+@pytest.mark.parametrize(("count", "columns"), [(64, 8), (100, 10), (50, 10), (3, 3), (30, 10), (13, 13), (17, 8)])
+def test_rows_are_full_where_they_can_be(count, columns):
+    page = page_of(plots.samples(Ramp().model, torch.zeros(count, 1, 2, 2)))
+    assert page.shape[1] == 3 * columns - 1
+    page = page_of(plots.reconstructions(Ramp().model, Ramp().guide, torch.rand(count, 1, 2, 2)))
+    assert count == 17 or count % ((page.shape[1] + 1) // 3) == 0
+
+
+def history(count, first):
+    kinds = ("validation_distortion", "validation_rate")
+    return [
+        {"epoch": i, "loss": first if i == 1 else 100 - i, "validation_elbo": i - 101.0, **dict.fromkeys(kinds, 5.0)}
+        for i in range(1, count + 1)
+    ]
+
+
+def test_the_course_of_training_marks_the_best_epoch_and_what_it_cuts_off():
+    left, right = plots.training_curves(history(20, 5000.0), best_epoch=7).axes
+    assert all([*axes.lines[-1].get_xdata()] == [7, 7] for axes in (left, right))
+    assert "best epoch, 7" in [text.get_text() for text in left.get_legend().get_texts()]
+    assert [text.get_text() for text in left.texts] == ["\u2191 1 first epoch above, up to 5,000"]
+    assert left.get_ylim()[1] < 200
+    assert left.lines[0].get_xdata()[0] == 0.5  # a mean over the epoch stands in its middle
+    for entries in (history(20, 101.0), history(5, 5000.0)):
+        left = plots.training_curves(entries).axes[0]
+        assert not left.texts
+        assert left.get_ylim()[1] >= max(entry["loss"] for entry in entries)
+
+
+def test_no_khat_is_cut_off():
+    error = torch.full((40,), 0.1).double()
+    khat = torch.linspace(0, 12, 40).double()
+    khat[3], khat[5] = torch.nan, torch.inf
+    result = LogMarginal(error, error, 100 * error, khat, torch.full((40,), 100))
+    left = khat_figure(result, torch.rand(40, 6)).axes[0]
+    drawn = left.collections[0].get_offsets()[:, 1]
+    np.testing.assert_allclose(drawn, khat[khat.isfinite()].sort().values)
+    assert left.get_ylim()[1] > 12
+    assert "2 without one" in left.get_xlabel()
+
+
+def test_bars_of_information_are_not_dwarfed_by_the_distortion():
+    ramp = Ramp()
+    result = diagnose(ramp.model, ramp.guide, torch.rand(20, 1, 2, 2), num_samples=4)
+    right = plots.diagnostics_figure(result).axes[1]
+    names = [label.get_text() for label in right.get_yticklabels()]
+    assert names[0] == "rate"
+    assert not any("distortion" in name for name in names)
+    assert f"distortion {result.distortion.value:.2f}" in right.get_title()
 
 
 # The commands
@@ -295,3 +400,38 @@ def test_what_cannot_be_drawn_is_one_line(run, command, text, capsys):
         main([name, str(run / folder), *options])
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert text in line
+
+
+@pytest.mark.parametrize(("suffix", "begins"), [("pdf", b"%PDF"), ("svg", b"<?xml"), ("png", b"\x89PNG")])
+def test_a_figure_has_the_format_of_its_suffix(run, tmp_path, suffix, begins):
+    main(["sample", str(run / "images"), "--num-samples", "2", "--out", str(tmp_path / f"new/a.{suffix}")])
+    assert (tmp_path / f"new/a.{suffix}").read_bytes().startswith(begins)
+
+
+def test_numbers_instead_of_a_figure(run, tmp_path, capsys):
+    """Also of flat data, which have no picture."""
+    loaded = load(run / "flat")
+    x = loaded.data.test
+    main(["sample", str(run / "flat"), "--num-samples", "5", "--out", str(tmp_path / "a.npz")])
+    main(["sample", str(run / "flat"), "--num-samples", "5", "--out", str(tmp_path / "a.npy")])
+    with np.load(tmp_path / "a.npz") as saved:
+        assert saved["draws"].shape == saved["means"].shape == (5, 6)
+        np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), saved["draws"])
+    main(["reconstruct", str(run / "flat"), "--num-images", "2", "--out", str(tmp_path / "b.npz")])
+    with np.load(tmp_path / "b.npz") as saved:
+        rows = x.numpy().tolist()
+        assert all(row in rows for row in saved["originals"].tolist())
+    main(["encode", str(run / "flat")])
+    with np.load(run / "flat" / "codes.npz") as saved:
+        np.testing.assert_allclose(saved["z"], encode(loaded.model, loaded.guide, x)["z"], rtol=1e-5)
+    main(["encode", str(run / "images"), "--split", "validation", "--out", str(tmp_path / "c.npz")])
+    with np.load(tmp_path / "c.npz") as saved:
+        assert saved["z"].shape == (300, 3)
+        np.testing.assert_array_equal(saved["labels"], load(run / "images").data.labels.validation)
+    with pytest.raises(SystemExit):
+        main(["manifold", str(run / "images"), "--out", str(tmp_path / "a.npz")])
+    assert "Expected --out to be a file that ends in .png, .pdf, .svg; got" in capsys.readouterr().err
+
+
+def test_figures_of_a_run_say_which_it_is(run):
+    assert title_of(run / "images").replace("\u00a0", " ") == "scikit-learn digits · images · epoch 1 of 1"

@@ -73,7 +73,8 @@ def test_sampler_fits_density(make):
     if isinstance(prior, LARS):  # its density integrates to 1 as closely as Z is known
         quantiles = dist.Normal(0.0, 1.0).icdf((torch.arange(1000) + 0.5) / 1000)
         prior.evaluation_sample = torch.cartesian_prod(quantiles, quantiles)
-    assert_sampler_fits_density(prior.eval()())  # in training, some are estimates or bounds
+    fine = 30 if isinstance(prior, StudentTPrior) else 15  # whose draws span a hundred times its scale
+    assert_sampler_fits_density(prior.eval()(), fine=fine)  # in training, some are estimates or bounds
 
 
 def test_gradients_reach_every_parameter(make):

@@ -347,7 +347,7 @@ def test_damaged_weights_are_refused(tmp_path):
 
 def test_evaluation_round_trip(tmp_path, result):
     folder = make_run(tmp_path / "run")
-    save_evaluation(folder, result, images=torch.rand(2, 3), about={"protocol": "two numbers"})
+    save_evaluation(folder, result, x=torch.rand(2, 3), about={"protocol": "two numbers"})
     loaded, about = load_evaluation(folder)
     assert torch.equal(loaded.log_prob, result.log_prob)
     assert torch.equal(loaded.standard_error, result.standard_error)
@@ -360,7 +360,7 @@ def test_evaluation_round_trip(tmp_path, result):
 def test_evaluation_tells_images_apart(tmp_path, result):
     folder, digests = make_run(tmp_path / "run"), set()
     for images in (torch.zeros(2, 3), torch.ones(2, 3)):
-        save_evaluation(folder, result, images=images, about={})
+        save_evaluation(folder, result, x=images, about={})
         digests.add(load_evaluation(folder)[1]["images_sha256"])
     assert len(digests) == 2
 
@@ -368,7 +368,7 @@ def test_evaluation_tells_images_apart(tmp_path, result):
 @pytest.mark.parametrize("name", ["evaluation.npz", "evaluation.json"])
 def test_damaged_evaluation_is_said(tmp_path, result, name):
     folder = make_run(tmp_path / "run")
-    save_evaluation(folder, result, images=torch.zeros(2), about={})
+    save_evaluation(folder, result, x=torch.zeros(2), about={})
     (folder / name).write_bytes((folder / name).read_bytes()[:20])
     with pytest.raises(ValueError, match=f"Expected .*{name}.* Run: pyro-vae evaluate"):
         load_evaluation(folder)
@@ -376,7 +376,7 @@ def test_damaged_evaluation_is_said(tmp_path, result, name):
 
 def test_an_evaluation_of_other_weights_is_refused(tmp_path, result):
     folder = make_run(tmp_path / "run")
-    save_evaluation(folder, result, images=torch.zeros(2), about={})
+    save_evaluation(folder, result, x=torch.zeros(2), about={})
     other = make_run(tmp_path / "other")
     for suffix in ("json", "npz"):
         shutil.copy(folder / f"evaluation.{suffix}", other)
@@ -390,11 +390,11 @@ def test_figures_of_the_evaluation_before_go(tmp_path, result):
     folder = make_run(tmp_path / "run")
     for name in ("evaluation_khat.png", "evaluation_annealed.png", "samples.png"):
         (folder / name).write_text("old")
-    save_evaluation(folder, result, images=torch.zeros(2), about={})
+    save_evaluation(folder, result, x=torch.zeros(2), about={})
     assert {path.name for path in folder.glob("*.png")} == {"evaluation_annealed.png", "samples.png"}
     (folder / "evaluation.png").symlink_to("samples.png")
     with pytest.raises(FileExistsError, match=r"evaluation\.png; got a symbolic link"):
-        save_evaluation(folder, result, images=torch.zeros(2), about={})
+        save_evaluation(folder, result, x=torch.zeros(2), about={})
 
 
 def test_missing_evaluation_says_how_to_get_it(tmp_path):

@@ -96,18 +96,27 @@ def test_of_several_observed_sites_one_is_named():
     assert rebuilt.shape == (4000,)
     code = {"z": torch.tensor([[1.0, 1.0], [-1.0, -1.0]])}
     assert decode(two_sites, code, like, site="y").round().tolist() == [1, 0]
-    for use in (
-        lambda: sample(two_sites, like),
-        lambda: reconstruct(two_sites, normal_guide, like),
-        lambda: decode(two_sites, code, like),
-        lambda: plots.samples(two_sites, torch.zeros(2, 1, 2, 2)),
-    ):
-        with pytest.raises(ValueError, match=r"Expected a model with one observed site; got 2: \['x', 'y'\]"):
-            use()
     with pytest.raises(ValueError, match=r"Expected site 'y' to observe an input of the model as it is"):
         bidirectional(two_sites, normal_guide, like)
+    with pytest.raises(ValueError, match=r"Expected one site of images; got sites of shapes .*'x': \(2, 4\)"):
+        plots.samples(two_sites, torch.zeros(2, 1, 2, 2))
     with pytest.raises(ValueError, match=r"one that the model observes, \['x', 'y'\]; got 'z'"):
         sample(two_sites, like, site="z")
+
+
+def test_of_several_observed_sites_all_are_given():
+    like, code = torch.zeros(30, 4), {"z": torch.tensor([[1.0, 1.0], [-1.0, -1.0]])}
+    draws, means = sample(two_sites, like)
+    rebuilt, decoded = reconstruct(two_sites, normal_guide, like), decode(two_sites, code, like)
+    way = between(two_sites, normal_guide, like[:3], like[3:6], steps=4)
+    for site in ("x", "y"):
+        assert torch.equal(draws[site], sample(two_sites, like, site=site)[0])
+        assert torch.equal(means[site], sample(two_sites, like, site=site)[1])
+        assert torch.equal(rebuilt[site], reconstruct(two_sites, normal_guide, like, site=site))
+        assert torch.equal(decoded[site], decode(two_sites, code, like, site=site))
+        assert way[site].shape == (3, 4, *like.shape[1:][: 1 if site == "x" else 0])
+    assert manifold(two_sites, normal_guide, like, coordinates=torch.zeros(2))["y"].shape == (4,)
+    assert traverse(two_sites, normal_guide, like[:1], dims=[1, 0], values=torch.zeros(3))["x"].shape == (2, 3, 4)
 
 
 @pytest.mark.parametrize("latents", [{}, {"z": torch.zeros(2, 2), "w": torch.zeros(3, 2)}])

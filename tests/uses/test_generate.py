@@ -9,7 +9,7 @@ from goodness_of_fit import assert_within_standard_errors
 
 from pyro_vae import decode, encode, interpolate, reconstruct, sample
 from pyro_vae.distributions.von_mises_fisher import VonMisesFisher
-from pyro_vae.uses.generate import between, manifold, most_varied, traverse
+from pyro_vae.uses.generate import between, manifold, most_varied, prior_quantiles, traverse
 
 
 @pytest.mark.parametrize("name", PAIRS)
@@ -205,3 +205,27 @@ def test_dimensions_that_vary_most_come_first():
     variances = linear.posterior(x).mean.var(0)
     assert most_varied(linear.model, linear.guide, x, count=2) == variances.argsort(descending=True).tolist()
     assert most_varied(linear.model, linear.guide, x, count=1) == [variances.argmax().item()]
+
+
+def test_quantiles_of_a_prior_are_exact_or_those_of_its_draws():
+    mixture = dist.MixtureSameFamily(
+        dist.Categorical(torch.tensor([0.25, 0.75])),
+        dist.Normal(torch.tensor([[-5.0, 1.0], [5.0, 1.0]]), 0.01).to_event(1),
+    )
+
+    def pair(prior):
+        def model(x):
+            with pyro.plate("data", len(x), dim=-1):
+                z = pyro.sample("z", prior)
+                pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+        return model
+
+    probabilities = torch.tensor([0.1, 0.5, 0.9])
+    normal = dist.Normal(torch.tensor([0.0, 1.0]), torch.tensor([1.0, 3.0])).to_event(1)
+    found = prior_quantiles(pair(normal), torch.zeros(1, 2), dims=[1, 0], probabilities=probabilities)
+    torch.testing.assert_close(found[1], dist.Normal(0.0, 1.0).icdf(probabilities))
+    torch.testing.assert_close(found[0], dist.Normal(1.0, 3.0).icdf(probabilities))
+    found = prior_quantiles(pair(mixture), torch.zeros(1, 2), dims=[0, 1], probabilities=probabilities)
+    torch.testing.assert_close(found[0].round(), torch.tensor([-5.0, 5.0, 5.0]))
+    torch.testing.assert_close(found[1], torch.ones(3), atol=0.02, rtol=0)

@@ -1,0 +1,1 @@
+"""How results reach their reader: progress while they are made, tables for notebooks, pandas and papers."""

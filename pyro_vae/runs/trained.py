@@ -1,0 +1,98 @@
+"""From the folder of a run to Python: `load`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data import Data
+from ..pairs.modules import Callee
+from ..training.device import choose_device
+from .folder import require_run
+from .loading import data_of, load_run
+from .own_classes import trusting
+from .settings import read_yaml
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A trained run, as `load` gives it.
+
+    Attributes:
+        folder: where it lies.
+        module: the trained module, in evaluation mode.
+        settings: those that it was trained with, as settings.yaml has them.
+        about: what it saw and reached, as run.json has it: data protocol, best epoch, validation ELBO in nats per data
+            point, versions, device.
+        root, trust: as they were given.
+    """
+
+    folder: Path
+    module: Any = field(repr=False)
+    settings: dict[str, Any] = field(repr=False)
+    about: dict[str, Any] = field(repr=False)
+    root: str | None = field(default=None, repr=False)
+    trust: bool = field(default=False, repr=False)
+
+    @property
+    def model(self) -> Callee:
+        """p(x, z), for `log_marginal`, `sample` and all else that takes a pair."""
+        model: Callee = self.module.model
+        return model
+
+    @property
+    def guide(self) -> Callee:
+        """q(z|x)."""
+        guide: Callee = self.module.guide
+        return guide
+
+    @cached_property
+    def data(self) -> Data:
+        """The data that it was trained on, read when they are first asked for; on the CPU.
+
+        Raises:
+            FileNotFoundError: they are not where they were.
+            ValueError: they have changed since.
+        """
+        with trusting(self.trust):
+            return data_of(self.folder, root=self.root)
+
+
+def load(
+    run: str | Path, *, root: str | Path | None = None, device: str | torch.device = "auto", trust: bool = False
+) -> Run:
+    """Load a run of ``pyro-vae train``: the trained pair, its data and its settings.
+
+    Classes of your own are imported from the files that they came from, if these are as they were. Else the copy of
+    their source in the run, source.*.py, can be: it is code, which runs when it is imported, so look at it first.
+
+    Args:
+        run: its folder.
+        root: folder of the data sets, if it has moved since.
+        device: where the module goes; "auto" is CUDA where there is one.
+        trust: whether the copies of source in the run may be imported.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: one of its files is damaged or was changed, the source of its own classes is not what it was and
+            there is no consent to import the copy, or a device that this machine does not have.
+
+    Example:
+        >>> run = load("runs/digits-StandardNormal-seed0")  # doctest: +SKIP
+        >>> log_marginal(run.model, run.guide, run.data.test)  # doctest: +SKIP
+        LogMarginal(mean -22.9 nats per data point, ...)
+    """
+    if (Path(run) / "fit.json").exists() and not (Path(run) / "run.json").exists():
+        raise ValueError(
+            f"Expected a run of pyro-vae train; {run} holds what Fit.save has saved. Make the pair, then write "
+            f"Fit.load({str(run)!r}, model, guide)."
+        )
+    folder, where = require_run(run), choose_device(device)
+    with trusting(trust):
+        module, about = load_run(folder, where)
+    settings = read_yaml(folder / "settings.yaml")
+    return Run(folder, module.eval(), settings, about, None if root is None else str(root), trust)

@@ -1,0 +1,123 @@
+"""What goes wrong most often in a model of one's own is answered in a sentence with its cure, wherever it is used."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro import poutine
+from torch import nn
+
+from pyro_vae import fit, log_marginal
+
+
+class Pair(nn.Module):
+    """Two latents and eight binary values; the mistakes are made by what is given instead of its parts."""
+
+    def __init__(self, prior=None, likelihood=None, posterior=None, obs=True):
+        super().__init__()
+        self.encoder, self.decoder, self.obs = nn.Linear(8, 4), nn.Linear(2, 8), obs
+        self.prior = prior or (lambda: dist.Normal(torch.zeros(2), 1.0).to_event(1))
+        self.likelihood = likelihood or (lambda h: dist.Bernoulli(logits=h).to_event(1))
+        self.posterior = posterior or (lambda loc, scale: dist.Normal(loc, scale).to_event(1))
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", self.prior())
+            pyro.sample("x", self.likelihood(self.decoder(z[..., :2])), obs=x if self.obs else None)
+
+    def guide(self, x):
+        loc, log_scale = self.encoder(x).chunk(2, -1)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", self.posterior(loc, log_scale.exp()))
+
+
+class TwoPlates(Pair):
+    def guide(self, x):
+        super().guide(x)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("w", dist.Normal(torch.zeros(len(x)), 1.0))
+
+
+X = (torch.arange(64 * 8).view(64, 8) % 3 == 0).float()
+EVENT = r"Dimensions of one data point belong to the event of its distribution: add \.to_event\(1\)"
+DIMENSIONS = "Expected as many dimensions of site 'z' in the guide as in the model"
+MISTAKES = {
+    "x without to_event": (Pair(likelihood=lambda h: dist.Bernoulli(logits=h)), f"at site 'x'; got 8. {EVENT}"),
+    "prior without to_event": (Pair(prior=lambda: dist.Normal(torch.zeros(2), 1.0)), f"at site 'z'; got 2. {EVENT}"),
+    "guide without to_event": (Pair(posterior=lambda m, s: dist.Normal(m, s)), f"at site 'z'; got 2. {EVENT}"),
+    "no obs": (Pair(obs=False), r"observe it: pyro\.sample\('x', \.\.\., obs=x\)"),
+    "prior of 7": (Pair(prior=lambda: dist.Normal(torch.zeros(7), 1.0).to_event(1)), DIMENSIONS),
+    "scalar prior": (Pair(prior=lambda: dist.Normal(0.0, 1.0)), rf"{DIMENSIONS}, .* \.expand\(\[D\]\)\.to_event\(1\)"),
+    "a plate twice": (TwoPlates(), r"got two of the name 'data'\. Open a plate once"),
+    "negative scale": (
+        Pair(likelihood=lambda h: dist.Normal(h, -1.0).to_event(1)),
+        r"Expected scale of a Normal to satisfy .* by \.exp\(\) or torch\.nn\.functional\.softplus",
+    ),
+}
+
+
+@pytest.mark.parametrize(("pair", "text"), MISTAKES.values(), ids=MISTAKES)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda pair: fit(pair.model, pair.guide, X, epochs=1, progress=False),
+        lambda pair: log_marginal(pair.model, pair.guide, X[:8], num_samples=5),
+    ],
+    ids=["fit", "log_marginal"],
+)
+def test_a_mistake_is_answered_in_a_sentence(pair, text, use):
+    with pytest.raises(ValueError, match=text) as error:
+        use(pair)
+    assert len(str(error.value).splitlines()) == 1
+    assert len(str(error.value)) < 400
+
+
+def test_a_plate_of_all_data_trains_as_one_of_the_batch():
+    """As in Pyro's tutorials: the factor of its size would make another objective."""
+
+    class Whole(Pair):
+        def model(self, x):
+            with pyro.plate("data", 1000, subsample=x, dim=-1):
+                z = pyro.sample("z", self.prior())
+                pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+
+    losses = []
+    for kind in (Pair, Whole):
+        torch.manual_seed(0)
+        pair = kind()
+        losses.append(fit(pair.model, pair.guide, X, epochs=2, progress=False).history[-1]["loss"])
+    assert losses[0] == losses[1]
+
+
+class HalfLabelled(Pair):
+    """Labels of every other data point, by Pyro's obs_mask."""
+
+    def __init__(self, in_guide):
+        super().__init__()
+        self.in_guide = in_guide
+
+    def model(self, x):
+        known, label = torch.arange(len(x)) % 2 == 0, nn.functional.one_hot(torch.arange(len(x)) % 3, 3).float()
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", self.prior())
+            pyro.sample("y", dist.OneHotCategorical(torch.ones(3) / 3), obs=label, obs_mask=known)
+            pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+
+    def guide(self, x):
+        loc, log_scale = self.encoder(x).chunk(2, -1)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", self.posterior(loc, log_scale.exp()))
+            if self.in_guide:
+                with poutine.mask(mask=torch.arange(len(x)) % 2 == 1):
+                    pyro.sample("y_unobserved", dist.OneHotCategorical(torch.ones(3) / 3))
+
+
+def test_labels_that_a_mask_leaves_out():
+    pair = HalfLabelled(in_guide=False)
+    cure = (
+        r"site 'y_unobserved'; it does not\. Sample it there under the opposite mask: with poutine\.mask\(mask=~mask\)"
+    )
+    with pytest.raises(ValueError, match=cure):
+        fit(pair.model, pair.guide, X, epochs=1, progress=False)
+    pair = HalfLabelled(in_guide=True)  # the cure works
+    assert fit(pair.model, pair.guide, X, epochs=1, progress=False).history[0]["loss"] > 0
