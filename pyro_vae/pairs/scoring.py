@@ -99,18 +99,13 @@ def in_a_sentence() -> Iterator[None]:
     """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints."""
     try:
         yield
-    except (ValueError, RuntimeError) as error:
-        for pattern, sentence in SENTENCES:
+    except (ValueError, RuntimeError, IndexError) as error:
+        for pattern, sentence in SENTENCES + OF_TORCH:
             if found := re.match(pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
         text, shapes, _ = str(error).partition("Trace Shapes:")  # which Pyro adds to every error
-        if shapes and text.startswith("Expected"):
+        if shapes and isinstance(error, ValueError) and text.startswith("Expected"):
             raise ValueError(text.strip()) from error
-        raise
-    except (RuntimeError, IndexError) as error:
-        for pattern, sentence in OF_TORCH:
-            if found := re.match(pattern, str(error), re.DOTALL):
-                raise ValueError(sentence.format(*found.groups())) from error
         raise
     except KeyError as error:
         if "intermediates cache" not in str(error):
@@ -144,8 +139,6 @@ SENTENCES = (
         "around all its sites, and give each site a name of its own.",
     ),
 )
-
-
 WHOLE = (
     "Expected inputs of the type of the networks' parameters, {1}; got {0}. Whole numbers stay as they are "
     "given: convert them where model and guide use them, x.float(), or x / 255 for grey levels of 8 bits; tensors of "

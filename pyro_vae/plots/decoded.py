@@ -169,7 +169,7 @@ def manifold_figure(
         ValueError: flat data, a latent dimension out of range or twice, a side of fewer than two images, a limit of 0
             or below, or latents that cannot be moved one by one.
     """
-    shape_of = images_among(x)
+    like = images_among(x)
     at_least(2, side=side)
     if limit is None:
         middles = (torch.arange(side) + 0.5) / side
@@ -177,10 +177,8 @@ def manifold_figure(
         scale = "quantiles of its prior"
     else:
         coordinates, scale = _axis(limit, side).expand(2, -1), "even steps"
-    images = _images(manifold(model, guide, x, coordinates=coordinates, dims=dims), shape_of)
-    larger = max(
-        1, LEGIBLE // shape_of.shape[-2]
-    )  # times, so that the line between small images is not as wide as they
+    images = _images(manifold(model, guide, x, coordinates=coordinates, dims=dims), like)
+    larger = max(1, LEGIBLE // like.shape[-2])  # times, so that the line between small images is not as wide as they
     images = images.repeat_interleave(larger, -1).repeat_interleave(larger, -2)
     gap = usual_gap(images.shape[-2])
     figure = picture(
