@@ -1,8 +1,8 @@
 """Memory of training on data larger than memory: python experiments/benchmarks/streaming.py
 
 A VAE is trained on an array ten times as large as the memory that is allowed: as a memory map, read in batches, and,
-for comparison, as a tensor. Each has a process of its own. The memory is what the process needs beyond what it had before
-the training: its anonymous memory (RssAnon of /proc/self/status), looked at after each step. Pages of the file that the
+for comparison, as a tensor. Each has a process of its own. The memory is what the process needs beyond what it had
+before the training: its anonymous memory (RssAnon of /proc/self/status), looked at after each step. Pages of the file that the
 system keeps while it has room for them are not among it. Losses of the two are the same.
 """
 
@@ -76,7 +76,7 @@ def measure(path: Path, mode: Any, epochs: int) -> dict[str, Any]:
 
 def rows(settings: argparse.Namespace) -> list[dict[str, Any]]:
     """Each method in a process of its own."""
-    allowed, epochs = (8, 1) if settings.smoke else (ALLOWED, EPOCHS)
+    allowed, epochs = (2, 1) if settings.smoke else (ALLOWED, EPOCHS)
     found = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.npy"

@@ -208,7 +208,7 @@ def as_points(name: str, inputs: Inputs, *pair: Callee) -> Any:
       their precision, the pair's own dtype is made. Whole numbers and truth values stay what they are: labels,
       counts, grey levels of 8 bits.
     - A tuple of them stands for a call by position, a dict for one by keyword.
-    - A torch data set or a loader is read as a whole, in its order.
+    - A torch data set or a loader is read as a whole, in its order, to the device of the pair's parameters.
 
     Args:
         name: what messages call the data.
@@ -233,14 +233,14 @@ def as_points(name: str, inputs: Inputs, *pair: Callee) -> Any:
 def _in_memory(name: str, given: Any) -> Any:
     if isinstance(given, Samples):
         pieces = torch.arange(len(given)).split(READ_AT_ONCE)
-        return joined([given[some] for some in pieces])
+        return joined([given[some] for some in pieces]).to(given.device)
     if isinstance(given, Loader):
         if isinstance(given.batches, DataLoader) and isinstance(given.batches.sampler, RandomSampler):
             raise TypeError(
                 f"Expected {name} in an order that stays; got a loader that shuffles. Give DataLoader(..., "
                 f"shuffle=False), or its data set."
             )
-        return joined(list(given))
+        return joined(list(given)).to(given.device)
     on_disk = [entry for entry in (given.tensors if isinstance(given, Batch) else [given]) if isinstance(entry, Rows)]
     require_memory(sum(entry.shape.numel() for entry in on_disk), name)
     return map_points(given, lambda entry: entry[:] if isinstance(entry, Rows) else entry)

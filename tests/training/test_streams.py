@@ -128,6 +128,7 @@ def test_several_arrays_some_of_them_on_disk(form, counts, labels, tmp_path):
     assert losses(make(given))[0] == losses(make(dense))[0]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of Python 3.12 on, for workers
 @pytest.mark.parametrize("kind", ["tensors", "list", "dict", "arrays", "data set", "workers"])
 def test_batches_of_a_loader_train_as_they_come(kind, counts):
     x = torch.from_numpy(counts).float()
