@@ -127,8 +127,8 @@ def fit(
         progress: show a progress bar on a terminal or in a notebook; where the output is a file, a line now and then.
         on_step: called after each step with its number, from 1, and {"loss": nats per data point}; the last step of an
             epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together
-            (10 where data are read in batches). It ends the run by ``raise StopTraining``. Any other error of it, and an
-            interrupt (Ctrl-C), leave `fit` as they are; like every error after the first step's beginning they carry
+            (10 where data are read in batches). It ends the run by ``raise StopTraining``. Any other error of it, and
+            an interrupt (Ctrl-C), leave `fit` as they are; like every error after the first step's beginning they carry
             what happened so far, a `Fit`, in their attribute ``fit``:
             ``except KeyboardInterrupt as stopped: result = stopped.fit``.
         tensorboard: folder for TensorBoard scalars of ``history``.
