@@ -24,7 +24,7 @@ def value(run: dict[str, Any], name: str) -> Any:
 
 
 def static_mnist_table() -> str:
-    """log p(x) of runs on static MNIST, from the evaluation.json of each."""
+    """log p(x) of runs on static MNIST, from the evaluation of each."""
     rows = []
     for path in sorted(RESULTS.glob("static_mnist_*.json")):
         run = json.loads(path.read_text())
@@ -387,13 +387,24 @@ def priors_on_mnist_table() -> str:
         for kind in ("guide", "auto")
     }
     stopped = [row["prior"] for row in result["rows"] if row.get("finished") is False]
+    unfinished = [
+        f"{row['prior']} (KL weight {row['kl_weight_at_best']:.2f})"
+        for row in result["rows"]
+        if row.get("kl_weight_at_best", 1) < 1
+    ]
+    stopped = [name for name in stopped if not any(text.startswith(f"{name} (") for text in unfinished)] + unfinished
+    left_out = "".join(
+        f"Left out: {name}, stopped in epoch {run['epochs']} at KL weight {run['kl_weight_at_best']:.2f}. "
+        for name, run in result["left_out"].items()
+    )
+    devices = " and ".join(sorted({row["device"] for row in result["rows"] if "device" in row}))
     return tabulate(rows, [*headers, "default less guide"], tablefmt="github", disable_numparse=True) + (
         f"\n\nA random {result['num_images']:,} of the test images, the same for all. Guide: "
         f"{result['estimates']['guide']['num_samples']:,} samples ({each['guide']}); default: "
         f"{result['estimates']['auto']['num_samples']:,} ({each['auto']}), all estimates at once. After +- "
         f"a standard error over images; in brackets 95% intervals over images; one seed each. "
         f"{'Stopped by the clock with their best state so far: ' + ', '.join(stopped) + '. ' if stopped else ''}"
-        f"{source(result)} Data: {result['protocol']}."
+        f"{left_out}Trained and estimated on {devices}. {source(result)} Data: {result['protocol']}."
     )
 
 

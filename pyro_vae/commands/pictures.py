@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..disk.writing import FORMATS, save_figure, written_whole
 from ..pairs.batch import Points
-from ..runs.folder import require_run
+from ..runs.folder import doubts_of, read_about, require_run
 from ..runs.loading import data_of, load_run, points_of, random_subset, read_run
 from ..runs.options import add_root_option, add_run_options, add_trust_option
 from ..runs.parser import Parser
@@ -63,6 +63,13 @@ def like_of(folder: Path, count: int, *, seed: int, root: str | None) -> Points:
     return found
 
 
+def with_doubts(figure: Figure, folder: Path) -> Figure:
+    """The figure of a run, with what speaks against the run below it."""
+    if doubts := doubts_of(read_about(folder)):
+        figure.supxlabel("\n".join(doubts), fontsize=8)
+    return figure
+
+
 def save(
     chosen: Namespace,
     name: str,
@@ -88,7 +95,7 @@ def save(
     if chosen.out and path.exists() and not chosen.overwrite:
         raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
     if draw is not None and path.suffix in FORMATS:
-        figure = draw()
+        figure = with_doubts(draw(), Path(chosen.run))
         path.parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
     elif arrays is not None:

@@ -32,7 +32,7 @@ from ..runs.new_folder import new_run
 from ..runs.own_classes import copy_sources
 from ..runs.parser import Parser
 from ..runs.parts import PARTS, build_objective
-from ..runs.settings import DEFAULT_PARTS, dump, parse_training
+from ..runs.settings import DEFAULT_PARTS, dump, parse_training, with_warmup
 from ..training.device import choose_device
 from ..training.fit import fit
 from ..training.fitted import Fit, Metrics
@@ -41,7 +41,7 @@ from ..training.optimizer import adam
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command; those of the parts depend on the arguments."""
-    return parse_training(parser, arguments, out="Run folder; by default runs/DATA-PARTS-seedSEED.")
+    return with_warmup(parse_training(parser, arguments, out="Run folder; by default runs/DATA-PARTS-seedSEED."))
 
 
 def run(chosen: Namespace) -> None:
@@ -167,6 +167,8 @@ def _about(
         "finished": result is not None,
         "epochs": len(history),
         "epochs_asked_for": config.epochs,
+        "warmed_up": len(history) >= config.kl_warmup if result is None else result.warmed_up,
+        "kl_weight": history[-1]["kl_weight"],
         "best_epoch": None if result is None else result.best_epoch,
         **{f"best_{name}": best.get(name) for name in ("validation_elbo", "validation_rate", "validation_distortion")},
         "seconds": round(sum(metrics["seconds"] for metrics in history), 1),

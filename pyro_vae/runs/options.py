@@ -72,7 +72,8 @@ def add_fit_options(parser: Parser) -> None:
     add("--learning-rate-decay", type=Literal["none", "cosine"], default="none", help="To zero, over the epochs.")
     add("--clip-norm", type=float | None, default=None, help="Largest norm of the gradient of a batch's loss.")
     add("--kl-weight", type=float, default=1.0, help="Weight of the KL term in training; 1 is the ELBO.")
-    add("--kl-warmup", type=float, default=0.0, help="Epochs over which that weight grows from 0.")
+    text = "Epochs over which that weight grows from 0; auto for half of all, at most 30, as compare has it by default."
+    add("--kl-warmup", type=Literal["auto"] | float, metavar="{auto,EPOCHS}", default=0.0, help=text)
     add("--patience", type=int | None, default=None, help="Stop after so many epochs without improvement.")
     add(
         "--compile",

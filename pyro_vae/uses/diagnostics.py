@@ -119,10 +119,11 @@ class Diagnostics:
         if self.mutual_information is not None:
             most = f"log {self.num_pool:,} = {math.log(self.num_pool):.2f}"
             full = f"; the pool is too small to tell more than {most}" if self.saturated else ""
+            untold = "; the pool is too small to tell how far below" if self.saturated else ""
             rows += [
                 ("I(x;z), at least", f"{self.mutual_information}{full}"),
                 ("I(x;z), at most", str(self.mutual_information_upper)),
-                ("KL(q(z)||p(z))", f"{self.marginal_kl}, at most"),
+                ("KL(q(z)||p(z))", f"{self.marginal_kl}, at most{untold}"),
             ]
         rows += [("active units", _counted(self.variance, self.variance_error, "variance of E[z|x] > 0.01"))]
         if self.information is not None and self.information_error is not None:
@@ -227,7 +228,7 @@ def diagnose(
         rate=measured_draws(rate),
         distortion=measured_draws(distortion),
         mutual_information=None if bounds is None else measured_draws(bounds.lower),
-        mutual_information_upper=None if bounds is None else _upper(bounds),
+        mutual_information_upper=None if bounds is None else _upper(bounds, rate),
         marginal_kl=None if bounds is None else measured_draws(bounds.rate - bounds.lower),
         dimensions=batches[0].dimensions,
         information=None if draws is None else draws.mean(0).cpu(),
@@ -241,9 +242,10 @@ def diagnose(
     )
 
 
-def _upper(bounds: Bounds) -> Measured:
-    """The smaller of two upper bounds of I(x;z): the rate is one, too, for it is I(x;z) + KL(q(z) || p(z))."""
-    return min(measured_draws(bounds.upper), measured_draws(bounds.rate), key=lambda bound: bound.value)
+def _upper(bounds: Bounds, rate: Tensor) -> Measured:
+    """The smallest of the upper bounds of I(x;z): the rate is one, too, for it is I(x;z) + KL(q(z) || p(z)), of the
+    pool as of all data points."""
+    return min(map(measured_draws, (bounds.upper, bounds.rate, rate)), key=lambda bound: bound.value)
 
 
 def _error(by_point: Tensor) -> Tensor:
