@@ -207,8 +207,9 @@ def test_runs_of_several_inputs_go_on(own, tmp_path):
     main(train)
     assert "inputs x=images, y=kind" in json.loads((tmp_path / "run" / "run.json").read_text())["protocol"]
     for command in (
-        "evaluate run --num-samples 30",
+        "evaluate run --estimator importance --num-samples 10",
         "diagnose run --num-samples 3 --num-pool 3",
+        "encode run",
         "reconstruct run --num-images 3",
         "sample run --num-samples 5",
         "traverse run",
