@@ -89,8 +89,9 @@ def data_of_arrays(
 ) -> Data:
     """The arrays of a file as `array_file` describes them."""
     groups = _by_split(arrays)
-    whole = {name: [array] for name, array in arrays.items() if SPLIT.fullmatch(name) is None or not groups}
-    found = groups or whole
+    whole = {name: [name] for name in arrays if SPLIT.fullmatch(name) is None or not groups}
+    names = groups or whole
+    found = {name: [arrays[each] for each in of_parts] for name, of_parts in names.items()}
     main = _main(found, inputs, path, arrays)
     values, scaling = _to_float(found[main], path)
     how = "as given"
@@ -112,7 +113,7 @@ def data_of_arrays(
             )
         others[name] = split(entries)
     described = f"{path.name}, {scaling}; {describe_sizes(parts)}, {how}"
-    read = {f"{part}_{name}" for part in PARTS for name in (main, *used)} | {main, *used, *(PARTS if groups else ())}
+    read = {each for name in (main, *used) for each in names[name]}
     if left_out := [name for name in arrays if name not in read]:
         described += f"; left out: {', '.join(left_out)}"
     if missing:
@@ -134,13 +135,15 @@ def data_of_arrays(
     return binarize(data, binarization, seed=seed)
 
 
-def _by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, list[np.ndarray]]:
-    """Arrays that have all three splits, by their name without that of the split."""
-    found: dict[str, dict[str, np.ndarray]] = {}
-    for name, array in arrays.items():
+def _by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
+    """The names of arrays for the three splits, by what is left of them without that of the split."""
+    found: dict[str, dict[str, str]] = {}
+    for name in arrays:
         if match := SPLIT.fullmatch(name):
             part = "validation" if match[1] == "valid" else match[1]
-            found.setdefault(match[2] or "images", {}).setdefault(part, array)
+            of_parts = found.setdefault(match[2] or "images", {})
+            if match[1] != "valid" or part not in of_parts:
+                of_parts[part] = name
     return {name: [parts[part] for part in Splits._fields] for name, parts in found.items() if len(parts) == 3}
 
 

@@ -54,7 +54,7 @@ def inputs_of(config: Namespace) -> dict[str, str] | None:
         ValueError: one is not written as ARGUMENT=ARRAY, or an argument is given twice.
     """
     found: dict[str, str] = {}
-    for word in config.inputs or []:
+    for word in config.inputs:
         argument, _, array = word.partition("=")
         if not (argument.isidentifier() and array) or argument in found:
             raise ValueError(f"Expected --inputs as ARGUMENT=ARRAY, each argument once; got {word!r}.")

@@ -215,7 +215,7 @@ def test_runs_of_several_inputs_go_on(own, tmp_path):
         "traverse run",
         "interpolate run --num-rows 1",
         "manifold run --side 3",
-        "compare run --out comparison",
+        "compare run --out comparison --estimator importance",
     ):
         main(command.split())
 
