@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ..compiled.elbo import pair_name
 from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.batch import Points, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
 from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee, modules_of
 from .annealing_path import Path, Start, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, Schedule, adapted
@@ -71,7 +72,7 @@ def annealed_log_marginal(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data; with start="prior" it only says which sites are enumerated.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         num_chains: K, independent chains for each data point.
         num_temperatures: T, steps from q0 to the posterior.
         start: q0, "guide" for q(z|x) or "prior" for p(z).
@@ -95,9 +96,9 @@ def annealed_log_marginal(
         "temperatures" (N, num_temperatures + 1).
 
     Raises:
-        ValueError: a count below 1, x that is no tensor or empty, a discrete latent that is not marked for enumeration,
-            a guide whose support is not the prior's, a site outside the plate over the data, model and guide that do
-            not fit together, or a pair that scores a data point by those beside it.
+        ValueError: a count below 1, x of another kind or empty, a discrete latent that is not marked for enumeration, a
+            guide whose support is not the prior's, a site outside the plate over the data, model and guide that do not
+            fit together, or a pair that scores a data point by those beside it.
 
     Reference:
         Neal 2001, "Annealed importance sampling"; Wu, Burda, Salakhutdinov, Grosse 2017, "On the quantitative analysis
@@ -114,7 +115,7 @@ def annealed_log_marginal(
         >>> bool((result.log_prob + 1.5155).abs() < 5 * result.standard_error)
         True
     """
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance

@@ -13,10 +13,11 @@ from pyro import poutine
 from torch import Tensor
 
 from ..disk.json_files import null_for_nan
-from ..pairs.batch import Inputs, Points, as_points, joined, shapes_of, taking
+from ..pairs.batch import Points, joined, shapes_of, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
 from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import score_traces
@@ -204,7 +205,7 @@ def bidirectional(
         >>> abs(result.mean_gap.value) < 1e-4
         True
     """
-    points = as_points("like", like)
+    points = as_points("like", like, model, guide)
     model, guide = taking(points, model, guide)
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance

@@ -13,10 +13,11 @@ import torch
 
 from ..arguments.at_least import at_least
 from ..output.progress import progress_bar
-from ..pairs.batch import Inputs, as_points, taking
+from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
 from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee, modules_of
 from ..pairs.scoring import traces
 from ..pairs.sites import counted_sites, is_summed_out, latents_of
@@ -100,7 +101,7 @@ def log_marginal(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data. `widened` gives one that reaches farther.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         estimator: "auto" or "guide".
         num_samples: K, samples for each data point; exactly that many are drawn for the estimate.
         target_standard_error: in nats, of log p(x) of each data point; None for num_samples each.
@@ -136,7 +137,7 @@ def log_marginal(
         HeavyTail: data points with khat above 0.7.
 
     Raises:
-        TypeError: x is no tensor.
+        TypeError: x is of another kind.
         ValueError: a count below 1, no data, a site outside the plate over the data, model and
             guide that do not fit together or have other supports or masks, a guide that is a point mass (or one without
             the density that its auxiliary sites give it), auxiliary sites with a defensive mixture, a data point twice
@@ -160,7 +161,7 @@ def log_marginal(
         >>> log_marginal(model, guide, torch.tensor([0.0, 1.0]), num_samples=1).log_prob
         tensor([-1.2655, -1.5155], dtype=torch.float64)
     """
-    points, pair = as_points("x", x), (model, guide)
+    points, pair = as_points("x", x, model, guide), (model, guide)
     model, guide = taking(points, model, guide)
     at_least(1, num_samples=num_samples, chunk_size=chunk_size)
     if target_standard_error is not None and not target_standard_error > 0:

@@ -13,6 +13,7 @@ from torch.distributions.constraints import Constraint
 
 from .batch import Points
 from .contexts import seeded
+from .lookups_private import LookupsChecked
 from .modules import Callee
 from .scoring import drawn_from_prior, score_traces, traces
 from .sites import is_latent, sample_sites
@@ -27,7 +28,7 @@ def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points]) -
     All data are looked at, for a single one outside the support of its distribution gives a number, too, where
     distributions are not validated. The random stream stays as it was.
     """
-    with seeded(0):
+    with seeded(0), LookupsChecked():
         for batch in batches:
             for part in batch.split(CHECKED_AT_ONCE):
                 if guide is None:
@@ -45,7 +46,24 @@ def check_scores(model_trace: poutine.Trace, guide_trace: poutine.Trace, num_dat
             "for all data. Give the site that stands for them obs=x: pyro.sample('x', ..., obs=x)."
         )
     check_support(model_trace)
+    _check_each_observed(model_trace)
     score_traces(model_trace, guide_trace, shape=(num_data,))  # for its errors
+
+
+def _check_each_observed(model_trace: poutine.Trace) -> None:
+    """Raise a ValueError where what is observed is one value for all data points: torch would repeat it for each."""
+    observed = {
+        name: site
+        for name, site in sample_sites(model_trace)
+        if site["is_observed"] and not isinstance(site["fn"], dist.Unit)  # those of pyro.factor
+    }
+    if observed and all(site["value"].dim() <= site["fn"].event_dim for site in observed.values()):
+        name, site = next(iter(observed.items()))
+        raise ValueError(
+            f"Expected a value for each data point at site {name!r}, (N, ...) with an event of shape "
+            f"{tuple(site['fn'].event_shape)}; got one of shape {tuple(site['value'].shape)} for all. Give one data "
+            f"point as x[None]; a loader has to give batches of them."
+        )
 
 
 def check_support(model_trace: poutine.Trace) -> None:

@@ -109,10 +109,13 @@ def in_a_sentence() -> Iterator[None]:
     """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints."""
     try:
         yield
-    except (ValueError, RuntimeError) as error:
-        for pattern, sentence in SENTENCES:
+    except (ValueError, RuntimeError, IndexError) as error:
+        for pattern, sentence in SENTENCES + OF_TORCH:
             if found := re.match(pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
+        text, shapes, _ = str(error).partition("Trace Shapes:")  # which Pyro adds to every error
+        if shapes and isinstance(error, ValueError) and text.startswith("Expected"):
+            raise ValueError(text.strip()) from error
         raise
     except (TypeError, AttributeError) as error:
         found = re.match(r"'(\w+)' object (is not callable|has no attribute 'event_dim')", str(error))
@@ -162,6 +165,26 @@ SENTENCES = (
         "Boolean value of Tensor with more than one value",
         "Expected a pair that computes all data points at once; got a Python branch on their values. Replace it by "
         "torch.where.",
+    ),
+)
+WHOLE = (
+    "Expected inputs of the type of the networks' parameters, {1}; got {0}. Whole numbers stay as they are "
+    "given: convert them where model and guide use them, x.float(), or x / 255 for grey levels of 8 bits; tensors of "
+    "floating-point numbers beforehand, x.to(dtype)."
+)
+CATEGORIES = (
+    "Expected categories within those of the embedding or one-hot code that looks them up; got others. Number them "
+    "from 0 (numpy.unique(y, return_inverse=True)), or make room for more."
+)
+OF_TORCH = (
+    (r"mat1 and mat2 must have the same dtype, but got (\w+) and (\w+)", WHOLE),
+    (r"expected m1 and m2 to have the same dtype, but got: (.+) != (\w+)", WHOLE),
+    (r"Input type \((.+)\) and (?:bias|weight) type \((.+)\) should be the same", WHOLE),
+    (r"index out of range in self", CATEGORIES),
+    (r"Class values must be (?:non-negative|smaller than num_classes)", CATEGORIES),
+    (
+        r"(?:Expected tensor for argument #1 'indices'.* but got (\S+)|one_hot is only applicable)",
+        "Expected categories as whole numbers; got floating-point ones. Convert them with .long(), or .astype(int).",
     ),
 )
 

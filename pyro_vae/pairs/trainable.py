@@ -12,6 +12,7 @@ from .amortized import check_amortized, check_follows, check_no_autoguide
 from .batch import Points
 from .checks import check_latents, check_scores
 from .contexts import evaluating, seeded
+from .lookups_private import LookupsChecked
 from .modules import Callee, modules_of
 from .scales import check_scales
 from .scoring import traces
@@ -40,7 +41,7 @@ def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:
     with seeded(0), evaluating(model, guide, initial=True):
         hook = nn.modules.module.register_module_forward_pre_hook(lambda module, _: called.setdefault(module))
         try:
-            with poutine.trace(param_only=True) as capture:
+            with poutine.trace(param_only=True) as capture, LookupsChecked():
                 model_trace, guide_trace = traces(model, guide, batch)
         finally:
             hook.remove()

@@ -16,11 +16,12 @@ from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured_draws
 from ..output.frames import frame, html
 from ..pairs.amortized import check_amortized, check_no_autoguide
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.batch import Points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_own_density
 from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
 from ..pairs.sites import is_summed_out, latents_of
@@ -171,7 +172,7 @@ def diagnose(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         num_samples: draws of z for each data point, at least 2, for the errors.
         num_pool: data points of the pool, a random subset of x; costs num_pool^2 num_samples densities. 0 leaves the
             split of the rate out.
@@ -179,7 +180,7 @@ def diagnose(
         seed: of draws and pool, on a random stream of their own; None draws from the global stream.
 
     Raises:
-        ValueError: num_samples below 2, x that is no tensor or has fewer than 2 data points, a pair that does not fit
+        ValueError: num_samples below 2, x of another kind or with fewer than 2 data points, a pair that does not fit
             together or that scores a data point by those beside it, or a guide that cannot score another data point's z
             (point mass, auxiliary sites, flow without inverse) while num_pool is not 0.
 
@@ -195,7 +196,7 @@ def diagnose(
         >>> len(result.dimensions), result.convention
         (5, 'KL(q(z_d|x) || p(z_d))')
     """
-    at_least(2, num_samples=num_samples, number_of_data_points=len(points := as_points("x", x)))
+    at_least(2, num_samples=num_samples, number_of_data_points=len(points := as_points("x", x, model, guide)))
     model, guide = taking(points, model, guide)
     at_least(1, batch_size=batch_size)
     at_least(2, num_pool=num_pool or None)  # or 0, without one

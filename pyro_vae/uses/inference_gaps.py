@@ -19,10 +19,11 @@ from ..evidence.counter_random import data_digests
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured
 from ..pairs.amortized import check_no_autoguide
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.batch import Points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.enumerated import SummedOut, summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import score, traces
@@ -128,7 +129,7 @@ def inference_gaps(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data; its sites are reparameterized.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         log_prob: log p(x) of the same data, a result of `log_marginal` or of another estimator, or (N,). Where it is
             too low, the inference and approximation gaps are, by as much.
         num_steps: steps of Adam; the learning rate falls to zero along a half cosine.
@@ -158,7 +159,7 @@ def inference_gaps(
         >>> bool((gaps.approximation < 0.01).all()), bool((gaps.amortization > 0.1).all())
         (True, True)
     """
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     at_least(1, num_steps=num_steps, num_particles=num_particles, chunk_size=chunk_size)
     at_least(2, num_samples=num_samples)
