@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pyro
 from pyro import poutine
-from torch import Tensor, nn
+from torch import nn
 
 from .amortized import check_amortized, check_follows, check_no_autoguide
 from .batch import Points
@@ -18,16 +19,14 @@ from .scales import check_scales
 from .scoring import traces
 
 
-def call_once(
-    model: Callee, guide: Callee, batch_of: Callable[[Tensor], Points], indices: Tensor, *, seed: int | None
-) -> None:
+def call_once(model: Callee, guide: Callee, batch_of: Callable[[Any], Points], first: Any, *, seed: int | None) -> None:
     """Run a pair once, so that layers are there that are made, or get their shapes, at the first call: `nn.LazyLinear`.
 
     Their parameters are drawn from the seed's stream; all else stays as it was.
     """
     check_no_autoguide(model, guide)
     with seeded(seed), evaluating(model, guide, initial=True):
-        traces(model, guide, batch_of(indices))
+        traces(model, guide, batch_of(first))
 
 
 def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:
