@@ -16,7 +16,7 @@ from .contexts import evaluating, seeded
 from .lookups_private import LookupsChecked
 from .modules import Callee, modules_of
 from .scales import check_scales
-from .scoring import traces
+from .scoring import in_a_sentence, traces
 
 
 def call_once(model: Callee, guide: Callee, batch_of: Callable[[Any], Points], first: Any, *, seed: int | None) -> None:
@@ -25,8 +25,9 @@ def call_once(model: Callee, guide: Callee, batch_of: Callable[[Any], Points], f
     Their parameters are drawn from the seed's stream; all else stays as it was.
     """
     check_no_autoguide(model, guide)
-    with seeded(seed), evaluating(model, guide, initial=True):
-        traces(model, guide, batch_of(first))
+    with seeded(seed), evaluating(model, guide, initial=True), in_a_sentence():
+        batch = batch_of(first)  # whether its sites fit together is looked at later, when it is known which are summed
+        poutine.replay(model, trace=poutine.trace(guide).get_trace(batch))(batch)
 
 
 def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:

@@ -19,7 +19,7 @@ from ..pairs.amortized import check_no_autoguide
 from ..pairs.batch import Points, shapes_of, tensors_of
 from ..pairs.checks import CHECKED_AT_ONCE, check_data, check_latents
 from ..pairs.contexts import evaluating, seeded, unvalidated
-from ..pairs.enumerated import Enumeration, enumeration_of, summed_out
+from ..pairs.enumerated import Enumeration, SummedOut, enumeration_of, summed_out
 from ..pairs.inputs import Loader, as_given
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
@@ -91,11 +91,14 @@ def summed_pair(model: Callee, guide: Callee, visited: Visits) -> tuple[tuple[Ca
     """
     check_no_autoguide(model, guide)
     first: Any = visited.first()
-    with trying(model, guide), unvalidated():  # values are looked at later, and all of them
+    # Values are looked at later, and all of them.
+    with seeded(0), evaluating(model, guide, initial=True), unvalidated():
         batch = visited.batch_of(first)
-        found = enumeration_of(model, guide, batch)
-    with evaluating(model, guide, initial=True), unvalidated():
-        return summed_out(model, guide, batch), found
+        summed = summed_out(model, guide, batch)
+    if not isinstance(summed[0], SummedOut):  # the look in training mode is for those alone that have such sites
+        return summed, Enumeration(set(), set(), 1)
+    with trying(model, guide), unvalidated():
+        return summed, enumeration_of(model, guide, batch)
 
 
 def try_loss(objective: ELBO, model: Callee, guide: Callee, visited: Visits) -> None:

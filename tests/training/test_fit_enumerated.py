@@ -112,7 +112,7 @@ def test_the_validation_bound_is_as_tight_as_the_objective(guide):
     with evaluating(*given):
         summed = summed_out(*given, x)
         elbos = torch.stack([score(*summed, x).log_weight.mean() for _ in range(20)])
-    metrics, _ = validate(*summed, x, batch_size=1000)
+    metrics, _ = validate(*summed, x, batch_size=1000, device=x.device)
     assert abs(metrics["validation_elbo"] - elbos.mean()) < 5 * elbos.std() * (1 + 1 / 20) ** 0.5
     gain, error = elbos.mean() + losses.mean(), ((elbos.var() + losses.var()) / 20) ** 0.5
     if guide == "of_z":
