@@ -173,7 +173,7 @@ def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Pa
             last = {run: [*of_run.values()][-1]["protocol"].rpartition("; ")[2] for run, of_run in found.items()}
             which = "; ".join(f"{run} {protocol}" for run, protocol in last.items())
             raise ValueError(
-                f"Expected runs evaluated on the same images; got different ones: {which}. Evaluate all of them with "
+                f"Expected runs evaluated on the same data; got different ones: {which}. Evaluate all of them with "
                 f"the same --data, --binarization, --data-seed, --num-images and --seed."
             )
     return {run: [*of_run][-1] for run, of_run in found.items()}

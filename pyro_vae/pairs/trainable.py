@@ -25,7 +25,7 @@ def call_once(model: Callee, guide: Callee, batch_of: Callable[[Any], Points], f
     Their parameters are drawn from the seed's stream; all else stays as it was.
     """
     check_no_autoguide(model, guide)
-    with seeded(seed), evaluating(model, guide, initial=True), in_a_sentence():
+    with seeded(seed), evaluating(model, guide, initial=True), LookupsChecked(), in_a_sentence():
         batch = batch_of(first)  # whether its sites fit together is looked at later, when it is known which are summed
         poutine.replay(model, trace=poutine.trace(guide).get_trace(batch))(batch)
 
