@@ -98,6 +98,11 @@ def evidence_time_table(name: str) -> str:
     )
 
 
+def streaming_table() -> str:
+    """Memory that training takes on data larger than it."""
+    return streaming.table(json.loads((RESULTS / "streaming.json").read_text()))
+
+
 def growth_table() -> str:
     """Milliseconds by what is doubled, and how much each doubling costs."""
     if not (path := RESULTS / "growth.json").exists():
@@ -522,6 +527,7 @@ TABLES = {
     "evidence_time.md": functools.partial(evidence_time_table, "evidence_time"),
     "evidence_time_whole.md": functools.partial(evidence_time_table, "evidence_time_whole"),
     "whole_run.md": whole_run_table,
+    "streaming.md": streaming_table,
     "growth.md": growth_table,
     "evidence_agreement.md": agreement_table,
     "evidence_coverage.md": coverage_table,
