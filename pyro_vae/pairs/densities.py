@@ -100,7 +100,7 @@ def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
         if guided is not None and not guided.check(draws).all():
             raise ValueError(
                 f"Expected the guide of site {name!r} to reach all of the support of its prior, "
-                f"{describe(prior.support)}; draws of the prior lie outside {describe(guided)}. {cure}"
+                f"{describe(support_of(prior))}; draws of the prior lie outside {describe(guided)}. {cure}"
             )
 
 

@@ -111,7 +111,7 @@ def in_a_sentence() -> Iterator[None]:
         yield
     except (ValueError, RuntimeError, IndexError) as error:
         for pattern, sentence in SENTENCES + OF_TORCH:
-            if found := re.match(pattern, str(error), re.DOTALL):
+            if found := re.match(AT_A_SITE + pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
         text, shapes, _ = str(error).partition("Trace Shapes:")  # which Pyro adds to every error
         if shapes and isinstance(error, ValueError) and text.startswith("Expected"):
@@ -134,6 +134,7 @@ def in_a_sentence() -> Iterator[None]:
         ) from error
 
 
+AT_A_SITE = r"(?:Error while computing \w+ at site '\S+':\n)?"  # which Pyro's objectives put before
 SENTENCES = (
     (
         r"Shape mismatch inside plate\('(.*?)'\) at site (\S+) dim \S+ (\d+) vs (\d+)",
