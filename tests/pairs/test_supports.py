@@ -126,3 +126,22 @@ def test_a_guide_with_more_categories_is_refused_whatever_it_draws(mark):
         ValueError, match=r"(?s)\AExpected [^\n]*IntegerInterval\(lower_bound=0, upper_bound=1\)[^\n]*\Z"
     ):
         train(model, guide, torch.zeros(3))
+
+
+@pytest.mark.parametrize("of", [{"logits": [0.0, -torch.inf]}, {"probs": [1.0, 0.0]}, {"logits": [0.0, -200.0]}])
+def test_a_guide_that_never_draws_a_category(of):
+    """A category that the guide rules out is missing from every sum; one that is hardly ever drawn is its guide's."""
+    [(argument, values)], x = of.items(), torch.zeros(3)
+
+    def guide(loc):
+        return dist.Categorical(**{argument: torch.tensor(values).expand(len(loc), 2)})
+
+    pair = pair_of(dist.Categorical(torch.ones(2)), guide)
+    if values[1] == -200:
+        log_marginal(*pair, x, num_samples=2)
+    else:
+        with pytest.raises(ValueError, match=r"gives some of that probability 0\."):
+            log_marginal(*pair, x)
+    enumerated = log_marginal(*map(config_enumerate, pair), x)
+    truth = dist.Normal(torch.tensor([0.0, 1.0]), 1.0).log_prob(torch.zeros(())).logsumexp(0) - torch.tensor(2.0).log()
+    torch.testing.assert_close(enumerated.log_prob.float(), truth.expand(3))
