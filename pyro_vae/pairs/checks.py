@@ -15,7 +15,7 @@ from .batch import Points
 from .contexts import seeded
 from .lookups_private import LookupsChecked
 from .modules import Callee
-from .scoring import drawn_from_prior, score_traces, traces
+from .scoring import drawn_from_prior, mask_of, score_traces, traces
 from .sites import is_latent, sample_sites
 from .supports import (
     describe,
@@ -81,7 +81,7 @@ def check_support(model_trace: poutine.Trace) -> None:
     """
     for name, site in sample_sites(model_trace):
         if site["is_observed"] and (support := support_of(site["fn"])) is not None:
-            check_values(name, support, site["value"], site["mask"])
+            check_values(name, support, site["value"], mask_of(name, site))
 
 
 def check_values(name: str, support: Constraint, value: Tensor, mask: Any = None) -> None:

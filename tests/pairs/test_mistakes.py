@@ -146,3 +146,23 @@ def test_what_stands_around_a_call_is_refused(around, use):
     """A plate gave a log p(x) of several copies at once: handlers belong around model or guide."""
     with around(), pytest.raises(RuntimeError, match=r"Expected to be called outside of"):
         use(Pair())
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_a_mask_of_single_values_of_an_event(count):
+    """As many data points as values of each: the mask's dimension of the event would pass for one of the data."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with poutine.mask(mask=x > 0):
+                pyro.sample("x", dist.Normal(z[..., None] * torch.ones(3), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x.mean(1), 1.0))
+
+    with pytest.raises(
+        ValueError, match=r"Expected a mask with a dimension for each plate .*\.mask\(known\)\.to_event"
+    ):
+        log_marginal(model, guide, torch.randn(count, 3), num_samples=5)
