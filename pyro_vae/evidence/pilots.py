@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,15 @@ from .pareto import pareto_khat, tail_length
 from .weights import Moments
 
 ENOUGH = 0.6  # k-hat of a pilot up to which it is
+
+
+class Pilot(NamedTuple):
+    """What a pilot says of a proposal for each data point, and its draws."""
+
+    good: Tensor  # whether the proposal will do (B,)
+    left_out: Tensor  # whether a mode was found that it hardly covers (B,)
+    u: Tensor  # draws (K, B, D)
+    log_weights: Tensor  # (K, B)
 
 
 def good_enough(log_weights: Tensor, *, least_ess: float = 0.0) -> Tensor:
