@@ -18,7 +18,7 @@ from .exploring import CLIMB_STEPS, climbed, uncovered
 from .fitted_mixture import Mixture, farthest
 from .gaussian_fit import Gaussians, fitted
 from .latent_space import LatentSpace
-from .pilots import Pilot, good_enough, missed, needed, pilot_khat
+from .pilots import Pilot, foreseen_ess, good_enough, missed, needed, pilot_khat
 from .result import HOPELESS, LogMarginal
 from .weights import Moments, WeightSum, error_of_strata
 
@@ -27,6 +27,7 @@ SHARES, OF_GUIDE_ALONE = (0.85, 0.1, 0.05), (0.0, 1.0, 0.0)
 EXPLORING, EXPLORING_FROM_GUIDE = (0.4, 0.1, 0.5), (0.0, 0.5, 0.5)
 WIDER = 1.1  # the Gaussians: those that the ELBO likes best are narrower than the posterior
 TAILS = 2.5  # factor of the scales of a copy that stands for tails heavier than a Gaussian's
+OF_TAILS = (0.85, 0.15)  # shares of the first Gaussian and of that copy, where there are few latents
 MOST_STARTS, STEPS = 3, 8  # fits for one data point; steps of a fit
 MOST_STARTS_OF_FEW = 6  # fits where there are few latents, and modes are looked for
 MOST_DRAWS = 64  # for a step of a fit, of as many as there are dimensions
@@ -125,7 +126,10 @@ class Escalation:
         """A fit that starts where the guide is."""
         u = self._first_draws(x, keys, PILOT // 4, stream=1)
         start = Gaussians.diagonal(u.mean(0), u.std(0).clamp(min=1e-4))
-        return Mixture((self._fitted(x, keys, start, stream=1000),), u.new_ones(1, len(x)))
+        fit = self._fitted(x, keys, start, stream=1000)
+        if self.space.dim > FEW_LATENTS:  # where a wide copy would lie around the posterior like a shell
+            return Mixture((fit,), u.new_ones(1, len(x)))
+        return Mixture((fit, fit.widened(TAILS)), u.new_tensor(OF_TAILS)[:, None].expand(-1, len(x)))
 
     def _fitted(self, x: Points, keys: Tensor, start: Gaussians, *, stream: int) -> Gaussians:
         def noise(step: int) -> Tensor:
@@ -170,6 +174,9 @@ class Escalation:
             at_tops = torch.cat([self._log_weights(x, part, mixture, alone)[0] for part in self._split(tops, x)])
             left_out = uncovered(at_tops, log_weights)
             good = good & good_enough(more_weights) & ~missed(log_weights, more_weights) & ~left_out
+            if not mixture.parts:  # nothing stands for tails beside the guide
+                of_guide = torch.cat([self._log_weights(x, part, mixture, alone)[0] for part in self._split(more, x)])
+                good = good & (foreseen_ess(of_guide, more_weights) > OF_GUIDE)
             u, log_weights = torch.cat([u, more, tops]), torch.cat([log_weights, more_weights, at_tops])
         return Pilot(good, left_out, u, log_weights)
 
@@ -192,7 +199,7 @@ class Escalation:
                 strata[kind] = strata[kind].plus(log_weights[(kinds == kind).to(log_weights.device)])
                 counts[kind] += int((kinds == kind).sum())
             self.done(log_weights.numel())
-        cost = num_samples + rung * (self.pilot + GRADIENT * STEPS * 2 * self.pairs)
+        cost = num_samples + (rung + 1) * self.pilot + rung * GRADIENT * STEPS * 2 * self.pairs  # a pilot for the guide
         return with_rung(total.result(error_of_strata(strata, counts)), rung, evaluations=cost)
 
     def _chunks(

@@ -45,6 +45,17 @@ def missed(alone: Tensor, exploring: Tensor) -> Tensor:
     return means[1] - means[0] > 3 * torch.hypot(*errors)
 
 
+def foreseen_ess(log_weights: Tensor, exploring: Tensor) -> Tensor:
+    """Effective sample size of a proposal, as a share of its samples (B,), from draws of another one that explores: by
+    the log weights there under either (K, B). It sees tails that the proposal's own draws hardly visit.
+
+    E_q[w]^2 / E_q[w^2] = E_r[v]^2 / E_r[v w],  w the weights of q, v those of the draws' own r
+    """
+    count = math.log(len(exploring))
+    first, second = exploring.logsumexp(0) - count, (exploring + log_weights).logsumexp(0) - count
+    return (2 * first - second).exp()
+
+
 def needed(log_weights: Tensor, num_samples: int, target: float | None, most: int) -> Tensor:
     """Samples (B,) that bring the standard error to the target, by a pilot's log weights (K, B): num_samples, doubled
     as often as it takes."""

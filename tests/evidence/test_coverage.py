@@ -11,6 +11,7 @@ import torch
 
 from pyro_vae import log_marginal
 from pyro_vae.evidence.exploring import climbed, uncovered
+from pyro_vae.evidence.pilots import foreseen_ess
 from pyro_vae.evidence.weights import FEWEST_OF_STRATUM, Moments, error_of_strata
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "experiments" / "evidence"))
@@ -89,3 +90,15 @@ def test_the_error_does_not_depend_on_the_unit_of_the_weights():
     nothing = torch.full((20, 3), -math.inf).double()
     one_sided = error_of_strata([Moments.empty(3).plus(part) for part in (draws[0], nothing)], (20, 20))
     torch.testing.assert_close(one_sided, Moments.empty(3).plus(draws[0]).relative_error(20))
+
+
+def test_the_effective_sample_size_is_foreseen_by_draws_that_see_the_tails():
+    """q = N(0, 0.75) for a target N(0, 1): E_q[w]^2 / E_q[w^2] = sqrt(2 s^2 - 1) / s^2, from half of q and half of
+    N(0, 2)."""
+    torch.manual_seed(0)
+    draws = 20_000
+    q, wide, target = (torch.distributions.Normal(0.0, scale) for scale in (0.75, 2.0, 1.0))
+    u = torch.cat([q.sample((draws, 3)), wide.sample((draws, 3))])
+    log_r = torch.logsumexp(torch.stack([q.log_prob(u), wide.log_prob(u)]), 0) - math.log(2)
+    found = foreseen_ess(target.log_prob(u) - q.log_prob(u), target.log_prob(u) - log_r)
+    torch.testing.assert_close(found, torch.full((3,), (2 * 0.75**2 - 1) ** 0.5 / 0.75**2), rtol=0.05, atol=0)
