@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from ..disk.json_files import write_json
 from ..disk.writing import save_figure
-from ..plots.calibration import calibration_figure
+from ..plots.ranks import calibration_figure
 from ..runs.environment import environment, few_threads
 from ..runs.folder import require_run, title_of
 from ..runs.loading import command_line, data_of, load_run

@@ -10,7 +10,7 @@ import torch
 from goodness_of_fit import FAILURE_RATE, assert_counts_fit
 
 from pyro_vae import calibrate
-from pyro_vae.plots.calibration import calibration_figure
+from pyro_vae.plots.ranks import calibration_figure
 
 
 def pair(width=1.0, shift=0.0, dim=3):
