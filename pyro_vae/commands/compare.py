@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import Namespace
 
 from .. import plots
@@ -25,7 +24,7 @@ from ..runs.evaluations import evaluations_of, load_evaluation
 from ..runs.folder import doubts_of, read_about, require_run
 from ..runs.grid import candidates_of, taken_apart
 from ..runs.grouping import grouped
-from ..runs.loading import command_line, data_of, load_run, random_subset
+from ..runs.loading import command_line, data_of, load_run, points_of, random_subset
 from ..runs.new_folder import RESULTS, claimed
 from ..runs.parser import Parser
 from ..runs.parts import short_names
@@ -34,7 +33,7 @@ from ..training.device import choose_device
 from ..uses.generate import reconstruct, sample
 from .evaluate import name_of
 from .evaluation import add_evaluation_options, parse_evaluation
-from .pictures import with_doubts
+from .pictures import like_of, with_doubts
 from .train_candidates import Configs, Trained, check, configs_of, run_folder, train_all
 
 # Without run folders: small enough for three seeds of four priors in under three minutes on two cores. Those of train
@@ -174,7 +173,7 @@ def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Pa
             last = {run: [*of_run.values()][-1]["protocol"].rpartition("; ")[2] for run, of_run in found.items()}
             which = "; ".join(f"{run} {protocol}" for run, protocol in last.items())
             raise ValueError(
-                f"Expected runs evaluated on the same images; got different ones: {which}. Evaluate all of them with "
+                f"Expected runs evaluated on the same data; got different ones: {which}. Evaluate all of them with "
                 f"the same --data, --binarization, --data-seed, --num-images and --seed."
             )
     return {run: [*of_run][-1] for run, of_run in found.items()}
@@ -240,11 +239,11 @@ def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
     if len(read_about(folder)["event_shape"]) != 3:
         return
     module, _ = load_run(folder, choose_device("cpu"))
-    dataset = data_of(folder, root=root)
-    images = dataset.test[random_subset(len(dataset.test), min(32, len(dataset.test)), 0)]
+    test = points_of(data_of(folder, root=root), "test")
+    images = test[random_subset(len(test), min(32, len(test)), 0)]
     try:
-        _, means = sample(module.model, torch.zeros(64, *dataset.event_shape))
-        rows = plots.beside(images, reconstruct(module.model, module.guide, images))
+        _, means = sample(module.model, like_of(folder, 64, seed=0, root=root))
+        rows = plots.beside(plots.images_among(images), reconstruct(module.model, module.guide, images))
     except ValueError as error:  # a model that can be evaluated, not drawn from
         print(f"no pictures of {title}: {error}")
         return

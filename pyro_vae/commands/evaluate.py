@@ -18,12 +18,13 @@ from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..evidence import BidirectionalGap, HeavyTail, LogMarginal
 from ..evidence.bits import bits_of, said_in_bits
+from ..pairs.batch import Points
 from ..pairs.widened import widened
 from ..runs.environment import environment, few_threads
 from ..runs.estimators import ESTIMATORS
 from ..runs.evaluations import digest, evaluation_name, load_evaluation, save_evaluation
 from ..runs.folder import doubts_of, read_about, require_run, weights_digest
-from ..runs.loading import command_line, data_of, load_run, random_subset, read_run
+from ..runs.loading import command_line, data_of, load_run, points_of, random_subset, read_run, x_of
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
 from ..runs.partial_results import PartialResults
@@ -123,7 +124,7 @@ def _evaluate(
     x, indices, which = _data_points(chosen, dataset)
     x = x.to(device)
     simulated = estimator.kind is BidirectionalGap  # then it takes from the data their number and shape alone
-    what = list(x.shape) if simulated else digest(x)
+    what = list(x.shape) if simulated and isinstance(x, Tensor) else digest(x)
     about = settings | {"images": what, "weights": weights_digest(folder)}
     partial: PartialResults[Any] = PartialResults(folder / f"{name}.partial", estimator.kind, about, rank=rank)
     if rank == 0:
@@ -147,12 +148,11 @@ def _evaluate(
         return None
     result: LogMarginal | BidirectionalGap = partial.finished(len(x))
     if isinstance(result, BidirectionalGap):
-        assert isinstance(result.x, Tensor)  # a run has one input
         x, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
     about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):
         result = dataclasses.replace(result, indices=indices)  # in the split, not in the subset
-        about |= bits_of(result.log_prob, x, dataset, measure=result.measure)
+        about |= bits_of(result.log_prob, x_of(dataset, x), dataset, measure=result.measure)
     about |= environment(device, module)
     save_evaluation(folder, result, name, x=x, about=about)
     partial.remove()
@@ -161,9 +161,9 @@ def _evaluate(
     return result
 
 
-def _data_points(chosen: Namespace, dataset: Data) -> tuple[Tensor, Tensor, str]:
+def _data_points(chosen: Namespace, dataset: Data) -> tuple[Points, Tensor, str]:
     """The data points that the options ask for, their numbers in the split, and which they are in words."""
-    x: Tensor = getattr(dataset, chosen.split)
+    x = points_of(dataset, chosen.split)
     if chosen.num_images is None:
         return x, torch.arange(len(x)), f"evaluated on all of the {chosen.split} data"
     if not 1 <= chosen.num_images <= len(x):
@@ -173,7 +173,7 @@ def _data_points(chosen: Namespace, dataset: Data) -> tuple[Tensor, Tensor, str]
     return x[indices], indices, which
 
 
-def _estimate(module: Any, x: Tensor, chosen: Namespace, **how: Any) -> None:
+def _estimate(module: Any, x: Points, chosen: Namespace, **how: Any) -> None:
     """Run the estimator with its options."""
     estimator, guide = ESTIMATORS[chosen.estimator], module.guide
     options = {**estimator.fixed, **{option: chosen[option] for option in estimator.options}}

@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from docstring_parser import parse as parse_docstring
 from jsonargparse import Namespace
-from torch import Tensor
 
 from .. import plots
 from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal
 from ..evidence.doubts import samples_help
 from ..evidence.result import FEWEST, HEAVY
+from ..pairs.batch import Points
 from ..plots import evidence as evidence_plots
 from ..runs.estimators import ESTIMATORS, FOR_SPEED
 from ..runs.folder import title_of
@@ -117,7 +117,7 @@ def say_gap(gap: BidirectionalGap) -> str:
     )
 
 
-def draw(module: Any, result: LogMarginal | BidirectionalGap, x: Tensor, path: Path) -> None:
+def draw(module: Any, result: LogMarginal | BidirectionalGap, x: Points, path: Path) -> None:
     """The figures of a result, in files whose names begin with the path."""
     title, x = title_of(path.parent), x.cpu()
     if isinstance(result, BidirectionalGap):
@@ -126,7 +126,7 @@ def draw(module: Any, result: LogMarginal | BidirectionalGap, x: Tensor, path: P
         return
     save_figure(plots.log_marginal_histogram(result, title=title), Path(f"{path}.png"))
     if result.khat.isfinite().any():
-        save_figure(evidence_plots.khat_figure(result, x, title=title), Path(f"{path}_khat.png"))
+        save_figure(evidence_plots.khat_figure(result, plots.drawable_among(x), title=title), Path(f"{path}_khat.png"))
     if "acceptance" in result.details:  # chains, which leave the guide behind
         return
     if len(result.convergence()) > 1:
@@ -228,13 +228,13 @@ def add_evaluation_options(parser: Parser, arguments: Sequence[str], *, without:
 
 
 def _named(arguments: Sequence[str]) -> str:
-    """The estimator that a command line names."""
-    name = "auto"
+    """The estimator that a command line names, itself or by a protocol."""
+    named = {}
     for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
         option, equals, value = word.partition("=")
-        if option == "--estimator":
-            name = value if equals else following
-    return name
+        named[option] = value if equals else following
+    of_protocol = PROTOCOLS.get(named.get("--protocol", ""), {}).get("estimator", "auto")
+    return named.get("--estimator", of_protocol)
 
 
 def _flag(argument: str) -> str:

@@ -118,7 +118,8 @@ def fail(error: Exception) -> NoReturn:
     One that is neither ours nor usual comes out of a user's class or is a fault here: its traceback is there on demand.
     """
     text = " ".join(str(error).split("Trace Shapes")[0].split())
-    if not (isinstance(error, (ValueError, OSError, ImportError)) or type(error).__module__.startswith("pyro_vae.")):
+    is_ours = type(error).__module__.startswith("pyro_vae.") or text.startswith("Expected ")
+    if not (isinstance(error, (ValueError, OSError, ImportError)) or is_ours):
         if os.environ.get("PYRO_VAE_TRACEBACK"):
             raise error
         text = f"{type(error).__name__}: {text} Set PYRO_VAE_TRACEBACK=1 to see where."

@@ -1,4 +1,4 @@
-"""Mistyped options, noticed before torch is imported: by the words that the sources of the commands hold."""
+"""Mistyped options, noticed before torch is imported: by the words that the sources of options hold."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def refuse_unknown(words: Sequence[str], folder: Path = Path(__file__).parent) -
         words: of the command line.
         folder: of the commands.
     """
-    constants = _constants(folder, Path(__file__).parents[1] / "runs")  # where options are made
+    library = Path(__file__).parents[1]  # options are made in runs, those of estimators from their arguments
+    constants = _words(folder, library / "runs", library / "evidence")
     groups: list[list[str]] = []
     for word in words:
         if word.startswith("--") or not groups:
@@ -38,12 +39,9 @@ def _may_be_known(option: str, constants: set[str]) -> bool:
     return "." in name or bool({name, name[2:], name[2:].replace("-", "_")} & constants) or name == "--"
 
 
-def _constants(*folders: Path) -> set[str]:
-    """All strings in the sources of some folders."""
-    return {
-        node.value
-        for folder in folders
-        for file in folder.glob("*.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+def _words(*folders: Path) -> set[str]:
+    """All strings, and names of arguments, in the sources of some folders."""
+    files = [file for folder in folders for file in folder.glob("*.py")]
+    nodes = [node for file in files for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return strings | {node.arg for node in nodes if isinstance(node, ast.arg)}

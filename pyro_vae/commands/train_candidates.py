@@ -13,13 +13,15 @@ from ..data import Data
 from ..evidence import LogMarginal
 from ..evidence.comparison import require_one_kind
 from ..evidence.measure import measure_of
+from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
 from ..pairs.scoring import traces
 from ..runs.candidates import file_name
 from ..runs.folder import is_finished, require_same_data
 from ..runs.grid import Candidate
-from ..runs.loading import binarization, load_data
+from ..runs.loading import binarization, load_data, points_of
 from ..runs.settings import DEFAULT_PARTS, dump, layer_of, over, settings_of
 from .evaluate import evaluate_run, finished_evaluation
 from .train import build_module, train_run
@@ -81,14 +83,16 @@ def check(configs: Configs) -> Data:
             f"--binarization dynamic."
         )
     dataset = load_data(next(iter(first.values())))
-    batch = dataset.test[:4]
+    batch = points_of(dataset, "test")[:4]
     measures, refused = {}, {}
     for name, config in first.items():
         try:
             module = build_module(config, dataset)
-            with seeded(0), evaluating(module.model, module.guide):
-                model_trace, _ = traces(module.model, module.guide, batch)
-                check_guide(module.model, module.guide, batch)
+            p, q = taking(batch, module.model, module.guide)
+            with seeded(0), evaluating(p, q):
+                model, guide = summed_out(p, q, batch)
+                model_trace, _ = traces(model, guide, batch)
+                check_guide(model, guide, batch)
             measures[name] = measure_of(model_trace)
         except ValueError as error:
             refused[name] = error

@@ -144,7 +144,8 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
 
     Raises:
         ValueError: fewer than two data points, no model, a model without results, something else than results, other
-            data points or the same in another order, densities beside probabilities, or a log p(x) that is not finite.
+            data points or the same in another order, other values of them (x beside x and y), densities beside
+            probabilities, or a log p(x) that is not finite.
 
     Reference:
         Satterthwaite 1946, "An approximate distribution of estimates of variance components"; Owen 2007, "The
@@ -163,6 +164,7 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
     if not runs or not all(runs.values()):
         raise ValueError(f"Expected at least one evaluation for each model; got {[*map(len, runs.values())]}.")
     _check_alike([result for results in runs.values() for result in results])
+    _require_one_quantity(runs)
     require_one_kind((name, kind) for name, results in runs.items() for kind in _recorded(results, "measure"))
     log_probs = {name: torch.stack([r.log_prob for r in results]) for name, results in runs.items()}  # (S, N)
     for name, table in log_probs.items():
@@ -230,6 +232,21 @@ def _check_alike(results: Sequence[LogMarginal]) -> None:
                 f"{'the same ones in another order' if same else 'other ones'}, though as many. Evaluate them again on "
                 f"the same tensor."
             )
+
+
+def _require_one_quantity(runs: Mapping[str, Sequence[LogMarginal]]) -> None:
+    """Raise a ValueError where results count different values of a data point, or are conditional on different ones:
+    sites may have other names, and be split otherwise, but hold as many values."""
+    sizes: dict[tuple[int, int], str] = {}
+    for name, results in runs.items():
+        for result in (result for result in results if result.sites):
+            size = sum(result.sites.values()), sum(result.given.values())
+            sizes.setdefault(size, f"{result.quantity} of {size[0]:,} values ({name})")
+    if len(sizes) > 1:
+        raise ValueError(
+            f"Expected results about the same values of each data point; got {' and '.join(sizes.values())}, whose "
+            f"difference says nothing of the models. Observe the same in each, or give the rest: given=[...]."
+        )
 
 
 def _recorded(results: Sequence[LogMarginal], name: str) -> tuple[str, ...]:

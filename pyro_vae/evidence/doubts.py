@@ -27,9 +27,10 @@ def warn_of(result: LogMarginal, numbers: list[int], *, stacklevel: int) -> None
     if heavy := int((result.khat > HEAVY).sum()):
         worst = result.khat.nan_to_num(-math.inf).argsort(descending=True)[: min(heavy, 5)].tolist()
         named = ", ".join(f"{numbers[i]} with {result.khat[i].item():.2f}" for i in worst)
+        off = "may be off either way" if result.given else "is likely too low"  # a difference of two
         warnings.warn(
-            f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their log p(x) is likely "
-            f"too low, by more than its standard error says. {_cure(result)}",
+            f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their log p(x) {off}, by "
+            f"more than its standard error says. {_cure(result)}",
             HeavyTail,
             stacklevel=stacklevel,
         )

@@ -38,7 +38,8 @@ class LogMarginal:
             and the estimate is likely too low; above 1 the weights have no mean that such a sample could find. nan with
             fewer than 25 samples, and where the largest weights repeat, as they do with few discrete states.
         num_samples: samples (weights) drawn for each data point.
-        bound: "lower" or "upper", the side of log p(x) on which the mean of log_prob lies.
+        bound: "lower" or "upper", the side of log p(x) on which the mean of log_prob lies; "none" where it is a
+            difference of two bounds.
         log_levels: bounds from the same weights with fewer samples: by K = 1, 10, 100, ... up to the number drawn, the
             mean of log mean of K weights at a time (N,), the K-sample importance-weighted bound; nan for data points
             with fewer samples. Empty if not kept.
@@ -51,6 +52,9 @@ class LogMarginal:
         measure: "probability" of discrete data, "density" of continuous data, or "mixed" where some observed sites are
             discrete; "" where it was not recorded.
         estimator: what made the estimate, in words; "" where it was not recorded.
+        sites: the observed sites whose log-density this is, with the number of their values in each data point; empty
+            where they were not recorded.
+        given: the observed sites that it is conditional on, likewise: log p(sites | given).
     """
 
     log_prob: Tensor
@@ -58,7 +62,7 @@ class LogMarginal:
     ess: Tensor
     khat: Tensor
     num_samples: Tensor
-    bound: Literal["lower", "upper"] = "lower"
+    bound: Literal["lower", "upper", "none"] = "lower"
     log_levels: Mapping[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     shared_error: float = 0.0
     details: Mapping[str, Tensor] = field(default_factory=dict)
@@ -66,6 +70,8 @@ class LogMarginal:
     indices: Tensor | None = None
     measure: str = ""
     estimator: str = ""
+    sites: Mapping[str, int] = field(default_factory=dict)
+    given: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.log_prob)
@@ -111,8 +117,9 @@ class LogMarginal:
     @property
     def delta_method_bias(self) -> Tensor:
         """Bias of log_prob to first order, -CV^2 / (2 K) with CV the weights' coefficient of variation, (N,): an
-        estimate from the weights that were drawn, which knows nothing of those that were missed, and no bound."""
-        return -self.standard_error.square() / 2
+        estimate from the weights that were drawn, which knows nothing of those that were missed, and no bound; nan of a
+        difference of two estimates."""
+        return -self.standard_error.square() / 2 if self.bound != "none" else torch.full_like(self.log_prob, math.nan)
 
     def last_rise(self) -> tuple[int, int, float] | None:
         """How far the mean bound rose with the last tenfold of samples, which grows to log p(x) with K: from the count
@@ -175,6 +182,8 @@ class LogMarginal:
             details={name: torch.cat([r.details[name] for r in results]) for name in results[0].details},
             measure=_joint({r.measure for r in results}),
             estimator=_joint({r.estimator for r in results}),
+            sites=results[0].sites,
+            given=results[0].given,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -187,6 +196,8 @@ class LogMarginal:
             "bound": self.bound,
             "estimator": self.estimator,
             "measure": self.measure,
+            "sites": dict(self.sites),
+            "given": dict(self.given),
             "smallest_ess": -largest(-self.ess),
             "median_ess": self.ess.nanmedian().item(),
             "data_points_with_ess_below_10": int((self.ess < 10).sum()),
@@ -246,6 +257,8 @@ class LogMarginal:
             bound=about["bound"],
             measure=about["measure"],
             estimator=about["estimator"],
+            sites=about.get("sites", {}),
+            given=about.get("given", {}),
             log_levels={int(k): (value, errors[k]) for k, value in of_prefix("level", arrays).items()},
             shared_error=arrays["shared_error"].item(),
             details=of_prefix("details", arrays),
@@ -271,7 +284,7 @@ class LogMarginal:
     def _repr_html_(self) -> str:
         mean, khat = self.mean, largest(self.khat)
         rows = [
-            ("log p(x), nats per data point", f"{mean.value:.3f} ({self.bound} bound)"),
+            (f"{self.quantity}, nats per data point", f"{mean.value:.3f} ({self._side})"),
             ("standard error over data points", f"{mean.standard_error:.3f}"),
             ("Monte Carlo error", f"{mean.monte_carlo_error:.3f}"),
             ("data points", f"{len(self):,}"),
@@ -290,12 +303,23 @@ class LogMarginal:
         too_few = f", samples too few to tell whether to trust {untold:,} data points" if untold else ""
         mean = self.mean
         return (
-            f"LogMarginal(mean {mean.value:.3f} nats per data point, +- {mean.standard_error:.3f} over {len(self):,} "
-            f"data points, +- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples each, "
+            f"LogMarginal({f'{self.quantity}: ' if self.sites else ''}mean {mean.value:.3f} nats per data point, "
+            f"+- {mean.standard_error:.3f} over {len(self):,} data points, "
+            f"+- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples each, "
             f"ESS from {-largest(-self.ess):.1f} to {largest(self.ess):.1f}, "
             f"{khat}{f', {flagged:,} data points unreliable' if flagged else ''}{too_few}; "
-            f"{self.bound} bound)"
+            f"{self._side})"
         )
+
+    @property
+    def _side(self) -> str:
+        return "no bound" if self.bound == "none" else f"{self.bound} bound"
+
+    @property
+    def quantity(self) -> str:
+        """What is estimated: "log p(a, b)", "log p(a | b)"."""
+        condition = f" | {', '.join(self.given)}" if self.given else ""
+        return f"log p({', '.join(self.sites) or 'x'}{condition})"
 
 
 def _joint(words: set[str]) -> str:

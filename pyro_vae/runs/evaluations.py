@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from ..disk.json_files import read_json
 from ..disk.writing import require_regular
 from ..evidence import BidirectionalGap, LogMarginal
 from ..evidence.saved import load_arrays
+from ..pairs.batch import Points, tensors_of
 from .folder import weights_digest
 from .new_folder import FIGURES
 
@@ -45,7 +44,7 @@ def save_evaluation(
     result: LogMarginal | BidirectionalGap,
     name: str,
     *,
-    x: Tensor,
+    x: Points,
     about: dict[str, Any],
 ) -> None:
     """Save log p(x) of data points x, with what it is about (protocol, command, ...), and the weights it belongs to.
@@ -59,9 +58,12 @@ def save_evaluation(
     result.save(folder / name, about)
 
 
-def digest(x: Tensor) -> str:
+def digest(x: Points) -> str:
     """SHA-256 of the values of all data points."""
-    return hashlib.sha256(x.cpu().contiguous().numpy().tobytes()).hexdigest()
+    sha256 = hashlib.sha256()
+    for tensor in tensors_of(x):
+        sha256.update(tensor.cpu().contiguous().numpy().tobytes())
+    return sha256.hexdigest()
 
 
 def evaluations_of(folder: Path) -> dict[str, dict[str, Any]]:

@@ -27,7 +27,7 @@ def add_data_options(parser: Parser) -> None:
     parser.add_argument("--config", type=str | None, metavar="FILE", help=text)
     add = parser.add_argument_group("data").add_argument
     sets = ", ".join(data.NAMES)
-    add("--data", type=str, default="digits", help=f"{sets}, or the path of an array or a folder of images.")
+    add("--data", type=str, default="digits", help=f"{sets}, or the path of an array, a table or a folder of images.")
     add("--root", type=str | None, default=None, help="Folder of the data sets; by default data.")
     add("--download", type=bool, nargs="?", const=True, default=False, help="Fetch missing data into the root.")
     add(
@@ -41,6 +41,10 @@ def add_data_options(parser: Parser) -> None:
     add("--dequantize", type=bool, nargs="?", const=True, default=False, help=text)
     text = "NaN in an array file marks missing values: log p(x) is that of the others; the encoder sees zeros."
     add("--missing", type=bool, nargs="?", const=True, default=False, help=text)
+    text = "What a --model of your own is called with: x=images y=labels, other arrays of a file, columns of a table."
+    add("--inputs", type=str, nargs="*", metavar="ARGUMENT=ARRAY", default=[], help=text)
+    text = "How data without splits are split: at random, or first, middle and last for series and videos."
+    add("--order", type=data.Order, default="random", help=text)
     add("--data-seed", type=int, default=0, help="Seed of random splits, of the binarization or dequantization.")
     text = "Each part is a class of this library, or another one by import path. The options of the chosen one follow."
     add = parser.add_argument_group("model", text).add_argument

@@ -15,13 +15,16 @@ from ..evidence import Measured
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured_draws
 from ..output.frames import frame, html
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.amortized import check_amortized, check_no_autoguide
+from ..pairs.batch import Points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_own_density
+from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
-from ..pairs.sites import latents_of
+from ..pairs.sites import is_summed_out, latents_of
 from ..pairs.supports import factors
 from .aggregate_posterior import Bounds, aggregate, factorizes, rows
 
@@ -169,7 +172,7 @@ def diagnose(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         num_samples: draws of z for each data point, at least 2, for the errors.
         num_pool: data points of the pool, a random subset of x; costs num_pool^2 num_samples densities. 0 leaves the
             split of the rate out.
@@ -177,7 +180,7 @@ def diagnose(
         seed: of draws and pool, on a random stream of their own; None draws from the global stream.
 
     Raises:
-        ValueError: num_samples below 2, x that is no tensor or has fewer than 2 data points, a pair that does not fit
+        ValueError: num_samples below 2, x of another kind or with fewer than 2 data points, a pair that does not fit
             together or that scores a data point by those beside it, or a guide that cannot score another data point's z
             (point mass, auxiliary sites, flow without inverse) while num_pool is not 0.
 
@@ -193,15 +196,23 @@ def diagnose(
         >>> len(result.dimensions), result.convention
         (5, 'KL(q(z_d|x) || p(z_d))')
     """
-    at_least(2, num_samples=num_samples, number_of_data_points=len(points := as_points("x", x)))
+    at_least(2, num_samples=num_samples, number_of_data_points=len(points := as_points("x", x, model, guide)))
     model, guide = taking(points, model, guide)
     at_least(1, batch_size=batch_size)
     at_least(2, num_pool=num_pool or None)  # or 0, without one
     with seeded(seed), evaluating(model, guide):
+        check_no_autoguide(model, guide)
+        model, guide = summed_out(model, guide, points[handful(points)])
         pool = points[torch.randperm(len(points))[:num_pool].to(points.device)]
         few = traces(model, guide, points[handful(points)])
+        if not latents_of(few[0]):
+            raise ValueError(
+                "Expected latents that the guide draws, to diagnose; got none. Leave the marks for enumeration out to "
+                "diagnose discrete ones."
+            )
         score_traces(*few, shape=(len(handful(points)),))  # for its errors; another plate may have the size of a batch
         check_latents(*few)
+        check_amortized(model, guide, points[handful(points)])
         check_data(model, guide, [points])
         check_by_itself(model, guide, points, batch_size)
         if num_pool:
@@ -271,13 +282,21 @@ class _Batch:
             scores.append(score_traces(model_trace, guide_trace, shape=shape))
             latents = latents_of(guide_trace)
             values.append(torch.cat([rows(s["value"], s["fn"].event_dim, shape) for s in latents.values()], -1))
-            parts.append([_site_information(model_trace.nodes[n], s, shape, len(latents)) for n, s in latents.items()])
+            # Around summed sites the densities of a single one depend on what was drawn there.
+            summed = is_summed_out(model_trace)
+            parts.append(
+                [
+                    None if summed else _site_information(model_trace.nodes[n], s, shape, len(latents))
+                    for n, s in latents.items()
+                ]
+            )
         whole = [
             torch.cat(known, -1) for draw in parts if len(known := [p for p in draw if p is not None]) == len(draw)
         ]
         information = torch.stack(whole).mean(0) if whole else None
         z = torch.stack(values)  # (K, B, D)
-        exact = _exact_mean(next(iter(latents.values()))) if len(latents) == 1 else None
+        single = len(latents) == 1 and not is_summed_out(guide_trace)
+        exact = _exact_mean(next(iter(latents.values()))) if single else None
         return _Batch(
             rate=torch.stack([s.rate for s in scores]),
             distortion=torch.stack([s.distortion for s in scores]),

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from pyro_vae import LogMarginal
+from pyro_vae.commands import evaluate
 from pyro_vae.commands.evaluation import defaults_of, protocol_of, say_estimate
+from pyro_vae.runs.parser import Parser
 
 IMPORTANCE = {"estimator": "importance", "widen": 1.0}
 
@@ -52,6 +54,14 @@ def test_fewer_samples_do_not_look_safer():
 def test_a_target_says_for_how_many_it_was_reached():
     text = say_estimate(result(0.1, 0.5, 0.9), {**IMPORTANCE, "target_standard_error": 0.06})
     assert "at most 0.06 reached for 2 of 3 data points; the largest is 0.100" in text
+
+
+@pytest.mark.parametrize("words", [["--protocol", "guide-5000"], ["--protocol=guide-5000", "--widen", "1.0"]])
+def test_a_protocol_brings_the_options_of_its_estimator(words):
+    chosen = evaluate.parse(Parser(), ["run", "--num-images", "10", *words])
+    assert (chosen.estimator, chosen.num_samples, chosen.precision) == ("importance", 5000, "fp32")
+    with pytest.raises(ValueError, match="without options that change it"):
+        evaluate.parse(Parser(), ["run", "--protocol", "guide-5000", "--widen", "1.1"])
 
 
 def test_protocols_have_names():

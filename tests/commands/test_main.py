@@ -10,6 +10,7 @@ import pytest
 import pyro_vae
 from pyro_vae.commands.main import commands, main
 from pyro_vae.commands.mistyped import refuse_unknown
+from pyro_vae.runs.estimators import ESTIMATORS
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ["torch", "numpy", "matplotlib", "pyro", "scipy", "jsonargparse"]
@@ -52,8 +53,11 @@ def test_nothing_large_is_imported_before_it_is_known_what_to_do(arguments, code
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", commands())
-def test_no_option_that_there_is_is_refused(command, monkeypatch):
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [*((name, []) for name in commands()), *(("evaluate", ["--estimator", name]) for name in ESTIMATORS)],
+)
+def test_no_option_that_there_is_is_refused(command, given, monkeypatch):
     seen = []
 
     def parse(self, *_):
@@ -62,7 +66,7 @@ def test_no_option_that_there_is_is_refused(command, monkeypatch):
 
     monkeypatch.setattr("pyro_vae.runs.parser.Parser.parse_args", parse)
     with pytest.raises(SystemExit):
-        main([command])
+        main([command, *given])
     refuse_unknown([*seen, *(f"{option}=3" for option in seen)])
     assert len(seen) > 3
 
