@@ -13,13 +13,16 @@ from torch import Tensor
 
 from ..arguments.at_least import at_least
 from ..disk.json_files import null_for_nan
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.batch import Points, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from .annealing_path import Path
 from .bidirectional import bidirectional, simulate_by_key
 from .counter_random import data_keys
 from .doubts import HeavyTail
+from .drawing import handful
 from .importance import log_marginal
 from .measured import Measured, measured
 from .result import LogMarginal
@@ -155,7 +158,7 @@ def bracket(
         >>> found.elbo.mean() < found.lower.mean.value < found.eubo.mean()
         tensor(True)
     """
-    points = as_points("like", like)
+    points = as_points("like", like, model, guide)
     model, guide = taking(points, model, guide)
     at_least(1, chunk_size=chunk_size)
     at_least(2, num_draws=num_draws)
@@ -173,10 +176,11 @@ def bracket(
     )
     with seeded(seed), evaluating(model, guide):
         keys = data_keys(torch.arange(len(points))[:, None], seed).to(points.device)
-        x, u = simulate_by_key(model, points, keys)  # the data of the chains, with the latents they were drawn from
+        summed, of_rest = summed_out(model, guide, points[handful(points)])
+        x, u = simulate_by_key(summed, points, keys)  # the data of the chains, with the latents they were drawn from
         exact, draws = [], []
         for some in torch.arange(len(points), device=points.device).split(max(1, chunk_size // num_draws)):
-            above, below = _log_ratios(model, guide, x[some], u[some], num_draws)
+            above, below = _log_ratios(summed, of_rest, x[some], u[some], num_draws)
             exact.append(above)
             draws.append(below)
     with warnings.catch_warnings():

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from ..disk.json_files import null_for_nan
-from ..pairs.batch import Inputs, as_points, taking
+from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
+from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from .annealed import Chains
 from .annealing_path import State
@@ -161,7 +163,7 @@ def rate_distortion(
         >>> first.value == 0 and last.value > 0 and best.value < worst.value
         True
     """
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     if not 0 < largest_beta < math.inf:
         raise ValueError(f"Expected largest_beta > 0, a finite number; got {largest_beta}.")
@@ -190,6 +192,7 @@ def rate_distortion(
     parts = []
     with seeded(seed), evaluating(model, guide), settings.bar(2 * len(wanted), progress=progress) as bar:
         keys, few, batches = data_keys(points, seed), handful(points), settings.batches(wanted, chunk_size)
+        model, guide = summed_out(model, guide, points[few])
         chains = Chains(settings, model, guide, points[few], keys[few], batches, compile, bar.update)
         for some, padded in batches:
             parts.append([moment[: len(some)] for moment in _moments(chains, points[padded], keys[padded], settings)])

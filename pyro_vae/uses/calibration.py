@@ -12,11 +12,13 @@ from torch import Tensor
 from ..arguments.at_least import at_least
 from ..evidence.annealing_path import flat
 from ..evidence.bidirectional import simulate
-from ..evidence.drawing import check_by_itself
+from ..evidence.drawing import check_by_itself, handful
 from ..evidence.latent_space import unconstrained
 from ..output.frames import frame, html
-from ..pairs.batch import Inputs, as_points, taking
+from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
+from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import traces
@@ -187,7 +189,7 @@ def calibrate(
         >>> calibrate(model, guide, torch.zeros(1000)).verdicts
         ('too narrow',)
     """
-    points = as_points("like", like)
+    points = as_points("like", like, model, guide)
     model, guide = taking(points, model, guide)
     at_least(1, num_draws=num_draws, chunk_size=chunk_size)
     if len(points) < 2:
@@ -196,6 +198,7 @@ def calibrate(
     ranks: list[Tensor] = []
     names: tuple[str, ...] = ()
     with seeded(seed), evaluating(model, guide):
+        model, guide = summed_out(model, guide, points[handful(points)])
         for batch in points.split(per_batch):
             x, u = simulate(model, batch)
             if not ranks:
