@@ -162,7 +162,9 @@ def commands_of(page):
     """Words of all commands of ours in shell blocks and, with options, in the text."""
     text = page.read_text()
     lines = [line for block in blocks(text, "sh") for line in block.splitlines()]
-    lines += [" ".join(code.split()) for code in re.findall(r"(?<!`)`(pyro-vae [\w-]+ -[^`]*|pyro-vae [\w-]+)`", text)]
+    lines += [
+        " ".join(code.split()) for code in re.findall(r"(?<!`)`(pyro-vae \w[\w-]* -[^`]*|pyro-vae \w[\w-]*)`", text)
+    ]
     for line in lines:
         line = re.sub(r"^torchrun .* -m pyro_vae", "pyro-vae", line.rpartition("&& ")[2])
         if line.startswith("pyro-vae") and "COMMAND" not in line:
