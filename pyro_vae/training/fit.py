@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,7 @@ import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
+from torch import Tensor
 
 from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
@@ -22,6 +24,7 @@ from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state, set_state, with_store
 from .batches import choosing
+from .checkpoint import Checkpoint, Course, described, require_same_elbo, saving
 from .conditions import training_conditions
 from .device import choose_device
 from .epoch import OnStep, told, train_epoch
@@ -59,6 +62,7 @@ def fit(
     progress: bool = True,
     on_step: OnStep | None = None,
     tensorboard: str | Path | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> Fit:
     """Train a model/guide pair with Pyro's SVI.
 
@@ -112,6 +116,11 @@ def fit(
             they are; like every error after the first step's beginning they carry what happened so far, a `Fit`, in
             their attribute ``fit``: ``except KeyboardInterrupt as stopped: result = stopped.fit``.
         tensorboard: folder for TensorBoard scalars of ``history``.
+        checkpoint: folder to save the training in, every few minutes at the end of an epoch and on an interrupt, or a
+            `Checkpoint`. Where it holds the state of a training that was stopped or killed, the same call goes on from
+            there, to the same numbers to the last bit on the same machine: state of the optimizer and the scheduler,
+            KL weight, patience, best state, order of the data and all random streams come back. What a pair keeps in
+            Python from step to step does not: hold it in a buffer.  When the training is over, the files go.
 
     Raises:
         ValueError: nothing to train, no data, NaN or values outside the support of an observed site in the data, a
@@ -153,48 +162,78 @@ def fit(
     read_every = 1 if device.type == "cpu" else READ_EVERY
     optimizer = OneOptimizer(optimizer, make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
     saves = saved_in_training(modules.values(), batch_size=full_batch, num_steps=total_steps)
-    objective = compile_if_worthwhile(
-        objective, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
-    )
     batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
-    store, history = pyro.get_param_store(), list[Metrics]()
+    store = pyro.get_param_store()
     bar = progress_bar(total_steps, unit="step", shown=progress)
     with (
+        saving(checkpoint) as saver,
         training_conditions(modules, seed=seed, tf32=precision == "tf32"),
-        tensorboard_writer(tensorboard) as write,
+        tensorboard_writer(tensorboard, anew=saver.found is not None) as write,
         bar,
     ):
+        objective = compile_if_worthwhile(
+            objective,
+            compile=compile,
+            precision="fp32" if precision == "tf32" else precision,
+            saves=saver.as_before(saves),
+            device=device,
+        )
+        saver.require(
+            {
+                "data": data,
+                "validation": validation,
+                "batch_transform": batch_transform,
+                "batch_size": batch_size,
+                "kl_weight": vars(warmup),
+                "patience": patience,
+                "clip_norm": clip_norm,
+                "precision": precision,
+                "device": device.type,
+                "seed": seed,
+                **described(objective),
+            },
+            epochs=epochs,
+        )
         announced = for_the_batch(*announcing(*called))
         sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
         weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
         steps = Steps(*weighted, optimizer, objective, batch_of, full_batch=full_batch)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch))
-        stopped = False
+        course = Course(modules, steps, best)
 
         def so_far() -> Fit:  # also after an error or an interrupt: the pair is left in its best state
             set_state(modules, store, best.state)
-            early = stopped or len(history) < epochs
+            early = course.stopped or len(course.history) < epochs
             pair = with_store(model, guide, store.get_state())
-            return Fit(*pair, history, best.state, best.epoch, early, best.warmed_up)
+            return Fit(*pair, course.history, best.state, best.epoch, early, best.warmed_up)
+
+        def order() -> Sequence[Tensor]:  # of the data in an epoch
+            return torch.randperm(len(data), device=device).split(sizes)
 
         try:
-            for epoch in range(1, epochs + 1):
+            if saver.found is not None:
+                course.go_on(saver.found, order(), kl)
+                require_same_elbo(course.history, validate(*announced, validation, batch_size=batch_size)[0])
+                bar.update(steps.taken)
+                for metrics in course.history:
+                    write(metrics)
+            while not course.is_over(epochs, patience):
                 started = time.perf_counter()
-                batches = torch.randperm(len(data), device=device).split(sizes)
-                metrics, stopped = train_epoch(
-                    epoch, steps, batches, kl, read_every=read_every, on_step=on_step, bar=bar
+                metrics, course.stopped = train_epoch(
+                    len(course.history) + 1, steps, order(), kl, read_every=read_every, on_step=on_step, bar=bar
                 )
                 validated, sites = validate(*announced, validation, batch_size=batch_size)
                 metrics |= validated | {"seconds": time.perf_counter() - started}
-                history.append(metrics)
+                course.history.append(metrics)
                 write(metrics)
                 best.update(metrics, sites)
-                if on_step is not None and not stopped:
-                    stopped = told(on_step, steps.taken, metrics)
-                if stopped or (patience is not None and best.waited >= patience):
-                    break
+                if on_step is not None and not course.stopped:
+                    course.stopped = told(on_step, steps.taken, metrics)
+                saver.take(course)
             best.require_one()
         except BaseException as error:
+            saver.save()
             attach(error, so_far())
             raise
+        saver.finish(course)
         return so_far()
