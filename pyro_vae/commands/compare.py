@@ -207,7 +207,7 @@ def _train_all(
             started = time.perf_counter()
             name, run = key[0], runs[key]
             if key not in there:
-                train_run(config, dataset, run, verbose=False)
+                train_run(config, dataset, run, verbose=False, resume=not chosen.overwrite)
             result = finished_evaluation(run, evaluation) if key in there else None
             spent = "was there" if result else ""
             result = result or _evaluated(run, evaluation, dataset)
@@ -237,6 +237,7 @@ def _config(training: Namespace, candidate: str, part: str, seed: int) -> Namesp
     names, values = over(over(({**DEFAULT_PARTS}, {}), layer_of(training)), varied)
     config = settings_of((names, {**values, "seed": seed}), given=varied[0])
     config.overwrite = True
+    config.checkpoint_minutes, config.keep_checkpoint = training.checkpoint_minutes, training.keep_checkpoint
     return config
 
 

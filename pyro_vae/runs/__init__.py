@@ -14,6 +14,8 @@ evaluation*           .npz: log p(x) and its error for each data point; .json: m
 diagnostics.*         rate, distortion, mutual information, active units
 *.png                 pictures
 codes.npz             codes of data points, by latent site
+checkpoint-*          what ``pyro-vae train --resume RUN`` goes on from, .safetensors and .json; until the training is
+                      over, or for good by --keep-checkpoint
 unfinished/           what a training has written that runs, was killed, or stopped before it could replace a run
 .*.lock, .*.holder    one process at a time trains, or evaluates with the same estimator; who does so
 ====================  =================================================================================================

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
 from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..disk.reading import read_whole
-from ..disk.writing import PART, require_regular, saying, write_text
+from ..disk.writing import PART, require_regular, saying, write_text, written_whole
+from ..training.checkpoint import FILES as CHECKPOINT
+from ..training.checkpoint import remove as remove_checkpoint
+from ..training.checkpoint import saved_epochs
 from . import __doc__ as CONTENTS
 from .estimators import ESTIMATORS
 
 Kind = Literal["run", "comparison"]
+SETTINGS = "settings.yaml"
 MARK = "README.txt"  # its first line says that the folder is ours
 RESULTS: dict[Kind, str] = {"run": "run.json", "comparison": "comparison.json"}  # the last file to be written
 UNFINISHED = "unfinished"  # folder inside that of the run, where its files are until training ends
@@ -32,28 +36,70 @@ NAMES = {  # all that the program writes into the folder of a run; nothing of an
 
 
 @contextlib.contextmanager
-def new_run(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_run(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """A folder to train into, locked. What is written there becomes the run when the block ends.
 
     The files of an earlier run stay as they are until then, and for good if the block writes no run.json, or one that
     says that training did not finish: then what it wrote stays in the folder "unfinished", if there are weights.
 
+    Args:
+        folder: of the run.
+        overwrite: whether a run, or the checkpoint of one, that is there may be replaced.
+        resume: whether checkpoints that are there are those to go on from, which are brought into the folder.
+
     Raises:
-        FileExistsError: the folder holds a run and overwrite is False, or files of others; or a link is in the way.
+        FileExistsError: the folder holds a run or a checkpoint and overwrite is False, or files of others; or a link is
+            in the way.
         BlockingIOError: another process trains into it.
         OSError: it cannot be written.
     """
-    with claimed(folder, "run", overwrite=overwrite) as run:
+    with claimed(folder, "run", overwrite=overwrite or resume) as run:
         unfinished = run / UNFINISHED
-        _remove(unfinished)  # of a process that was killed or stopped
+        kept = [SETTINGS, *_checkpoints(unfinished)] if resume else []
+        _remove(unfinished, but=kept)  # what was written by a process that was killed or stopped
         with saying(unfinished):
             unfinished.mkdir(exist_ok=True)
+        if resume and not saved_epochs(unfinished):
+            for name in _checkpoints(run):
+                with written_whole(unfinished / name) as file:
+                    file.write(read_whole(run / name, limit=None))
         try:
             yield unfinished
         finally:
             _publish(run)
-            if not (unfinished / "weights.safetensors").exists():
+            if not (unfinished / "weights.safetensors").exists() and not saved_epochs(unfinished):
                 _remove(unfinished)
+
+
+def settings_to_resume(folder: Path) -> Path | None:
+    """The settings file of a training in a folder that was stopped, or left a checkpoint; None of one that is over.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError: the run was stopped and has no checkpoint.
+    """
+    for place in (folder / UNFINISHED, folder):
+        if (place / SETTINGS).exists() and (place != folder or saved_epochs(place)):
+            return place / SETTINGS
+    if not _is_ours(folder, "run"):
+        raise FileNotFoundError(f"Expected the folder of a run that was stopped; got {folder}, which holds none.")
+    if not (folder / RESULTS["run"]).exists():
+        raise ValueError(
+            f"Expected settings and a checkpoint in {folder}; got none: its training was stopped before it had begun. "
+            f"Give the command of the training again."
+        )
+    if not read_json(folder / RESULTS["run"], kind="run")["finished"]:
+        raise ValueError(
+            f"Expected a checkpoint in {folder}, to go on from; got none. Train anew: pyro-vae train --config "
+            f"{folder / SETTINGS} --out {folder} --overwrite."
+        )
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Remove the checkpoints of the training of a run, which is over."""
+    for place in (folder, folder / UNFINISHED):
+        remove_checkpoint(place)
 
 
 @contextlib.contextmanager
@@ -98,8 +144,13 @@ def _require_free(folder: Path, kind: Kind, *, overwrite: bool) -> None:
         )
     if (folder / RESULTS[kind]).exists() and not overwrite:
         raise FileExistsError(
-            f"Expected a folder without results; {folder} holds some already. Add --overwrite to replace them, or "
-            f"choose another --out."
+            f"Expected a folder without results; {folder} holds some already.{_hint(folder)} Add --overwrite to replace "
+            f"them, or choose another --out."
+        )
+    if saved_epochs(folder / UNFINISHED) and not overwrite:
+        raise FileExistsError(
+            f"Expected a folder without results; {folder} holds a training that was stopped.{_hint(folder)} Add "
+            f"--overwrite to begin anew, or choose another --out."
         )
     if folder.is_symlink():
         raise FileExistsError(f"Expected a folder of its own for the results; got a link, {folder}. Name its target.")
@@ -108,6 +159,12 @@ def _require_free(folder: Path, kind: Kind, *, overwrite: bool) -> None:
     for link in (folder / UNFINISHED, folder / "tensorboard"):
         if link.is_symlink():
             raise FileExistsError(f"Expected a folder or nothing at {link}; got a link. Move it away.")
+
+
+def _hint(folder: Path) -> str:
+    """How to go on with a training that was stopped, if one was."""
+    stopped = saved_epochs(folder) or saved_epochs(folder / UNFINISHED)
+    return f" Go on with it by pyro-vae train --resume {folder}." if stopped else ""
 
 
 def _is_ours(folder: Path, kind: Kind) -> bool:
@@ -129,16 +186,23 @@ def _written(folder: Path) -> list[Path]:
     paths = [
         path
         for path in folder.iterdir()
-        if path.name in (*NAMES, RESERVED) or PART.fullmatch(path.name) or COPY.fullmatch(path.name)
+        if path.name in (*NAMES, RESERVED) or any(names.fullmatch(path.name) for names in (PART, COPY, CHECKPOINT))
     ]
     paths += [] if scalars.is_symlink() else scalars.glob("events.out.tfevents.*")
     return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
-def _remove(folder: Path) -> None:
-    """Remove what the program has written into a folder, and the folder if it is empty then."""
+def _checkpoints(folder: Path) -> list[str]:
+    """Names of the checkpoints in a folder, the newest first, of each the file with its digest last."""
+    names = (path.name for path in _written(folder) if CHECKPOINT.fullmatch(path.name))
+    return sorted((name for name in names if not name.startswith(".")), reverse=True)
+
+
+def _remove(folder: Path, *, but: Collection[str] = ()) -> None:
+    """Remove what the program has written into a folder, some files aside, and the folder if it is empty then."""
     for path in _written(folder):
-        path.unlink()
+        if path.name not in but:
+            path.unlink()
     for path in (folder / "tensorboard", folder):
         with contextlib.suppress(OSError):  # not there, or it holds files of others
             path.rmdir()

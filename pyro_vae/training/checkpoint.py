@@ -8,16 +8,15 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyro
 import safetensors.torch
 import torch
 from pyro.infer import ELBO
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..compiled.elbo import CompiledELBO
 from ..disk.json_files import read_json, write_json
@@ -26,11 +25,9 @@ from ..disk.packing import packed, unpacked
 from ..disk.reading import read_whole
 from ..disk.writing import saying, written_whole
 from ..objectives.kl_weights import KLWeight
-from ..pairs.batch import Batch
-from ..pairs.state import get_state, set_state
+from .course import Course
 from .fitted import Metrics
-from .selection import BestState
-from .steps import Steps
+from .sameness import comparable, require_equal
 
 # Names of all files that are written here; those of others are left alone.
 FILES = re.compile(r"checkpoint-(?P<epoch>\d{8})\.(json|safetensors)|\.checkpoint\.(lock|holder)")
@@ -65,94 +62,6 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if not self.minutes >= 0:
             raise ValueError(f"Expected minutes >= 0 between two checkpoints; got {self.minutes}.")
-
-
-@dataclass
-class Course:
-    """All that changes while a pair is trained.
-
-    Attributes:
-        modules: those of the pair; all else that is trained is in the present param store.
-        steps: takes them, with their optimizer.
-        best: the best state so far.
-        history: of the epochs that are over.
-        stopped: whether ``on_step`` has ended the training.
-    """
-
-    modules: dict[str, nn.Module]
-    steps: Steps
-    best: BestState
-    history: list[Metrics] = field(default_factory=list)
-    stopped: bool = False
-
-    def is_over(self, epochs: int, patience: int | None) -> bool:
-        """Whether there is no further epoch."""
-        waited_enough = patience is not None and self.best.waited >= patience
-        return self.stopped or len(self.history) >= epochs or waited_enough
-
-    def state(self) -> dict[str, Any]:
-        """A copy of all that later steps depend on."""
-        optimizer = self.steps.optimizer
-        return {
-            "history": [*self.history],
-            "stopped": self.stopped,
-            "steps": self.steps.taken,
-            "best": self.best.get_state(len(self.history)),
-            "pair": get_state(self.modules, pyro.get_param_store()),
-            "buffers": {name: buffer.clone() for name, buffer in self._unsaved_buffers().items()},
-            "optimizer": optimizer.get_state(),
-            "made": _plain(optimizer.as_made),
-            "random": _random_state(),
-        }
-
-    def go_on(self, state: dict[str, Any], batches: Sequence[Tensor], kl_weight: KLWeight) -> None:
-        """Continue from a state, as the process would have done that saved it.
-
-        That process had taken its first step plainly, with which parameters are made, and recorded its second one. So
-        these are taken here too, as far as it had come, and undone by the state: what follows is computed alike.
-
-        Args:
-            state: of `state`.
-            batches: indices of the data points of a first epoch.
-            kl_weight: set before each step.
-
-        Raises:
-            ValueError: it is the state of another pair, optimizer or scheduler.
-        """
-        epochs = len(state["history"])
-        full = [indices for indices in batches if len(indices) == self.steps.full_batch]
-        for indices in (2 * full)[: min(2, epochs * len(full))] or batches[:1]:
-            kl_weight.set(self.steps.taken)
-            self.steps.take(indices)
-            self.steps.read()
-        self._require_same(state)
-        set_state(self.modules, pyro.get_param_store(), state["pair"])
-        for name, buffer in self._unsaved_buffers().items():
-            buffer.copy_(state["buffers"][name])
-        self.steps.taken = state["steps"]
-        self.steps.optimizer.set_state(state["optimizer"])
-        self.best.set_state(state["best"])
-        self.history[:], self.stopped = state["history"], state["stopped"]
-        _set_random_state(state["random"])
-
-    def _require_same(self, state: dict[str, Any]) -> None:
-        mine, theirs = self.state(), state
-        kinds = ({*_kinds(each)} for each in (mine, theirs))
-        if differing := sorted({name for name, *_ in set.symmetric_difference(*kinds)}):
-            raise ValueError(
-                f"Expected a pair and an optimizer with the tensors of the checkpoint; names, types or shapes differ: "
-                f"{', '.join(differing[:5])}. Make them as they were, or use another folder."
-            )
-        _require_equal(theirs["made"], mine["made"])
-
-    def _unsaved_buffers(self) -> dict[str, Tensor]:
-        """Buffers that are no part of a module's state_dict."""
-        return {
-            f"{name}.{key}": buffer
-            for name, module in self.modules.items()
-            for key, buffer in module.named_buffers()
-            if key not in module.state_dict()
-        }
 
 
 class Saver:
@@ -191,10 +100,10 @@ class Saver:
         if self.found is not None and len(self.found["history"]) > epochs:
             done = len(self.found["history"])
             raise ValueError(f"Expected epochs >= {done}, which the checkpoint has; got {epochs}.")
-        self._settings = _plain({**settings, **self.checkpoint.settings})
+        self._settings = comparable({**settings, **self.checkpoint.settings})
         surroundings = _surroundings()
         if self.found is not None:
-            _require_equal(self._before, self._settings, but=surroundings)
+            require_equal(self._before, self._settings, but=surroundings)
             for name, now in surroundings.items():
                 if now != self._before[name]:
                     warnings.warn(
@@ -203,6 +112,35 @@ class Saver:
                         stacklevel=3,
                     )
         self._settings |= surroundings
+
+    def resume(
+        self,
+        course: Course,
+        order: Callable[[], Sequence[Tensor]],
+        kl_weight: KLWeight,
+        validated: Callable[[], tuple[Metrics, list[str]]],
+    ) -> None:
+        """Go on from the state that was found, if any was.
+
+        Args:
+            course: of a training that has not begun.
+            order: draws the data points of an epoch, as indices of each batch.
+            kl_weight: set before each step.
+            validated: scores of the pair as it is now; with validation data they tell whether it computes what it did.
+
+        Raises:
+            ValueError: it was found for another pair, optimizer or scheduler.
+        """
+        if self.found is None:
+            return
+        course.go_on(self.found, order(), kl_weight)
+        before, (now, _), name = course.history[-1], validated(), "validation_elbo"
+        if name in now and math.isfinite(now[name]) and not math.isclose(before[name], now[name], rel_tol=TOLERANCE):
+            raise ValueError(
+                f"Expected the validation ELBO of the checkpoint, {before[name]:.6g} nats per data point; got "
+                f"{now[name]:.6g}: model or guide compute something else than they did. Go on with the same code, or "
+                f"begin anew in another folder."
+            )
 
     def take(self, course: Course) -> None:
         """Keep the state after an epoch, and save it if it is time."""
@@ -220,7 +158,9 @@ class Saver:
             _write(Path(self.checkpoint.folder), self._latest, self._settings)
             self._latest = None
         except OSError as error:
-            warnings.warn(f"There is no new checkpoint, and the one before stays: {error}", RuntimeWarning, stacklevel=3)
+            warnings.warn(
+                f"There is no new checkpoint, and the one before stays: {error}", RuntimeWarning, stacklevel=3
+            )
         self._saved = time.monotonic()
 
     def finish(self, course: Course) -> None:
@@ -246,17 +186,6 @@ def described(objective: ELBO) -> dict[str, Any]:
         "backend": objective.backend if compiled else "none",
         "backend's precision": objective.precision if compiled else "fp32",
     }
-
-
-def require_same_elbo(history: Sequence[Metrics], now: Metrics) -> None:
-    """Raise a ValueError unless a pair that was put back has the validation ELBO that was recorded."""
-    name = "validation_elbo"
-    if name in now and not math.isclose(now[name], history[-1][name], rel_tol=TOLERANCE) and math.isfinite(now[name]):
-        raise ValueError(
-            f"Expected the validation ELBO of the checkpoint, {history[-1][name]:.6g} nats per data point; got "
-            f"{now[name]:.6g}: model or guide compute something else than they did. Go on with the same code, or begin "
-            f"anew in another folder."
-        )
 
 
 @contextlib.contextmanager
@@ -318,6 +247,12 @@ def read_newest(folder: Path) -> dict[str, Any] | None:
     return None
 
 
+def saved_history(folder: Path) -> list[Metrics]:
+    """The history of the newest checkpoint in a folder that is whole; empty if there is none."""
+    newest = read_newest(folder)
+    return [] if newest is None else newest["state"]["history"]
+
+
 def remove(folder: Path) -> None:
     """Remove the checkpoints in a folder."""
     _keep_newest(folder, 0)
@@ -355,25 +290,6 @@ def _keep_newest(folder: Path, count: int) -> None:
             path.unlink()
 
 
-def _kinds(state: dict[str, Any]) -> Iterator[tuple[str, torch.dtype, torch.Size]]:
-    """Names, types and shapes of what a pair and its optimizer keep."""
-    tensors: dict[str, Tensor] = {}
-    packed([state["pair"], state["buffers"], state["optimizer"]["parameters"]], tensors)
-    yield from ((name.partition("/")[2], tensor.dtype, tensor.shape) for name, tensor in tensors.items())
-
-
-def _random_state() -> dict[str, Any]:
-    """Where the random streams of the process are: torch's, Python's, NumPy's, and those of GPUs that are in use."""
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
-    return {**pyro.util.get_rng_state(), "gpus": gpus}
-
-
-def _set_random_state(state: dict[str, Any]) -> None:
-    pyro.util.set_rng_state(state)
-    if state["gpus"] and torch.cuda.is_initialized():
-        torch.cuda.set_rng_state_all(state["gpus"])
-
-
 def _surroundings() -> dict[str, Any]:
     """What the last digits depend on."""
     return {
@@ -381,42 +297,3 @@ def _surroundings() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
-
-
-def _plain(value: Any) -> Any:
-    """A value as JSON, to be compared: of tensors a digest, of objects their class, of functions their name."""
-    match value:
-        case None | bool() | int() | str():
-            return value
-        case float():
-            return value if math.isfinite(value) else str(value)
-        case Tensor():
-            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-            digest = hashlib.sha256(content.data).hexdigest()
-            return f"{value.dtype} {tuple(value.shape)} with digest {digest}"
-        case Batch():
-            return {name: _plain(entry) for name, entry in value.named()}
-        case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_plain(item) for item in value]
-    return getattr(value, "__qualname__", type(value).__qualname__)
-
-
-def _require_equal(before: Any, now: Any, *, but: Iterable[str] = ()) -> None:
-    """Raise a ValueError that names the first setting which is not as in the checkpoint."""
-    before, now = dict(_flat(before)), dict(_flat(now))
-    for name in sorted((before.keys() | now.keys()) - set(but)):
-        if (was := before.get(name)) != (is_now := now.get(name)):
-            raise ValueError(
-                f"Expected {name} as in the checkpoint, {was!s:.90}; got {is_now!s:.90}. Go on with the same settings "
-                f"and data, or begin anew in another folder."
-            )
-
-
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        yield name, value
-        return
-    for key, item in value.items():
-        yield from _flat(item, f"{name}.{key}" if name else key)

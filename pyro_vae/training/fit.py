@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyro
 import torch
@@ -22,10 +22,11 @@ from ..output.progress import progress_bar
 from ..pairs.batch import Inputs, taking
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.scales import for_the_batch
-from ..pairs.state import get_state, set_state, with_store
+from ..pairs.state import get_state
 from .batches import choosing
-from .checkpoint import Checkpoint, Course, described, require_same_elbo, saving
+from .checkpoint import Checkpoint, described, saving
 from .conditions import training_conditions
+from .course import Course
 from .device import choose_device
 from .epoch import OnStep, told, train_epoch
 from .fitted import Fit, Metrics, attach
@@ -120,13 +121,16 @@ def fit(
             `Checkpoint`. Where it holds the state of a training that was stopped or killed, the same call goes on from
             there, to the same numbers to the last bit on the same machine: state of the optimizer and the scheduler,
             KL weight, patience, best state, order of the data and all random streams come back. What a pair keeps in
-            Python from step to step does not: hold it in a buffer.  When the training is over, the files go.
+            Python from step to step does not: hold it in a buffer. When the training is over, the files go.
 
     Raises:
         ValueError: nothing to train, no data, NaN or values outside the support of an observed site in the data, a
             count that is not a whole number of at least 1, patience without validation data, an objective that cannot
-            be trained, a KL weight where it would be none, a device that this machine does not have, or bf16 without
-            compiling. All before the first step.
+            be trained, a KL weight where it would be none, a device that this machine does not have, bf16 without
+            compiling, or a checkpoint that is damaged or of other settings or data. All before the first step that
+            counts.
+        BlockingIOError: another process trains with the same checkpoint.
+        OSError: its folder cannot be written.
         TypeError: data, objective, optimizer, scheduler or KL weight are of another kind.
         NonFiniteLoss: the loss or its gradient became NaN or infinite; names the step (on a GPU, where only a gradient
             did, the steps since the last reading) and the sites whose log-probability is not finite. The modules keep
@@ -171,29 +175,17 @@ def fit(
         tensorboard_writer(tensorboard, anew=saver.found is not None) as write,
         bar,
     ):
-        objective = compile_if_worthwhile(
-            objective,
-            compile=compile,
-            precision="fp32" if precision == "tf32" else precision,
-            saves=saver.as_before(saves),
-            device=device,
-        )
-        saver.require(
-            {
-                "data": data,
-                "validation": validation,
-                "batch_transform": batch_transform,
-                "batch_size": batch_size,
-                "kl_weight": vars(warmup),
-                "patience": patience,
-                "clip_norm": clip_norm,
-                "precision": precision,
-                "device": device.type,
-                "seed": seed,
-                **described(objective),
-            },
-            epochs=epochs,
-        )
+        saves, products = saver.as_before(saves), "fp32" if precision == "tf32" else precision
+        objective = compile_if_worthwhile(objective, compile=compile, precision=products, saves=saves, device=device)
+        given: dict[str, Any] = {"data": data, "validation": validation, "batch_transform": batch_transform}
+        given |= {
+            "kl_weight": vars(warmup),
+            "batch_size": batch_size,
+            "patience": patience,
+            "clip_norm": clip_norm,
+            "precision": precision,
+        }
+        saver.require(given | {"seed": seed, "device": device.type} | described(objective), epochs=epochs)
         announced = for_the_batch(*announcing(*called))
         sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
         weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
@@ -201,29 +193,24 @@ def fit(
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch))
         course = Course(modules, steps, best)
 
-        def so_far() -> Fit:  # also after an error or an interrupt: the pair is left in its best state
-            set_state(modules, store, best.state)
-            early = course.stopped or len(course.history) < epochs
-            pair = with_store(model, guide, store.get_state())
-            return Fit(*pair, course.history, best.state, best.epoch, early, best.warmed_up)
-
         def order() -> Sequence[Tensor]:  # of the data in an epoch
             return torch.randperm(len(data), device=device).split(sizes)
 
+        def validated() -> tuple[Metrics, list[str]]:
+            return validate(*announced, validation, batch_size=batch_size)
+
         try:
-            if saver.found is not None:
-                course.go_on(saver.found, order(), kl)
-                require_same_elbo(course.history, validate(*announced, validation, batch_size=batch_size)[0])
-                bar.update(steps.taken)
-                for metrics in course.history:
-                    write(metrics)
+            saver.resume(course, order, kl, validated)
+            bar.update(steps.taken)
+            for metrics in course.history:
+                write(metrics)
             while not course.is_over(epochs, patience):
-                started = time.perf_counter()
+                started, epoch = time.perf_counter(), len(course.history) + 1
                 metrics, course.stopped = train_epoch(
-                    len(course.history) + 1, steps, order(), kl, read_every=read_every, on_step=on_step, bar=bar
+                    epoch, steps, order(), kl, read_every=read_every, on_step=on_step, bar=bar
                 )
-                validated, sites = validate(*announced, validation, batch_size=batch_size)
-                metrics |= validated | {"seconds": time.perf_counter() - started}
+                scores, sites = validated()
+                metrics |= scores | {"seconds": time.perf_counter() - started}
                 course.history.append(metrics)
                 write(metrics)
                 best.update(metrics, sites)
@@ -233,7 +220,7 @@ def fit(
             best.require_one()
         except BaseException as error:
             saver.save()
-            attach(error, so_far())
+            attach(error, course.result(model, guide, epochs))
             raise
         saver.finish(course)
-        return so_far()
+        return course.result(model, guide, epochs)

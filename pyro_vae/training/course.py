@@ -1,0 +1,135 @@
+"""The course of a training: all that changes from step to step, to be copied and put back exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor, nn
+
+from ..disk.packing import packed
+from ..objectives.kl_weights import KLWeight
+from ..pairs.modules import Callee
+from ..pairs.state import get_state, set_state, with_store
+from .fitted import Fit, Metrics
+from .sameness import comparable, require_equal
+from .selection import BestState
+from .steps import Steps
+
+
+@dataclass
+class Course:
+    """All that changes while a pair is trained.
+
+    Attributes:
+        modules: those of the pair; all else that is trained is in the present param store.
+        steps: takes them, with their optimizer.
+        best: the best state so far.
+        history: of the epochs that are over.
+        stopped: whether ``on_step`` has ended the training.
+    """
+
+    modules: dict[str, nn.Module]
+    steps: Steps
+    best: BestState
+    history: list[Metrics] = field(default_factory=list)
+    stopped: bool = False
+
+    def is_over(self, epochs: int, patience: int | None) -> bool:
+        """Whether there is no further epoch."""
+        waited_enough = patience is not None and self.best.waited >= patience
+        return self.stopped or len(self.history) >= epochs or waited_enough
+
+    def result(self, model: Callee, guide: Callee, epochs: int) -> Fit:
+        """What happened so far, of so many epochs asked for; the pair is left in its best state."""
+        store, best = pyro.get_param_store(), self.best
+        set_state(self.modules, store, best.state)
+        pair = with_store(model, guide, store.get_state())
+        early = self.stopped or len(self.history) < epochs
+        return Fit(*pair, self.history, best.state, best.epoch, early, best.warmed_up)
+
+    def state(self) -> dict[str, Any]:
+        """A copy of all that later steps depend on."""
+        optimizer = self.steps.optimizer
+        return {
+            "history": [*self.history],
+            "stopped": self.stopped,
+            "steps": self.steps.taken,
+            "best": self.best.get_state(len(self.history)),
+            "pair": get_state(self.modules, pyro.get_param_store()),
+            "buffers": {name: buffer.clone() for name, buffer in self._unsaved_buffers().items()},
+            "optimizer": optimizer.get_state(),
+            "made": comparable(optimizer.as_made),
+            "random": _random_state(),
+        }
+
+    def go_on(self, state: dict[str, Any], batches: Sequence[Tensor], kl_weight: KLWeight) -> None:
+        """Continue from a state, as the process would have done that saved it.
+
+        That process had taken its first step plainly, with which parameters are made, and recorded its second one. So
+        these are taken here too, as far as it had come, and undone by the state: what follows is computed alike.
+
+        Args:
+            state: of `state`.
+            batches: indices of the data points of a first epoch.
+            kl_weight: set before each step.
+
+        Raises:
+            ValueError: it is the state of another pair, optimizer or scheduler.
+        """
+        epochs = len(state["history"])
+        full = [indices for indices in batches if len(indices) == self.steps.full_batch]
+        for indices in (2 * full)[: min(2, epochs * len(full))] or batches[:1]:
+            kl_weight.set(self.steps.taken)
+            self.steps.take(indices)
+            self.steps.read()
+        self._require_same(state)
+        set_state(self.modules, pyro.get_param_store(), state["pair"])
+        for name, buffer in self._unsaved_buffers().items():
+            buffer.copy_(state["buffers"][name])
+        self.steps.taken = state["steps"]
+        self.steps.optimizer.set_state(state["optimizer"])
+        self.best.set_state(state["best"])
+        self.history[:], self.stopped = state["history"], state["stopped"]
+        _set_random_state(state["random"])
+
+    def _require_same(self, state: dict[str, Any]) -> None:
+        mine, theirs = self.state(), state
+        kinds = ({*_kinds(each)} for each in (mine, theirs))
+        if differing := sorted({name for name, *_ in set.symmetric_difference(*kinds)}):
+            raise ValueError(
+                f"Expected a pair and an optimizer with the tensors of the checkpoint; names, types or shapes differ: "
+                f"{', '.join(differing[:5])}. Make them as they were, or use another folder."
+            )
+        require_equal(theirs["made"], mine["made"])
+
+    def _unsaved_buffers(self) -> dict[str, Tensor]:
+        """Buffers that are no part of a module's state_dict."""
+        return {
+            f"{name}.{key}": buffer
+            for name, module in self.modules.items()
+            for key, buffer in module.named_buffers()
+            if key not in module.state_dict()
+        }
+
+
+def _kinds(state: dict[str, Any]) -> Iterator[tuple[str, torch.dtype, torch.Size]]:
+    """Names, types and shapes of what a pair and its optimizer keep."""
+    tensors: dict[str, Tensor] = {}
+    packed([state["pair"], state["buffers"], state["optimizer"]["parameters"]], tensors)
+    yield from ((name.partition("/")[2], tensor.dtype, tensor.shape) for name, tensor in tensors.items())
+
+
+def _random_state() -> dict[str, Any]:
+    """Where the random streams of the process are: torch's, Python's, NumPy's, and those of GPUs that are in use."""
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    return {**pyro.util.get_rng_state(), "gpus": gpus}
+
+
+def _set_random_state(state: dict[str, Any]) -> None:
+    pyro.util.set_rng_state(state)
+    if state["gpus"] and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state_all(state["gpus"])

@@ -1,0 +1,52 @@
+"""Whether two trainings are the same one: their data, settings, and what optimizers were made of."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..pairs.batch import Batch
+
+
+def comparable(value: Any) -> Any:
+    """A value as JSON, to be compared: of tensors a digest, of objects their class, of functions their name."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case Tensor():
+            content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+            digest = hashlib.sha256(content.data).hexdigest()
+            return f"{value.dtype} {tuple(value.shape)} with digest {digest}"
+        case Batch():
+            return {name: comparable(entry) for name, entry in value.named()}
+        case Mapping():
+            return {str(key): comparable(item) for key, item in value.items()}
+        case list() | tuple():
+            return [comparable(item) for item in value]
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def require_equal(before: Any, now: Any, *, but: Iterable[str] = ()) -> None:
+    """Raise a ValueError that names the first setting which is not as in the checkpoint."""
+    before, now = dict(_flat(before)), dict(_flat(now))
+    for name in sorted((before.keys() | now.keys()) - set(but)):
+        if (was := before.get(name)) != (is_now := now.get(name)):
+            raise ValueError(
+                f"Expected {name} as in the checkpoint, {was!s:.90}; got {is_now!s:.90}. Go on with the same settings "
+                f"and data, or begin anew in another folder."
+            )
+
+
+def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for key, item in value.items():
+        yield from _flat(item, f"{name}.{key}" if name else key)
