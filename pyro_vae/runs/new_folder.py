@@ -144,8 +144,8 @@ def _require_free(folder: Path, kind: Kind, *, overwrite: bool) -> None:
         )
     if (folder / RESULTS[kind]).exists() and not overwrite:
         raise FileExistsError(
-            f"Expected a folder without results; {folder} holds some already.{_hint(folder)} Add --overwrite to replace "
-            f"them, or choose another --out."
+            f"Expected a folder without results; {folder} holds some already.{_hint(folder)} Add --overwrite to "
+            f"replace them, or choose another --out."
         )
     if saved_epochs(folder / UNFINISHED) and not overwrite:
         raise FileExistsError(

@@ -100,7 +100,7 @@ class Saver:
         if self.found is not None and len(self.found["history"]) > epochs:
             done = len(self.found["history"])
             raise ValueError(f"Expected epochs >= {done}, which the checkpoint has; got {epochs}.")
-        self._settings = comparable({**settings, **self.checkpoint.settings})
+        self._settings = comparable({**settings, "settings": self.checkpoint.settings})
         surroundings = _surroundings()
         if self.found is not None:
             require_equal(self._before, self._settings, but=surroundings)
@@ -146,6 +146,8 @@ class Saver:
         """Keep the state after an epoch, and save it if it is time."""
         if self.checkpoint is None:
             return
+        if len(course.history) == 1:
+            course.warn_of_python()
         self._latest = course.state()
         if time.monotonic() - self._saved >= 60 * self.checkpoint.minutes:
             self.save()
@@ -206,15 +208,17 @@ def saving(checkpoint: str | Path | Checkpoint | None) -> Iterator[Saver]:
     made = not folder.exists()
     with saying(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".checkpoint", doing=f"training with the checkpoint in {folder}"):
-        try:
-            yield Saver(checkpoint)
-        finally:
-            with contextlib.suppress(OSError):
-                (folder / ".checkpoint.lock").unlink()
-    if made:
-        with contextlib.suppress(OSError):  # something was saved
-            folder.rmdir()
+    try:
+        with locked(folder / ".checkpoint", doing=f"training with the checkpoint in {folder}"):
+            try:
+                yield Saver(checkpoint)
+            finally:
+                with contextlib.suppress(OSError):
+                    (folder / ".checkpoint.lock").unlink()
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # something was saved
+                folder.rmdir()
 
 
 def saved_epochs(folder: Path) -> list[int]:

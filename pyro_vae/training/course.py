@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import pyro
 import torch
 from torch import Tensor, nn
 
+from ..compiled.python_state import PythonState
 from ..disk.packing import packed
 from ..objectives.kl_weights import KLWeight
 from ..pairs.modules import Callee
@@ -37,6 +39,20 @@ class Course:
     best: BestState
     history: list[Metrics] = field(default_factory=list)
     stopped: bool = False
+
+    def __post_init__(self) -> None:
+        self._python = PythonState(self.steps.plain, self.modules.values())
+
+    def warn_of_python(self) -> None:
+        """Warn of numbers, flags and words in Python that the steps have changed, since `state` does not hold them."""
+        changed = [place.name for place in self._python.changed() if place.is_plain() and place.key is not len]
+        if changed:
+            warnings.warn(
+                f"The pair changes {', '.join(changed[:5])} in Python while it is trained, which no checkpoint holds: "
+                f"a training that goes on begins with the first value. Hold it in a buffer (register_buffer) if it "
+                f"decides what is computed.",
+                stacklevel=4,
+            )
 
     def is_over(self, epochs: int, patience: int | None) -> bool:
         """Whether there is no further epoch."""
@@ -119,8 +135,11 @@ class Course:
 def _kinds(state: dict[str, Any]) -> Iterator[tuple[str, torch.dtype, torch.Size]]:
     """Names, types and shapes of what a pair and its optimizer keep."""
     tensors: dict[str, Tensor] = {}
-    packed([state["pair"], state["buffers"], state["optimizer"]["parameters"]], tensors)
-    yield from ((name.partition("/")[2], tensor.dtype, tensor.shape) for name, tensor in tensors.items())
+    kept = {"pair": state["pair"], "buffers": state["buffers"], "optimizer": state["optimizer"]["parameters"]}
+    packed(kept, tensors)
+    yield from (
+        (name.partition("/")[2].replace("$$$", "."), tensor.dtype, tensor.shape) for name, tensor in tensors.items()
+    )
 
 
 def _random_state() -> dict[str, Any]:

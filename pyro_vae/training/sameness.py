@@ -30,13 +30,13 @@ def comparable(value: Any) -> Any:
             return {str(key): comparable(item) for key, item in value.items()}
         case list() | tuple():
             return [comparable(item) for item in value]
-    return getattr(value, "__qualname__", type(value).__qualname__)
+    return getattr(value, "__name__", type(value).__name__)
 
 
 def require_equal(before: Any, now: Any, *, but: Iterable[str] = ()) -> None:
     """Raise a ValueError that names the first setting which is not as in the checkpoint."""
     before, now = dict(_flat(before)), dict(_flat(now))
-    for name in sorted((before.keys() | now.keys()) - set(but)):
+    for name in (name for name in before | now if name not in but):
         if (was := before.get(name)) != (is_now := now.get(name)):
             raise ValueError(
                 f"Expected {name} as in the checkpoint, {was!s:.90}; got {is_now!s:.90}. Go on with the same settings "
@@ -45,8 +45,8 @@ def require_equal(before: Any, now: Any, *, but: Iterable[str] = ()) -> None:
 
 
 def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict):
+    if not isinstance(value, dict | list):
         yield name, value
         return
-    for key, item in value.items():
+    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
         yield from _flat(item, f"{name}.{key}" if name else key)
