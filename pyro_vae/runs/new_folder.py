@@ -13,7 +13,6 @@ from ..disk.lock import locked
 from ..disk.reading import read_whole
 from ..disk.writing import PART, require_regular, saying, write_text, written_whole
 from ..training.checkpoint import FILES as CHECKPOINT
-from ..training.checkpoint import remove as remove_checkpoint
 from ..training.checkpoint import saved_epochs
 from . import __doc__ as CONTENTS
 from .estimators import ESTIMATORS
@@ -78,6 +77,9 @@ def settings_to_resume(folder: Path) -> Path | None:
         FileNotFoundError: the folder holds no run.
         ValueError: the run was stopped and has no checkpoint.
     """
+    if _is_ours(folder, "run") and (folder / UNFINISHED / RESULTS["run"]).exists():
+        with claimed(folder, "run", overwrite=True):
+            pass  # what a process has finished that was killed then, is the run now
     for place in (folder / UNFINISHED, folder):
         if (place / SETTINGS).exists() and (place != folder or saved_epochs(place)):
             return place / SETTINGS
@@ -94,12 +96,6 @@ def settings_to_resume(folder: Path) -> Path | None:
             f"{folder / SETTINGS} --out {folder} --overwrite."
         )
     return None
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Remove the checkpoints of the training of a run, which is over."""
-    for place in (folder, folder / UNFINISHED):
-        remove_checkpoint(place)
 
 
 @contextlib.contextmanager
@@ -216,11 +212,16 @@ def _publish(folder: Path) -> None:
     unfinished, results = folder / UNFINISHED, RESULTS["run"]
     if not (unfinished / results).is_file() or unfinished.is_symlink():
         return
-    if (folder / results).exists() and not read_json(unfinished / results, kind="run")["finished"]:
+    about = read_json(unfinished / results, kind="run")
+    if (folder / results).exists() and not about["finished"]:
         return
+    needs_checkpoint = not about["finished"] or about.get("keeps_checkpoint")
     before = set(_written(folder))
     for path in sorted(_written(unfinished), key=lambda path: path.name == results):
         if path.name == RESERVED or PART.fullmatch(path.name):
+            continue
+        if CHECKPOINT.fullmatch(path.name) and not needs_checkpoint:
+            path.unlink()
             continue
         target = folder / path.relative_to(unfinished)
         target.parent.mkdir(exist_ok=True)

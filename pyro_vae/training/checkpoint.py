@@ -136,6 +136,7 @@ class Saver:
         course.go_on(self.found, order(), kl_weight)
         before, (now, _), name = course.history[-1], validated(), "validation_elbo"
         if name in now and math.isfinite(now[name]) and not math.isclose(before[name], now[name], rel_tol=TOLERANCE):
+            course.history.clear()  # nothing of it is this pair's
             raise ValueError(
                 f"Expected the validation ELBO of the checkpoint, {before[name]:.6g} nats per data point; got "
                 f"{now[name]:.6g}: model or guide compute something else than they did. Go on with the same code, or "

@@ -40,7 +40,7 @@ def require_equal(before: Any, now: Any, *, but: Iterable[str] = ()) -> None:
         if (was := before.get(name)) != (is_now := now.get(name)):
             raise ValueError(
                 f"Expected {name} as in the checkpoint, {was!s:.90}; got {is_now!s:.90}. Go on with the same settings "
-                f"and data, or begin anew in another folder."
+                f"and data, or begin anew: in another folder, or with --overwrite in place of --resume."
             )
 
 
@@ -48,5 +48,6 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
     if not isinstance(value, dict | list):
         yield name, value
         return
-    for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+    items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in items:
         yield from _flat(item, f"{name}.{key}" if name else key)
