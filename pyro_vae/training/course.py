@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,8 @@ from .fitted import Fit, Metrics
 from .sameness import comparable, require_equal
 from .selection import BestState
 from .steps import Steps
+
+TOLERANCE = 1e-3  # of an ELBO, relative: another machine rounds in another way
 
 
 @dataclass
@@ -82,7 +85,13 @@ class Course:
             "random": _random_state(),
         }
 
-    def go_on(self, state: dict[str, Any], batches: Sequence[Tensor], kl_weight: KLWeight) -> None:
+    def go_on(
+        self,
+        state: dict[str, Any],
+        batches: Sequence[Tensor],
+        kl_weight: KLWeight,
+        validated: Callable[[], tuple[Metrics, list[str]]],
+    ) -> None:
         """Continue from a state, as the process would have done that saved it.
 
         That process had taken its first step plainly, with which parameters are made, and recorded its second one. So
@@ -92,6 +101,7 @@ class Course:
             state: of `state`.
             batches: indices of the data points of a first epoch.
             kl_weight: set before each step.
+            validated: scores of the pair as it is now; with validation data they tell whether it computes what it did.
 
         Raises:
             ValueError: it is the state of another pair, optimizer or scheduler.
@@ -106,6 +116,7 @@ class Course:
         set_state(self.modules, pyro.get_param_store(), state["pair"])
         for name, buffer in self._unsaved_buffers().items():
             buffer.copy_(state["buffers"][name])
+        _require_same_elbo(state["history"][-1], validated()[0])
         self.steps.taken = state["steps"]
         self.steps.optimizer.set_state(state["optimizer"])
         self.best.set_state(state["best"])
@@ -130,6 +141,17 @@ class Course:
             for key, buffer in module.named_buffers()
             if key not in module.state_dict()
         }
+
+
+def _require_same_elbo(before: Metrics, now: Metrics) -> None:
+    """Raise a ValueError unless a pair that was put back has the validation ELBO that was recorded."""
+    name = "validation_elbo"
+    if name in now and math.isfinite(now[name]) and not math.isclose(before[name], now[name], rel_tol=TOLERANCE):
+        raise ValueError(
+            f"Expected the validation ELBO of the checkpoint, {before[name]:.6g} nats per data point; got "
+            f"{now[name]:.6g}: model or guide compute something else than they did. Go on with the same code, or begin "
+            f"anew in another folder."
+        )
 
 
 def _kinds(state: dict[str, Any]) -> Iterator[tuple[str, torch.dtype, torch.Size]]:

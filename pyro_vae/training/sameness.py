@@ -40,7 +40,7 @@ def require_equal(before: Any, now: Any, *, but: Iterable[str] = ()) -> None:
         if (was := before.get(name)) != (is_now := now.get(name)):
             raise ValueError(
                 f"Expected {name} as in the checkpoint, {was!s:.90}; got {is_now!s:.90}. Go on with the same settings "
-                f"and data, or begin anew: in another folder, or with --overwrite in place of --resume."
+                f"and data, or begin anew in another folder (--out, or --overwrite, for a command)."
             )
 
 

@@ -13,6 +13,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from examples import PAIRS
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, MultiStepLR, OneCycleLR
@@ -121,15 +122,16 @@ def assert_same(found, expected):
     assert [getattr(found, name) for name in about] == [getattr(expected, name) for name in about]
 
 
-def killed_after(epoch, folder, make, **options):
-    """What a process leaves that is killed in the epoch after this one: copied, while the training goes on."""
-    left = Path(folder)
+def killed_after(which, folder, make, **options):
+    """What processes leave that are killed in the epoch after each of these: copied, while the training goes on."""
+    whole = folder / "whole"
 
     def on_step(step, metrics):
-        if saved_epochs(left.parent / "whole") == [*range(max(epoch - 1, 1), epoch + 1)] and not left.exists():
-            shutil.copytree(left.parent / "whole", left)
+        for epoch in which:
+            if saved_epochs(whole)[-1:] == [epoch] and not (folder / f"{epoch}").exists():
+                shutil.copytree(whole, folder / f"{epoch}")
 
-    return train(make, Checkpoint(left.parent / "whole", minutes=0), on_step=on_step, **options)
+    return train(make, Checkpoint(whole, minutes=0), on_step=on_step, **options)
 
 
 SCHEDULES = {
@@ -160,21 +162,40 @@ CASES = {
 
 
 @pytest.mark.filterwarnings("ignore:The pair refuses the last batch")
-@pytest.mark.parametrize("epoch", [1, 2])
 @pytest.mark.parametrize("case", CASES)
-def test_it_goes_on_to_the_same_bits(case, epoch, tmp_path, global_state):
-    make, options = CASES[case]
-    options = {**options, "objective": options.get("objective", Trace_ELBO)()}
-    torch.manual_seed(9)
-    expected = killed_after(epoch, tmp_path / "left", make, **options)
+def test_it_goes_on_to_the_same_bits(case, tmp_path, global_state):
+    make, given = CASES[case]
+
+    def options():
+        return {**given, "objective": given.get("objective", Trace_ELBO)()}
+
+    expected = killed_after([1, 2], tmp_path, make, **options())
     assert not (tmp_path / "whole").exists()
-    before, at = global_state(), torch.get_rng_state()
-    options["objective"] = CASES[case][1].get("objective", Trace_ELBO)()
-    found = train(make, tmp_path / "left", **options)
-    assert_same(found, expected)
-    assert global_state() == before
-    assert torch.equal(torch.get_rng_state(), at) or case == "the global stream"
-    assert not saved_epochs(tmp_path / "left")
+    for left in ("1", "2"):
+        before, at = global_state(), torch.get_rng_state()
+        assert_same(train(make, tmp_path / left, **options()), expected)
+        assert global_state() == before
+        assert torch.equal(torch.get_rng_state(), at)  # also where the global stream is used: it goes on from there
+        assert not saved_epochs(tmp_path / left)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_every_pair_does_so(name, tmp_path):
+    runs = []
+    for folder in (None, tmp_path):
+        torch.manual_seed(3)
+        pair = PAIRS[name]()
+
+        def make(pair=pair):
+            return pair.model, pair.guide
+
+        options = {"data": pair.x[:21], "batch_transform": None, "validation": None, "batch_size": 8}
+        if folder is not None:
+            torch.manual_seed(3)
+            first = PAIRS[name]()
+            stopped(folder, lambda pair=first: (pair.model, pair.guide), steps=7, objective=eager(), **options)
+        runs.append(train(make, folder, objective=eager(), **options))
+    assert_same(*runs)
 
 
 def test_without_a_checkpoint_it_is_the_same(tmp_path):
@@ -182,15 +203,15 @@ def test_without_a_checkpoint_it_is_the_same(tmp_path):
 
 
 def test_compiled_by_inductor_it_goes_on_to_the_same_bits(tmp_path):
-    expected = killed_after(2, tmp_path / "left", functions, compile=True, epochs=3)
-    assert_same(train(functions, tmp_path / "left", compile="auto", epochs=3), expected)  # as it began
+    expected = killed_after([2], tmp_path, functions, compile=True, epochs=3)
+    assert_same(train(functions, tmp_path / "2", compile="auto", epochs=3), expected)  # as it began
 
 
-def stopped(folder, make=module, *, epoch=3, error=KeyboardInterrupt, **options):
-    """A training that an interrupt ends in the epoch after this one."""
+def stopped(folder, make=module, *, steps=15, error=KeyboardInterrupt, **options):
+    """A training that an interrupt ends in the epoch after so many steps: the fourth one."""
 
     def on_step(step, metrics):
-        if step > 5 * epoch:
+        if step > steps:
             raise error
 
     with pytest.raises(error):
