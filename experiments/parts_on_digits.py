@@ -75,9 +75,7 @@ def train(kind: str, folder: Path, *, smoke: bool) -> None:
 def collect(kind: str, folder: Path) -> dict[str, object]:
     """One row a candidate: log p(x), its difference to the first, k-hat, and seconds."""
     comparison = json.loads((folder / "comparison.json").read_text())
-    found = {
-        name: [LogMarginal.load(Path(run) / "evaluation") for run in runs] for name, runs in comparison["runs"].items()
-    }
+    found = {name: [LogMarginal.load(path) for path in paths] for name, paths in comparison["evaluations"].items()}
     result = compare(found)
     first = next(iter(found))
     rows = []

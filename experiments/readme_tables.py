@@ -1,9 +1,10 @@
-"""Write the tables of both READMEs anew from the results beside them: python experiments/readme_tables.py"""
+"""Write the tables of the README, docs and experiments anew from the results: python experiments/readme_tables.py"""
 
 import functools
 import inspect
 import itertools
 import json
+import math
 import re
 import statistics
 from pathlib import Path
@@ -24,7 +25,7 @@ def value(run: dict[str, Any], name: str) -> Any:
 
 
 def static_mnist_table() -> str:
-    """log p(x) of runs on static MNIST, from the evaluation.json of each."""
+    """log p(x) of runs on static MNIST, from the evaluation of each."""
     rows = []
     for path in sorted(RESULTS.glob("static_mnist_*.json")):
         run = json.loads(path.read_text())
@@ -94,6 +95,19 @@ def evidence_time_table(name: str) -> str:
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
         f"\n\n{result['num_images']:,} images, {result['num_samples']:,} samples each; {result['device']}, "
         f"{result['threads']} threads, {result['date']}. `{result['command']}`"
+    )
+
+
+def streaming_table() -> str:
+    """Memory that training takes on data larger than it."""
+    result = json.loads((RESULTS / "streaming.json").read_text())
+    rows = [
+        [row["method"], f"{row['data']:,}", f"{row['mebibytes']:,.0f}", ", ".join(f"{x:.4f}" for x in row["losses"])]
+        for row in result["rows"]
+    ]
+    headers = ["method", "data, MiB", "memory needed, MiB", "loss of each epoch"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\nAllowed: {result['rows'][0]['allowed']} MiB. {source(result)}"
     )
 
 
@@ -198,6 +212,25 @@ def autoencoders_table() -> str:
         f"{min(dates)} to {max(dates)}."
     )
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{about}"
+
+
+def autoencoder_numbers() -> str:
+    """What the experiments with autoencoders counted beside the rows of their table."""
+    names = ("beta", "vae_many_latents", "vae_convolutional", "adversarial_autoencoder")
+    files = (ROOT / f"experiments/autoencoders/results/{name}.json" for name in names)
+    beta, many, convolutional, adversarial = (json.loads(file.read_text())["numbers"] for file in files)
+    rows = [
+        [f"beta {weight:g}: rate, distortion, nats", f"{rate:.1f}, {distortion:.1f}"]
+        for weight, rate, distortion in zip(*(beta[name] for name in ("betas", "rates", "distortions")), strict=True)
+    ]
+    rows.append(["active latents of VAE 100", many["active_latents"]])
+    elbo = convolutional["test_elbo_by_epoch"]
+    rows += [[f"test ELBO of the convolutional VAE after epoch {n}", f"{elbo[n - 1]:.1f}"] for n in (1, 5, len(elbo))]
+    ending = ", losses by epoch"
+    for name, losses in ((name, losses) for name, losses in adversarial.items() if name.endswith(ending)):
+        rows.append([f"discriminator at the end, {name.removesuffix(ending)}", f"{losses['discriminator'][-1]:.2f}"])
+    rows.append(["discriminator that guesses, 2 log 2", f"{2 * math.log(2):.2f}"])
+    return tabulate(rows, ["what", "value"], tablefmt="github", disable_numparse=True)
 
 
 FRECHET = ("frechet_reconstructions", "frechet_samples")
@@ -387,13 +420,24 @@ def priors_on_mnist_table() -> str:
         for kind in ("guide", "auto")
     }
     stopped = [row["prior"] for row in result["rows"] if row.get("finished") is False]
+    unfinished = [
+        f"{row['prior']} (KL weight {row['kl_weight_at_best']:.2f})"
+        for row in result["rows"]
+        if row.get("kl_weight_at_best", 1) < 1
+    ]
+    stopped = [name for name in stopped if not any(text.startswith(f"{name} (") for text in unfinished)] + unfinished
+    left_out = "".join(
+        f"Left out: {name}, stopped in epoch {run['epochs']} at KL weight {run['kl_weight_at_best']:.2f}. "
+        for name, run in result["left_out"].items()
+    )
+    devices = " and ".join(sorted({row["device"] for row in result["rows"] if "device" in row}))
     return tabulate(rows, [*headers, "default less guide"], tablefmt="github", disable_numparse=True) + (
         f"\n\nA random {result['num_images']:,} of the test images, the same for all. Guide: "
         f"{result['estimates']['guide']['num_samples']:,} samples ({each['guide']}); default: "
         f"{result['estimates']['auto']['num_samples']:,} ({each['auto']}), all estimates at once. After +- "
         f"a standard error over images; in brackets 95% intervals over images; one seed each. "
         f"{'Stopped by the clock with their best state so far: ' + ', '.join(stopped) + '. ' if stopped else ''}"
-        f"{source(result)} Data: {result['protocol']}."
+        f"{left_out}Trained and estimated on {devices}. {source(result)} Data: {result['protocol']}."
     )
 
 
@@ -482,6 +526,7 @@ def parts_table(kind: str) -> str:
 
 TABLES = {
     "autoencoders.md": autoencoders_table,
+    "autoencoder_numbers.md": autoencoder_numbers,
     "priors_on_digits.md": functools.partial(parts_table, "priors"),
     "encoders_on_digits.md": functools.partial(parts_table, "encoders"),
     "static_mnist.md": static_mnist_table,
@@ -490,6 +535,7 @@ TABLES = {
     "evidence_time.md": functools.partial(evidence_time_table, "evidence_time"),
     "evidence_time_whole.md": functools.partial(evidence_time_table, "evidence_time_whole"),
     "whole_run.md": whole_run_table,
+    "streaming.md": streaming_table,
     "growth.md": growth_table,
     "evidence_agreement.md": agreement_table,
     "evidence_coverage.md": coverage_table,
@@ -521,23 +567,23 @@ def first_sentence(cls: type) -> str:
     return text.replace("``", "`").replace("|", "\\|")
 
 
-def write(readme: str) -> str:
-    """A README with each table between its markers replaced by the present content of its file."""
+def write(page: str) -> str:
+    """A page with each table between its markers replaced by the present content of its file."""
 
     def table(match: re.Match[str]) -> str:
         return f"{match[1]}\n{(ROOT / match[2]).read_text().strip()}\n\n<!-- end of table -->"
 
-    written = re.sub(r"(<!-- table: (\S+) -->\n).*?<!-- end of table -->", table, readme, flags=re.DOTALL)
+    written = re.sub(r"(<!-- table: (\S+) -->\n).*?<!-- end of table -->", table, page, flags=re.DOTALL)
     start, end = "<!-- gallery -->\n", "<!-- end of gallery -->"
     before, found, rest = written.partition(start)
     return before + start + f"\n{gallery()}\n\n" + end + rest.partition(end)[2] if found else written
 
 
-READMES = ROOT / "README.md", ROOT / "experiments" / "README.md"
+PAGES = ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "experiments" / "README.md"
 
 if __name__ == "__main__":
     for name, table in TABLES.items():
         (RESULTS / name).write_text(table() + "\n")
-    for path in READMES:
+    for path in PAGES:
         path.write_text(write(path.read_text()))
         print(f"tables of {path.relative_to(ROOT)} written")

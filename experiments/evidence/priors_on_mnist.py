@@ -7,7 +7,7 @@ stopping after 50 epochs without a better validation ELBO) is trained with each 
 and for at most --train-seconds; a run that is stopped then keeps its best state, and the result says so. Each run is
 evaluated twice on the same test images in one random order: by 5,000 samples from the guide, the protocol of the field,
 and by the default estimate with 1,000. All estimates run at once, for at most --evaluate-seconds; compared are the
-images that all of them have come to.
+images that all of them have come to. A run that was stopped long before the end of its warm-up is left out.
 
 What is finished is not repeated: a second call goes on from the folder --runs.
 """
@@ -48,6 +48,8 @@ ESTIMATES = {
     "guide": {"estimator": "guide", "num_samples": 5000, "memory_budget": "2GiB"},
     "auto": {"estimator": "auto", "num_samples": 1000, "memory_budget": "2GiB"},
 }
+STEPS = ("train", "evaluate", "compare")
+LEAST_KL_WEIGHT = 0.9  # at the best epoch: below, a run is of another objective than the others
 GIVEN = "StandardNormal, given"  # a run from elsewhere, trained until no epoch was better
 SAVE_EVERY, GRACE = 5.0, 30.0  # seconds: of estimates on their way; to end in after a signal
 
@@ -198,6 +200,7 @@ def trained(folder: Path) -> dict[str, Any]:
         "compile_seconds": sum(metrics.get("compile_seconds", 0.0) for metrics in history),
         "num_parameters": about["num_parameters"],
         "command": about["command"],
+        "device": about["device"],
     }
 
 
@@ -210,13 +213,18 @@ def collect(chosen: argparse.Namespace, names: list[str]) -> dict[str, Any]:
         if target(chosen, name, kind).with_suffix(".json").exists()
     }
     names = [name for name in names if all((name, kind) in found for kind in ESTIMATES)]
+    runs = {name: trained(chosen.runs / name) for name in names}
+    left_out = (
+        {} if chosen.smoke else {n: r for n, r in runs.items() if r.get("kl_weight_at_best", 1) < LEAST_KL_WEIGHT}
+    )
+    names = [name for name in names if name not in left_out]
     if not names:
         raise SystemExit("Expected estimates of at least one run; got none. See the logs, and give more seconds.")
     count = min(len(found[name, kind]) for name in names for kind in ESTIMATES)
     comparisons = {kind: compare({name: found[name, kind][:count] for name in names}) for kind in ESTIMATES}
     rows = []
     for name in names:
-        row: dict[str, Any] = {"prior": name, **trained(chosen.runs / name)}
+        row: dict[str, Any] = {"prior": name, **runs[name]}
         for kind, comparison in comparisons.items():
             result = found[name, kind]
             about = json.loads(target(chosen, name, kind).with_suffix(".json").read_text())
@@ -234,7 +242,13 @@ def collect(chosen: argparse.Namespace, names: list[str]) -> dict[str, Any]:
         row["gained"] = {"value": gained.mean().item(), "standard_error": error, "largest": gained.max().item()}
         rows.append(row)
     settings = {kind: settings_of(chosen, kind) for kind in ESTIMATES}
-    return {"protocol": images(chosen)[1], "num_images": count, "estimates": settings, "rows": rows}
+    return {
+        "protocol": images(chosen)[1],
+        "num_images": count,
+        "estimates": settings,
+        "rows": rows,
+        "left_out": left_out,
+    }
 
 
 def figure(result: dict[str, Any]) -> Figure:
@@ -273,7 +287,7 @@ def main() -> None:
     options.add_argument("--weights", type=Path, help="of a run of the standard prior from elsewhere, evaluated, too")
     options.add_argument("--train-seconds", type=float, default=1e9, help="for all runs together")
     options.add_argument("--evaluate-seconds", type=float, default=1e9, help="for all estimates together")
-    options.add_argument("--steps", nargs="+", default=["train", "evaluate"], choices=["train", "evaluate"])
+    options.add_argument("--steps", nargs="+", default=[*STEPS], choices=STEPS)
     options.add_argument("--estimate", nargs=2, metavar=("RUN", "KIND"), help="this one alone, in this process")
     chosen = parsed(options, "priors_on_mnist")
     temporary = tempfile.mkdtemp() if chosen.smoke and chosen.runs == options.get_default("runs") else None
@@ -287,6 +301,7 @@ def main() -> None:
     names += [GIVEN] if chosen.weights else []
     if "evaluate" in chosen.steps:
         evaluate(chosen, names)
+    if "compare" in chosen.steps:
         result = collect(chosen, names)
         save(chosen, result)
         figure(result).savefig(chosen.out.with_suffix(".png"), dpi=130)

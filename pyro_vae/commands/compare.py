@@ -1,48 +1,54 @@
-"""Compare models on the same data; without run folders, train them first, one part of the VAE varied."""
+"""Compare models on the same data; without run folders, train them first: candidates for some parts, or settings."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
 from jsonargparse import Namespace
 
 from .. import plots
-from ..data import Data
-from ..disk.json_files import write_json
+from ..disk.json_files import read_json, write_json
 from ..disk.writing import save_figure, write_text
 from ..evidence import LogMarginal
 from ..evidence import tables as report
-from ..evidence.comparison import compare, require_one_kind
-from ..evidence.measure import measure_of
-from ..pairs.contexts import evaluating, seeded
-from ..pairs.densities import check_guide
-from ..pairs.scoring import traces
-from ..runs.candidates import VARIED, candidate_parts, file_name
+from ..evidence.comparison import compare
+from ..runs.candidates import VARIED, file_name
 from ..runs.environment import environment
 from ..runs.estimators import ESTIMATORS
-from ..runs.evaluations import load_evaluation
-from ..runs.folder import is_finished, read_about, require_run, require_same_data
+from ..runs.evaluations import evaluations_of, load_evaluation
+from ..runs.folder import doubts_of, read_about, require_run
+from ..runs.grid import candidates_of, taken_apart
 from ..runs.grouping import grouped
-from ..runs.loading import binarization, command_line, data_of, load_data, load_run, random_subset
-from ..runs.new_folder import claimed
+from ..runs.loading import command_line, data_of, load_run, points_of, random_subset
+from ..runs.new_folder import RESULTS, claimed
 from ..runs.parser import Parser
 from ..runs.parts import short_names
-from ..runs.settings import DEFAULT_PARTS, dump, layer_of, over, parse_training, settings_of
+from ..runs.settings import DEFAULT_PARTS, parse_training
 from ..training.device import choose_device
 from ..uses.generate import reconstruct, sample
-from .evaluate import evaluate_run, finished_evaluation
-from .evaluation import add_evaluation_options
-from .train import build_module, train_run
+from .evaluate import name_of
+from .evaluation import add_evaluation_options, parse_evaluation
+from .pictures import like_of, with_doubts
+from .train_candidates import Configs, Trained, check, configs_of, run_folder, train_all
 
-# Without run folders: small enough for three seeds of four priors in under three minutes on two cores.
+# Without run folders: small enough for three seeds of four priors in under three minutes on two cores. Those of train
+# are for one model of a data set such as MNIST.
 PRIORS = ["StandardNormal", "GaussianMixture", "VampPrior", "CouplingFlow"]
 DEFAULTS = (
     {**DEFAULT_PARTS, "network": "MLP"},
-    {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": 30, "network.hidden": [128, 128]},
+    {
+        "data": "digits",
+        "latent_dim": 8,
+        "epochs": 60,
+        "batch_size": 64,
+        "kl_warmup": "auto",
+        "network.hidden": [128, 128],
+    },
 )
 MOST_PAIRS = 10  # on the terminal: of more, the differences to the best
 
@@ -53,11 +59,14 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         "runs", metavar="RUN", nargs="*", type=str, help="Evaluated run folders; none to train them now."
     )
     add = parser.add_argument_group(
-        "what to train when no run is given: candidates for one of the parts, the others fixed",
+        "what to train when no run is given: candidates for parts, values of settings, the rest fixed",
         "A candidate is NAME or import.path.NAME, with arguments as in GaussianMixture:num_components=50,"
         "covariance=full, else with the defaults of its class. What only works together is joined by a plus: "
-        "UniformSphere+VonMisesFisherEncoder, ConvEncoder+ConvDecoder. An interrupted comparison goes on where it "
-        "stopped when the same command is given again.",
+        "UniformSphere+VonMisesFisherEncoder, ConvEncoder+ConvDecoder. Several values of a setting are compared, too "
+        "(--latent-dim 2 8 32), and of all that is varied each with each. An interrupted comparison goes on where it "
+        "stopped when the same command is given again; with one more candidate, value or seed it trains what is "
+        "missing. Defaults are for the digits on a laptop, smaller than those of train; settings.yaml of a run holds "
+        "all of them.",
     ).add_argument
     for option, part in VARIED.items():
         default = f"; by default {' '.join(PRIORS)}" if option == "priors" else ""
@@ -66,20 +75,30 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add("--seeds", type=int, default=3, help="Runs of each candidate, with seeds from --seed on.")
     add_evaluation_options(parser, arguments, without=["precision"])  # which is that of the training here
     own = parser.names()
-    chosen = parse_training(parser, arguments, out="Folder of the results; by default comparison.", defaults=DEFAULTS)
-    if fixed := [word for word in arguments if re.match(rf"--{_varied(chosen)[0]}\b(?!-)", word)]:
-        raise ValueError(f"Expected candidates for the {_varied(chosen)[0]}; got {fixed[0]}, which fixes it.")
+    words, axes = taken_apart(arguments)
+    out = "Folder of the results; by default comparison."
+    chosen = parse_evaluation(parse_training(parser, words, out=out, defaults=DEFAULTS), words)
+    varied = _varied(chosen, axes)
+    for part in (VARIED[option] for option in varied):
+        if fixed := [word for word in words if re.match(rf"--{part}\b(?!-)", word)]:
+            raise ValueError(f"Expected candidates for the {part}; got {fixed[0]}, which fixes it.")
     chosen.training = Namespace({key: value for key, value in vars(chosen).items() if key not in own})
+    chosen.varied, chosen.axes, chosen.given = varied, axes, [*map(_option, filter(_is_option, words))]
     return chosen
 
 
-def _varied(chosen: Namespace) -> tuple[str, list[str]]:
-    """The part to compare, and its candidates."""
-    given = [option for option in VARIED if chosen[option]]
-    if len(given) > 1:
-        options = " and ".join(f"--{option}" for option in given)
-        raise ValueError(f"Expected candidates for one part; got {options}. Fix the others, as with --encoder IAF.")
-    return (VARIED[given[0]], chosen[given[0]]) if given else ("prior", PRIORS)
+def _is_option(word: str) -> bool:
+    return word.startswith("--")
+
+
+def _option(word: str) -> str:
+    return word[2:].partition("=")[0].replace("-", "_")
+
+
+def _varied(chosen: Namespace, axes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The candidates of each part that varies, by option."""
+    given = {option: chosen[option] for option in VARIED if chosen[option]}
+    return given or ({} if axes else {"priors": PRIORS})
 
 
 def run(chosen: Namespace) -> None:
@@ -90,59 +109,115 @@ def run(chosen: Namespace) -> None:
         raise ValueError(f"Expected --estimator {of_one} for a comparison; got {estimator.name}.")
     out = Path(chosen.out or "comparison")
     if chosen.runs:
-        kind, groups = grouped([require_run(name) for name in chosen.runs])
+        varied, groups = grouped([require_run(name) for name in chosen.runs])
         with claimed(out, "comparison", overwrite=chosen.overwrite) as folder:
-            _compare(kind, groups, folder, chosen, started)
+            _compare(varied, Trained(groups), folder, chosen, started)
         return
-    kind, configs = _candidates(chosen)
-    dataset = _check(configs)
-    with claimed(out, "comparison", overwrite=chosen.overwrite) as folder:
-        groups = _train_all(kind, configs, dataset, folder, chosen)
-        _compare(kind, groups, folder, chosen, started)
+    candidates = candidates_of(chosen.varied, chosen.axes)
+    configs = configs_of(candidates, chosen.training, seed=chosen.seed, num_seeds=chosen.seeds)
+    dataset = check(configs)
+    with claimed(out, "comparison", overwrite=chosen.overwrite or _grows(out, configs)) as folder:
+        trained = train_all(configs, dataset, folder, chosen)
+        parts = [VARIED[option] for option in chosen.varied]
+        _compare(parts[0] if len(parts) == 1 else "model", trained, folder, chosen, started)
 
 
-def _compare(kind: str, groups: Mapping[str, list[Path]], folder: Path, chosen: Namespace, started: float) -> None:
+def _grows(folder: Path, configs: Configs) -> bool:
+    """Whether all runs of the comparison that is there are among these: then its tables are written anew."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        content = read_json(folder / RESULTS["comparison"], kind="comparison")
+        before = {Path(run) for runs in content["runs"].values() for run in runs}
+        return before <= {run_folder(folder, name, config) for (name, _), config in configs.items()}
+    return False
+
+
+def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Path, str]:
+    """The evaluation of each run to compare, by its name: of the same data points, and where there are such with the
+    same settings; the largest.
+
+    Raises:
+        FileNotFoundError: a run without an evaluation such as asked for.
+        ValueError: no two of them are of the same data points.
+    """
+    runs = [run for members in groups.values() for run in members]
+    if not chosen.runs:  # just made
+        dataset = data_of(runs[0], root=chosen.root)
+        evaluation = chosen.clone()
+        evaluation.precision = "fp32"
+        return dict.fromkeys(runs, name_of(evaluation, dataset))
+    asked = {name: chosen[name] for name in ESTIMATORS[chosen.estimator].options if name in chosen.given}
+    asked |= {name: chosen[name] for name in ("num_images", "split") if name in chosen.given}
+    found: dict[Path, dict[str, dict[str, Any]]] = {}
+    for run in runs:
+        of_run = {
+            name: about
+            for name, about in evaluations_of(run).items()
+            if about["estimator_settings"]["estimator"] == chosen.estimator
+            and asked.items() <= about["estimator_settings"].items()
+        }
+        if not of_run:
+            others = ", ".join(evaluations_of(run)) or "none at all"
+            options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in asked.items())
+            estimator = "" if chosen.estimator == "auto" else f" --estimator {chosen.estimator}"
+            raise FileNotFoundError(
+                f"Expected an evaluated run; {run} has no evaluation of --estimator {chosen.estimator} {options}, but "
+                f"{others}. Run: pyro-vae evaluate {run}{estimator}{f' {options}' if options else ''}"
+            )
+        found[run] = of_run
+    for key in ("images_sha256", "estimator_settings"):  # the second where it can be had: `compare` says where not
+        of_all = set.intersection(*({str(about[key]) for about in of_run.values()} for of_run in found.values()))
+        if of_all:
+            wanted = next(str(a[key]) for a in reversed(found[runs[0]].values()) if str(a[key]) in of_all)
+            found = {r: {n: a for n, a in of_run.items() if str(a[key]) == wanted} for r, of_run in found.items()}
+        elif key == "images_sha256":
+            last = {run: [*of_run.values()][-1]["protocol"].rpartition("; ")[2] for run, of_run in found.items()}
+            which = "; ".join(f"{run} {protocol}" for run, protocol in last.items())
+            raise ValueError(
+                f"Expected runs evaluated on the same data; got different ones: {which}. Evaluate all of them with "
+                f"the same --data, --binarization, --data-seed, --num-images and --seed."
+            )
+    return {run: [*of_run][-1] for run, of_run in found.items()}
+
+
+def _compare(varied: str, trained: Trained, folder: Path, chosen: Namespace, started: float) -> None:
     """Compare evaluated runs, given by the names of their models, and write the results into the folder."""
-    name = ESTIMATORS[chosen.estimator].file
-    evaluations = {label: [load_evaluation(run, name) for run in members] for label, members in groups.items()}
+    groups = trained.runs
+    names = _evaluations(groups, chosen)
+    evaluations = {label: [load_evaluation(run, names[run]) for run in members] for label, members in groups.items()}
     abouts = [about for members in evaluations.values() for _, about in members]
-    if len({about["images_sha256"] for about in abouts}) > 1:
-        raise ValueError(
-            "Expected runs evaluated on the same data; got different ones. Evaluate all of them with the same "
-            "--data, --binarization, --data-seed, --num-images and --seed."
-        )
     comparison = compare({label: [result for result, _ in members] for label, members in evaluations.items()})
-    likelihoods = sorted({about["likelihood"] for about in abouts})
-    lines = report.protocol_lines(comparison, protocol=abouts[0]["protocol"], likelihood=" / ".join(likelihoods))
-    lines += _unfinished(groups)
-    about = {
+    protocols = sorted({about["evaluation_protocol"] for about in abouts})
+    marked, notes = _doubtful(groups)
+    content = {
+        **report.comparison_json(comparison),
+        "varied": varied,
+        "protocol": abouts[0]["protocol"],
+        "evaluation_protocol": " and ".join(protocols),
+        "likelihood": sorted({about["likelihood"] for about in abouts}),
+        "runs": {label: [str(run) for run in members] for label, members in groups.items()},
+        "evaluations": {label: [str(run / names[run]) for run in members] for label, members in groups.items()},
+        "marked": marked,
+        "failed": trained.failed,
+        "notes": notes,
         "command": command_line(),
         "seconds": round(time.perf_counter() - started, 1),
         **environment(choose_device("cpu" if chosen.runs else chosen.device)),
     }
-    table = report.comparison_table(comparison, kind=kind)
-    machine = f"{about['device']}, {about['threads']} threads, {about['date']}, {about['seconds']:.0f} seconds."
-    write_text(folder / "comparison.md", "\n\n".join([table, *lines, f"`{about['command']}` on {machine}"]) + "\n")
-    figure = plots.comparison_figure(comparison, title=abouts[0]["protocol"].split(";")[0])
-    save_figure(figure, folder / "comparison.png")
-    content = {
-        **report.comparison_json(comparison),
-        "protocol": abouts[0]["protocol"],
-        "likelihood": likelihoods,
-        "runs": {label: [str(run) for run in members] for label, members in groups.items()},
-        **about,
-    }
+    write_text(folder / "comparison.md", report.comparison_markdown(content))
+    title = abouts[0]["protocol"].split(";")[0]
+    starred = f"\n* {', '.join(marked)}: not trained as asked for" if marked else ""
+    save_figure(plots.comparison_figure(comparison, title=f"{title}{starred}"), folder / "comparison.png")
     write_json(folder / "comparison.json", content, kind="comparison")  # the last: with it the comparison is there
     for label, members in groups.items():
         _page(members[0], folder / f"{file_name(label)}.png", title=label, root=chosen.root)
-    table = report.comparison_table(comparison, kind=kind, style="simple", most_pairs=MOST_PAIRS)
-    print("\n" + table + "\n\n" + "\n".join(lines))
+    table = report.comparison_table(content, style="simple", most_pairs=MOST_PAIRS)
+    print("\n" + table + "\n\n" + "\n".join(report.protocol_lines(content)))
     pages = ", ".join(f"{file_name(label)}.png" for label in groups)
     count = len(comparison.differences)
     pairs = f" (all {count} paired differences)" if count > MOST_PAIRS else ""
     print(f"\nsaved in {folder}: comparison.md{pairs}, comparison.json, comparison.png")
     print(f"       samples and reconstructions in {pages}")
-    if not chosen.runs and kind == "prior" and chosen.data == "digits":  # the first look
+    if not chosen.runs and varied == "prior" and chosen.data == "digits":  # the first look
         print(
             "next   pyro-vae compare --data mnist --download --network GatedMLP --latent-dim 40 --out mnist\n"
             "       the same on MNIST, some hours on a CPU; one run of it is\n"
@@ -150,133 +225,13 @@ def _compare(kind: str, groups: Mapping[str, list[Path]], folder: Path, chosen: 
         )
 
 
-def _unfinished(groups: Mapping[str, list[Path]]) -> list[str]:
-    """A line about runs that were stopped before the end of their training, if there are any."""
-    abouts = {run: read_about(run) for members in groups.values() for run in members}
-    stopped = [
-        f"{run} after {a['epochs']} of {a['epochs_asked_for']} epochs" for run, a in abouts.items() if not a["finished"]
-    ]
-    return [f"Not trained to the end: {', '.join(stopped)}."] if stopped else []
-
-
-def _candidates(chosen: Namespace) -> tuple[str, dict[tuple[str, int], Namespace]]:
-    """The part that varies, and the settings of each candidate with each seed."""
-    if chosen.seeds < 1:
-        raise ValueError(f"Expected --seeds >= 1; got {chosen.seeds}.")
-    part, candidates = _varied(chosen)
-    configs = {  # one seed of each before the next: an interrupted comparison holds all of them
-        (name, s): _config(chosen.training, name, part, chosen.seed + s)
-        for s in range(chosen.seeds)
-        for name in candidates
+def _doubtful(groups: Mapping[str, list[Path]]) -> tuple[list[str], list[str]]:
+    """The models with runs that were not trained as asked for, and a line about each such run."""
+    doubts = {
+        label: [f"* {run}: {line}" for run in members for line in doubts_of(read_about(run))]
+        for label, members in groups.items()
     }
-    if len(configs) < len(candidates) * chosen.seeds or len(set(map(dump, configs.values()))) < len(configs):
-        raise ValueError(f"Expected different candidates; got two that are the same among {', '.join(candidates)}.")
-    return part, configs
-
-
-def _train_all(
-    part: str, configs: Mapping[tuple[str, int], Namespace], dataset: Data, folder: Path, chosen: Namespace
-) -> dict[str, list[Path]]:
-    """Train and evaluate every candidate with every seed; finished runs that are there already are taken as they are.
-
-    Returns:
-        The runs of each candidate.
-
-    Raises:
-        FileExistsError: a finished run of other settings is in the place of one, and not to be overwritten.
-    """
-    runs = {key: folder / "runs" / f"{file_name(key[0])}-seed{config.seed}" for key, config in configs.items()}
-    there = [] if chosen.overwrite else [key for key, run in runs.items() if is_finished(run)]
-    for key in there:
-        if (runs[key] / "settings.yaml").read_text() != dump(configs[key]):
-            raise FileExistsError(
-                f"Expected runs with these settings in {folder}; {runs[key]} has others. Add --overwrite to replace "
-                f"it, or choose another --out."
-            )
-        require_same_data(runs[key], dataset)
-    candidates = [*dict.fromkeys(name for name, _ in configs)]
-    print(f"data   {dataset.protocol}")
-    counts = [f"{n} {what}{'s' * (n != 1)}" for n, what in ((chosen.seeds, "seed"), (chosen.epochs, "epoch"))]
-    print(f"runs   {len(candidates)} {part}s x {counts[0]}, {counts[1]} each\n", flush=True)
-    evaluation = chosen.clone()
-    evaluation.precision = "fp32"  # what was given is that of the training
-    groups: dict[str, list[Path]] = {}
-    width = max(18, *map(len, candidates))
-    try:
-        for count, (key, config) in enumerate(configs.items(), 1):
-            started = time.perf_counter()
-            name, run = key[0], runs[key]
-            if key not in there:
-                train_run(config, dataset, run, verbose=False, resume=not chosen.overwrite)
-            result = finished_evaluation(run, evaluation) if key in there else None
-            spent = "was there" if result else ""
-            result = result or _evaluated(run, evaluation, dataset)
-            groups.setdefault(name, []).append(run)
-            print(
-                f"{count:3d}/{len(configs)}  {name:<{width}} seed {config.seed}  log p(x) {result.mean.value:8.2f}  "
-                f"smallest ESS {result.ess.min().item():6.1f}  {spent or f'{time.perf_counter() - started:5.1f} s'}",
-                flush=True,
-            )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"stopped; the same command goes on from here. What is finished can be compared with: "
-            f"pyro-vae compare {folder}/runs/* --out NEW"
-        ) from None
-    return groups
-
-
-def _evaluated(run: Path, chosen: Namespace, dataset: Data) -> LogMarginal:
-    result = evaluate_run(run, chosen, dataset)
-    assert isinstance(result, LogMarginal)
-    return result
-
-
-def _config(training: Namespace, candidate: str, part: str, seed: int) -> Namespace:
-    """The settings of one run, as ``pyro-vae train`` would have them."""
-    varied = candidate_parts(candidate, part)
-    names, values = over(over(({**DEFAULT_PARTS}, {}), layer_of(training)), varied)
-    config = settings_of((names, {**values, "seed": seed}), given=varied[0])
-    config.overwrite = True
-    config.checkpoint_minutes, config.keep_checkpoint = training.checkpoint_minutes, training.keep_checkpoint
-    return config
-
-
-def _check(configs: Mapping[tuple[str, int], Namespace]) -> Data:
-    """Try each candidate on one batch, so that what is wrong with any shows before the first is trained.
-
-    Returns:
-        The data of all of them.
-    """
-    first: dict[str, Namespace] = {}
-    for (name, _), config in configs.items():
-        first.setdefault(name, config)
-    binarized = {name: binarization(config) for name, config in first.items()}
-    if len(set(binarized.values())) > 1:
-        wants = ", ".join(f"{name} {value}" for name, value in binarized.items())
-        raise ValueError(
-            f"Expected candidates for the same data; without --binarization it is {wants}. Give one for all, such as "
-            f"--binarization dynamic."
-        )
-    dataset = load_data(next(iter(first.values())))
-    batch = dataset.test[:4]
-    measures, refused = {}, {}
-    for name, config in first.items():
-        try:
-            module = build_module(config, dataset)
-            with seeded(0), evaluating(module.model, module.guide):
-                model_trace, _ = traces(module.model, module.guide, batch)
-                check_guide(module.model, module.guide, batch)
-            measures[name] = measure_of(model_trace)
-        except ValueError as error:
-            refused[name] = error
-    if refused:
-        name, reason = next(iter(refused.items()))
-        plus = " What only works together is joined by a plus: UniformSphere+VonMisesFisherEncoder, "
-        plus = "" if "+" in name else plus + "ConvEncoder+ConvDecoder."
-        others = f" Refused as well: {', '.join([*refused][1:])}." if len(refused) > 1 else ""
-        raise ValueError(f"{name}: {reason}{plus}{others}") from reason
-    require_one_kind(measures.items())
-    return dataset
+    return [label for label, lines in doubts.items() if lines], [line for lines in doubts.values() for line in lines]
 
 
 def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
@@ -284,13 +239,13 @@ def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
     if len(read_about(folder)["event_shape"]) != 3:
         return
     module, _ = load_run(folder, choose_device("cpu"))
-    dataset = data_of(folder, root=root)
-    images = dataset.test[random_subset(len(dataset.test), min(32, len(dataset.test)), 0)]
+    test = points_of(data_of(folder, root=root), "test")
+    images = test[random_subset(len(test), min(32, len(test)), 0)]
     try:
-        _, means = sample(module.model, torch.zeros(64, *dataset.event_shape))
-        rows = plots.beside(images, reconstruct(module.model, module.guide, images))
+        _, means = sample(module.model, like_of(folder, 64, seed=0, root=root))
+        rows = plots.beside(plots.images_among(images), reconstruct(module.model, module.guide, images))
     except ValueError as error:  # a model that can be evaluated, not drawn from
         print(f"no pictures of {title}: {error}")
         return
     panels = {f"{title}: samples": means, "test images, reconstructions below": rows}
-    save_figure(plots.image_panels(panels), path, dpi=110)
+    save_figure(with_doubts(plots.image_panels(panels), folder), path, dpi=110)

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Literal
 
 from jsonargparse import Namespace
-from torch import Tensor
 
 from .. import plots
 from ..disk.json_files import write_json
 from ..disk.writing import save_figure
 from ..runs.environment import environment, few_threads
 from ..runs.folder import require_run, title_of
-from ..runs.loading import command_line, data_of, load_run, random_subset
+from ..runs.loading import command_line, data_of, load_run, points_of, random_subset
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
 from ..training.device import choose_device
@@ -45,7 +44,7 @@ def run(chosen: Namespace) -> None:
     dataset = data_of(folder, root=chosen.root)
     device = choose_device(chosen.device)
     module, _ = load_run(folder, device)
-    x: Tensor = getattr(dataset, chosen.split)
+    x = points_of(dataset, chosen.split)
     wanted = len(x) if chosen.num_images is None else chosen.num_images
     if not 2 <= wanted <= len(x):
         raise ValueError(f"Expected --num-images from 2 to {len(x):,}; got {wanted}.")

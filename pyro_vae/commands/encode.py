@@ -9,7 +9,7 @@ import torch
 from jsonargparse import Namespace
 
 from ..runs.folder import require_run
-from ..runs.loading import data_of, load_run
+from ..runs.loading import data_of, load_run, points_of
 from ..runs.options import add_root_option, add_run_options
 from ..runs.parser import Parser
 from ..training.device import choose_device
@@ -35,7 +35,7 @@ def run(chosen: Namespace) -> None:
     module, _ = load_run(folder, device)
     parts = [
         encode(module.model, module.guide, x.to(device), seed=chosen.seed)
-        for x in getattr(data, chosen.split).split(TOGETHER)
+        for x in points_of(data, chosen.split).split(TOGETHER)
     ]
     codes = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     labels = {} if data.labels is None else {"labels": getattr(data.labels, chosen.split)}

@@ -18,19 +18,30 @@ from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..evidence import BidirectionalGap, HeavyTail, LogMarginal
 from ..evidence.bits import bits_of, said_in_bits
+from ..pairs.batch import Points
 from ..pairs.widened import widened
 from ..runs.environment import environment, few_threads
-from ..runs.estimators import ESTIMATORS, FOR_SPEED
-from ..runs.evaluations import digest, load_evaluation, save_evaluation
-from ..runs.folder import require_run, weights_digest
-from ..runs.loading import command_line, data_of, load_run, random_subset, read_run
+from ..runs.estimators import ESTIMATORS
+from ..runs.evaluations import digest, evaluation_name, load_evaluation, save_evaluation
+from ..runs.folder import doubts_of, read_about, require_run, weights_digest
+from ..runs.loading import command_line, data_of, load_run, points_of, random_subset, read_run, x_of
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
 from ..runs.partial_results import PartialResults
 from ..runs.processes import processes, wait_for_others
 from ..runs.settings import dump
 from ..training.device import choose_device
-from .evaluation import add_evaluation_options, draw, say
+from .evaluation import (
+    add_evaluation_options,
+    defaults_of,
+    draw,
+    parse_evaluation,
+    protocol_of,
+    say,
+    settings_of_evaluation,
+)
+
+OF_TRAINING = ("command", "finished", "warmed_up", "epochs", "seconds", "device", "threads")
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
@@ -40,7 +51,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add_root_option(parser)
     add_seed_option(parser, "Seed of the samples and of the subset of the data.")
     add_device_option(parser)
-    return parser.parse_args(arguments)
+    return parse_evaluation(parser.parse_args(arguments), arguments)
 
 
 def run(chosen: Namespace) -> None:
@@ -51,34 +62,41 @@ def run(chosen: Namespace) -> None:
             dataset = data_of(folder, root=chosen.root)
             if rank == 0:
                 print(f"{folder}\ndata   {dataset.protocol}", flush=True)
+            if rank == 0:
+                for line in doubts_of(read_about(folder)):
+                    print(f"note   {line}")
             result = evaluate_run(folder, chosen, dataset, rank=rank, count=count)
             if result is not None:
-                estimator = ESTIMATORS[chosen.estimator]
-                print(say(result))
-                print(said_in_bits(read_json(folder / f"{estimator.file}.json", kind=estimator.kind.__name__)), end="")
-                print(f"saved in {folder / estimator.file}.json, .npz and figures, {estimator.file}*.png")
+                estimator, name = ESTIMATORS[chosen.estimator], name_of(chosen, dataset)
+                print(f"       protocol: {protocol_of(settings_of_evaluation(chosen))}")
+                print(say(result, settings_of_evaluation(chosen)))
+                print(said_in_bits(read_json(folder / f"{name}.json", kind=estimator.kind.__name__)), end="")
+                print(f"saved in {folder / name}.json, .npz and figures, {name}*.png")
 
 
-def _settings(chosen: Namespace) -> dict[str, Any]:
-    """All options that the numbers depend on."""
-    own = [option for option in ESTIMATORS[chosen.estimator].options if option not in FOR_SPEED]
-    return {option: chosen[option] for option in ("estimator", "seed", "split", "num_images", "widen", *own)}
+def name_of(chosen: Namespace, dataset: Data) -> str:
+    """The name of the evaluation that the options ask for."""
+    settings, defaults = settings_of_evaluation(chosen), defaults_of(chosen.estimator)
+    samples = settings.get("num_samples", settings.get("num_chains"))
+    count = len(getattr(dataset, chosen.split))
+    others = {name: value for name, value in settings.items() if name in defaults and value != defaults[name]}
+    return evaluation_name(chosen.estimator, samples, chosen.num_images or count, of=count, others=others)
 
 
-def finished_evaluation(folder: Path, chosen: Namespace) -> LogMarginal | None:
+def finished_evaluation(folder: Path, chosen: Namespace, dataset: Data) -> LogMarginal | None:
     """The estimate that a run has already, if it was made with these options."""
     try:
-        result, about = load_evaluation(folder, ESTIMATORS[chosen.estimator].file)
+        result, about = load_evaluation(folder, name_of(chosen, dataset))
     except (FileNotFoundError, ValueError):
         return None
-    return result if about.get("estimator_settings") == _settings(chosen) else None
+    return result if about.get("estimator_settings") == settings_of_evaluation(chosen) else None
 
 
 def evaluate_run(
     folder: Path, chosen: Namespace, dataset: Data, *, rank: int = 0, count: int = 1
 ) -> LogMarginal | BidirectionalGap | None:
     """Estimate log p(x) for one run and save it there; None in all processes but the first."""
-    name = ESTIMATORS[chosen.estimator].file
+    name = f"evaluation_{chosen.estimator}"
     with contextlib.ExitStack() as held:
         if rank == 0:
             held.enter_context(locked(folder / f".{name}", doing=f"evaluating {folder} with the same estimator"))
@@ -88,16 +106,19 @@ def evaluate_run(
 def _evaluate(
     folder: Path, chosen: Namespace, dataset: Data, *, rank: int, count: int
 ) -> LogMarginal | BidirectionalGap | None:
-    device, estimator, settings = choose_device(chosen.device), ESTIMATORS[chosen.estimator], _settings(chosen)
+    device, estimator, settings = (
+        choose_device(chosen.device),
+        ESTIMATORS[chosen.estimator],
+        settings_of_evaluation(chosen),
+    )
+    name = name_of(chosen, dataset)
     module, _ = load_run(folder, device)
     x, indices, which = _data_points(chosen, dataset)
     x = x.to(device)
     simulated = estimator.kind is BidirectionalGap  # then it takes from the data their number and shape alone
-    what = list(x.shape) if simulated else digest(x)
+    what = list(x.shape) if simulated and isinstance(x, Tensor) else digest(x)
     about = settings | {"images": what, "weights": weights_digest(folder)}
-    partial: PartialResults[Any] = PartialResults(
-        folder / f"{estimator.file}.partial", estimator.kind, about, rank=rank
-    )
+    partial: PartialResults[Any] = PartialResults(folder / f"{name}.partial", estimator.kind, about, rank=rank)
     if rank == 0:
         partial.open()
     wait_for_others(count)
@@ -119,23 +140,22 @@ def _evaluate(
         return None
     result: LogMarginal | BidirectionalGap = partial.finished(len(x))
     if isinstance(result, BidirectionalGap):
-        assert isinstance(result.x, Tensor)  # a run has one input
         x, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
     about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):
         result = dataclasses.replace(result, indices=indices)  # in the split, not in the subset
-        about |= bits_of(result.log_prob, x, dataset, measure=result.measure)
+        about |= bits_of(result.log_prob, x_of(dataset, x), dataset, measure=result.measure)
     about |= environment(device, module)
-    save_evaluation(folder, result, name=estimator.file, x=x, about=about)
+    save_evaluation(folder, result, name, x=x, about=about)
     partial.remove()
     with few_threads(module):
-        draw(module, result, x, folder / estimator.file)
+        draw(module, result, x, folder / name)
     return result
 
 
-def _data_points(chosen: Namespace, dataset: Data) -> tuple[Tensor, Tensor, str]:
+def _data_points(chosen: Namespace, dataset: Data) -> tuple[Points, Tensor, str]:
     """The data points that the options ask for, their numbers in the split, and which they are in words."""
-    x: Tensor = getattr(dataset, chosen.split)
+    x = points_of(dataset, chosen.split)
     if chosen.num_images is None:
         return x, torch.arange(len(x)), f"evaluated on all of the {chosen.split} data"
     if not 1 <= chosen.num_images <= len(x):
@@ -145,7 +165,7 @@ def _data_points(chosen: Namespace, dataset: Data) -> tuple[Tensor, Tensor, str]
     return x[indices], indices, which
 
 
-def _estimate(module: Any, x: Tensor, chosen: Namespace, **how: Any) -> None:
+def _estimate(module: Any, x: Points, chosen: Namespace, **how: Any) -> None:
     """Run the estimator with its options."""
     estimator, guide = ESTIMATORS[chosen.estimator], module.guide
     options = {**estimator.fixed, **{option: chosen[option] for option in estimator.options}}
@@ -159,10 +179,12 @@ def _about(module: Any, folder: Path, dataset: Data, chosen: Namespace, which: s
     """What a result is about: estimator, data protocol, model, training."""
     config, trained = read_run(folder)
     return {
-        "estimator_settings": _settings(chosen),
+        "estimator_settings": settings_of_evaluation(chosen),
+        "evaluation_protocol": protocol_of(settings_of_evaluation(chosen)),
         "protocol": f"{dataset.protocol}; {which}",
         "likelihood": repr(getattr(module, "likelihood", None) or f"that of {type(module).__name__}").strip("'"),
         "settings": dump(config),
-        "training": {name: trained[name] for name in ("command", "finished", "epochs", "seconds", "device", "threads")},
+        "training": {name: trained.get(name) for name in OF_TRAINING},
+        "notes": doubts_of(trained),
         "command": command_line(),
     }

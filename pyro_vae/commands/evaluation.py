@@ -3,32 +3,37 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from docstring_parser import parse as parse_docstring
-from torch import Tensor
+from jsonargparse import Namespace
 
 from .. import plots
 from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal
+from ..evidence.doubts import samples_help
+from ..evidence.result import FEWEST, HEAVY
+from ..pairs.batch import Points
 from ..plots import evidence as evidence_plots
-from ..runs.estimators import ESTIMATORS
+from ..runs.estimators import ESTIMATORS, FOR_SPEED
 from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.diagnostics import diagnose
 
+WEAK = 0.6  # limit of k-hat, as it is with 316 samples, below which it is said
+PROTOCOLS: dict[str, dict[str, Any]] = {"guide-5000": {"estimator": "importance", "num_samples": 5000}}
 POOL = 1000  # data points that the figure of the latent dimensions is made from, at most
 
 
-def say(result: LogMarginal | BidirectionalGap) -> str:
-    """A result in words."""
-    return say_estimate(result) if isinstance(result, LogMarginal) else say_gap(result)
+def say(result: LogMarginal | BidirectionalGap, settings: Mapping[str, Any]) -> str:
+    """A result in words, with the settings of the evaluation."""
+    return say_estimate(result, settings) if isinstance(result, LogMarginal) else say_gap(result)
 
 
-def say_estimate(result: LogMarginal) -> str:
-    """Estimates of log p(x) in words."""
+def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
+    """Estimates of log p(x) in words, with what can help where they are not to be trusted."""
     annealed = "acceptance" in result.details
     ess = result.ess.nan_to_num(0.0)  # of a data point without a finite weight
     counts = f"{result.num_samples.double().mean().item():,.0f} {'chains' if annealed else 'samples'}"
@@ -40,6 +45,19 @@ def say_estimate(result: LogMarginal) -> str:
         f"       effective sample size from {ess.min().item():.1f} to {ess.max().item():.1f}, "
         f"median {ess.median().item():.1f}",
     ]
+    if result.jackknife.isfinite().all():
+        lines.append(
+            f"       bias by the delta method {result.delta_method_bias.mean().item():+.4f}, log p(x) by the jackknife "
+            f"{result.jackknife.mean().item():.3f}:\n       estimates from the weights that were drawn, no bounds"
+        )
+    if (rise := result.last_rise()) is not None and not annealed:
+        lines.append(f"       the bound rose by {rise[2]:.3f} from {rise[0]:,} to {rise[1]:,} samples")
+    if target := settings.get("target_standard_error"):
+        reached, largest = int((result.standard_error <= target).sum()), result.standard_error.max().item()
+        lines.append(
+            f"       standard error of at most {target:g} reached for {reached:,} of {len(result):,} data points; the "
+            f"largest is {largest:.3f}"
+        )
     if annealed:
         acceptance = result.details["acceptance"]
         lines.append(
@@ -51,16 +69,40 @@ def say_estimate(result: LogMarginal) -> str:
             f"       proposals: the guide for {len(result) - fitted:,} data points, fitted Gaussians beside it for "
             f"{fitted:,};\n       {cost:,.0f} evaluations of the model each"
         )
+    if untold := int(result.undecided.sum()):
+        lines.append(
+            f"       too few {'chains' if annealed else 'samples'} to tell whether to trust {untold:,} of "
+            f"{len(result):,} data points: k-hat needs {FEWEST}"
+        )
+    limit, weak = result.khat_limit.min().item(), int((result.khat > result.khat_limit).sum())
+    if not annealed and limit < WEAK and weak:
+        lines.append(
+            f"       k-hat of so few samples sees little of a tail: {weak:,} of {len(result):,} are above {limit:.2f}, "
+            f"the limit for so few"
+        )
     if heavy := int(result.unreliable.sum()):
         why = "k-hat above 0.7, or chains that hardly moved" if annealed else "k-hat above 0.7"
-        cure = "more --num-temperatures or --num-chains" if annealed else "--estimator annealed"
-        if not annealed and "rung" not in result.details:
-            cure = "--estimator auto"
         lines.append(
             f"       not to be trusted for {heavy:,} of {len(result):,} data points ({why}): their log p(x)\n"
-            f"       may be too low by more than the Monte Carlo error says. Try {cure}"
+            f"       may be too low by more than the Monte Carlo error says.\n       {_advice(result, settings)}"
         )
     return "\n".join(lines)
+
+
+def _advice(result: LogMarginal, settings: Mapping[str, Any]) -> str:
+    """What can help that was not used yet."""
+    helps, annealed = samples_help(result), "acceptance" in result.details
+    if annealed:
+        cures = ["more --num-temperatures", *(["--num-chains"] if helps else [])]
+    else:
+        cures = ["more --num-samples"] if helps else []
+        if "rung" not in result.details and settings["estimator"] != "auto":
+            cures += ["--widen 1.1"] if settings["widen"] == 1 else []
+            cures += ["--estimator auto"]
+        cures += ["--estimator annealed"]
+    heavy = bool((result.khat > HEAVY).any())
+    no_use = "" if helps or not heavy else f"; more {'chains' if annealed else 'samples'} do not help at such k-hat"
+    return f"Try {' or '.join(cures)}{no_use}"
 
 
 def say_gap(gap: BidirectionalGap) -> str:
@@ -75,7 +117,7 @@ def say_gap(gap: BidirectionalGap) -> str:
     )
 
 
-def draw(module: Any, result: LogMarginal | BidirectionalGap, x: Tensor, path: Path) -> None:
+def draw(module: Any, result: LogMarginal | BidirectionalGap, x: Points, path: Path) -> None:
     """The figures of a result, in files whose names begin with the path."""
     title, x = title_of(path.parent), x.cpu()
     if isinstance(result, BidirectionalGap):
@@ -84,7 +126,7 @@ def draw(module: Any, result: LogMarginal | BidirectionalGap, x: Tensor, path: P
         return
     save_figure(plots.log_marginal_histogram(result, title=title), Path(f"{path}.png"))
     if result.khat.isfinite().any():
-        save_figure(evidence_plots.khat_figure(result, x, title=title), Path(f"{path}_khat.png"))
+        save_figure(evidence_plots.khat_figure(result, plots.drawable_among(x), title=title), Path(f"{path}_khat.png"))
     if "acceptance" in result.details:  # chains, which leave the guide behind
         return
     if len(result.convergence()) > 1:
@@ -95,6 +137,55 @@ def draw(module: Any, result: LogMarginal | BidirectionalGap, x: Tensor, path: P
         except ValueError:  # a guide or prior without what the figure shows; `pyro-vae diagnose` says why
             return
         save_figure(plots.diagnostics_figure(found, title=title), Path(f"{path}_dimensions.png"))
+
+
+def parse_evaluation(chosen: Namespace, arguments: Sequence[str]) -> Namespace:
+    """The options with those of the protocol, if one is asked for.
+
+    Raises:
+        ValueError: an option that the protocol has otherwise.
+    """
+    if chosen.protocol is None:
+        return chosen
+    given = {word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")}
+    for name, value in PROTOCOLS[chosen.protocol].items():
+        if name in given and chosen[name] != value:
+            option = f"--{name.replace('_', '-')}"
+            raise ValueError(f"Expected {option} {value} with --protocol {chosen.protocol}; got {chosen[name]}.")
+        chosen[name] = value
+    if (found := protocol_of(settings_of_evaluation(chosen))) != chosen.protocol:
+        raise ValueError(f"Expected --protocol {chosen.protocol} without options that change it; got those of {found}.")
+    return chosen
+
+
+def settings_of_evaluation(chosen: Namespace) -> dict[str, Any]:
+    """All options that the numbers depend on."""
+    own = [option for option in ESTIMATORS[chosen.estimator].options if option not in FOR_SPEED]
+    return {option: chosen.get(option) for option in ("estimator", "seed", "split", "num_images", "widen", *own)}
+
+
+def defaults_of(estimator: str) -> dict[str, Any]:
+    """The default of each option that the numbers depend on, but those that the name of an evaluation says itself."""
+    own = {name: default for name, (_, default, _) in ESTIMATORS[estimator].options.items() if name not in FOR_SPEED}
+    own |= {"seed": 0, "split": "test", "widen": 1.0}
+    return {name: default for name, default in own.items() if name not in ("num_samples", "num_chains")}
+
+
+def protocol_of(settings: Mapping[str, Any]) -> str:
+    """The name of the protocol that these settings are; "own settings" for none.
+
+    Seed, split and number of data points do not matter.
+    """
+    protocols = {
+        "default": {"estimator": "auto", "num_samples": ESTIMATORS["auto"].options["num_samples"][1]},
+        **PROTOCOLS,
+    }
+    defaults = defaults_of(settings["estimator"])
+    which = ("seed", "split", "num_images")
+    for name, fixed in protocols.items():
+        if all(value == {**defaults, **fixed}.get(key) for key, value in settings.items() if key not in which):
+            return name
+    return "own settings"
 
 
 def add_evaluation_options(parser: Parser, arguments: Sequence[str], *, without: Sequence[str] = ()) -> None:
@@ -112,6 +203,8 @@ def add_evaluation_options(parser: Parser, arguments: Sequence[str], *, without:
         "importance sampling from the guide alone; annealed importance sampling; or annealed chains both ways on data "
         "simulated from the model, which say how far the annealed estimate can be trusted.",
     )
+    text = "guide-5000, the field's for papers: --estimator importance --num-samples 5000, whatever its k-hat says."
+    add("--protocol", type=Literal[*PROTOCOLS] | None, default=None, metavar="{guide-5000}", help=text)
     add("--num-images", type=int | None, default=None, help="A seeded random subset of so many data points.")
     add("--split", type=Literal["test", "validation"], default="test", help="Which data points.")
     add("--widen", type=float, default=1.0, help="Factor of the scales of the guide's latents.")
@@ -135,13 +228,13 @@ def add_evaluation_options(parser: Parser, arguments: Sequence[str], *, without:
 
 
 def _named(arguments: Sequence[str]) -> str:
-    """The estimator that a command line names."""
-    name = "auto"
+    """The estimator that a command line names, itself or by a protocol."""
+    named = {}
     for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
         option, equals, value = word.partition("=")
-        if option == "--estimator":
-            name = value if equals else following
-    return name
+        named[option] = value if equals else following
+    of_protocol = PROTOCOLS.get(named.get("--protocol", ""), {}).get("estimator", "auto")
+    return named.get("--estimator", of_protocol)
 
 
 def _flag(argument: str) -> str:

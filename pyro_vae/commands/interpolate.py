@@ -26,7 +26,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
 def run(chosen: Namespace) -> None:
     """Interpolate between images."""
     module, images = load_pictured(chosen, chosen.num_rows, option="--num-rows", each=2)
-    start, end = images.chunk(2)
+    start, end = images.split(len(images) // 2)
     how = {"steps": chosen.steps, "path": chosen.path, "title": title_of(Path(chosen.run))}
     draw = functools.partial(interpolations, module.model, module.guide, start, end, **how)
     save(chosen, f"interpolations_{chosen.path}.png", draw)

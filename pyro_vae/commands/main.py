@@ -20,6 +20,7 @@ from typing import NoReturn
 from ..arguments.nearest import did_you_mean
 from ..version import __version__
 from .atexit_private import run_exit_handlers
+from .mistyped import refuse_unknown
 from .process import lasting_streams, stop_like_an_interrupt
 
 
@@ -97,6 +98,7 @@ def _run(name: str, *arguments: str) -> None:
         kind = "option" if name.startswith("-") else "command"
         near = did_you_mean(name, ["--help", "--version"] if kind == "option" else known)
         raise ValueError(f"Expected one of the commands {', '.join(known)}; got the {kind} {name}.{near}")
+    refuse_unknown(arguments, Path(__file__).parent)
     keep_freed_memory()
     with warnings.catch_warnings():
         warnings.showwarning = _shown_once()
@@ -116,7 +118,8 @@ def fail(error: Exception) -> NoReturn:
     One that is neither ours nor usual comes out of a user's class or is a fault here: its traceback is there on demand.
     """
     text = " ".join(str(error).split("Trace Shapes")[0].split())
-    if not (isinstance(error, (ValueError, OSError, ImportError)) or type(error).__module__.startswith("pyro_vae.")):
+    is_ours = type(error).__module__.startswith("pyro_vae.") or text.startswith("Expected ")
+    if not (isinstance(error, (ValueError, OSError, ImportError)) or is_ours):
         if os.environ.get("PYRO_VAE_TRACEBACK"):
             raise error
         text = f"{type(error).__name__}: {text} Set PYRO_VAE_TRACEBACK=1 to see where."

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from ..plots import check_images, manifold_figure
+from ..plots import images_among, manifold_figure
 from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.generate import most_varied
@@ -26,7 +26,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
 def run(chosen: Namespace) -> None:
     """Decode the grid."""
     module, images = load_pictured(chosen, CODES)
-    check_images(images.shape)
+    images_among(images)  # for its error
     pair = module.model, module.guide
     dims = tuple(chosen.dims or sorted(most_varied(*pair, images, count=2)))
     how = {"side": chosen.side, "dims": dims, "limit": chosen.limit, "title": title_of(Path(chosen.run))}

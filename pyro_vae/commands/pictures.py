@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from jsonargparse import Namespace
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..disk.writing import FORMATS, save_figure, written_whole
-from ..runs.folder import require_run
-from ..runs.loading import data_of, load_run, random_subset
+from ..pairs.batch import Points
+from ..runs.folder import doubts_of, read_about, require_run
+from ..runs.loading import data_of, load_run, points_of, random_subset, read_run
 from ..runs.options import add_root_option, add_run_options, add_trust_option
 from ..runs.parser import Parser
 from ..training.device import choose_device
@@ -34,19 +36,38 @@ def add_picture_options(
     (add_root_option if data else add_trust_option)(parser)
 
 
-def load_pictured(chosen: Namespace, count: int, *, option: str | None = None, each: int = 1) -> tuple[Any, Tensor]:
+def load_pictured(chosen: Namespace, count: int, *, option: str | None = None, each: int = 1) -> tuple[Any, Points]:
     """The model of a run, and count x each random test images, on its device.
 
     Raises:
         ValueError: more images asked for by the option than there are; without an option, all there are will do.
     """
     folder = require_run(chosen.run)
-    test = data_of(folder, root=chosen.root).test
+    test = points_of(data_of(folder, root=chosen.root), "test")
     if option is not None and not 1 <= count <= len(test) // each:
         raise ValueError(f"Expected {option} from 1 to {len(test) // each:,}, all test images; got {count}.")
     device = choose_device(chosen.device)
     module, _ = load_run(folder, device)
     return module, test[random_subset(len(test), count * each, chosen.seed)].to(device)
+
+
+def like_of(folder: Path, count: int, *, seed: int, root: str | None) -> Points:
+    """What to draw so many data points from the model with: for a pair that is called with more than x, the inputs of
+    random test data, some of them several times where there are fewer."""
+    config, about = read_run(folder)
+    if not config.inputs:
+        return torch.zeros(count, *about["event_shape"])
+    test = points_of(data_of(folder, root=root), "test")
+    order = random_subset(len(test), len(test), seed)
+    found: Points = test[order.repeat(-(-count // len(test)))[:count]]
+    return found
+
+
+def with_doubts(figure: Figure, folder: Path) -> Figure:
+    """The figure of a run, with what speaks against the run below it."""
+    if doubts := doubts_of(read_about(folder)):
+        figure.supxlabel("\n".join(doubts), fontsize=8)
+    return figure
 
 
 def save(
@@ -74,7 +95,7 @@ def save(
     if chosen.out and path.exists() and not chosen.overwrite:
         raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
     if draw is not None and path.suffix in FORMATS:
-        figure = draw()
+        figure = with_doubts(draw(), Path(chosen.run))
         path.parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
     elif arrays is not None:

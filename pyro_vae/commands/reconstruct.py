@@ -8,6 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 from torch import Tensor
 
+from ..pairs.batch import Batch
 from ..plots import reconstructions
 from ..runs.folder import title_of
 from ..runs.parser import Parser
@@ -26,7 +27,9 @@ def run(chosen: Namespace) -> None:
     module, x = load_pictured(chosen, chosen.num_images, option="--num-images")
     pair, title = (module.model, module.guide), title_of(Path(chosen.run))
 
+    originals = {name: entry for name, entry in x.named() if entry is not None} if isinstance(x, Batch) else x
+
     def arrays() -> dict[str, Tensor]:
-        return by_site("reconstructions", reconstruct(*pair, x, seed=chosen.seed)) | {"originals": x}
+        return by_site("reconstructions", reconstruct(*pair, x, seed=chosen.seed)) | by_site("originals", originals)
 
     save(chosen, "reconstructions.png", lambda: reconstructions(*pair, x, seed=chosen.seed, title=title), arrays)

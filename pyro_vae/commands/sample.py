@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 from jsonargparse import Namespace
 from torch import Tensor
 
@@ -14,12 +13,14 @@ from ..runs.loading import load_run
 from ..runs.parser import Parser
 from ..training.device import choose_device
 from ..uses.generate import sample
-from .pictures import add_picture_options, by_site, save
+from .pictures import add_picture_options, by_site, like_of, save
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
-    add_picture_options(parser, "--num-samples", "Data points to draw.", data=False, arrays=True)
+    add_picture_options(
+        parser, "--num-samples", "Data points to draw, with the other inputs of test data.", arrays=True
+    )
     return parser.parse_args(arguments)
 
 
@@ -28,8 +29,8 @@ def run(chosen: Namespace) -> None:
     if chosen.num_samples < 1:
         raise ValueError(f"Expected --num-samples >= 1; got {chosen.num_samples}.")
     device, folder = choose_device(chosen.device), require_run(chosen.run)
-    module, about = load_run(folder, device)
-    like = torch.zeros(chosen.num_samples, *about["event_shape"], device=device)
+    module, _ = load_run(folder, device)
+    like = like_of(folder, chosen.num_samples, seed=chosen.seed, root=chosen.root).to(device)
 
     def arrays() -> dict[str, Tensor]:
         draws, means = sample(module.model, like, seed=chosen.seed)

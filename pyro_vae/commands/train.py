@@ -41,7 +41,7 @@ from ..runs.new_folder import SETTINGS, UNFINISHED, new_run, settings_to_resume
 from ..runs.own_classes import copy_sources
 from ..runs.parser import Parser
 from ..runs.parts import PARTS, build_objective
-from ..runs.settings import DEFAULT_PARTS, dump, fixed, parse_training
+from ..runs.settings import DEFAULT_PARTS, dump, fixed, parse_training, with_warmup
 from ..training.checkpoint import Checkpoint, saved_epochs, saved_history
 from ..training.device import choose_device
 from ..training.fit import fit
@@ -53,7 +53,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command; those of the parts depend on the arguments."""
     text = "Go on with the training in a run folder that was stopped or killed, with the settings it has."
     parser.add_argument("--resume", metavar="RUN", type=str | None, default=None, help=text)
-    return parse_training(parser, _resumed(arguments), out="Run folder; by default runs/DATA-PARTS-seedSEED.")
+    out = "Run folder; by default runs/DATA-PARTS-seedSEED."
+    return with_warmup(parse_training(parser, _resumed(arguments), out=out))
 
 
 def _resumed(arguments: Sequence[str]) -> list[str]:
@@ -236,6 +237,8 @@ def _about(config: Namespace, module: Any, dataset: Data, result: Fit, *, finish
         "keeps_checkpoint": config.keep_checkpoint,
         "epochs": len(history),
         "epochs_asked_for": config.epochs,
+        "warmed_up": result.warmed_up,
+        "kl_weight": history[-1]["kl_weight"],
         "best_epoch": result.best_epoch if finished else None,
         **{f"best_{name}": best.get(name) for name in ("validation_elbo", "validation_rate", "validation_distortion")},
         "seconds": round(sum(metrics["seconds"] for metrics in history), 1),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
-from ..plots import check_images, traversals
+from ..plots import images_among, traversals
 from ..runs.folder import title_of
 from ..runs.parser import Parser
 from ..uses.generate import most_varied
@@ -28,7 +28,7 @@ def run(chosen: Namespace) -> None:
     if chosen.steps < 2:
         raise ValueError(f"Expected --steps >= 2; got {chosen.steps}.")
     module, images = load_pictured(chosen, CODES)
-    check_images(images.shape)
+    images_among(images)  # for its error
     pair = module.model, module.guide
     dims = chosen.dims or most_varied(*pair, images, count=10)
     how = {"dims": dims, "steps": chosen.steps, "limit": chosen.limit, "title": title_of(Path(chosen.run))}

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from .inductor import can_be_captured, compiled_module
-from .torch_private import begin_cuda_step, handlers, without_its_deprecations
+from .torch_private import begin_cuda_step, handlers, without_its_advice
 
 
 class Index(int):
@@ -113,7 +113,7 @@ class Graph:
         def compile_and_run(*inputs: Tensor) -> list[Tensor]:
             cudagraphs = {"triton.cudagraphs": can_be_captured(self.module)}
             self.run = compiled_module(self.module, inputs, cudagraphs | options)
-            with without_its_deprecations():  # kernels are made at the first call
+            with without_its_advice():  # kernels are made at the first call
                 return self.run(*inputs)
 
         self.run = compile_and_run

@@ -76,19 +76,20 @@ def linear_by_onednn(left: Tensor, right: Tensor) -> Tensor:
 
 
 @contextmanager
-def without_its_deprecations() -> Iterator[None]:
-    """What torch calls deprecated and still uses itself is no warning: where warnings are errors, nothing would be
-    compiled."""
+def without_its_advice() -> Iterator[None]:
+    """What torch's compiler warns of and still does itself is no warning here: where warnings are errors, nothing would
+    be compiled. TensorFloat-32 is the user's own choice."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", message="TensorFloat32|The CUDA Graph is empty")
         yield
 
 
 def begin_cuda_step() -> None:
     """Tell the compiler's CUDA graphs that the results of the call before are not needed any more."""
     if "torch._inductor.cudagraph_trees" not in sys.modules:
-        with without_its_deprecations():
+        with without_its_advice():
             from torch._inductor import cudagraph_trees  # noqa: F401 (its first import warns)
     torch.compiler.cudagraph_mark_step_begin()
 
@@ -97,7 +98,7 @@ def inductor_compile(
     module: GraphModule, inputs: Sequence[Tensor], options: dict[str, Any]
 ) -> Callable[..., list[Tensor]]:
     """The graph as code of torch's compiler, kept on disk, where a second run finds it."""
-    with without_its_deprecations():
+    with without_its_advice():
         from torch import _inductor  # takes a second or two
         from torch._guards import TracingContext, tracing
         from torch._subclasses import FakeTensorMode

@@ -1,14 +1,16 @@
 """Data sets as tensors, each with its protocol in words."""
 
 from .arrays import array_file as array_file
+from .binarization import Binarization as Binarization
+from .binarization import binarize as binarize
+from .csv_parquet import table_file as table_file
 from .dequantization import dequantize as dequantize
 from .dequantization import dequantized as dequantized
 from .digits import digits as digits
 from .image_folder import image_folder as image_folder
-from .protocol import Binarization as Binarization
 from .protocol import Data as Data
+from .protocol import Order as Order
 from .protocol import Splits as Splits
-from .protocol import binarize as binarize
 from .protocol import random_split as random_split
 from .sources import NAMES as NAMES
 from .sources import load as load

@@ -1,29 +1,47 @@
 """A user's own NumPy file."""
 
+from __future__ import annotations
+
 import math
+import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .memory import require_memory
-from .protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
+from ..arguments.memory import require_memory
+from ..arguments.nearest import did_you_mean
+from .binarization import Binarization, binarize
+from .entries import as_entry
+from .protocol import Data, Order, Splits, describe_sizes, random_split
 
 T = TypeVar("T")
 
 CHANNELS = (1, 3, 4)
 SCALED = "uint8 / 255"
+PARTS = ("train", "validation", "valid", "test")
+SPLIT = re.compile(f"({'|'.join(PARTS)})(?:_(.+))?")
 EXACT = 1 << 24  # the largest whole number up to which float32 has them all
 
 
-def array_file(path: str | Path, *, binarization: Binarization = "none", seed: int = 0, missing: bool = False) -> Data:
-    """An .npy or .npz file: one array, or arrays train, validation (or valid) and test.
+def array_file(
+    path: str | Path,
+    inputs: Mapping[str, str] | None = None,
+    *,
+    binarization: Binarization = "none",
+    seed: int = 0,
+    missing: bool = False,
+    order: Order = "random",
+) -> Data:
+    """An .npy or .npz file: one array, or arrays train, validation (or valid) and test; several with names.
 
-    - One array is split 80/10/10 at random. Other arrays of the file are left out, which the protocol says.
+    - One array is split 80/10/10. Of several, ``images`` and ``labels``, or those that ``inputs`` name, are split
+      alike; ``train_images``, ``validation_images``, ``test_images`` and so on are splits that are given. Other arrays
+      of the file are left out, which the protocol says.
     - uint8 holds grey levels and is divided by 255, unless it holds only zeros and ones; numbers of all other types
       stay as they are: counts are saved as int64, for instance.
     - (N, D) stays flat; (N, H, W) becomes (N, 1, H, W). Of four dimensions the second is taken for the
@@ -31,6 +49,8 @@ def array_file(path: str | Path, *, binarization: Binarization = "none", seed: i
 
     Args:
         path: the file.
+        inputs: arrays by the pair's argument, x first: ``{"x": "counts", "y": "batch"}``, see `Data.with_inputs`.
+            Without, x is the only array, or ``images``.
         binarization: see `pyro_vae.data.binarize`.
         seed: of the split and of the binarization.
         missing: NaN marks values that are missing; without, it is an error. An encoder and a likelihood for such data
@@ -54,32 +74,99 @@ def array_file(path: str | Path, *, binarization: Binarization = "none", seed: i
         there = "a folder, pipe, socket or device" if path.exists() else "no such file"
         raise FileNotFoundError(f"Expected an .npy or .npz file at {path}; got {there}.")
     arrays = read_arrays(path)
-    validation = "validation" if "validation" in arrays else "valid"
-    names = [*arrays] if len(arrays) == 1 else ["train", validation, "test"]
-    if not arrays or not arrays.keys() >= set(names):
-        raise ValueError(
-            f"Expected arrays train, validation (or valid) and test in {path}, or one array; "
-            f"got {', '.join(arrays) or 'none'}."
-        )
-    values, scaling = _to_float([arrays[name] for name in names], path)
-    if len(values) == 1:
-        parts, how = random_split(values[0], seed=seed), f"random split with seed {seed}"
-    else:
-        parts, how = Splits(*values), "as given"
+    return data_of_arrays(arrays, path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
+
+
+def data_of_arrays(
+    arrays: dict[str, np.ndarray],
+    path: Path,
+    inputs: Mapping[str, str] | None = None,
+    *,
+    binarization: Binarization = "none",
+    seed: int = 0,
+    missing: bool = False,
+    order: Order = "random",
+) -> Data:
+    """The arrays of a file as `array_file` describes them."""
+    groups = _by_split(arrays)
+    whole = {name: [name] for name in arrays if SPLIT.fullmatch(name) is None or not groups}
+    names = groups or whole
+    found = {name: [arrays[each] for each in of_parts] for name, of_parts in names.items()}
+    main = _main(found, inputs, path, arrays)
+    values, scaling = _to_float(found[main], path)
+    how = "as given"
+    if not groups:
+        how = "in their order" if order == "ordered" else f"random split with seed {seed}"
+
+    def split(tensors: list[Tensor]) -> Splits:
+        return Splits(*tensors) if groups else random_split(tensors[0], seed=seed, order=order)
+
+    parts = split(values)
+    used = {name for name in found if name in (inputs or {}).values() or name == "labels"} - {main}
+    others = {}
+    for name in sorted(used):
+        entries = [as_entry(f"{name} of {path}", array) for array in found[name]]
+        if [*map(len, entries)] != [*map(len, values)]:
+            raise ValueError(
+                f"Expected {name} in {path} for as many items as {main}, {', '.join(str(len(x)) for x in values)}; "
+                f"got {', '.join(str(len(x)) for x in entries)}."
+            )
+        others[name] = split(entries)
     described = f"{path.name}, {scaling}; {describe_sizes(parts)}, {how}"
-    if left_out := [name for name in arrays if name not in names]:
+    read = {each for name in (main, *used) for each in names[name]}
+    if left_out := [name for name in arrays if name not in read]:
         described += f"; left out: {', '.join(left_out)}"
     if missing:
         count, total = sum(int(x.isnan().sum()) for x in parts), sum(x.numel() for x in parts)
         described += f"; {count:,} of {total:,} values missing, log p is that of the others"
+    labels = others.pop("labels", None)
+    if labels is not None and (labels.train.dim() > 1 or labels.train.is_floating_point()):
+        others["labels"], labels = labels, None  # of another kind: an input like others
     data = Data(
         name=path.stem,
         **parts._asdict(),
         protocol=described,
         levels=256 if scaling == SCALED else None,
         missing=missing,
+        labels=labels,
+        others=others,
+        main=main,
     )
     return binarize(data, binarization, seed=seed)
+
+
+def _by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, list[str]]:
+    """The names of arrays for the three splits, by what is left of them without that of the split."""
+    found: dict[str, dict[str, str]] = {}
+    for name in arrays:
+        if match := SPLIT.fullmatch(name):
+            part = "validation" if match[1] == "valid" else match[1]
+            of_parts = found.setdefault(match[2] or "images", {})
+            if match[1] != "valid" or part not in of_parts:
+                of_parts[part] = name
+    return {name: [parts[part] for part in Splits._fields] for name, parts in found.items() if len(parts) == 3}
+
+
+def _main(
+    found: Mapping[str, Any], inputs: Mapping[str, str] | None, path: Path, arrays: Mapping[str, np.ndarray]
+) -> str:
+    """The name of the array that x is: the first that inputs name, else the only one, or the one called images."""
+    if inputs:
+        for name in inputs.values():
+            if name not in found:
+                raise ValueError(
+                    f"Expected inputs out of the arrays of {path}, {', '.join(found) or 'none'}; got {name!r}."
+                    f"{did_you_mean(name, found)}"
+                )
+        return next(iter(inputs.values()))
+    if len(found) == 1:
+        return next(iter(found))
+    if "images" in found:
+        return "images"
+    raise ValueError(
+        f"Expected arrays train, validation (or valid) and test in {path}, or one array; got "
+        f"{', '.join(arrays) or 'none'}. Of several, say which are inputs: --inputs x=NAME y=NAME."
+    )
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

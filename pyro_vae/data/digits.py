@@ -2,7 +2,8 @@
 
 import torch
 
-from .protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
+from .binarization import Binarization, binarize
+from .protocol import Data, Splits, describe_sizes, random_split
 
 
 def digits(*, binarization: Binarization = "none", seed: int = 0) -> Data:

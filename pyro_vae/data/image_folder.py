@@ -9,8 +9,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .memory import require_memory
-from .protocol import Binarization, Data, Splits, binarize, describe_sizes, random_split
+from ..arguments.memory import require_memory
+from .binarization import Binarization, binarize
+from .protocol import Data, Order, Splits, describe_sizes, random_split
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")  # no other one is tried: some start programs
@@ -18,7 +19,9 @@ SPLIT_OF = {"train": "train", "validation": "validation", "valid": "validation",
 MOST_PIXELS = 4096 * 4096  # of one image
 
 
-def image_folder(path: str | Path, *, binarization: Binarization = "none", seed: int = 0) -> Data:
+def image_folder(
+    path: str | Path, *, binarization: Binarization = "none", seed: int = 0, order: Order = "random"
+) -> Data:
     """The images of a folder, level / 255, with labels where subfolders hold the classes.
 
     - Subfolders train, validation (or valid, val) and test, in any capitals, are the splits; without them, all images
@@ -34,6 +37,7 @@ def image_folder(path: str | Path, *, binarization: Binarization = "none", seed:
         path: the folder.
         binarization: see `pyro_vae.data.binarize`.
         seed: of the split and of the binarization.
+        order: "ordered" splits the images in the order of their names, those of a video.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -59,10 +63,11 @@ def image_folder(path: str | Path, *, binarization: Binarization = "none", seed:
     classes = sorted({name for name in names if name is not None})
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
     is_labelled = bool(classes) and None not in names
-    how = "as given by subfolders" if splits else f"random split with seed {seed}"
+    random = "in the order of their names" if order == "ordered" else f"random split with seed {seed}"
+    how = "as given by subfolders" if splits else random
 
     def split(x: Tensor) -> Splits:
-        return Splits(*x.split([len(group) for group in groups])) if splits else random_split(x, seed=seed)
+        return Splits(*x.split([len(group) for group in groups])) if splits else random_split(x, seed=seed, order=order)
 
     parts = split(pixels)
     words = [f"images of folder {path.resolve().name}, level / 255{how_read}; {describe_sizes(parts)}, {how}"]

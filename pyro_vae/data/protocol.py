@@ -1,19 +1,19 @@
 """What every source shares: three checked splits, how they were drawn, and the words that say so."""
 
+from __future__ import annotations
+
 import functools
 import hashlib
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..arguments.nearest import did_you_mean
-
-Binarization = Literal["none", "threshold", "static", "dynamic"]
+from ..arguments.tensors import is_array
+from .entries import Calls, as_entry, check_calls, describe_calls, place_of, separated, transform_of_x
 
 
 class Splits(NamedTuple):
@@ -33,9 +33,14 @@ class Data:
 
     Args:
         name: what the set is called.
-        train, validation, test: float32, (N, C, H, W) for images or (N, D) for flat arrays.
+        train, validation, test: x as float32, (N, C, H, W) for images or (N, D) for flat arrays; arrays become tensors.
+            Or tuples or dicts of arrays, of which the first is x and the others go to ``others``; then a pair is called
+            with all of them.
         protocol: one line: source, split sizes and how they were made, binarization and its seed.
         labels: integer labels of the three splits, each (N,), where the source has them.
+        others: further arrays of each data point by name, each (N, ...) for the three splits: covariates, lengths.
+        inputs: what a pair is called with, see `with_inputs`; None for x alone.
+        main: the name that x has among the inputs.
         batch_transform: what a training batch goes through each time it is used, on the batch's own device, such as
             `torch.bernoulli` where binarization is dynamic, else None. `train` is grey in that case.
         levels: number of grey levels k / (levels - 1) that the values are; None where they are not known to be levels.
@@ -43,8 +48,8 @@ class Data:
         missing: whether NaN marks a value that is missing; without, NaN is an error.
 
     Raises:
-        ValueError: a split is empty, not a tensor of float32, not finite, wholly missing, or its items differ in
-            shape from the others'.
+        ValueError: a split is empty, not float32, not finite, wholly missing, or its items differ in shape from the
+            others'; the splits differ in their entries.
 
     Example:
         >>> x = torch.zeros(2, 1, 4, 4)
@@ -58,12 +63,16 @@ class Data:
     test: Tensor = field(repr=False)
     protocol: str
     labels: Splits | None = field(default=None, repr=False)
+    others: Mapping[str, Splits] = field(default_factory=dict, repr=False)
+    inputs: Calls | None = None
+    main: str = "images"
     batch_transform: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
     levels: int | None = field(default=None, repr=False)
     is_dequantized: bool = field(default=False, repr=False)
     missing: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
+        self._take_apart()
         for part, x in self.splits._asdict().items():
             if not isinstance(x, Tensor):
                 raise ValueError(
@@ -95,6 +104,80 @@ class Data:
             if labels is not None and labels.shape != x.shape[:1]:
                 raise ValueError(f"Expected {part} labels of shape ({len(x)},); got {tuple(labels.shape)}.")
 
+        for name, splits in self.others.items():
+            for part, entry in splits._asdict().items():
+                if len(entry) != len(getattr(self, part)) or entry.shape[1:] != splits.train.shape[1:]:
+                    wanted = ", ".join(map(str, (len(getattr(self, part)), *splits.train.shape[1:])))
+                    raise ValueError(f"Expected {part} {name} of shape ({wanted}); got {tuple(entry.shape)}.")
+        if self.inputs is not None:
+            check_calls(self.inputs, self._named(), self.main)
+
+    def _take_apart(self) -> None:
+        """Arrays as tensors, and tuples or dicts of them as x and others."""
+        x, others, inputs = separated(self.splits._asdict())
+        if inputs is not None:
+            main = next(iter(inputs))
+            found = {
+                name: Splits(**{p: as_entry(f"{p} {name}", e) for p, e in o.items()}) for name, o in others.items()
+            }
+            object.__setattr__(self, "others", {**self.others, **found})
+            object.__setattr__(self, "inputs", inputs)
+            object.__setattr__(self, "main", main if isinstance(inputs, Mapping) else inputs[0])
+        for part, values in x.items():
+            is_own = isinstance(values, Tensor) or not is_array(values)
+            object.__setattr__(self, part, values if is_own else as_entry(part, values, finite=False).float())
+
+    def _named(self) -> list[str]:
+        return [self.main, *(["labels"] if self.labels is not None else []), *self.others]
+
+    def with_inputs(self, *args: str, **kwargs: str) -> Data:
+        """The same data for a pair that is called with more than x.
+
+        Args:
+            args: names of arrays in the order of the pair's arguments: "images" (what ``main`` says) for x, "labels",
+                those of ``others``.
+            kwargs: names of arrays by the names of the pair's arguments, instead.
+
+        Raises:
+            ValueError: an array that there is not, or no x.
+
+        Example:
+            >>> x = torch.zeros(2, 3)
+            >>> y = Splits(*3 * [torch.tensor([0, 1])])
+            >>> data = Data(name="blank", train=x, validation=x, test=x, protocol="all zero", labels=y)
+            >>> data.with_inputs(x="images", y="labels").given("test")["y"]
+            tensor([0, 1])
+        """
+        if bool(args) == bool(kwargs):
+            raise ValueError(f"Expected inputs by position or by name; got {'both' if args else 'none'}.")
+        calls = args or kwargs
+        check_calls(calls, self._named(), self.main)
+        return replace(self, inputs=calls, protocol=f"{self.protocol}; {describe_calls(calls)}")
+
+    def given(self, part: str) -> Any:
+        """What a pair is called with for all of a split: x, or by ``inputs`` a tuple or a dict of tensors."""
+        arrays = {self.main: self.splits, "labels": self.labels, **self.others}
+
+        def array(name: str) -> Tensor:
+            found: Tensor = getattr(arrays[name], part)
+            return found
+
+        if self.inputs is None:
+            return array(self.main)
+        if isinstance(self.inputs, Mapping):
+            return {argument: array(name) for argument, name in self.inputs.items()}
+        return tuple(map(array, self.inputs))
+
+    @property
+    def place_of_x(self) -> str | int:
+        """The argument of the pair that x is: its name, or its number."""
+        return 0 if self.inputs is None else place_of(self.main, self.inputs)
+
+    @property
+    def transform(self) -> Callable[..., Any] | None:
+        """``batch_transform`` for what a pair is called with, which x is a part of."""
+        return transform_of_x(self.batch_transform, self.inputs, self.main)
+
     @property
     def splits(self) -> Splits:
         """The three splits together."""
@@ -107,9 +190,10 @@ class Data:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of the values and labels of all splits, in hexadecimal: equal for equal data in equal order alone."""
+        """SHA-256 of all arrays of all splits, in hexadecimal: equal for equal data in equal order alone."""
         sha256 = hashlib.sha256()
-        for tensor in (*self.splits, *(self.labels or ())):
+        further = (tensor for name in sorted(self.others) for tensor in self.others[name])
+        for tensor in (*self.splits, *(self.labels or ()), *further):
             array = np.ascontiguousarray(tensor.cpu().numpy())
             sha256.update(f"{array.dtype} {array.shape} ".encode())
             sha256.update(array.data)
@@ -129,13 +213,20 @@ class Data:
         return mean
 
 
-def random_split(x: Tensor, sizes: tuple[int, int, int] | None = None, *, seed: int = 0) -> Splits:
+Order = Literal["random", "ordered"]
+
+
+def random_split(
+    x: Tensor, sizes: tuple[int, int, int] | None = None, *, seed: int = 0, order: Order = "random"
+) -> Splits:
     """Split x along its first dimension at random: the same permutation for the same length and seed.
 
     Args:
         x: (N, ...).
         sizes: items for train, validation and test, N in all; by default 80%, 10% and 10% of N.
         seed: of a generator of its own; the global one is left alone.
+        order: "ordered" takes the first items for train and the last for test: for series and videos, whose neighbours
+            are alike.
 
     Raises:
         ValueError: the sizes do not add up to N, or N is below 10 and no sizes are given.
@@ -153,83 +244,9 @@ def random_split(x: Tensor, sizes: tuple[int, int, int] | None = None, *, seed: 
         sizes = (len(x) - 2 * (len(x) // 10), len(x) // 10, len(x) // 10)
     if sum(sizes) != len(x):
         raise ValueError(f"Expected split sizes that add up to {len(x):,}; got {sizes}.")
-    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
-    return Splits(*x[order].split(sizes))
-
-
-def binarize(data: Data, binarization: Binarization, *, seed: int = 0) -> Data:
-    """Binarize grey images and add to the protocol what was done.
-
-    - `none`: values stay as they are.
-    - `threshold`: 1 where the pixel is above 0.5.
-    - `static`: every split is drawn once, each pixel with probability equal to its grey level.
-    - `dynamic`: training stays grey and is drawn anew by `batch_transform`; validation and test are drawn once, and are
-      the same as under `static` with the same seed.
-
-    Images that are 0 or 1 already stay as they are whatever is asked.
-
-    Args:
-        data: the set with its grey pixels, in [0, 1] unless `binarization` is `none`.
-        binarization: one of the four above.
-        seed: of a generator of its own; the global one is left alone.
-
-    Raises:
-        ValueError: unknown binarization, or pixels to binarize outside [0, 1].
-
-    Example:
-        >>> grey = torch.full((2, 3), 0.25)
-        >>> data = Data(name="grey", train=grey, validation=grey, test=grey, protocol="one grey")
-        >>> binarize(data, "threshold").protocol
-        'one grey; binarization threshold: 1 where the pixel is above 0.5'
-    """
-    check_binarization(binarization)
-    if all(bool(((x == 0) | (x == 1) | x.isnan()).all()) for x in data.splits):
-        return replace(data, levels=None, protocol=f"{data.protocol}; pixels are 0 or 1 as stored, not binarized again")
-    low = min(float(x.nan_to_num(math.inf).min()) for x in data.splits)
-    high = max(float(x.nan_to_num(-math.inf).max()) for x in data.splits)
-    in_range = low >= 0 and high <= 1
-    if binarization == "none":
-        values = "grey levels in [0, 1]" if in_range else f"values in [{low:g}, {high:g}]"
-        return replace(data, protocol=f"{data.protocol}; {values}, not binarized")
-    if not in_range:
-        raise ValueError(
-            f"Expected pixels in [0, 1] to binarize {data.name}; got values in [{low:g}, {high:g}]. "
-            "Rescale them, or use binarization='none' and a likelihood for such values."
-        )
-    data = replace(data, levels=None)
-    if binarization == "threshold":
-        train, validation, test = ((x > 0.5).float().where(~x.isnan(), x) for x in data.splits)
-        protocol = f"{data.protocol}; binarization threshold: 1 where the pixel is above 0.5"
-        return replace(data, train=train, validation=validation, test=test, protocol=protocol)
-    generator = torch.Generator().manual_seed(seed)
-    # Training last, so that static and dynamic runs are evaluated on the very same pixels.
-    draw = bernoulli_where_known if data.missing else torch.bernoulli
-    test = draw(data.test, generator=generator)
-    validation = draw(data.validation, generator=generator)
-    if binarization == "static":
-        train = draw(data.train, generator=generator)
-        protocol = f"{data.protocol}; binarization static: every split drawn once with seed {seed}"
-        return replace(data, train=train, validation=validation, test=test, protocol=protocol)
-    protocol = (
-        f"{data.protocol}; binarization dynamic: training redrawn at each visit, "
-        f"validation and test drawn once with seed {seed}"
-    )
-    return replace(data, validation=validation, test=test, protocol=protocol, batch_transform=draw)
-
-
-def bernoulli_where_known(x: Tensor, *, generator: torch.Generator | None = None) -> Tensor:
-    """`torch.bernoulli`, but NaN stays NaN."""
-    return torch.bernoulli(x.nan_to_num(0.0), generator=generator).where(~x.isnan(), x)
-
-
-def check_binarization(binarization: str) -> None:
-    """Raise a ValueError that offers the nearest name unless the binarization is a known one."""
-    known = get_args(Binarization)
-    if binarization not in known:
-        raise ValueError(
-            f"Expected binarization to be one of {', '.join(known)}; got {binarization!r}."
-            f"{did_you_mean(binarization, known)}"
-        )
+    if order == "random":
+        x = x[torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))]
+    return Splits(*x.split(sizes))
 
 
 def describe_sizes(splits: Splits) -> str:

@@ -1,16 +1,24 @@
 """Data sets by name."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 from ..arguments.nearest import did_you_mean
 from .arrays import array_file
+from .binarization import Binarization, binarize, check_binarization
+from .csv_parquet import SUFFIXES as TABLES
+from .csv_parquet import table_file
 from .dequantization import dequantized
 from .digits import digits
 from .image_folder import image_folder
-from .protocol import Binarization, Data, check_binarization
+from .protocol import Data, Order
 from .static_mnist import static_mnist
 from .torchvision_sets import fashion_mnist, mnist
 
+ARRAYS = (".npy", ".npz")
 NAMES = ("digits", "mnist", "fashion_mnist", "static_mnist")
 
 
@@ -23,19 +31,24 @@ def load(
     seed: int = 0,
     dequantize: bool = False,
     missing: bool = False,
+    inputs: Mapping[str, str] | None = None,
+    order: Order = "random",
 ) -> Data:
     """Load a data set by its name, or a user's own by its path.
 
     Args:
-        name: `digits`, `mnist`, `fashion_mnist` or `static_mnist`, or the path of an .npy or .npz file or
-            of a folder of images. (A file or folder called like a set is reached as `./mnist`.)
+        name: `digits`, `mnist`, `fashion_mnist` or `static_mnist`, or the path of an .npy, .npz, .csv or .parquet file
+            or of a folder of images. (A file or folder called like a set is reached as `./mnist`.)
         root: for the named sets, the folder that holds their files, by default `data` in the working
             directory; for paths, what a relative one starts from, by default the working directory.
         binarization: see `pyro_vae.data.binarize`; `static_mnist` is binary already and stays as it is.
         download: fetch the missing files of a named set into `root`.
         seed: of random splits, and of the binarization or dequantization.
         dequantize: add uniform noise within grey levels, see `pyro_vae.data.dequantized`.
-        missing: NaN in an .npy or .npz file marks values that are missing.
+        missing: NaN in a file of arrays or a table marks values that are missing.
+        inputs: arrays by the argument of a pair that is called with more than x: ``{"x": "images", "y": "labels"}``,
+            see `Data.with_inputs`. Of a file of arrays the first of them is x; of a table columns are named.
+        order: "ordered" takes the first items of data without splits for training and the last for the test.
 
     Raises:
         ValueError: an unknown name or binarization, ``dequantize`` or ``missing`` where the data do not allow it, or
@@ -50,32 +63,42 @@ def load(
         random split with seed 0; binarization static: every split drawn once with seed 0
     """
     check_binarization(binarization)
-    if missing and Path(name).suffix.lower() not in (".npy", ".npz"):
-        raise ValueError(f"Expected an .npy or .npz file, where NaN can mark missing values; got {str(name)!r}.")
-    if dequantize:
-        if binarization != "none":
-            raise ValueError(
-                f"Expected binarization 'none' to dequantize; got {binarization!r}. Use a likelihood of real values, "
-                f"such as Gaussian, ContinuousBernoulli or Beta, or no dequantization."
-            )
-        grey = load(name, root, download=download, seed=seed, missing=missing)
-        return dequantized(grey, seed=seed)
+    if order not in get_args(Order):
+        raise ValueError(f"Expected order 'random' or 'ordered'; got {order!r}.")
+    is_array, is_table = (Path(name).suffix.lower() in suffixes for suffixes in (ARRAYS, TABLES))
+    if missing and not is_array and not is_table:
+        raise ValueError(f"Expected a file of arrays or a table, where NaN can mark missing values; got {str(name)!r}.")
+    if dequantize and binarization != "none":
+        raise ValueError(
+            f"Expected binarization 'none' to dequantize; got {binarization!r}. Use a likelihood of real values, "
+            f"such as Gaussian, ContinuousBernoulli or Beta, or no dequantization."
+        )
+    if order == "ordered" and name in NAMES:
+        raise ValueError(f"Expected data without splits of their own to take in order; got {name}. Leave that out.")
     folder = Path("data" if root is None else root).expanduser()
-    match name:
-        case "digits":
-            return digits(binarization=binarization, seed=seed)
-        case "mnist":
-            return mnist(folder, binarization=binarization, download=download, seed=seed)
-        case "fashion_mnist":
-            return fashion_mnist(folder, binarization=binarization, download=download, seed=seed)
-        case "static_mnist":
-            return static_mnist(folder, download=download)
     path = Path("" if root is None else root).expanduser() / Path(name).expanduser()
-    if path.is_dir():
-        return image_folder(path, binarization=binarization, seed=seed)
-    if path.suffix.lower() in (".npy", ".npz"):
-        return array_file(path, binarization=binarization, seed=seed, missing=missing)
-    raise ValueError(
-        f"Expected one of {', '.join(NAMES)}, or the path of an .npy or .npz file or of a folder of images; "
-        f"got {str(name)!r}, which is none of them.{did_you_mean(str(name), NAMES)}"
+    if name in NAMES:
+        found = _named(str(name), folder, binarization, download, seed)
+    elif path.is_dir():
+        found = image_folder(path, binarization=binarization, seed=seed, order=order)
+    elif is_array:
+        found = array_file(path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
+    elif is_table:
+        found = binarize(table_file(path, inputs, seed=seed, missing=missing, order=order), binarization, seed=seed)
+    else:
+        raise ValueError(
+            f"Expected one of {', '.join(NAMES)}, or the path of an .npy, .npz, .csv or .parquet file or of a folder "
+            f"of images; got {str(name)!r}, which is none of them.{did_you_mean(str(name), NAMES)}"
+        )
+    found = dequantized(found, seed=seed) if dequantize else found
+    return found.with_inputs(**inputs) if inputs else found
+
+
+def _named(name: str, folder: Path, binarization: Binarization, download: bool, seed: int) -> Data:
+    if name == "digits":
+        return digits(binarization=binarization, seed=seed)
+    if name == "static_mnist":
+        return static_mnist(folder, download=download)
+    return {"mnist": mnist, "fashion_mnist": fashion_mnist}[name](
+        folder, binarization=binarization, download=download, seed=seed
     )

@@ -11,7 +11,8 @@ import torch
 
 from ..disk.writing import written_whole
 from .arrays import read_arrays
-from .protocol import Data, Splits, binarize, check_sha256, describe_sizes
+from .binarization import binarize
+from .protocol import Data, Splits, check_sha256, describe_sizes
 from .torchvision_sets import torchvision_datasets
 
 URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/binarized_mnist_{}.amat"

@@ -5,7 +5,8 @@ from pathlib import Path
 from types import ModuleType
 from urllib.error import URLError
 
-from .protocol import Binarization, Data, Splits, binarize, check_sha256, describe_sizes
+from .binarization import Binarization, binarize
+from .protocol import Data, Splits, check_sha256, describe_sizes
 
 IDX_BYTES = {
     "train-images-idx3-ubyte": 16 + 60_000 * 784,

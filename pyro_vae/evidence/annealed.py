@@ -12,9 +12,11 @@ from torch import Tensor
 
 from ..compiled.elbo import pair_name
 from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.batch import Points, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee, modules_of
 from .annealing_path import Path, Start, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, Schedule, adapted
@@ -57,19 +59,20 @@ def annealed_log_marginal(
     log p(x) ~ log mean_k w_k,  log w = sum_t (b_t - b_{t-1}) (log p(x, z_{t-1}) - log q0(z_{t-1})),  z_0 ~ q0,
     z_t ~ a Hamiltonian transition that leaves q0(z)^(1 - b_t) p(x, z)^b_t invariant,  0 = b_0 < ... < b_T = 1
 
-    A stochastic lower bound for any T; with T = 1 it is importance sampling from q0. Latents are moved to unconstrained
-    space; several latent sites that depend on each other are fine. Step sizes follow the acceptance rate in a warm-up
-    run on chains of its own, for each data point and temperature, and are then frozen, so that the estimate stays
-    valid. A model takes num_leapfrog gradients for each chain and temperature. Runs in evaluation mode; KL weights and
-    other scales of the pair do not enter.
+    What is estimated is the log-density of all observed sites of one data point, given the inputs that are no sites:
+    ``sites`` of the result names them. A stochastic lower bound for any T; with T = 1 it is importance sampling from
+    q0. Latents are moved to unconstrained space; several latent sites that depend on each other are fine. Step sizes
+    follow the acceptance rate in a warm-up run on chains of its own, for each data point and temperature, and are then
+    frozen, so that the estimate stays valid. A model takes num_leapfrog gradients for each chain and temperature. Runs
+    in evaluation mode; KL weights and other scales of the pair do not enter.
 
     The standard error comes from num_chains weights and sees only what the chains saw: compare the two starts, more
     temperatures, and `bidirectional` at the same settings.
 
     Args:
         model: p(x, z), called with data (B, ...).
-        guide: q(z|x), called with the same data; with start="prior" not used.
-        x: data (N, ...), on the device of the pair.
+        guide: q(z|x), called with the same data; with start="prior" it only says which sites are enumerated.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         num_chains: K, independent chains for each data point.
         num_temperatures: T, steps from q0 to the posterior.
         start: q0, "guide" for q(z|x) or "prior" for p(z).
@@ -93,9 +96,9 @@ def annealed_log_marginal(
         "temperatures" (N, num_temperatures + 1).
 
     Raises:
-        ValueError: a count below 1, x that is no tensor or empty, a discrete latent, a guide whose support is not the
-            prior's, a site outside the plate over the data, model and guide that do not fit together, or a pair that
-            scores a data point by those beside it.
+        ValueError: a count below 1, x of another kind or empty, a discrete latent that is not marked for enumeration, a
+            guide whose support is not the prior's, a site outside the plate over the data, model and guide that do not
+            fit together, or a pair that scores a data point by those beside it.
 
     Reference:
         Neal 2001, "Annealed importance sampling"; Wu, Burda, Salakhutdinov, Grosse 2017, "On the quantitative analysis
@@ -112,7 +115,7 @@ def annealed_log_marginal(
         >>> bool((result.log_prob + 1.5155).abs() < 5 * result.standard_error)
         True
     """
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
@@ -122,6 +125,7 @@ def annealed_log_marginal(
     results = []
     with seeded(seed), evaluating(model, guide), annealing.bar(2 * len(wanted), progress=progress) as bar:
         few = handful(points)
+        model, guide = summed_out(model, guide, points[few])
         check_guide(model, guide if start == "guide" else None, points[wanted], elsewhere="Use start='prior'.")
         batches = annealing.batches(wanted, chunk_size)
         keys, digests, error = data_keys(points, seed), data_digests(points), shared_error(model, guide)
@@ -136,6 +140,7 @@ def annealed_log_marginal(
                 digests=digests[some],
                 indices=torch.tensor(some),
                 measure=path.measure,
+                sites=path.sites,
                 estimator=f"annealed importance sampling from the {start}",
                 shared_error=error,
             )

@@ -15,7 +15,7 @@ from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import drawn_from_prior, score_traces, traces
-from ..pairs.sites import sample_sites
+from ..pairs.sites import counted_sites, is_summed_out, sample_sites
 from .latent_space import Placing, unconstrained
 from .measure import measure_of
 
@@ -58,7 +58,7 @@ class Path:
 
     Attributes:
         start: u (R, D), a draw of q0.
-        measure: of p(x), as `measure_of` tells.
+        measure, sites: of p(x), as `measure_of` and `counted_sites` tell.
     """
 
     def __init__(self, model: Callee, guide: Callee, x: Points, num_chains: int, start: Start) -> None:
@@ -70,10 +70,12 @@ class Path:
             model_trace, guide_trace = drawn_from_prior(model, self.rows), poutine.Trace()
         else:
             model_trace, guide_trace = traces(model, self.guide, self.rows)
-            if len(list(sample_sites(guide_trace))) == 1:  # then its distribution depends on x alone: encode x once
+            if len(list(sample_sites(guide_trace))) == 1 and not is_summed_out(
+                guide_trace
+            ):  # then its distribution depends on x alone: encode x once
                 self.fixed_guide = guide_trace
         score_traces(model_trace, guide_trace, shape=(len(self.rows),))  # for its errors, while validation is on
-        self.measure = measure_of(model_trace)
+        self.measure, self.sites = measure_of(model_trace), counted_sites(model_trace, len(self.rows))
         latents = unconstrained(model_trace)
         self.shapes = {name: u.shape[1:] for name, u in latents.items()}
         self.start = flat(latents)

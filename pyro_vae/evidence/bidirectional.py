@@ -13,9 +13,11 @@ from pyro import poutine
 from torch import Tensor
 
 from ..disk.json_files import null_for_nan
-from ..pairs.batch import Inputs, Points, as_points, joined, shapes_of, taking
+from ..pairs.batch import Points, joined, shapes_of, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import score_traces
@@ -162,7 +164,7 @@ def bidirectional(
 
     Args:
         model: p(x, z), whose one observed site is its argument x as it is.
-        guide: q(z|x); with start="prior" not used.
+        guide: q(z|x); with start="prior" it only says which sites are enumerated.
         like: any tensor of the wanted number and shape of data (N, ...), on the device of the pair; its values are
             not used.
         num_chains: K, chains for each data point in either direction.
@@ -203,7 +205,7 @@ def bidirectional(
         >>> abs(result.mean_gap.value) < 1e-4
         True
     """
-    points = as_points("like", like)
+    points = as_points("like", like, model, guide)
     model, guide = taking(points, model, guide)
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
@@ -214,6 +216,7 @@ def bidirectional(
     with seeded(seed), evaluating(model, guide), annealing.bar(3 * len(wanted), progress=progress) as bar:
         keys = data_keys(torch.arange(len(points))[:, None], seed).to(points.device)  # by number: there are no data yet
         few = handful(points)
+        model, guide = summed_out(model, guide, points[few])
         simulate(model, points[few])  # for its errors, on as many data points as there are
         tried, _ = simulate_by_key(model, points[few], keys[few])
         check_guide(model, guide if start == "guide" else None, tried, elsewhere="Use start='prior'.")
@@ -234,6 +237,7 @@ def bidirectional(
                     digests=data_digests(x),
                     indices=padded,
                     measure=path.measure,
+                    sites=path.sites,
                     estimator=f"annealed importance sampling {way} the {start}",
                     shared_error=error,
                 )

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from ..output.frames import frame, html
+from .cautions import cautions, over
 from .measured import Measured, with_interval
-from .result import LogMarginal
+from .result import LogMarginal, largest
 
 NUMBERS = ("value", "low", "high", "standard_error", "monte_carlo_error")  # of a `Measured`
 PLURAL = {"density": "densities", "probability": "probabilities", "mixed": "products of both"}
@@ -25,50 +26,57 @@ class Comparison:
     """Result of `compare`: nats per data point; higher log p(x) is better.
 
     Attributes:
-        log_marginal: by name, the mean log p(x) over data points and seeds, its interval over both.
-        differences: by pair of names (a, b), the mean of log p_a(x) - log p_b(x), its interval over both.
-        num_seeds: by name, how many runs there were.
+        log_marginal: by name, the mean log p(x) over data points and seeds, its interval over both; over data points
+            alone where a model has one seed.
+        differences: by pair of names (a, b), the mean of log p_a(x) - log p_b(x), its interval over both; over data
+            points alone where one of the two has one seed.
+        simultaneous: the same differences, with intervals that all hold at once with 95% (Bonferroni): also for the
+            model that comes out best of all and was picked for that.
+        of_these_runs: by name and by pair, with intervals over data points alone: they say nothing about other runs.
+        seed_means: by name, the mean log p(x) of each seed.
         num_data_points: how many data points all runs were evaluated on.
-        num_samples: the smallest number of samples for each data point.
+        num_samples: by name, the smallest and the largest number of samples for a data point.
         smallest_ess: by name, the smallest effective sample size of any data point in any run.
+        largest_khat: by name, the largest k-hat of any data point in any run; nan where none could be computed.
         unreliable: by name, how many of its estimates are not to be trusted (`LogMarginal.unreliable`), in all runs.
+        undecided: by name, for how many of its estimates samples were too few to tell (`LogMarginal.undecided`).
+        fitted: by name, the share of its estimates that came from proposals fitted to the data point.
         estimators: by name, what made its estimates, as far as that was recorded.
     """
 
     log_marginal: dict[str, Measured]
     differences: dict[tuple[str, str], Measured]
-    num_seeds: dict[str, int]
+    simultaneous: dict[tuple[str, str], Measured]
+    of_these_runs: dict[str | tuple[str, str], Measured]
+    seed_means: dict[str, tuple[float, ...]]
     num_data_points: int
-    num_samples: int
+    num_samples: dict[str, tuple[int, int]]
     smallest_ess: dict[str, float]
+    largest_khat: dict[str, float]
     unreliable: dict[str, int]
+    undecided: dict[str, int]
+    fitted: dict[str, float]
     estimators: dict[str, tuple[str, ...]]
 
     @property
+    def num_seeds(self) -> dict[str, int]:
+        """By name, how many runs there were."""
+        return {name: len(means) for name, means in self.seed_means.items()}
+
+    @property
     def over(self) -> str:
-        """What the intervals are over: seeds count only where each model has at least two."""
-        return "data points and seeds" if min(self.num_seeds.values()) > 1 else "data points alone (one seed)"
+        """What the intervals are over: seeds count only where a model has at least two."""
+        return over(self.num_seeds)
+
+    @property
+    def cautions(self) -> list[str]:
+        """What speaks against the numbers, a sentence each."""
+        return cautions(self)
 
     @property
     def caution(self) -> str:
-        """What speaks against the numbers: different estimators, or estimates not to be trusted; else empty."""
-        sentences = []
-        if len({estimator for made_by in self.estimators.values() for estimator in made_by}) > 1:
-            each = (f"{name} by {' and '.join(made_by)}" for name, made_by in self.estimators.items() if made_by)
-            sentences.append(
-                f"Different estimators ({'; '.join(each)}): part of a difference may be theirs, for each is too low by "
-                f"its own bias."
-            )
-        if any(self.unreliable.values()):
-            each = (
-                f"{name} {count:,} of {self.num_seeds[name] * self.num_data_points:,}"
-                for name, count in self.unreliable.items()
-            )
-            sentences.append(
-                f"Not to be trusted, k-hat above 0.7: {', '.join(each)}; they are likely too low, by more than their "
-                f"error says."
-            )
-        return " ".join(sentences)
+        """All `cautions`; empty without any."""
+        return " ".join(self.cautions)
 
     def to_frame(self) -> Any:
         """A `pandas.DataFrame` with a row for each model, best first: log p(x) and its errors, nats per data point.
@@ -104,8 +112,8 @@ class Comparison:
 
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {mean.interval}" for name, mean in self.log_marginal.items())
-        over = f"95% intervals over {self.over}, {self.num_data_points:,} data points"
-        return f"Comparison(mean log p(x), nats: {means}; {over}{self.caution and f'. {self.caution}'})"
+        points = f"95% intervals over {self.over}, {self.num_data_points:,} data points"
+        return f"Comparison(mean log p(x), nats: {means}; {points}{self.caution and f'. {self.caution}'})"
 
 
 def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> Comparison:
@@ -117,11 +125,15 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
     is counted twice, which makes intervals a little too wide rather than too narrow. Intervals are Student's t with the
     degrees of freedom of Welch and Satterthwaite. Two seeds are too few for those where runs differ more than data
     points tell: of 1,500 simulated means with standard errors 0.7 from two seeds and 0.3 from 100 data points 89% were
-    covered, of differences 98%; with three seeds 94% of means. With a single seed the interval is over data points
-    alone and says nothing about another training run; the ``shared_error`` of its result, which no spread over data
-    points shows, is added. Several seeds show theirs in their spread.
+    covered, of differences 98%; with three seeds 94% of means. With a single seed of one of the models the interval is
+    over data points alone and says nothing about other training runs; the ``shared_error`` of results, which no spread
+    over data points shows, is added. Several seeds show theirs in their spread.
 
-    Estimates of different estimators may be compared; the result's ``caution`` says so.
+    Each interval stands for itself. Where the best of several models is picked by them, those in ``simultaneous``
+    hold, which are wider.
+
+    Estimates of different estimators, from other numbers of samples or other proposals may be compared; the result's
+    ``caution`` says so, as of all else that speaks against a number.
 
     Args:
         evaluations: by name of the model, its result or the results of its seeds, all of the same data points in the
@@ -132,7 +144,8 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
 
     Raises:
         ValueError: fewer than two data points, no model, a model without results, something else than results, other
-            data points or the same in another order, densities beside probabilities, or a log p(x) that is not finite.
+            data points or the same in another order, other values of them (x beside x and y), densities beside
+            probabilities, or a log p(x) that is not finite.
 
     Reference:
         Satterthwaite 1946, "An approximate distribution of estimates of variance components"; Owen 2007, "The
@@ -151,6 +164,7 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
     if not runs or not all(runs.values()):
         raise ValueError(f"Expected at least one evaluation for each model; got {[*map(len, runs.values())]}.")
     _check_alike([result for results in runs.values() for result in results])
+    _require_one_quantity(runs)
     require_one_kind((name, kind) for name, results in runs.items() for kind in _recorded(results, "measure"))
     log_probs = {name: torch.stack([r.log_prob for r in results]) for name, results in runs.items()}  # (S, N)
     for name, table in log_probs.items():
@@ -159,25 +173,34 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
                 f"Expected a finite log p(x) for every data point; got {int((~table.isfinite()).sum())} others for "
                 f"{name}. Evaluate that run with more samples, or look at it."
             )
-    shared = {name: results[0].shared_error if len(results) == 1 else 0.0 for name, results in runs.items()}
-    noise = {
-        name: math.sqrt(sum(r.mean.monte_carlo_error**2 for r in results)) / len(results)
-        for name, results in runs.items()
-    }
-    pairs = itertools.combinations(runs, 2)
+    shared = {name: math.hypot(*(r.shared_error for r in rs)) / len(rs) for name, rs in runs.items()}
+    noise = {name: math.hypot(*(r.mean.monte_carlo_error for r in rs)) / len(rs) for name, rs in runs.items()}
+
+    def mean_of(*names: str, seeds: bool, level: float = 0.95) -> Measured:
+        """Of one model, or of the difference of two; over seeds too where each has several and they are wanted."""
+        signed = [sign * log_probs[name] for sign, name in zip((1, -1), names, strict=False)]
+        errors = (math.hypot(*(of[name] for name in names)) for of in (shared, noise))
+        return _mean(signed, *errors, seeds=seeds and all(len(runs[name]) > 1 for name in names), level=level)
+
+    pairs = [*itertools.combinations(runs, 2)]
+    at_once = 1 - 0.05 / max(len(pairs), 1)
+    everything: list[tuple[str, ...]] = [*((name,) for name in runs), *pairs]
     return Comparison(
-        log_marginal={name: _mean([log_probs[name]], shared[name], noise[name]) for name in runs},
-        differences={
-            (a, b): _mean(
-                [log_probs[a], -log_probs[b]], math.hypot(shared[a], shared[b]), math.hypot(noise[a], noise[b])
-            )
-            for a, b in pairs
-        },
-        num_seeds={name: len(results) for name, results in runs.items()},
+        log_marginal={name: mean_of(name, seeds=True) for name in runs},
+        differences={pair: mean_of(*pair, seeds=True) for pair in pairs},
+        simultaneous={pair: mean_of(*pair, seeds=True, level=at_once) for pair in pairs},
+        of_these_runs={names if len(names) == 2 else names[0]: mean_of(*names, seeds=False) for names in everything},
+        seed_means={name: tuple(table.mean(1).tolist()) for name, table in log_probs.items()},
         num_data_points=next(iter(log_probs.values())).shape[1],
-        num_samples=min(int(r.num_samples.min()) for results in runs.values() for r in results),
+        num_samples={
+            name: (min(int(r.num_samples.min()) for r in rs), max(int(r.num_samples.max()) for r in rs))
+            for name, rs in runs.items()
+        },
         smallest_ess={name: min(r.ess.min().item() for r in results) for name, results in runs.items()},
+        largest_khat={name: largest(torch.cat([r.khat for r in results])) for name, results in runs.items()},
         unreliable={name: sum(int(r.unreliable.sum()) for r in results) for name, results in runs.items()},
+        undecided={name: sum(int(r.undecided.sum()) for r in results) for name, results in runs.items()},
+        fitted={name: _share_fitted(results) for name, results in runs.items()},
         estimators={name: _recorded(results, "estimator") for name, results in runs.items()},
     )
 
@@ -211,6 +234,21 @@ def _check_alike(results: Sequence[LogMarginal]) -> None:
             )
 
 
+def _require_one_quantity(runs: Mapping[str, Sequence[LogMarginal]]) -> None:
+    """Raise a ValueError where results count different values of a data point, or are conditional on different ones:
+    sites may have other names, and be split otherwise, but hold as many values."""
+    sizes: dict[tuple[int, int], str] = {}
+    for name, results in runs.items():
+        for result in (result for result in results if result.sites):
+            size = sum(result.sites.values()), sum(result.given.values())
+            sizes.setdefault(size, f"{result.quantity} of {size[0]:,} values ({name})")
+    if len(sizes) > 1:
+        raise ValueError(
+            f"Expected results about the same values of each data point; got {' and '.join(sizes.values())}, whose "
+            f"difference says nothing of the models. Observe the same in each, or give the rest: given=[...]."
+        )
+
+
 def _recorded(results: Sequence[LogMarginal], name: str) -> tuple[str, ...]:
     """The values of an attribute that results have, each once."""
     return tuple(sorted({getattr(result, name) for result in results} - {""}))
@@ -235,10 +273,19 @@ def require_one_kind(measures: Iterable[tuple[str, str]]) -> None:
         )
 
 
-def _mean(tables: Sequence[Tensor], shared: float, noise: float) -> Measured:
-    """Mean over seeds and data points of a table (S, N), or of the sum of two, with the interval over both and over an
-    error that all data points share."""
+def _share_fitted(results: Sequence[LogMarginal]) -> float:
+    """Of the estimates, those from proposals that were fitted to the data point."""
+    rungs = [r.details.get("rung", torch.zeros(len(r))) for r in results]
+    return (torch.cat(rungs) > 0).double().mean().item()
+
+
+def _mean(tables: Sequence[Tensor], shared: float, noise: float, *, seeds: bool, level: float) -> Measured:
+    """Mean over seeds and data points of a table (S, N), or of the sum of two, with the interval over data points and
+    an error that all of them share, or over data points and seeds, whose spread shows that error."""
     by_point = torch.stack([table.mean(0) for table in tables]).sum(0)
-    spread = [(by_point.var().item() / len(by_point), len(by_point) - 1), (shared**2, math.inf)]
-    seeds = [(table.mean(1).var().item() / len(table), len(table) - 1) for table in tables if len(table) > 1]
-    return with_interval(by_point.mean().item(), [*spread, *seeds], noise)
+    spread: list[tuple[float, float]] = [(by_point.var().item() / len(by_point), len(by_point) - 1)]
+    if seeds:
+        spread += [(table.mean(1).var().item() / len(table), len(table) - 1) for table in tables]
+    else:
+        spread += [(shared**2, math.inf)]
+    return with_interval(by_point.mean().item(), spread, noise, level=level)

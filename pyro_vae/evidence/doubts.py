@@ -7,7 +7,7 @@ import warnings
 
 import torch
 
-from .result import HEAVY, STUCK, LogMarginal
+from .result import HEAVY, HOPELESS, STUCK, LogMarginal
 
 
 class HeavyTail(UserWarning):
@@ -27,15 +27,10 @@ def warn_of(result: LogMarginal, numbers: list[int], *, stacklevel: int) -> None
     if heavy := int((result.khat > HEAVY).sum()):
         worst = result.khat.nan_to_num(-math.inf).argsort(descending=True)[: min(heavy, 5)].tolist()
         named = ", ".join(f"{numbers[i]} with {result.khat[i].item():.2f}" for i in worst)
-        cures = "Draw more samples, "
-        if not result.details.get("rung", torch.zeros(1)).any():  # a fitted proposal does not ask how wide the guide is
-            cures += (
-                "widen the guide a little (pyro_vae.widened(guide, 1.1)), with few latents mix in the prior "
-                "(defensive=0.1), "
-            )
+        off = "may be off either way" if result.given else "is likely too low"  # a difference of two
         warnings.warn(
-            f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their log p(x) is likely "
-            f"too low, by more than its standard error says. {cures}or use annealed_log_marginal.",
+            f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their log p(x) {off}, by "
+            f"more than its standard error says. {_cure(result)}",
             HeavyTail,
             stacklevel=stacklevel,
         )
@@ -46,3 +41,22 @@ def warn_of(result: LogMarginal, numbers: list[int], *, stacklevel: int) -> None
             HeavyTail,
             stacklevel=stacklevel,
         )
+
+
+def samples_help(result: LogMarginal) -> bool:
+    """Whether more samples can be expected to mend what is not to be trusted: not where k-hat is above 1, as weights
+    without a mean have it, for at least half of it."""
+    heavy = result.khat[result.khat > HEAVY]
+    return bool(len(heavy)) and bool(heavy.median() <= HOPELESS)
+
+
+def _cure(result: LogMarginal) -> str:
+    """What can help, for an estimate of this kind."""
+    if "acceptance" in result.details:
+        return "Use more temperatures" + (", or more chains." if samples_help(result) else ": more chains do not help.")
+    cures = ["draw more samples"] if samples_help(result) else []
+    if "rung" not in result.details:
+        cures += ["widen the guide a little (pyro_vae.widened(guide, 1.1))"]
+        cures += ["with few latents mix in the prior (defensive=0.1)", "use estimator='auto'"]
+    text = ", ".join([*cures, "or use annealed_log_marginal" if cures else "use annealed_log_marginal"])
+    return f"{text[0].upper()}{text[1:]}{'.' if samples_help(result) else ': more samples do not help at such k-hat.'}"

@@ -41,11 +41,10 @@ Found = TypeVar("Found")
 
 
 def with_rung(result: LogMarginal, rung: int, *, evaluations: int) -> LogMarginal:
-    """A result with its rung and cost as details."""
-    return dataclasses.replace(
-        result,
-        details={name: torch.full((len(result),), n) for name, n in (("rung", rung), ("evaluations", evaluations))},
-    )
+    """A result with its rung and cost as details, beside the jackknife estimate alone."""
+    numbers = {"rung": rung, "evaluations": evaluations}
+    filled = {name: torch.full((len(result),), n) for name, n in numbers.items()}
+    return dataclasses.replace(result, details={"jackknife": result.jackknife, **filled})
 
 
 class Escalation:
@@ -281,8 +280,7 @@ def escalated(
         else:
             result = sampler.to_target(points[of_guide], num_samples, most, target, done)
         counts = result.num_samples + result.details.get("pilot_samples", 0) + escalation.pilot
-        result = with_rung(result, 0, evaluations=0)
-        results.append(dataclasses.replace(result, details={**result.details, "evaluations": counts}))
+        results.append(with_rung(result, 0, evaluations=0).with_details(evaluations=counts))
         order.append(of_guide.nonzero()[:, 0])
     return LogMarginal.join(results)[torch.cat(order).argsort()]
 

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import operator
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
 from ..arguments.at_least import at_least
 from ..output.progress import progress_bar
-from ..pairs.batch import Inputs, as_points, taking
+from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee, modules_of
 from ..pairs.scoring import traces
+from ..pairs.sites import counted_sites, is_summed_out, latents_of
 from .chunking import parse_bytes
+from .conditional import conditional
 from .counter_random import data_digests, data_keys
 from .doubts import warn_of
 from .drawing import handful
@@ -29,6 +34,7 @@ from .sampler import Sampler
 
 NAMES = {
     "guide": "importance sampling from the guide",
+    "exact": "the sum over all states of its discrete latents",
     "auto": "importance sampling from the guide or, where that does not do, from Gaussians fitted to the data point,",
 }
 PILOTED_AT_ONCE = {"cpu": 256, "cuda": 1024}  # data points, of which those that need it are escalated together
@@ -51,6 +57,7 @@ def log_marginal(
     precision: Literal["fp32", "bf16"] = "fp32",
     seed: int | None = 0,
     progress: bool = False,
+    given: Sequence[str] = (),
     only: Sequence[int] | None = None,
     on_result: OnResult | None = None,
 ) -> LogMarginal:
@@ -58,8 +65,9 @@ def log_marginal(
 
     log p(x) ~ log mean_k w_k,  w_k = p(x, z_k) / r(z_k),  z_k ~ r, k = 1..K
 
-    A stochastic lower bound that grows to log p(x) with K. Runs in evaluation mode and without gradients; KL weights
-    and other scales of the pair do not enter.
+    What is estimated is the log-density of all observed sites of one data point, given the inputs that are no sites:
+    ``sites`` of the result names them. A stochastic lower bound that grows to log p(x) with K. Runs in evaluation mode
+    and without gradients; KL weights and other scales of the pair do not enter.
 
     With estimator "auto" each data point starts from the guide, r(z) = q(z|x). Where the weights of a pilot are
     heavy-tailed, as they are for most guides trained by the ELBO, a Gaussian is fitted to its posterior by some Newton
@@ -69,6 +77,10 @@ def log_marginal(
     details of the result say the rung of each data point (0 for the guide, else the number of Gaussians) and what it
     cost, in evaluations of the model. Pairs with discrete latents, or whose density at given latents is not known, stay
     with the guide. "guide" is the protocol of the field: K samples from the guide for all.
+
+    Discrete sites that are marked for enumeration, ``infer={"enumerate": "parallel"}``, are summed out exactly, in
+    model and guide, and chains of `pyro.markov` one step after the other; what is left is sampled. Where nothing is
+    left, the result is log p(x) itself, without an error.
 
     A proposal that misses posterior mass makes the estimate quietly too low, and its error too small: a warning names
     the data points whose ``khat`` is above 0.7.
@@ -89,7 +101,7 @@ def log_marginal(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data. `widened` gives one that reaches farther.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         estimator: "auto" or "guide".
         num_samples: K, samples for each data point; exactly that many are drawn for the estimate.
         target_standard_error: in nats, of log p(x) of each data point; None for num_samples each.
@@ -111,6 +123,9 @@ def log_marginal(
             parameters, on a CPU).
         seed: of the draws; None takes one from the global stream.
         progress: show a progress bar on the terminal.
+        given: names of observed sites B, for log p(x_A | x_B) = log p(x_A, x_B) - log p(x_B), A the other observed
+            sites: two estimates of num_samples each, with one error. It is a bound on neither side. Where anything else
+            depends on x_A, p(x_B) is no part of the model, and it is refused; the guide may look at all.
         only: numbers of the data points of x to estimate, for work that is shared out or goes on; each gets the same
             draws as with all.
         on_result: called with numbers of data points and their results, as soon as they are there.
@@ -122,11 +137,12 @@ def log_marginal(
         HeavyTail: data points with khat above 0.7.
 
     Raises:
-        TypeError: x is no tensor.
+        TypeError: x is of another kind.
         ValueError: a count below 1, no data, a site outside the plate over the data, model and
             guide that do not fit together or have other supports or masks, a guide that is a point mass (or one without
             the density that its auxiliary sites give it), auxiliary sites with a defensive mixture, a data point twice
-            in ``only``, bf16 without compiling or with estimator "auto", or a budget too small for one data point.
+            in ``only``, ``given`` that is no split of the observed sites or cannot be had, bf16 without compiling or
+            with estimator "auto", or a budget too small for one data point.
 
     Reference:
         Burda, Grosse, Salakhutdinov 2016, "Importance weighted autoencoders"; Owen 2013, "Monte Carlo theory, methods
@@ -145,7 +161,7 @@ def log_marginal(
         >>> log_marginal(model, guide, torch.tensor([0.0, 1.0]), num_samples=1).log_prob
         tensor([-1.2655, -1.5155], dtype=torch.float64)
     """
-    points = as_points("x", x)
+    points, pair = as_points("x", x, model, guide), (model, guide)
     model, guide = taking(points, model, guide)
     at_least(1, num_samples=num_samples, chunk_size=chunk_size)
     if target_standard_error is not None and not target_standard_error > 0:
@@ -154,7 +170,7 @@ def log_marginal(
         raise ValueError(
             f"Expected num_samples, where the pilot starts, from 2 to max_samples; got {num_samples} and {max_samples}."
         )
-    if estimator not in NAMES:
+    if estimator not in ("auto", "guide"):
         raise ValueError(f"Expected estimator 'auto' or 'guide'; got {estimator!r}.")
     if estimator == "auto" and precision == "bf16":
         raise ValueError(
@@ -165,16 +181,45 @@ def log_marginal(
     budget = parse_bytes(memory_budget)
     wanted = selected(len(points), only)
     seed = int(torch.randint(2**62, ())) if seed is None else seed
+    if given:
+        estimate = functools.partial(
+            log_marginal,
+            estimator=estimator,
+            num_samples=num_samples,
+            target_standard_error=None if target_standard_error is None else target_standard_error / 2**0.5,
+            max_samples=max_samples,
+            defensive=defensive,
+            memory_budget=budget,
+            chunk_size=chunk_size,
+            compile=compile,
+            precision=precision,
+            progress=progress,
+            only=wanted,
+        )
+        result = conditional(estimate, *pair, points, given, seed=seed)
+        warn_of(result, wanted, stacklevel=3)
+        if on_result is not None:
+            on_result(wanted, result)
+        return result
     with seeded(seed), evaluating(model, guide):
         few = points[handful(points)]
+        model, guide = summed_out(model, guide, few)
         check_guide(model, guide, points[wanted], elsewhere="Give defensive=0." if defensive else None)
-        measure, error = measure_of(traces(model, guide, few)[0]), shared_error(model, guide)
+        model_trace = traces(model, guide, few)[0]
+        exact = is_summed_out(model_trace) and not latents_of(model_trace)
+        if exact:  # all weights of a data point are log p(x): two show that its error is 0
+            estimator, num_samples, target_standard_error = "guide", 2, None
         keys, digests, count = data_keys(points, seed), data_digests(points), len(wanted)
         sampler = Sampler(
             model, guide, points, keys, count, defensive, num_samples, budget, chunk_size, compile, precision
         )
         space = None if estimator == "guide" else latent_space(model, guide, few)
-        estimator = "guide" if space is None else "auto"
+        about: dict[str, Any] = {
+            "measure": measure_of(model_trace),
+            "sites": counted_sites(model_trace, len(few)),
+            "shared_error": shared_error(model, guide),
+            "estimator": NAMES["exact" if exact else "guide" if space is None else "auto"],
+        }
         total = len(wanted) * num_samples if target_standard_error is None else None
         results = []
         with progress_bar(total, unit="sample", shown=progress, description="log p(x)", scaled=True) as bar:
@@ -189,14 +234,7 @@ def log_marginal(
                     result = sampler.estimate(numbers, num_samples, bar.update)
                 else:
                     result = sampler.to_target(numbers, num_samples, max_samples, target, bar.update)
-                result = dataclasses.replace(
-                    result,
-                    digests=digests[numbers],
-                    indices=numbers,
-                    measure=measure,
-                    estimator=NAMES[estimator],
-                    shared_error=error,
-                )
+                result = dataclasses.replace(result, digests=digests[numbers], indices=numbers, **about)
                 results.append(result)
                 if on_result is not None:
                     on_result(some, result)

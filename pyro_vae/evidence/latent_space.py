@@ -149,7 +149,9 @@ def unconstrained(model_trace: poutine.Trace, *, particles: bool = False) -> dic
         u = transform.inv(site["value"])
         latents[name] = u if particles else u.movedim(row, 0)
     if not latents:
-        raise ValueError("Expected a model with a latent site; got none: its log p(x) is a plain log_prob.")
+        raise ValueError(
+            "Expected a model with a latent site; got none to move: log_marginal gives its log p(x) exactly."
+        )
     return latents
 
 
@@ -186,8 +188,8 @@ def coordinates(name: str, prior: Any) -> tuple[Transform, int]:
     """The bijection from unconstrained space onto the support of a site, and the dimension of the data points there."""
     if prior.support.is_discrete:
         raise ValueError(
-            f"Expected continuous latents, which can be moved; site {name!r} is discrete. Sum it out inside a "
-            f"distribution (such as MixtureSameFamily), or use log_marginal."
+            f"Expected continuous latents, which can be moved; site {name!r} is discrete. Mark it for "
+            f"enumeration, infer={{'enumerate': 'parallel'}}, so that it is summed out, or use log_marginal."
         )
     try:
         transform = biject_to(support_of(prior))

@@ -67,11 +67,14 @@ def measured_draws(draws: Tensor) -> Measured:
     return measured(draws.mean(0), errors)
 
 
-def with_interval(value: float, variances: Sequence[tuple[float, float]], monte_carlo_error: float) -> Measured:
+def with_interval(
+    value: float, variances: Sequence[tuple[float, float]], monte_carlo_error: float, *, level: float = 0.95
+) -> Measured:
     """A mean whose variance is a sum of parts, each given with its degrees of freedom (Welch and Satterthwaite)."""
     variance = sum(part for part, _ in variances)
     uncertain = sum(part**2 / degrees for part, degrees in variances)
     # Parts without limit to their degrees of freedom, and none at all, leave the normal distribution's interval.
-    quantile = scipy.special.ndtri(0.975) if uncertain == 0 else scipy.special.stdtrit(variance**2 / uncertain, 0.975)
+    upper = (1 + level) / 2
+    quantile = scipy.special.ndtri(upper) if uncertain == 0 else scipy.special.stdtrit(variance**2 / uncertain, upper)
     half = float(quantile) * math.sqrt(variance)
     return Measured(value, math.sqrt(variance), monte_carlo_error, value - half, value + half)

@@ -18,6 +18,8 @@ from .measured import Measured, measured
 from .saved import load_arrays, of_prefix, save_arrays, with_prefix
 
 HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
+HOPELESS = 1.0  # k-hat above which the weights have no mean that more samples could find
+FEWEST = 25  # samples below which no k-hat can be computed
 STUCK = 0.1  # mean acceptance of a data point's transitions, below which its chains have hardly moved
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
 OPTIONAL = ("digests", "indices")
@@ -36,7 +38,8 @@ class LogMarginal:
             and the estimate is likely too low; above 1 the weights have no mean that such a sample could find. nan with
             fewer than 25 samples, and where the largest weights repeat, as they do with few discrete states.
         num_samples: samples (weights) drawn for each data point.
-        bound: "lower" or "upper", the side of log p(x) on which the mean of log_prob lies.
+        bound: "lower" or "upper", the side of log p(x) on which the mean of log_prob lies; "none" where it is a
+            difference of two bounds.
         log_levels: bounds from the same weights with fewer samples: by K = 1, 10, 100, ... up to the number drawn, the
             mean of log mean of K weights at a time (N,), the K-sample importance-weighted bound; nan for data points
             with fewer samples. Empty if not kept.
@@ -49,6 +52,9 @@ class LogMarginal:
         measure: "probability" of discrete data, "density" of continuous data, or "mixed" where some observed sites are
             discrete; "" where it was not recorded.
         estimator: what made the estimate, in words; "" where it was not recorded.
+        sites: the observed sites whose log-density this is, with the number of their values in each data point; empty
+            where they were not recorded.
+        given: the observed sites that it is conditional on, likewise: log p(sites | given).
     """
 
     log_prob: Tensor
@@ -56,7 +62,7 @@ class LogMarginal:
     ess: Tensor
     khat: Tensor
     num_samples: Tensor
-    bound: Literal["lower", "upper"] = "lower"
+    bound: Literal["lower", "upper", "none"] = "lower"
     log_levels: Mapping[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     shared_error: float = 0.0
     details: Mapping[str, Tensor] = field(default_factory=dict)
@@ -64,6 +70,8 @@ class LogMarginal:
     indices: Tensor | None = None
     measure: str = ""
     estimator: str = ""
+    sites: Mapping[str, int] = field(default_factory=dict)
+    given: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.log_prob)
@@ -79,6 +87,46 @@ class LogMarginal:
         bool."""
         stuck = self.details.get("acceptance", torch.ones_like(self.log_prob)) < STUCK
         return (self.khat > HEAVY) | stuck | ~self.log_prob.isfinite()
+
+    @property
+    def undecided(self) -> Tensor:
+        """Whether samples were too few to tell if a number is to be trusted: there is no k-hat below 25; (N,), bool."""
+        return (self.num_samples < FEWEST) & self.khat.isnan() & ~self.unreliable
+
+    @property
+    def khat_limit(self) -> Tensor:
+        """The limit of k-hat for as many samples, min(1 - 1 / log10 K, 0.7), (N,): fewer of them need a lighter tail,
+        for they see less of it. 0.7 from 2,200 samples on.
+
+        Reference:
+            Vehtari, Simpson, Gelman, Yao, Gabry 2024, "Pareto smoothed importance sampling".
+        """
+        return (1 - 1 / self.num_samples.double().clamp(min=10).log10()).clamp(max=HEAVY)
+
+    @property
+    def jackknife(self) -> Tensor:
+        """Estimates of log p(x) whose bias falls with K^2, from the same weights, (N,): no bounds; nan where they were
+        not computed.
+
+        Reference:
+            Nowozin 2018, "Debiasing evidence approximations: on importance-weighted autoencoders and jackknife
+            variational inference".
+        """
+        return self.details.get("jackknife", torch.full_like(self.log_prob, math.nan))
+
+    @property
+    def delta_method_bias(self) -> Tensor:
+        """Bias of log_prob to first order, -CV^2 / (2 K) with CV the weights' coefficient of variation, (N,): an
+        estimate from the weights that were drawn, which knows nothing of those that were missed, and no bound; nan of a
+        difference of two estimates."""
+        return -self.standard_error.square() / 2 if self.bound != "none" else torch.full_like(self.log_prob, math.nan)
+
+    def last_rise(self) -> tuple[int, int, float] | None:
+        """How far the mean bound rose with the last tenfold of samples, which grows to log p(x) with K: from the count
+        K, to K', nats per data point. None with fewer than ten samples."""
+        levels = self.convergence()
+        earlier = [level for level in levels if 10 * level[0] <= levels[-1][0]]
+        return (earlier[-1][0], levels[-1][0], levels[-1][1] - earlier[-1][1]) if earlier else None
 
     def convergence(self) -> list[tuple[int, float, float]]:
         """How the mean grows with K: (K, mean in nats per data point, its Monte Carlo standard error)."""
@@ -100,6 +148,7 @@ class LogMarginal:
             log_prob=-self.log_prob,
             bound="upper",
             log_levels={k: (-value, error) for k, (value, error) in self.log_levels.items()},
+            details={name: -array if name == "jackknife" else array for name, array in self.details.items()},
         )
 
     def with_details(self, **arrays: Tensor) -> LogMarginal:
@@ -133,6 +182,8 @@ class LogMarginal:
             details={name: torch.cat([r.details[name] for r in results]) for name in results[0].details},
             measure=_joint({r.measure for r in results}),
             estimator=_joint({r.estimator for r in results}),
+            sites=results[0].sites,
+            given=results[0].given,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -145,11 +196,16 @@ class LogMarginal:
             "bound": self.bound,
             "estimator": self.estimator,
             "measure": self.measure,
-            "smallest_ess": -_largest(-self.ess),
+            "sites": dict(self.sites),
+            "given": dict(self.given),
+            "smallest_ess": -largest(-self.ess),
             "median_ess": self.ess.nanmedian().item(),
             "data_points_with_ess_below_10": int((self.ess < 10).sum()),
-            "largest_khat": _largest(self.khat),
+            "largest_khat": largest(self.khat),
             "data_points_with_khat_above_0.7": int((self.khat > HEAVY).sum()),
+            "data_points_with_too_few_samples_for_khat": int(self.undecided.sum()),
+            "delta_method_bias": self.delta_method_bias.nanmean().item(),
+            "jackknife_nats_per_data_point": self.jackknife.mean().item(),
             "data_points_not_finite": int((~self.log_prob.isfinite()).sum()),
             "num_data_points": len(self),
             "num_samples": _one_or_range(self.num_samples),
@@ -201,6 +257,8 @@ class LogMarginal:
             bound=about["bound"],
             measure=about["measure"],
             estimator=about["estimator"],
+            sites=about.get("sites", {}),
+            given=about.get("given", {}),
             log_levels={int(k): (value, errors[k]) for k, value in of_prefix("level", arrays).items()},
             shared_error=arrays["shared_error"].item(),
             details=of_prefix("details", arrays),
@@ -224,14 +282,14 @@ class LogMarginal:
         return frame(arrays, index=numbers.tolist(), index_name="data_point")
 
     def _repr_html_(self) -> str:
-        mean, khat = self.mean, _largest(self.khat)
+        mean, khat = self.mean, largest(self.khat)
         rows = [
-            ("log p(x), nats per data point", f"{mean.value:.3f} ({self.bound} bound)"),
+            (f"{self.quantity}, nats per data point", f"{mean.value:.3f} ({self._side})"),
             ("standard error over data points", f"{mean.standard_error:.3f}"),
             ("Monte Carlo error", f"{mean.monte_carlo_error:.3f}"),
             ("data points", f"{len(self):,}"),
             ("samples each", counted(self.num_samples)),
-            ("effective sample size", f"{-_largest(-self.ess):.1f} to {_largest(self.ess):.1f}"),
+            ("effective sample size", f"{-largest(-self.ess):.1f} to {largest(self.ess):.1f}"),
             ("largest k-hat", "none" if math.isnan(khat) else f"{khat:.2f}"),
             ("not to be trusted", f"{int(self.unreliable.sum()):,} data points"),
             ("estimator", self.estimator or "not recorded"),
@@ -239,16 +297,29 @@ class LogMarginal:
         return html("log p(x)", rows)
 
     def __repr__(self) -> str:
-        flagged, highest = int(self.unreliable.sum()), _largest(self.khat)
+        flagged, highest = int(self.unreliable.sum()), largest(self.khat)
         khat = "no k-hat" if math.isnan(highest) else f"k-hat up to {highest:.2f}"
+        untold = int(self.undecided.sum())
+        too_few = f", samples too few to tell whether to trust {untold:,} data points" if untold else ""
         mean = self.mean
         return (
-            f"LogMarginal(mean {mean.value:.3f} nats per data point, +- {mean.standard_error:.3f} over {len(self):,} "
-            f"data points, +- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples each, "
-            f"ESS from {-_largest(-self.ess):.1f} to {_largest(self.ess):.1f}, "
-            f"{khat}{f', {flagged:,} data points unreliable' if flagged else ''}; "
-            f"{self.bound} bound)"
+            f"LogMarginal({f'{self.quantity}: ' if self.sites else ''}mean {mean.value:.3f} nats per data point, "
+            f"+- {mean.standard_error:.3f} over {len(self):,} data points, "
+            f"+- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples each, "
+            f"ESS from {-largest(-self.ess):.1f} to {largest(self.ess):.1f}, "
+            f"{khat}{f', {flagged:,} data points unreliable' if flagged else ''}{too_few}; "
+            f"{self._side})"
         )
+
+    @property
+    def _side(self) -> str:
+        return "no bound" if self.bound == "none" else f"{self.bound} bound"
+
+    @property
+    def quantity(self) -> str:
+        """What is estimated: "log p(a, b)", "log p(a | b)"."""
+        condition = f" | {', '.join(self.given)}" if self.given else ""
+        return f"log p({', '.join(self.sites) or 'x'}{condition})"
 
 
 def _joint(words: set[str]) -> str:
@@ -262,7 +333,7 @@ def counted(num_samples: Tensor) -> str:
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
-def _largest(values: Tensor) -> float:
+def largest(values: Tensor) -> float:
     """The largest of those that are numbers; nan for none: a data point without one does not hide the others'."""
     known = values[~values.isnan()]
     return known.max().item() if len(known) else math.nan

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from ..pairs.batch import Batch, Points
 from ..pairs.contexts import unvalidated
+from ..pairs.enumerated import SummedOut
 from ..pairs.modules import Callee
+from ..pairs.scales import check_whole
+from ..pairs.scoring import check_inside, drawn_from_prior
 from ..pairs.sites import sample_sites
 
 
@@ -29,11 +32,13 @@ def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | Non
     Raises:
         ValueError: the values do count: a site has another distribution when the drawn data are the input. A decoder
             that reads earlier values off its argument (teacher forcing), or a covariate packed into it, is one like
-            that.
+            that. Or no draws are there for all data points, or they would be of another model: one with a
+            `pyro.factor`, which draws nothing.
     """
-    given = given or {}
+    given, model = given or {}, model.function if isinstance(model, SummedOut) else model
     free = poutine.condition(poutine.uncondition(model), data=given)
-    drawn = poutine.trace(free).get_trace(like)
+    drawn = drawn_from_prior(free, like)
+    _check_drawn(drawn, given, len(like))
     observed = observed_entries(drawn, like)
     _check_free(free, drawn, given, _others(drawn, like, observed))
     if isinstance(like, Batch) and not set(observed_sites(drawn)) <= set(observed.values()):
@@ -48,16 +53,37 @@ def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | Non
     return drawn
 
 
+def _check_drawn(drawn: poutine.Trace, given: Mapping[str, Tensor], num_data: int) -> None:
+    sites = dict(sample_sites(drawn))
+    for name, site in sites.items():
+        if isinstance(site["fn"], dist.Unit):
+            latents = {n for n, other in sites.items() if not other["infer"].get("was_observed")}
+            if latents - given.keys() and site["fn"].log_factor.any():
+                raise ValueError(
+                    f"Expected a model that can be drawn from; got the pyro.factor {name!r}, which changes the "
+                    f"probability of latents and data but draws none: the draws would be those of a model without it. "
+                    f"Write it as a distribution, pyro.sample(..., obs=...), or draw given all latents, by decode."
+                )
+        elif site["infer"].get("was_observed"):
+            check_inside(name, site, num_data)
+    check_whole(drawn)
+
+
 def observed_entries(drawn: poutine.Trace, like: Points) -> dict[str, str]:
     """Which inputs are observed as they are: the name of the site for that of the entry, "[0]" for a single tensor."""
+    return entries_of({name: _observation(site) for name, site in observed_sites(drawn).items()}, like)
+
+
+def entries_of(observations: Mapping[str, Any], like: Points) -> dict[str, str]:
+    """Which inputs are observed as they are, by these observations of sites."""
     entries = dict(like.named()) if isinstance(like, Batch) else {"[0]": like}
     found: dict[str, str] = {}
     for same in (_is_same_memory, _has_same_values):  # first what is the same, then what is equal
-        for name, site in observed_sites(drawn).items():
+        for name, observation in observations.items():
             for key, entry in entries.items():
                 if entry is None or key in found or name in found.values():
                     continue
-                if same(_observation(site), entry):
+                if same(observation, entry):
                     found[key] = name
     return found
 
@@ -109,14 +135,15 @@ def _others(drawn: poutine.Trace, like: Points, observed: Mapping[str, str]) -> 
         value = site["value"]
         if value.shape == like.shape and not torch.equal(value.to(like.dtype), like):
             return value.to(like.dtype)
-    return _made_up(like)
+    return made_up(like)
 
 
 def _with_made_up(like: Batch, name: str) -> Batch:
-    return like.replaced(lambda key, entry: _made_up(entry) if key == name else entry)
+    return like.replaced(lambda key, entry: made_up(entry) if key == name else entry)
 
 
-def _made_up(entry: Tensor) -> Tensor:
+def made_up(entry: Tensor) -> Tensor:
+    """Values that are not those of an entry, of its shape and kind."""
     if entry.is_floating_point():
         return torch.rand(entry.shape, dtype=entry.dtype, device=entry.device)
     return torch.where(entry == 0, torch.ones_like(entry), torch.zeros_like(entry))

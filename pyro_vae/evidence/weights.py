@@ -100,7 +100,27 @@ class WeightSum:
             pareto_khat(self.tail).cpu(),
             torch.full((len(error),), count),
             log_levels={k: (value.cpu(), error.cpu()) for k, (value, error) in levels.items()},
+            details={"jackknife": self._jackknife(log_prob).cpu()},
         )
+
+    def _jackknife(self, log_prob: Tensor) -> Tensor:
+        """K L - (K - 1) mean of the L without one weight, L the log mean weight: log p(x) with a bias of order 1 / K^2.
+
+        Without weight k, a share p_k of the sum, L changes by log(1 - p_k) + log(K / (K - 1)). The largest weights
+        enter as they are; of the others sums of p and p^2 are known, which as many equal ones would have.
+        """
+        count, moments = self.num_samples, self.moments
+        if count < 2:
+            return log_prob * math.nan
+        reference = torch.where(moments.largest.isfinite(), moments.largest, 0.0)
+        tail = ((self.tail - reference).exp() / moments.first).clamp(max=1.0)
+        first = (1 - tail.sum(0)).clamp(min=0)
+        second = (moments.second / moments.first.square() - tail.square().sum(0)).clamp(min=0)
+        size = torch.where(first > 0, second / first, 0.0)
+        size = size.clamp(max=1 - 1e-12)
+        rest = torch.where(size > 0, first * torch.log1p(-size) / size, -first)
+        change = (torch.log1p(-tail).sum(0) + rest) / count + math.log(count / (count - 1))
+        return log_prob - (count - 1) * change
 
 
 class _Level:

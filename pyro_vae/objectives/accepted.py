@@ -6,6 +6,7 @@ from typing import Any
 
 from pyro import infer
 
+from ..pairs.enumerated import Enumeration
 from .kl_weights import KLWarmup
 
 RECORDED_BY_JIT = (
@@ -15,6 +16,7 @@ RECORDED_BY_JIT = (
     infer.JitTraceMeanField_ELBO,
 )
 WITHOUT_ONE_LOSS = (infer.ReweightedWakeSleep, infer.TraceTailAdaptive_ELBO)
+SUMMING = (infer.TraceEnum_ELBO, infer.TraceTMC_ELBO)
 WITHOUT_KL_TERM = (infer.RenyiELBO, infer.TraceTMC_ELBO, infer.Trace_MMD)
 
 
@@ -53,8 +55,7 @@ def check_kl_weight(objective: infer.ELBO, kl_weight: KLWarmup) -> None:
         ValueError: the objective has no KL term. Under `RenyiELBO` (IWAE) and `TraceTMC_ELBO` scales land inside the
             logarithm of a mean, so that the result bounds nothing; `Trace_MMD` does not look at them.
     """
-    constant_one = kl_weight.weight == 1 and not kl_weight.epochs and not kl_weight.steps
-    if not has_kl_term(objective) and not constant_one:
+    if not has_kl_term(objective) and not _constant_one(kl_weight):
         raise ValueError(
             f"Expected kl_weight 1 without a warm-up for {type(_inner(objective)).__name__}, which has no KL term to "
             f"put a weight on (IWAE has it inside the logarithm); got {kl_weight}. Train with Trace_ELBO first, or "
@@ -66,6 +67,36 @@ def has_kl_term(objective: infer.ELBO) -> bool:
     """Whether an objective has a KL term; one of your own that has none says so by an attribute ``has_kl_term``."""
     inner = _inner(objective)
     return bool(getattr(inner, "has_kl_term", not isinstance(inner, WITHOUT_KL_TERM)))
+
+
+def for_enumeration(objective: infer.ELBO | None, enumeration: Enumeration, kl_weight: KLWarmup) -> infer.ELBO:
+    """The objective to train a pair with whose sites are marked for enumeration: `TraceEnum_ELBO` for None.
+
+    Raises:
+        ValueError: an objective of Pyro that does not sum over marked sites, or a KL weight where the model alone has
+            some: their sum is inside the logarithm, together with the likelihood.
+    """
+    alone = sorted(enumeration.in_model - enumeration.in_guide)
+    if alone and not _constant_one(kl_weight):
+        raise ValueError(
+            f"Expected kl_weight 1 without a warm-up where sites of the model alone, {alone}, are summed over, for the "
+            f"logarithm of their sum holds the likelihood, too; got {kl_weight}. Leave the weight at 1, or give the "
+            f"guide these sites, marked in the same way."
+        )
+    if objective is None:
+        return infer.TraceEnum_ELBO(max_plate_nesting=enumeration.plate_nesting)
+    inner = _inner(objective)
+    if type(inner).__module__.startswith("pyro.") and not isinstance(inner, SUMMING):
+        raise ValueError(
+            f"Expected TraceEnum_ELBO for a pair that marks sites for enumeration, {sorted(enumeration.in_model)}; got "
+            f"{type(inner).__name__}, which does not sum over them. Give TraceEnum_ELBO, which is taken where no "
+            f"objective is given, or remove the marks."
+        )
+    return objective
+
+
+def _constant_one(kl_weight: KLWarmup) -> bool:
+    return kl_weight.weight == 1 and not kl_weight.epochs and not kl_weight.steps
 
 
 def _inner(objective: Any) -> Any:

@@ -84,7 +84,7 @@ class KLWarmup:
         """How many optimizer steps the warm-up takes."""
         return self.steps or math.ceil(self.epochs * steps_per_epoch)
 
-    def schedule(self, *, steps_per_epoch: int, total_steps: int) -> Callable[[int], float]:
+    def schedule(self, *, steps_per_epoch: int, total_steps: float) -> Callable[[int], float]:
         """The weight at each optimizer step, counted from 0; warns if the run ends before the warm-up does."""
         length = self.length(steps_per_epoch)
         if length > total_steps:

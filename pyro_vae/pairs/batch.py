@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..arguments.tensors import require_tensor
+from .plates import with_own_indices
 
 
 class Batch:
@@ -84,7 +84,6 @@ class Batch:
 
 
 Points = Tensor | Batch  # data points along the first dimension
-Inputs = Points | Sequence[Any] | Mapping[str, Any]  # what people give: a tensor; a tuple or dict of tensors
 
 
 def tensors_of(points: Points) -> list[Tensor]:
@@ -112,48 +111,16 @@ def joined(parts: Sequence[Any]) -> Any:
     return parts[0].replaced(lambda name, _: torch.cat([part[name] for part in entries]))
 
 
-def as_points(name: str, inputs: Any) -> Any:
-    """Data points: a tensor as it is, a tuple or a dict of tensors as a `Batch`.
-
-    Raises:
-        TypeError: it is something else, or an entry is no dense tensor.
-        ValueError: no data points, or tensors of different lengths.
-
-    Example:
-        >>> as_points("x", (torch.zeros(5, 2), torch.arange(4)))
-        Traceback (most recent call last):
-        ...
-        ValueError: Expected tensors of x with the same number of data points; got [0]: 5, [1]: 4.
-    """
-    if isinstance(inputs, Mapping):
-        batch = Batch((), {str(key): entry for key, entry in inputs.items()})
-    elif isinstance(inputs, list | tuple) and any(isinstance(entry, Tensor) for entry in inputs):
-        batch = Batch(inputs)
-    elif isinstance(inputs, Batch):
-        batch = inputs
-    else:
-        return require_tensor(name, inputs)
-    if not batch.tensors:
-        raise ValueError(f"Expected {name} to hold at least one tensor; got none.")
-    for key, entry in batch.named():
-        if entry is not None:
-            require_tensor(f"{name}{key}" if key.startswith("[") else f"{name}[{key!r}]", entry)
-    if len({len(tensor) for tensor in batch.tensors}) > 1:
-        lengths = ", ".join(f"{key}: {len(entry):,}" for key, entry in batch.named() if entry is not None)
-        raise ValueError(f"Expected tensors of {name} with the same number of data points; got {lengths}.")
-    if len({tensor.device for tensor in batch.tensors}) > 1:
-        raise ValueError(f"Expected tensors of {name} on one device; got several. Move them with .to(device).")
-    return batch.args[0] if len(batch.args) == 1 and not batch.kwargs else batch
-
-
 def taking(points: Points, *functions: Callable[..., Any]) -> list[Callable[..., Any]]:
-    """Functions of the entries of a batch, model or guide, as functions of the batch; those of one tensor as they are.
+    """Model and guide, functions of the entries of a batch, as functions of the batch, their plates
+    `with_own_indices`.
 
     Raises:
         TypeError: a function takes other inputs.
     """
     for function in functions:
         _check_call(points, function)
+    functions = tuple(map(with_own_indices, functions))
     return [_taking(function) for function in functions] if isinstance(points, Batch) else list(functions)
 
 

@@ -13,6 +13,7 @@ from torch.distributions.constraints import Constraint
 
 from .batch import Points
 from .contexts import seeded
+from .lookups_private import LookupsChecked
 from .modules import Callee
 from .scoring import drawn_from_prior, score_traces, traces
 from .sites import is_latent, sample_sites
@@ -21,32 +22,48 @@ from .supports import describe, free_coordinates, is_point_mass, of_one_value, s
 CHECKED_AT_ONCE = 128  # data points
 
 
-def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points], *, enumerated: bool = False) -> None:
+def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points]) -> None:
     """Raise a ValueError unless the model observes each data point, alone, and where its distributions can be.
 
     All data are looked at, for a single one outside the support of its distribution gives a number, too, where
-    distributions are not validated. The random stream stays as it was. Sites that are summed over may be the model's
-    alone where ``enumerated``.
+    distributions are not validated. The random stream stays as it was.
     """
-    with seeded(0):
+    with seeded(0), LookupsChecked():
         for batch in batches:
             for part in batch.split(CHECKED_AT_ONCE):
                 if guide is None:
                     model_trace, guide_trace = drawn_from_prior(model, part), poutine.Trace()
                 else:
-                    model_trace, guide_trace = traces(model, guide, part, enumerated=enumerated)
+                    model_trace, guide_trace = traces(model, guide, part)
                 check_scores(model_trace, guide_trace, len(part))
 
 
 def check_scores(model_trace: poutine.Trace, guide_trace: poutine.Trace, num_data: int) -> None:
     """Raise a ValueError unless traces of a pair observe their data points, in supports, and score each by itself."""
-    if not any(site["is_observed"] for _, site in sample_sites(model_trace)):
+    if not any(site["is_observed"] and site["mask"] is not False for _, site in sample_sites(model_trace)):
         raise ValueError(
-            "Expected a model that observes the data; got no observed site, so that log p(x) would be 0 for all data. "
-            "Give the site that stands for them obs=x: pyro.sample('x', ..., obs=x)."
+            "Expected a model that observes the data; got no observed site that counts, so that log p(x) would be 0 "
+            "for all data. Give the site that stands for them obs=x: pyro.sample('x', ..., obs=x)."
         )
     check_support(model_trace)
+    _check_each_observed(model_trace)
     score_traces(model_trace, guide_trace, shape=(num_data,))  # for its errors
+
+
+def _check_each_observed(model_trace: poutine.Trace) -> None:
+    """Raise a ValueError where what is observed is one value for all data points: torch would repeat it for each."""
+    observed = {
+        name: site
+        for name, site in sample_sites(model_trace)
+        if site["is_observed"] and not isinstance(site["fn"], dist.Unit)  # those of pyro.factor
+    }
+    if observed and all(site["value"].dim() <= site["fn"].event_dim for site in observed.values()):
+        name, site = next(iter(observed.items()))
+        raise ValueError(
+            f"Expected a value for each data point at site {name!r}, (N, ...) with an event of shape "
+            f"{tuple(site['fn'].event_shape)}; got one of shape {tuple(site['value'].shape)} for all. Give one data "
+            f"point as x[None]; a loader has to give batches of them."
+        )
 
 
 def check_support(model_trace: poutine.Trace) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pyro
 from pyro.nn import PyroModule, pyro_method
+from pyro.poutine.messenger import Messenger
+from pyro.poutine.reparam_messenger import ReparamHandler
 from torch import Tensor, nn
 
 # One half of a pair, a model or a guide: any function that is called with a batch of data, one tensor (B, ...) or
@@ -37,11 +39,27 @@ def modules_of(model: Callee, guide: Callee) -> dict[str, nn.Module]:
 
 
 def _owner(function: Callee) -> nn.Module | None:
+    if isinstance(function, functools.partial) and not function.keywords:  # of Pyro's handlers: wrap(handler, function)
+        handler, *handled = function.args or (None, function.func)
+        if handler is None or isinstance(handler, Messenger):
+            instance = next((part for part in handled[1:] if isinstance(part, nn.Module)), None)
+            return _owner(handled[0]) if instance is None else instance  # a decorated method takes its instance along
     owner = function if isinstance(function, nn.Module) else getattr(function, "__self__", None)
     if isinstance(owner, nn.Module):
         return owner
-    wrapped = getattr(function, "__wrapped__", None)  # under the effect handlers of functools.wraps
-    return None if wrapped is None else _owner(wrapped)
+    inner = _inside(function)
+    return None if inner is None else _owner(inner)
+
+
+def _inside(function: Any) -> Any:
+    """The function under a wrapper, under bound arguments, or under one of Pyro's effect handlers; None without one."""
+    if isinstance(function, ReparamHandler):
+        return function.fn
+    if not isinstance(function, functools.partial):
+        return getattr(function, "__wrapped__", None)
+    if function.args and isinstance(function.args[0], Messenger):  # a handler, and the function that it is around
+        return function.args[1]
+    return function.func
 
 
 def _collect(
@@ -57,13 +75,15 @@ def _collect(
             found[name if name not in found else f"{name}_{len(found)}"] = value
     elif inspect.isfunction(value):
         if file is None or value.__globals__ is file or hasattr(value, "__wrapped__"):
-            file = file or inspect.unwrap(value).__globals__
+            file = file or getattr(inspect.unwrap(value), "__globals__", None)  # None of a callable object
             variables = inspect.getclosurevars(value)
             inner = {"__wrapped__": getattr(value, "__wrapped__", None), **variables.globals, **variables.nonlocals}
     elif inspect.ismethod(value):
         inner = {"__self__": value.__self__, "__func__": value.__func__}
     elif isinstance(value, functools.partial):
         inner = {"func": value.func, "args": value.args, **value.keywords}
+    elif isinstance(value, ReparamHandler):
+        inner = {"fn": value.fn}
     elif isinstance(value, (list, tuple, set)):
         inner = {f"{name}_{i}": item for i, item in enumerate(value)}
     elif isinstance(value, dict):

@@ -9,16 +9,19 @@ import torch
 from pyro import poutine
 
 from .batch import Points, map_points
+from .enumerated import SummedOut
 from .modules import Callee
 from .scoring import score_traces, traces
-from .sites import sample_sites
+from .sites import PARTICLES, sample_sites
 
 
 def in_particle_plate(function: Callee, num_particles: int) -> Callee:
     """The function with all its sites in an outer plate of particles at dim -2."""
+    if isinstance(function, SummedOut):
+        return function.around(lambda inner: in_particle_plate(inner, num_particles))
 
     def vectorized(*args: Any, **kwargs: Any) -> Any:
-        with pyro.plate("_particles", num_particles, dim=-2):
+        with pyro.plate(PARTICLES, num_particles, dim=-2):
             return function(*args, **kwargs)
 
     return vectorized

@@ -52,15 +52,17 @@ def prior_where_inactive(model: Callee, guide: Callee, active: Tensor) -> Callee
 
 
 class _PriorWhereInactive(Messenger):
-    def __init__(self, prior: Any, active: Tensor) -> None:
+    def __init__(self, prior: tuple[str, Any], active: Tensor) -> None:
         super().__init__()
-        self.prior, self.active, self.seen = prior, active, ""
+        (self.first, self.prior), self.active, self.seen = prior, active, ""
 
     def _pyro_sample(self, msg: Any) -> None:
         if not is_latent(msg):
             return
         if self.seen:
             raise ValueError(f"Expected a single latent site; got {self.seen!r} and {msg['name']!r}. Keep the guide.")
+        if self.first != msg["name"]:
+            raise ValueError(f"Expected a single latent site; got {self.first!r} and {msg['name']!r}. Keep the guide.")
         self.seen = msg["name"]
         q, p = factors(msg["fn"]), factors(self.prior)
         if q is None or p is None:
@@ -77,12 +79,12 @@ class _PriorWhereInactive(Messenger):
         msg["fn"] = dist.MaskedMixture(mask, p.expand(q.batch_shape), q).to_event(msg["fn"].event_dim)
 
 
-def _prior(model: Callee) -> Any:
-    """p(z) of the model's first latent site; the model is left there, before its decoder."""
+def _prior(model: Callee) -> tuple[str, Any]:
+    """Name and p(z) of the model's first latent site; the model is left there, before its decoder."""
     try:
         with poutine.block():
             poutine.escape(model, escape_fn=is_latent)()
     except NonlocalExit as found:
         found.reset_stack()
-        return found.site["fn"]
+        return found.site["name"], found.site["fn"]
     raise ValueError("Expected a model with a latent site; it has none.")

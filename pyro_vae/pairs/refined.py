@@ -12,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from .modules import Callee
-from .sites import is_latent
+from .sites import is_latent, latents_of
 
 Moves = dict[str, Tensor]
 GAUSSIANS = (
@@ -88,6 +88,15 @@ def refined(
     return refined_guide
 
 
+def _check_drawn(*traces: poutine.Trace) -> None:
+    latents = {name: site for trace in traces for name, site in latents_of(trace).items()}
+    if marked := sorted(name for name, site in latents.items() if site["infer"].get("enumerate")):
+        raise ValueError(
+            f"Expected a pair whose latents are all drawn, to refine them by their ELBO; {marked} are marked for "
+            f"enumeration. Give log_marginal the guide as it is: with estimator 'auto' it fits proposals of its own."
+        )
+
+
 def _climb(model: Callee, guide: Callee, num_steps: int, learning_rate: float) -> Moves:
     """The moves after num_steps up the gradient, for a pair that takes no inputs."""
     moves: Moves = {}
@@ -96,6 +105,7 @@ def _climb(model: Callee, guide: Callee, num_steps: int, learning_rate: float) -
         with handler:
             guide_trace = poutine.trace(guide).get_trace()
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace()
+        _check_drawn(model_trace, guide_trace)
         elbo = model_trace.log_prob_sum() - guide_trace.log_prob_sum()
         gradients = torch.autograd.grad(elbo, list(handler.moves.values()))
         rate = learning_rate * (1 - step / num_steps)

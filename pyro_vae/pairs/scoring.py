@@ -15,7 +15,7 @@ from torch import Tensor
 from .batch import Points
 from .modules import Callee
 from .scales import whole_of_part
-from .sites import is_latent, latents_of, sample_sites
+from .sites import SUMMED_OUT, is_latent, is_summed_out, latents_of, sample_sites
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,12 @@ class Scores:
         return self.log_guide - self.log_prior
 
 
-def traces(model: Callee, guide: Callee, x: Points, *, enumerated: bool = False) -> tuple[poutine.Trace, poutine.Trace]:
+def traces(model: Callee, guide: Callee, x: Points) -> tuple[poutine.Trace, poutine.Trace]:
     """Trace the guide and the model replayed against it, and check that they fit together.
 
     Args:
         model, guide: the pair.
         x: data (B, ...).
-        enumerated: let the model alone have sites that Pyro's objectives sum over, marked by ``infer["enumerate"]``.
 
     Raises:
         ValueError: a latent site that only one of the two has, or what Pyro refuses, in a sentence.
@@ -56,10 +55,10 @@ def traces(model: Callee, guide: Callee, x: Points, *, enumerated: bool = False)
     with in_a_sentence():
         guide_trace = poutine.trace(guide).get_trace(x)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
+    check_observed(model_trace, guide_trace)
     guided = latents_of(guide_trace)
     latents = {name: site for name, site in sample_sites(model_trace) if is_latent(site)}
-    summed = {name for name, site in latents.items() if enumerated and site["infer"].get("enumerate")}
-    if missing := sorted(latents.keys() - summed - guided.keys()):
+    if missing := sorted(latents.keys() - guided.keys()):
         if masked := [name for name in missing if f"{name.removesuffix('_unobserved')}_observed" in model_trace]:
             raise ValueError(
                 f"Expected the guide to sample the values that obs_mask leaves out, site {masked[0]!r}; it does not. "
@@ -78,6 +77,16 @@ def traces(model: Callee, guide: Callee, x: Points, *, enumerated: bool = False)
     return model_trace, guide_trace
 
 
+def check_observed(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
+    """Raise a ValueError where the guide draws what the model observes: its density would count, and not the draw."""
+    observed = {name for name, site in sample_sites(model_trace) if site["is_observed"]}
+    if both := sorted(observed & latents_of(guide_trace).keys()):
+        raise ValueError(
+            f"Expected the guide to leave out what the model observes; it draws {both}. Draw a label in the guide "
+            f"where it is not given, and nowhere else: if y is None."
+        )
+
+
 def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
     """Trace the model with its latents drawn from their priors.
 
@@ -88,9 +97,10 @@ def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
         with in_a_sentence():
             return poutine.trace(model).get_trace(x)
     except NotImplementedError as error:
+        first = str(error).partition("\n")[0]  # the rest are shapes, added by Pyro
         raise ValueError(
-            f"Expected a prior that can be drawn from; got {error or 'one that cannot'}. Use start='guide'; an "
-            f"autoencoder's flat prior leaves no log p(x) at all."
+            f"Expected a prior that can be drawn from; got {first or 'one that cannot'}. Give the model one that can, "
+            f"or, for annealing, use start='guide'; an autoencoder's flat prior leaves no log p(x) at all."
         ) from error
 
 
@@ -99,11 +109,22 @@ def in_a_sentence() -> Iterator[None]:
     """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints."""
     try:
         yield
-    except (ValueError, RuntimeError) as error:
-        for pattern, sentence in SENTENCES:
+    except (ValueError, RuntimeError, IndexError) as error:
+        for pattern, sentence in SENTENCES + OF_TORCH:
             if found := re.match(pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
+        text, shapes, _ = str(error).partition("Trace Shapes:")  # which Pyro adds to every error
+        if shapes and isinstance(error, ValueError) and text.startswith("Expected"):
+            raise ValueError(text.strip()) from error
         raise
+    except (TypeError, AttributeError) as error:
+        found = re.match(r"'(\w+)' object (is not callable|has no attribute 'event_dim')", str(error))
+        if found is None or not hasattr(torch.distributions, found[1]):
+            raise
+        raise TypeError(
+            f"Expected distributions of pyro.distributions; got one of torch.distributions. Write "
+            f"pyro.distributions.{found[1]}, whose arguments are the same."
+        ) from None
     except KeyError as error:
         if "intermediates cache" not in str(error):
             raise
@@ -121,6 +142,11 @@ SENTENCES = (
         "function of the data.",
     ),
     (
+        r"Value is not broadcastable with batch_shape\+event_shape: torch.Size\((.*?)\) vs torch.Size\((.*?)\)",
+        "Expected values of shape {1}, a batch of data points, at each observed site; got {0}. Observe what the model "
+        "is called with, obs=x: values fixed beforehand, as by pyro.condition(model, ...), do not follow the batch.",
+    ),
+    (
         r"Expected parameter (\w+) .* of distribution (\w+)\(.* to satisfy the constraint (.*), but found invalid",
         "Expected {0} of a {1} to satisfy {2}; got other values, or NaN. Map the output of its network there: a scale, "
         "say, by .exp() or torch.nn.functional.softplus.",
@@ -134,6 +160,31 @@ SENTENCES = (
         r"Multiple \w+ sites named '(.*?)'",
         "Expected each site and each plate once in a model or guide; got two of the name {0!r}. Open a plate once, "
         "around all its sites, and give each site a name of its own.",
+    ),
+    (
+        "Boolean value of Tensor with more than one value",
+        "Expected a pair that computes all data points at once; got a Python branch on their values. Replace it by "
+        "torch.where.",
+    ),
+)
+WHOLE = (
+    "Expected inputs of the type of the networks' parameters, {1}; got {0}. Whole numbers stay as they are "
+    "given: convert them where model and guide use them, x.float(), or x / 255 for grey levels of 8 bits; tensors of "
+    "floating-point numbers beforehand, x.to(dtype)."
+)
+CATEGORIES = (
+    "Expected categories within those of the embedding or one-hot code that looks them up; got others. Number them "
+    "from 0 (numpy.unique(y, return_inverse=True)), or make room for more."
+)
+OF_TORCH = (
+    (r"mat1 and mat2 must have the same dtype, but got (\w+) and (\w+)", WHOLE),
+    (r"expected m1 and m2 to have the same dtype, but got: (.+) != (\w+)", WHOLE),
+    (r"Input type \((.+)\) and (?:bias|weight) type \((.+)\) should be the same", WHOLE),
+    (r"index out of range in self", CATEGORIES),
+    (r"Class values must be (?:non-negative|smaller than num_classes)", CATEGORIES),
+    (
+        r"(?:Expected tensor for argument #1 'indices'.* but got (\S+)|one_hot is only applicable)",
+        "Expected categories as whole numbers; got floating-point ones. Convert them with .long(), or .astype(int).",
     ),
 )
 
@@ -158,19 +209,48 @@ def score(model: Callee, guide: Callee, x: Points) -> Scores:
 
 def score_traces(model_trace: poutine.Trace, guide_trace: poutine.Trace, *, shape: tuple[int, ...]) -> Scores:
     """`Scores` of given traces, each term of the given shape (B,) or (K, B)."""
-    sites = list(sample_sites(model_trace))
     # A number of the CPU in a recorded graph would keep it from being captured on a GPU.
-    zero = torch.zeros((), device=next((site["value"].device for _, site in sites), None))
-    log_likelihood = log_prior = log_guide = zero
-    for name, site in sites:
+    zero = torch.zeros((), device=next((site["value"].device for _, site in sample_sites(model_trace)), None))
+    log_prior, log_likelihood = _log_probs(model_trace, zero, shape)
+    log_guide = sum(_log_probs(guide_trace, zero, shape), start=zero)
+    return Scores(*(term.expand(shape) for term in (log_likelihood, log_prior, log_guide)))
+
+
+def _log_probs(trace: poutine.Trace, zero: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the latent and of the observed sites of a trace."""
+    if is_summed_out(trace):
+        latent, observed = trace.nodes[SUMMED_OUT]["value"]
+        return latent, observed
+    latent = observed = zero
+    for name, site in sample_sites(trace):
         term = site_log_prob(name, site, shape)
         if is_latent(site):
-            log_prior = log_prior + term
+            latent = latent + term
         else:
-            log_likelihood = log_likelihood + term
-    for name, site in sample_sites(guide_trace):
-        log_guide = log_guide + site_log_prob(name, site, shape)
-    return Scores(*(term.expand(shape) for term in (log_likelihood, log_prior, log_guide)))
+            observed = observed + term
+    return latent, observed
+
+
+UNSIZED = -1  # what Pyro calls the size of pyro.plate("data"), which holds any number
+
+
+def check_inside(name: str, site: Any, num_data: int) -> None:
+    """Raise a ValueError unless a site stands in a plate over all data points, at dim -1."""
+    frame = next((frame for frame in site["cond_indep_stack"] if frame.vectorized and frame.dim == -1), None)
+    if frame is not None and frame.size in (num_data, UNSIZED):
+        return
+    if frame is not None and frame.size < num_data <= frame.full_size:
+        raise ValueError(
+            f"Expected the plate over the data to hold all {num_data} data points that the pair is called with; got "
+            f"{frame.size} at site {name!r}. Leave out subsample_size: fit takes batches itself (batch_size), and the "
+            f"plate is pyro.plate('data', len(x), dim=-1)."
+        )
+    raise ValueError(
+        f"Expected site {name!r} inside the plate over the data, pyro.plate('data', len(x), dim=-1); it is outside, so "
+        f"log p(x) of one data point is not defined. For a number that all data points share, use pyro.param instead "
+        f"of pyro.sample, or, with a value of it, poutine.block(poutine.condition(model, {{{name!r}: value}}), "
+        f"hide=[{name!r}]), and no such site in the guide."
+    )
 
 
 def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
@@ -182,15 +262,33 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
         ValueError: the site lies outside the plate over the data, its values are smaller than an event of its
             distribution, or its log-probability has a dimension that no plate holds.
     """
-    frames = [frame for frame in site["cond_indep_stack"] if frame.vectorized]
-    if not any(frame.dim == -1 and frame.size == shape[-1] for frame in frames):
-        raise ValueError(
-            f"Expected site {name!r} inside the plate over the data, pyro.plate('data', len(x), dim=-1); it is "
-            f"outside, so log p(x) of one data point is not defined. For a number that all data points share, use "
-            f"pyro.param instead of pyro.sample."
-        )
+    log_prob = log_prob_in_plate(name, site, shape[-1])
+    sizes = plate_sizes(site) | {-1: shape[-1]}  # of a plate without a size, too
+    if any(size not in (1, sizes.get(dim - log_prob.dim())) for dim, size in enumerate(log_prob.shape)):
+        raise dimension_without_plate(name, sizes, log_prob)
+    if site["mask"] is not None:
+        log_prob = torch.where(torch.as_tensor(site["mask"], device=log_prob.device), log_prob, 0.0)
+    if log_prob.dim() > len(shape):  # inner plates of the model, left of the data
+        log_prob = log_prob.sum(tuple(range(log_prob.dim() - len(shape))))
+    return (log_prob * whole_of_part(site)).expand(shape)
+
+
+def plate_sizes(site: Any) -> dict[int, int]:
+    """The size of each plate around a site, by dimension."""
+    return {frame.dim: frame.size for frame in site["cond_indep_stack"] if frame.vectorized}
+
+
+def log_prob_in_plate(name: str, site: Any, num_data: int) -> Tensor:
+    """Log-probability of a site's values, of any dimensions, without mask and scale.
+
+    Raises:
+        ValueError: the site lies outside the plate over the data, or its values are smaller than an event of its
+            distribution.
+    """
+    check_inside(name, site, num_data)
     fn, value = site["fn"], site["value"]
-    event = value.shape[value.dim() - fn.event_dim :]
+    with in_a_sentence():
+        event = value.shape[value.dim() - fn.event_dim :]
     if any(size not in (1, given) for size, given in zip(fn.event_shape, event, strict=True)):
         raise ValueError(
             f"Expected values of event shape {tuple(fn.event_shape)} at site {name!r}; got {tuple(event)}, the end of "
@@ -198,16 +296,14 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
         )
     with in_a_sentence():
         log_prob: Tensor = fn.log_prob(value, *site["args"], **site["kwargs"])
-    sizes = {frame.dim: frame.size for frame in frames}
+    return log_prob
+
+
+def dimension_without_plate(name: str, sizes: dict[int, int], log_prob: Tensor) -> ValueError:
+    """The error of a log-probability with a dimension that no plate, of sizes by dimension, holds."""
     expected = tuple(sizes.get(dim, 1) for dim in range(min(sizes), 0))
-    if any(size not in (1, sizes.get(dim - log_prob.dim())) for dim, size in enumerate(log_prob.shape)):
-        raise ValueError(
-            f"Expected a log-probability of shape {expected} at site {name!r}, one dimension for each plate; got "
-            f"{tuple(log_prob.shape)}. Give dimensions of one data point to the event by .to_event(1), or, where the "
-            f"data have a dimension more than the distribution, take it away, x.squeeze(-1), or add it there."
-        )
-    if site["mask"] is not None:
-        log_prob = torch.where(torch.as_tensor(site["mask"], device=log_prob.device), log_prob, 0.0)
-    if log_prob.dim() > len(shape):  # inner plates of the model, left of the data
-        log_prob = log_prob.sum(tuple(range(log_prob.dim() - len(shape))))
-    return (log_prob * whole_of_part(site)).expand(shape)
+    return ValueError(
+        f"Expected a log-probability of shape {expected} at site {name!r}, one dimension for each plate; got "
+        f"{tuple(log_prob.shape)}. Give dimensions of one data point to the event by .to_event(1), or, where the "
+        f"data have a dimension more than the distribution, take it away, x.squeeze(-1), or add it there."
+    )

@@ -5,14 +5,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pyro.distributions as dist
+import torch
 from pyro import poutine
 from pyro.infer.inspect import site_is_deterministic
 from pyro.poutine.util import site_is_subsample
 
+from .supports import is_point_mass
+
+PARTICLES = "_particles"  # the outer plate of several draws for each data point
+SUMMED_OUT = "_summed_out"  # the deterministic site that holds the scores of a function with sites summed out
+
 
 def counts(site: Any) -> bool:
     """Whether a site carries a log-probability: a sample site, no plate's own subsampling and no deterministic one."""
-    return site["type"] == "sample" and not site_is_subsample(site) and not site_is_deterministic(site)
+    return site["type"] == "sample" and not site_is_subsample(site) and not _is_deterministic(site)
+
+
+def _is_deterministic(site: Any) -> bool:
+    """Whether a site is that of a `pyro.deterministic`, or what `poutine.reparam` leaves of a latent."""
+    if site_is_deterministic(site):
+        return True
+    fn, observed = site["fn"], site["is_observed"] or site["infer"].get("was_observed")
+    if not (observed and isinstance(fn, dist.MaskedDistribution) and is_point_mass(fn)):
+        return False
+    return not fn.log_prob(fn.mean if site["value"] is None else site["value"]).any()
 
 
 def is_latent(site: Any) -> bool:
@@ -25,6 +42,21 @@ def sample_sites(trace: poutine.Trace) -> Iterator[tuple[str, Any]]:
     return ((name, site) for name, site in trace.nodes.items() if counts(site))
 
 
+def counted_sites(trace: poutine.Trace, num_data: int) -> dict[str, int]:
+    """The sites of a model that are observed, whose log-density is log p(x), and how many values of each data point
+    they hold; a factor holds none."""
+    observed = {name: site for name, site in sample_sites(trace) if site["is_observed"]}
+    return {
+        name: 0 if isinstance(site["fn"], dist.Unit) else max(1, torch.as_tensor(site["value"]).numel() // num_data)
+        for name, site in observed.items()
+    }
+
+
 def latents_of(trace: poutine.Trace) -> dict[str, Any]:
     """The latent sites of a trace, by name, without a guide's auxiliary ones."""
     return {n: s for n, s in sample_sites(trace) if is_latent(s) and not s["infer"].get("is_auxiliary")}
+
+
+def is_summed_out(trace: poutine.Trace) -> bool:
+    """Whether a trace holds scores with sites summed out: its own sites alone do not tell its log-probability."""
+    return SUMMED_OUT in trace.nodes

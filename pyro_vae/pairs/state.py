@@ -9,6 +9,7 @@ import pyro
 import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .modules import Callee, is_bound, modules_of
 
@@ -89,11 +90,14 @@ def loaded_pair(model: Callee, guide: Callee, state: dict[str, Tensor]) -> tuple
     wanted = {f"{name}.{key}": tensor for name, m in modules.items() for key, tensor in m.state_dict().items()}
     params = {name.removeprefix("param."): tensor for name, tensor in state.items() if name.startswith("param.")}
     found = {name: tensor for name, tensor in state.items() if not name.startswith("param.")}
-    kinds = ({name: (t.dtype, t.shape) for name, t in tensors.items()} for tensors in (found, wanted))
+    kinds = (
+        {name: (t.dtype, None if is_lazy(t) else t.shape) for name, t in tensors.items()} for tensors in (found, wanted)
+    )
     if differing := sorted({name for name, _ in set.symmetric_difference(*(set(kind.items()) for kind in kinds))}):
         raise ValueError(
             f"Expected a pair of the shape that was trained; names, types or shapes differ: "
-            f"{', '.join(differing[:5])}. Make it with the same classes and settings."
+            f"{', '.join(differing[:5])}. Make it with the same classes and settings; where layers are made, or get "
+            f"their shapes, at the first call, call the guide and the model once before."
         )
     with torch.no_grad():
         for name, tensor in wanted.items():

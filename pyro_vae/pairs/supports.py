@@ -41,8 +41,9 @@ def of_one_event(support: Any) -> Any:
     return support
 
 
-def free_coordinates(support: Constraint, event_shape: torch.Size) -> Any:
+def free_coordinates(support: Constraint, event_shape: tuple[int, ...]) -> Any:
     """How many free coordinates a support has; its name where they cannot be told."""
+    event_shape = torch.Size(event_shape)  # a plain tuple of an ImproperUniform
     if support.is_discrete:  # one-hot vectors are among all binary codes, but not their relaxations
         return "one-hot" if of_one_value(support) is constraints.one_hot else "discrete"
     support = of_one_event(support)

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pyro
 from pyro import poutine
 from torch import nn
 
-from .amortized import check_amortized, check_no_autoguide
+from .amortized import check_amortized, check_follows, check_no_autoguide
 from .batch import Points
 from .checks import check_latents, check_scores
 from .contexts import evaluating, seeded
+from .lookups_private import LookupsChecked
 from .modules import Callee, modules_of
 from .scales import check_scales
-from .scoring import traces
+from .scoring import in_a_sentence, traces
+
+
+def call_once(model: Callee, guide: Callee, batch_of: Callable[[Any], Points], first: Any, *, seed: int | None) -> None:
+    """Run a pair once, so that layers are there that are made, or get their shapes, at the first call: `nn.LazyLinear`.
+
+    Their parameters are drawn from the seed's stream; all else stays as it was.
+    """
+    check_no_autoguide(model, guide)
+    with seeded(seed), evaluating(model, guide, initial=True), LookupsChecked(), in_a_sentence():
+        batch = batch_of(first)  # whether its sites fit together is looked at later, when it is known which are summed
+        poutine.replay(model, trace=poutine.trace(guide).get_trace(batch))(batch)
 
 
 def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:
@@ -21,14 +36,13 @@ def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:
     See `check_scores`, `check_amortized` and `check_scales`. Networks that are called but unknown to Pyro would stay
     as they are, without a word; those that are not found would lack their buffers in a saved state.
     """
-    check_no_autoguide(model, guide)
     known = {part for module in modules_of(model, guide).values() for part in module.modules()}
     called: dict[nn.Module, None] = {}
     with seeded(0), evaluating(model, guide, initial=True):
         hook = nn.modules.module.register_module_forward_pre_hook(lambda module, _: called.setdefault(module))
         try:
-            with poutine.trace(param_only=True) as capture:
-                model_trace, guide_trace = traces(model, guide, batch, enumerated=True)
+            with poutine.trace(param_only=True) as capture, LookupsChecked():
+                model_trace, guide_trace = traces(model, guide, batch)
         finally:
             hook.remove()
         store = pyro.get_param_store().get_state()["params"]
@@ -39,6 +53,7 @@ def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:
             )
         check_latents(model_trace, guide_trace)
         check_scores(model_trace, guide_trace, len(batch))
+        check_follows(model, guide, model_trace, batch)
         check_scales(model_trace, guide_trace)
         check_amortized(model, guide, batch)
     announced = {id(p) for p in store.values()}

@@ -13,7 +13,17 @@ from .charts import (
     training_curves,
 )
 from .decoded import interpolations, manifold_figure, reconstructions, samples, traversals
-from .images import beside, check_images, image_grid, image_panels, image_rows, save_gif, tile
+from .images import (
+    beside,
+    check_images,
+    drawable_among,
+    image_grid,
+    image_panels,
+    image_rows,
+    images_among,
+    save_gif,
+    tile,
+)
 
 __all__ = [
     "BLUE",
@@ -24,9 +34,11 @@ __all__ = [
     "comparison_figure",
     "curves",
     "diagnostics_figure",
+    "drawable_among",
     "image_grid",
     "image_panels",
     "image_rows",
+    "images_among",
     "interpolations",
     "latent_scatter",
     "log_marginal_histogram",

@@ -11,22 +11,33 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..arguments.at_least import at_least
+from ..pairs.batch import Points
 from ..pairs.modules import Callee
 from ..uses.generate import Way, between, manifold, prior_quantiles, reconstruct, sample, traverse
 from .charts import tidy
-from .images import beside, check_images, column_places, full_rows, image_grid, image_rows, picture, tile, usual_gap
+from .images import (
+    beside,
+    column_places,
+    full_rows,
+    image_grid,
+    image_rows,
+    images_among,
+    picture,
+    tile,
+    usual_gap,
+)
 
 LEGIBLE = 28  # pixels
 
 
 def reconstructions(
-    model: Callee, guide: Callee, x: Tensor, *, columns: int | None = None, seed: int | None = 0, title: str = ""
+    model: Callee, guide: Callee, x: Points, *, columns: int | None = None, seed: int | None = 0, title: str = ""
 ) -> Figure:
     """Images, each with the mean of p(x|z) below (a draw where it has none), z from the guide.
 
     Args:
         model, guide: the pair.
-        x: images (N, C, H, W).
+        x: images (N, C, H, W), or several inputs that hold them, as all functions here take.
         columns: images in a row; by default so many that the rows are full.
         seed: of the draws of z.
         title: of the figure, above what it shows.
@@ -34,15 +45,15 @@ def reconstructions(
     Raises:
         ValueError: flat data.
     """
-    check_images(x.shape)
+    originals = images_among(x)
     columns = min(len(x), columns or full_rows(len(x), ideal=max(8.0, math.sqrt(2 * len(x)))))
-    rows = beside(x, _images(reconstruct(model, guide, x, seed=seed), x), columns=columns)
-    missing = "; orange: missing" if x.isnan().any() else ""
+    rows = beside(originals, _images(reconstruct(model, guide, x, seed=seed), originals), columns=columns)
+    missing = "; orange: missing" if originals.isnan().any() else ""
     return image_grid(rows, columns=columns, title=_lines(title, f"originals, reconstructions below{missing}"))
 
 
 def samples(
-    model: Callee, like: Tensor, *, columns: int | None = None, seed: int | None = 0, title: str = ""
+    model: Callee, like: Points, *, columns: int | None = None, seed: int | None = 0, title: str = ""
 ) -> Figure:
     """Means of p(x|z) for z from the prior; draws of x, which the figure says, where p(x|z) has no mean.
 
@@ -56,9 +67,9 @@ def samples(
     Raises:
         ValueError: flat data, or a prior that cannot be drawn from.
     """
-    check_images(like.shape)
+    shape_of = images_among(like)
     columns = columns or full_rows(len(like), ideal=max(8.0, math.sqrt(len(like))))
-    draws, means = (_images(data, like) for data in sample(model, like, seed=seed))
+    draws, means = (_images(data, shape_of) for data in sample(model, like, seed=seed))
     what = "draws of x" if torch.equal(draws, means) else "means of p(x|z)"
     return image_grid(means, columns=columns, title=_lines(title, f"{what}, z from the prior"))
 
@@ -66,7 +77,7 @@ def samples(
 def traversals(
     model: Callee,
     guide: Callee,
-    x: Tensor,
+    x: Points,
     *,
     dims: Sequence[int],
     steps: int = 9,
@@ -89,13 +100,13 @@ def traversals(
         ValueError: flat data, a latent dimension out of range, a limit of 0 or below, or latents that cannot be moved
             one by one.
     """
-    check_images(x.shape)
+    original = images_among(x)
     at_least(2, steps=steps)
     values = _axis(limit, steps)
-    images = _images(traverse(model, guide, x, dims=dims, values=values), x, dims=2)
-    code = _images(between(model, guide, x, x, steps=2), x, dims=2)[0, :1]
-    blank = x.new_ones(steps - 2, *x.shape[1:])
-    rows = {"x, its mean": torch.cat([x, code, blank])} | {
+    images = _images(traverse(model, guide, x, dims=dims, values=values), original, dims=2)
+    code = _images(between(model, guide, x, x, steps=2), original, dims=2)[0, :1]
+    blank = original.new_ones(steps - 2, *original.shape[1:])
+    rows = {"x, its mean": torch.cat([original, code, blank])} | {
         f"z[{dim}]": row for dim, row in zip(dims, images, strict=True)
     }
     labels = [f"{value:.2g}" for value in values.tolist()]
@@ -106,8 +117,8 @@ def traversals(
 def interpolations(
     model: Callee,
     guide: Callee,
-    start: Tensor,
-    end: Tensor,
+    start: Points,
+    end: Points,
     *,
     steps: int = 10,
     path: Way = "linear",
@@ -125,9 +136,9 @@ def interpolations(
     Raises:
         ValueError: flat data, or fewer than two steps.
     """
-    check_images(start.shape)
-    ways = _images(between(model, guide, start, end, steps=steps, path=path), start, dims=2)
-    rows = torch.cat([start[:, None], ways, end[:, None]], 1)
+    first, last = images_among(start), images_among(end)
+    ways = _images(between(model, guide, start, end, steps=steps, path=path), first, dims=2)
+    rows = torch.cat([first[:, None], ways, last[:, None]], 1)
     way = {"linear": "a straight line", "sphere": "the sphere"}[path]
     page = tile(rows.flatten(0, 1), columns=steps + 2, apart=(1, steps + 1))
     return picture(page, title=_lines(title, f"images, and between them their codes along {way}"))
@@ -136,7 +147,7 @@ def interpolations(
 def manifold_figure(
     model: Callee,
     guide: Callee,
-    x: Tensor,
+    x: Points,
     *,
     side: int = 20,
     dims: tuple[int, int] = (0, 1),
@@ -158,7 +169,7 @@ def manifold_figure(
         ValueError: flat data, a latent dimension out of range or twice, a side of fewer than two images, a limit of 0
             or below, or latents that cannot be moved one by one.
     """
-    check_images(x.shape)
+    like = images_among(x)
     at_least(2, side=side)
     if limit is None:
         middles = (torch.arange(side) + 0.5) / side
@@ -166,8 +177,8 @@ def manifold_figure(
         scale = "quantiles of its prior"
     else:
         coordinates, scale = _axis(limit, side).expand(2, -1), "even steps"
-    images = _images(manifold(model, guide, x, coordinates=coordinates, dims=dims), x)
-    larger = max(1, LEGIBLE // x.shape[-2])  # times, so that the line between small images is not as wide as they
+    images = _images(manifold(model, guide, x, coordinates=coordinates, dims=dims), like)
+    larger = max(1, LEGIBLE // like.shape[-2])  # times, so that the line between small images is not as wide as they
     images = images.repeat_interleave(larger, -1).repeat_interleave(larger, -2)
     gap = usual_gap(images.shape[-2])
     figure = picture(

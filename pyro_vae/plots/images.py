@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..disk.writing import written_whole
+from ..pairs.batch import Batch, Points
 from .charts import COLUMN, INK, LABEL_SIZE, PAGE, TITLE_SIZE
 
 PAD = 0.06  # inches around a picture
@@ -77,6 +78,23 @@ def full_rows(count: int, *, ideal: float) -> int:
     """Images in a row, so that the last row is as long as the others where a number near the ideal one allows it."""
     fitting = [n for n in range(1, count + 1) if count % n == 0 and ideal / 1.7 <= n <= ideal * 1.7]
     return min(fitting, key=lambda n: (abs(math.log(n / ideal)), -n)) if fitting else min(count, round(ideal))
+
+
+def images_among(x: Points) -> Tensor:
+    """The images (N, C, H, W) that a pair is called with: x itself, or the first such among several inputs.
+
+    Raises:
+        ValueError: there are none.
+    """
+    images = drawable_among(x)
+    check_images(images.shape)
+    return images
+
+
+def drawable_among(x: Points) -> Tensor:
+    """The first of several inputs that has the shape of images; without one, the first of all."""
+    entries = [entry for _, entry in x.named() if entry is not None] if isinstance(x, Batch) else [x]
+    return next((entry for entry in entries if entry.dim() == 4), entries[0])
 
 
 def check_images(shape: Sequence[int]) -> None:

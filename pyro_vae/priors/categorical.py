@@ -18,8 +18,7 @@ class CategoricalPrior(nn.Module):
     for prior and encoder it does not depend on it), so that variables are given up that the discrete model would use.
 
     One or two variables are better trained exactly, summed over: with temperature None in prior and encoder,
-    ``fit(vae.model, config_enumerate(vae.guide), data, objective=TraceEnum_ELBO(max_plate_nesting=1))``, both from
-    `pyro.infer`.
+    ``fit(vae.model, config_enumerate(vae.guide), data)``, with `pyro.infer.config_enumerate`.
 
     Args:
         dim: number of latent dimensions D, variables times categories.

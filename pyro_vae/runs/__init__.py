@@ -5,12 +5,13 @@ README.txt            this table; its first line says that the folder is one of 
 settings.yaml         every setting; ``pyro-vae train --config settings.yaml`` does the run again
 weights.safetensors   the best state: parameters and buffers
 params.safetensors    parameters of ``pyro.param`` that belong to no module, if there are any
-run.json              what the run saw and reached: data protocol, validation ELBO, versions, device, date
+run.json              what the run saw and reached: data protocol, best epoch, validation ELBO, seconds, versions
 source.*.py           copies of the files that define classes of your own; ``load(run, trust=True)`` imports them
 metrics.jsonl         one line for each epoch, in nats
 training.png          the course of training
 tensorboard/          the same as scalars, if asked for
-evaluation*           .npz: log p(x) and its error for each data point; .json: means, protocol; .png: figures
+evaluation_*          .npz: log p(x) and its error for each data point; .json: means, protocol; .png: figures;
+                      named by estimator, samples x data points, and what is not as by default
 diagnostics.*         rate, distortion, mutual information, active units
 *.png                 pictures
 codes.npz             codes of data points, by latent site

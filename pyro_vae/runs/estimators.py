@@ -24,7 +24,7 @@ from .. import evidence
 from ..evidence import BidirectionalGap, LogMarginal
 from .parts import described
 
-GIVEN = ("seed", "progress", "only", "on_result", "compile")
+GIVEN = ("seed", "progress", "only", "given", "on_result", "compile")
 FOR_SPEED = ("chunk_size", "memory_budget")  # options that the numbers do not depend on
 
 

@@ -1,31 +1,55 @@
-"""Evaluations of a run on disk."""
+"""Evaluations of a run on disk, each under a name that says what was evaluated, so that none takes another's place."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from ..disk.json_files import read_json
 from ..disk.writing import require_regular
 from ..evidence import BidirectionalGap, LogMarginal
 from ..evidence.saved import load_arrays
+from ..pairs.batch import Points, tensors_of
 from .folder import weights_digest
 from .new_folder import FIGURES
+
+
+def evaluation_name(estimator: str, samples: int | None, points: int, *, of: int, others: Mapping[str, Any]) -> str:
+    """The name of an evaluation's files: estimator, samples (or chains), data points, and what is not as by default.
+
+    Args:
+        estimator: as the command line has it.
+        samples: for each data point; None where the estimator counts none.
+        points: data points.
+        of: how many there are.
+        others: settings that are not as by default.
+
+    Example:
+        >>> evaluation_name("auto", 1000, 300, of=300, others={})
+        'evaluation_auto_1000x300'
+        >>> evaluation_name("importance", 5000, 50, of=300, others={"seed": 1, "widen": 1.1})
+        'evaluation_importance_5000x50of300__seed-1__widen-1.1'
+    """
+    which = f"{points}" if points == of else f"{points}of{of}"
+    words = [re.sub(r"[^\w.+-]+", "-", f"{name}-{value}") for name, value in others.items()]
+    return "__".join([f"evaluation_{estimator}_{'' if samples is None else f'{samples}x'}{which}", *words])
 
 
 def save_evaluation(
     folder: Path,
     result: LogMarginal | BidirectionalGap,
+    name: str,
     *,
-    x: Tensor,
+    x: Points,
     about: dict[str, Any],
-    name: str = "evaluation",
 ) -> None:
     """Save log p(x) of data points x, with what it is about (protocol, command, ...), and the weights it belongs to.
 
-    The figures of the evaluation before are removed: they show other numbers.
+    The figures of one before, of the same name, are removed: they may show other numbers.
     """
     for figure in (folder / f"{name}{suffix}" for suffix in FIGURES):
         require_regular(figure)
@@ -34,20 +58,42 @@ def save_evaluation(
     result.save(folder / name, about)
 
 
-def digest(x: Tensor) -> str:
+def digest(x: Points) -> str:
     """SHA-256 of the values of all data points."""
-    return hashlib.sha256(x.cpu().contiguous().numpy().tobytes()).hexdigest()
+    sha256 = hashlib.sha256()
+    for tensor in tensors_of(x):
+        sha256.update(tensor.cpu().contiguous().numpy().tobytes())
+    return sha256.hexdigest()
 
 
-def load_evaluation(folder: Path, name: str = "evaluation") -> tuple[LogMarginal, dict[str, Any]]:
+def evaluations_of(folder: Path) -> dict[str, dict[str, Any]]:
+    """The whole estimates of log p(x) for the weights of a run, by name, each with what it is about; the largest last.
+
+    What is damaged, or belongs to other weights, is left out.
+    """
+    found = {}
+    for path in sorted(folder.glob("evaluation_*.json")):
+        with contextlib.suppress(ValueError):
+            about = read_json(path, kind="LogMarginal")
+            if about["weights_sha256"] == weights_digest(folder) and path.with_suffix(".npz").is_file():
+                found[path.stem] = about
+    return dict(sorted(found.items(), key=lambda item: _size(item[1])))
+
+
+def _size(about: Mapping[str, Any]) -> tuple[int, int]:
+    """Data points, and samples for each."""
+    samples = about["num_samples"]
+    return about["num_data_points"], max(samples) if isinstance(samples, list) else samples
+
+
+def load_evaluation(folder: Path, name: str) -> tuple[LogMarginal, dict[str, Any]]:
     """The result that `save_evaluation` saved, and what it is about.
 
     Raises:
-        FileNotFoundError: the run has not been evaluated.
+        FileNotFoundError: it is not there.
         ValueError: a file is damaged, or belongs to other weights.
     """
-    estimator = name.removeprefix("evaluation").removeprefix("_")
-    cure = f"Run: pyro-vae evaluate {folder}{f' --estimator {estimator}' if estimator else ''}"
+    cure = f"Run: pyro-vae evaluate {folder}"
     path = folder / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(f"Expected an evaluated run; {folder} has no {name}.json. {cure}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +84,19 @@ def title_of(folder: Path, *, name: str = "") -> str:
     if about.get("warmed_up") is False:
         parts.append("KL weight still in its warm-up")
     return " \u00b7 ".join(part.replace(" ", "\u00a0") for part in parts)  # a line breaks between the parts
+
+
+def doubts_of(about: Mapping[str, Any]) -> list[str]:
+    """What speaks against a run by its run.json: training that was stopped, and a KL weight still in its warm-up."""
+    found = []
+    if not about["finished"]:
+        found.append(f"Not trained to the end: after {about['epochs']} of {about['epochs_asked_for']} epochs.")
+    if about.get("warmed_up") is False:
+        found.append(
+            f"KL weight of {about['kl_weight']:.3g} at the end of training, still in its warm-up: trained for another "
+            f"objective than the one asked for."
+        )
+    return found
 
 
 def read_checked(folder: Path, name: str) -> bytes:

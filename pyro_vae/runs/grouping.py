@@ -33,20 +33,37 @@ def grouped(trained: Sequence[Path]) -> tuple[str, dict[str, list[Path]]]:
         groups.setdefault(key, []).append(run)
         flats[key] = flat
     names = {key: _class_names(flat) for key, flat in flats.items()}
-    shared = [part for part in PARTS if all(part in name for name in names.values())]
-    parts = [part for part in shared if len({name[part] for name in names.values()}) > 1]
+    every = [part for part in PARTS if all(part in name for name in names.values())]
+    parts = [part for part in every if len({name[part] for name in names.values()}) > 1]
     if set(parts) == {"network", "decoder"} and all(name["network"] == name["decoder"] for name in names.values()):
         parts = ["network"]
-    parts = parts or ["prior" if "prior" in shared else "model"]
-    labels = {key: "-".join(name[part] for part in parts) for key, name in names.items()}
-    for label in {label for label in labels.values() if [*labels.values()].count(label) > 1}:
-        same = [key for key in labels if labels[key] == label]  # these classes differ in settings: say which
-        differing = [s for s in flats[same[0]] if len({flats[key].get(s) for key in same}) > 1]
-        for key in same:
-            settings_of = ",".join(f"{s.rpartition('.')[2]}={flats[key].get(s)}" for s in differing)
-            labels[key] = f"{label}:{settings_of.replace(' ', '')}"
     kind = parts[0] if len(parts) == 1 and parts[0] in VARIED.values() else "model"
+    if not parts:
+        parts, kind = ["prior" if "prior" in every else "model"], "prior" if "prior" in every else "model"
+    if "prior" not in every:  # an own model may have one, which says more than the name of its class
+        parts = [*parts, "prior"]
+    labels = {
+        key: " ".join(["-".join(name[part] for part in parts if part in name), *_settings(key, flats, names)])
+        for key, name in names.items()
+    }
     return kind, {labels[key]: members for key, members in groups.items()}
+
+
+def _settings(
+    key: tuple[str, ...],
+    flats: Mapping[tuple[str, ...], dict[str, str]],
+    names: Mapping[tuple[str, ...], dict[str, str]],
+) -> list[str]:
+    """The settings that tell a model apart from others with the same classes, or are settings of all runs."""
+    found = []
+    for setting, value in flats[key].items():
+        part, dot, option = setting.partition(".init_args.")
+        if setting.endswith(".class_path"):
+            continue
+        like = [other for other in flats if not dot or names[other].get(part) == names[key].get(part)]
+        if len({flats[other].get(setting) for other in like}) > 1:
+            found.append(f"{f'{part}.{option}' if dot else setting}={value.replace(' ', '')}")
+    return found
 
 
 def _class_names(flat: Mapping[str, str]) -> dict[str, str]:

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from .. import data
 from ..data import Data
+from ..pairs.batch import Points
+from ..pairs.inputs import as_points
 from .folder import load_weights, read_about, require_same_data
 from .loose_params import load_params
 from .own_classes import own_classes
@@ -33,6 +35,8 @@ def load_data(config: Namespace, *, root: str | None = None) -> Data:
         seed=config.data_seed,
         dequantize=config.dequantize,
         missing=config.missing,
+        inputs=inputs_of(config),
+        order=config.order,
     )
     is_colour = len(loaded.event_shape) == 3 and loaded.event_shape[0] == 3
     if is_colour and config.binarization is None and loaded.batch_transform is not None and not config.dequantize:
@@ -41,6 +45,37 @@ def load_data(config: Namespace, *, root: str | None = None) -> Data:
             f"would be binarized. Use --likelihood DiscretizedLogisticMixture, or give --binarization dynamic."
         )
     return loaded
+
+
+def inputs_of(config: Namespace) -> dict[str, str] | None:
+    """The arrays that the pair is called with, by argument; None for x alone.
+
+    Raises:
+        ValueError: one is not written as ARGUMENT=ARRAY, or an argument is given twice.
+    """
+    found: dict[str, str] = {}
+    for word in config.inputs:
+        argument, _, array = word.partition("=")
+        if not (argument.isidentifier() and array) or argument in found:
+            raise ValueError(f"Expected --inputs as ARGUMENT=ARRAY, each argument once; got {word!r}.")
+        found[argument] = array
+    return found or None
+
+
+def points_of(dataset: Data, part: str) -> Points:
+    """What the pair is called with for all of a split."""
+    found: Points = as_points(part, dataset.given(part))
+    return found
+
+
+def x_of(dataset: Data, points: Points) -> Tensor:
+    """x among what the pair is called with."""
+    if isinstance(points, Tensor):
+        return points
+    place = dataset.place_of_x
+    found = points.args[place] if isinstance(place, int) else points.kwargs[place]
+    assert found is not None
+    return found
 
 
 def binarization(config: Namespace) -> data.Binarization:

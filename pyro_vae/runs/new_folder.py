@@ -26,9 +26,13 @@ COPY = re.compile(r"source\.(?P<module>\w+(\.\w+)*)\.py")  # of a user's module;
 RESERVED = "reserved"  # as many bytes as the weights have, so that they find room at the end
 
 FIGURES = (".png", "_khat.png", "_convergence.png", "_dimensions.png")  # of an evaluation, after its name
-NAMES = {  # all that the program writes into the folder of a run; nothing of another name is ever removed
+# All that the program writes into the folder of a run; nothing of another name is ever removed.
+EVALUATION = re.compile(
+    rf"evaluation_({'|'.join(map(re.escape, ESTIMATORS))})_(\d+x)?\d+(of\d+)?(__[\w.+-]+)?"
+    rf"({'|'.join(map(re.escape, ('.json', '.npz', *FIGURES)))})"
+)
+NAMES = {
     *("settings.yaml", "weights.safetensors", "params.safetensors", "run.json", "metrics.jsonl", "training.png"),
-    *(f"{each.file}{suffix}" for each in ESTIMATORS.values() for suffix in (".json", ".npz", *FIGURES)),
     *("diagnostics.json", "diagnostics.png", "samples.png", "reconstructions.png", "traversals.png", "manifold.png"),
     *("interpolations_linear.png", "interpolations_sphere.png", "codes.npz"),
 }
@@ -150,7 +154,8 @@ def _require_free(folder: Path, kind: Kind, *, overwrite: bool) -> None:
         )
     if folder.is_symlink():
         raise FileExistsError(f"Expected a folder of its own for the results; got a link, {folder}. Name its target.")
-    for name in (MARK, *(NAMES if kind == "run" else RESULTS.values())):
+    evaluations = {path.name for path in folder.iterdir() if EVALUATION.fullmatch(path.name)}
+    for name in (MARK, *(NAMES | evaluations if kind == "run" else RESULTS.values())):
         require_regular(folder / name)
     for link in (folder / UNFINISHED, folder / "tensorboard"):
         if link.is_symlink():
@@ -179,10 +184,11 @@ def _written(folder: Path) -> list[Path]:
     if folder.is_symlink() or not folder.is_dir():
         return []
     scalars = folder / "tensorboard"
+    patterns = PART, COPY, EVALUATION, CHECKPOINT
     paths = [
         path
         for path in folder.iterdir()
-        if path.name in (*NAMES, RESERVED) or any(names.fullmatch(path.name) for names in (PART, COPY, CHECKPOINT))
+        if path.name in (*NAMES, RESERVED) or any(pattern.fullmatch(path.name) for pattern in patterns)
     ]
     paths += [] if scalars.is_symlink() else scalars.glob("events.out.tfevents.*")
     return [path for path in paths if path.is_file() and not path.is_symlink()]

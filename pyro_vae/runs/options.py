@@ -28,7 +28,7 @@ def add_data_options(parser: Parser) -> None:
     parser.add_argument("--config", type=str | None, metavar="FILE", help=text)
     add = parser.add_argument_group("data").add_argument
     sets = ", ".join(data.NAMES)
-    add("--data", type=str, default="digits", help=f"{sets}, or the path of an array or a folder of images.")
+    add("--data", type=str, default="digits", help=f"{sets}, or the path of an array, a table or a folder of images.")
     add("--root", type=str | None, default=None, help="Folder of the data sets; by default data.")
     add("--download", type=bool, nargs="?", const=True, default=False, help="Fetch missing data into the root.")
     add(
@@ -42,6 +42,10 @@ def add_data_options(parser: Parser) -> None:
     add("--dequantize", type=bool, nargs="?", const=True, default=False, help=text)
     text = "NaN in an array file marks missing values: log p(x) is that of the others; the encoder sees zeros."
     add("--missing", type=bool, nargs="?", const=True, default=False, help=text)
+    text = "What a --model of your own is called with: x=images y=labels, other arrays of a file, columns of a table."
+    add("--inputs", type=str, nargs="*", metavar="ARGUMENT=ARRAY", default=[], help=text)
+    text = "How data without splits are split: at random, or first, middle and last for series and videos."
+    add("--order", type=data.Order, default="random", help=text)
     add("--data-seed", type=int, default=0, help="Seed of random splits, of the binarization or dequantization.")
     text = "Each part is a class of this library, or another one by import path. The options of the chosen one follow."
     add = parser.add_argument_group("model", text).add_argument
@@ -69,7 +73,8 @@ def add_fit_options(parser: Parser) -> None:
     add("--learning-rate-decay", type=Literal["none", "cosine"], default="none", help="To zero, over the epochs.")
     add("--clip-norm", type=float | None, default=None, help="Largest norm of the gradient of a batch's loss.")
     add("--kl-weight", type=float, default=1.0, help="Weight of the KL term in training; 1 is the ELBO.")
-    add("--kl-warmup", type=float, default=0.0, help="Epochs over which that weight grows from 0.")
+    text = "Epochs over which that weight grows from 0; auto for half of all, at most 30, as compare has it by default."
+    add("--kl-warmup", type=Literal["auto"] | float, metavar="{auto,EPOCHS}", default=0.0, help=text)
     add("--patience", type=int | None, default=None, help="Stop after so many epochs without improvement.")
     add(
         "--compile",

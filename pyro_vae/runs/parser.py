@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser, Namespace
 
-from ..arguments.nearest import did_you_mean
+from ..arguments.unknown_options import unknown_options
 from .argparse_private import HelpFormatter, actions, type_of
 
 # Types in the words of a user.
@@ -90,25 +90,3 @@ def kinds(hint: Any) -> list[str]:
     if origin is typing.Literal:
         return [str(choice) for choice in inner]
     return [KINDS.get(origin or hint, str(getattr(hint, "__name__", hint)))]
-
-
-def unknown_options(words: str, known: Sequence[str]) -> str:
-    """What is wrong with words that belong to no option.
-
-    Example:
-        >>> unknown_options("--epoch-s 3", ["--epochs", "--seed"])
-        'unknown option --epoch-s 3. Did you mean --epochs?'
-    """
-    first, *others = (_unknown(given, known) for given in re.split(r" (?=--)", words))
-    return " ".join([first, *(other[0].upper() + other[1:] for other in others)])
-
-
-def _unknown(given: str, known: Sequence[str]) -> str:
-    if not given.startswith("-"):
-        return f"Expected nothing after the options; got {given}."
-    option = given.split()[0].partition("=")[0]
-    part, dot, _ = option.partition(".")
-    if dot and part in known:  # an option of a part: its own ones alone are meant
-        takes = [k for k in known if k.startswith(f"{part}.") and not k.endswith("+")]
-        return f"unknown option {given}. The class chosen by {part} takes {', '.join(takes) or 'no options'}."
-    return f"unknown option {given}.{did_you_mean(option, known)}"

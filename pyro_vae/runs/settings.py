@@ -44,6 +44,7 @@ DEFAULT_PARTS = {
 ABOVE_ZERO = ("latent_dim", "epochs", "batch_size", "learning_rate", "patience", "clip_norm")
 OF_THIS_CALL = ("config", "out", "overwrite", "resume", "checkpoint_minutes", "keep_checkpoint")  # no settings of a run
 ON_ANOTHER_MACHINE = ("root", "download", "device", "compile", "tensorboard", "epochs")  # see `fixed`
+LONGEST_WARMUP = 30.0  # epochs, where no length is given
 LARGEST = 100_000  # bytes of a settings file; those of a run have two thousand
 
 
@@ -94,7 +95,14 @@ def settings_of(settings: Layer, *, given: Iterable[str]) -> Namespace:
     """
     parser = Parser()
     names = _prepare(parser, settings, given=given)
-    return _with_classes(parser.parse_args([]), names)
+    return with_warmup(_with_classes(parser.parse_args([]), names))
+
+
+def with_warmup(config: Namespace) -> Namespace:
+    """The settings with a KL warm-up over half of the epochs where none is given, at most 30."""
+    if config.kl_warmup == "auto":
+        config.kl_warmup = min(LONGEST_WARMUP, config.epochs / 2)
+    return config
 
 
 def _prepare(parser: Parser, settings: Layer, *, given: Iterable[str], out: str = "") -> dict[str, str]:

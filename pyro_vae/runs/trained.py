@@ -84,7 +84,7 @@ def load(
     Example:
         >>> run = load("runs/digits-StandardNormal-seed0")  # doctest: +SKIP
         >>> log_marginal(run.model, run.guide, run.data.test)  # doctest: +SKIP
-        LogMarginal(mean -22.9 nats per data point, ...)
+        LogMarginal(log p(x): mean -22.9 nats per data point, ...)
     """
     if (Path(run) / "fit.json").exists() and not (Path(run) / "run.json").exists():
         raise ValueError(

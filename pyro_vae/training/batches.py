@@ -22,9 +22,15 @@ def choosing(data: Points, batch_transform: Callable[..., Any] | None) -> Callab
 
     if batch_transform is None:
         return chosen
-    if isinstance(data, Batch):
-        return lambda indices: transformed(batch_transform, chosen(indices))
-    return lambda indices: batch_transform(chosen(indices))
+    transform = transforming(batch_transform)
+    return lambda indices: transform(chosen(indices))
+
+
+def transforming(batch_transform: Callable[..., Any] | None) -> Callable[[Any], Any]:
+    """A transform as a function of a batch, whether that is one tensor or several; without one, the batch as it is."""
+    if batch_transform is None:
+        return lambda batch: batch
+    return lambda batch: transformed(batch_transform, batch) if isinstance(batch, Batch) else batch_transform(batch)
 
 
 def transformed(batch_transform: Callable[..., Any], batch: Batch) -> Batch:
@@ -43,7 +49,7 @@ def transformed(batch_transform: Callable[..., Any], batch: Batch) -> Batch:
 
 
 def batch_sizes(
-    model: Callee, guide: Callee, batch_of: Callable[[Tensor], Tensor], indices: Tensor, batch_size: int
+    model: Callee, guide: Callee, batch_of: Callable[[Tensor], Any], indices: Tensor, batch_size: int
 ) -> list[int]:
     """The sizes of the batches of an epoch: all of ``batch_size``, but for a smaller last one.
 
@@ -70,7 +76,7 @@ def batch_sizes(
     return [*others, *shared]
 
 
-def _refusal(model: Callee, guide: Callee, batch_of: Callable[[Tensor], Tensor], indices: Tensor) -> Exception | None:
+def _refusal(model: Callee, guide: Callee, batch_of: Callable[[Tensor], Any], indices: Tensor) -> Exception | None:
     try:
         with trying(model, guide):
             run_pair(model, guide, batch_of(indices))

@@ -8,7 +8,7 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ class Saver:
     def resume(
         self,
         course: Course,
-        order: Callable[[], Sequence[Tensor]],
+        order: Callable[[], Iterable[Any]],
         kl_weight: KLWeight,
         validated: Callable[[], tuple[Metrics, list[str]]],
     ) -> None:
@@ -123,7 +123,7 @@ class Saver:
 
         Args:
             course: of a training that has not begun.
-            order: draws the data points of an epoch, as indices of each batch.
+            order: gives what the steps of an epoch take.
             kl_weight: set before each step.
             validated: scores of the pair as it is now; with validation data they tell whether it computes what it did.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,7 @@ class Course:
         best: the best state so far.
         history: of the epochs that are over.
         stopped: whether ``on_step`` has ended the training.
+        summed_over: names of the sites that the objective sums over.
     """
 
     modules: dict[str, nn.Module]
@@ -42,6 +43,7 @@ class Course:
     best: BestState
     history: list[Metrics] = field(default_factory=list)
     stopped: bool = False
+    summed_over: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._python = PythonState(self.steps.plain, self.modules.values())
@@ -68,7 +70,7 @@ class Course:
         set_state(self.modules, store, best.state)
         pair = with_store(model, guide, store.get_state())
         early = self.stopped or len(self.history) < epochs
-        return Fit(*pair, self.history, best.state, best.epoch, early, best.warmed_up)
+        return Fit(*pair, self.history, best.state, best.epoch, early, best.warmed_up, self.summed_over)
 
     def state(self) -> dict[str, Any]:
         """A copy of all that later steps depend on."""
@@ -77,6 +79,7 @@ class Course:
             "history": [*self.history],
             "stopped": self.stopped,
             "steps": self.steps.taken,
+            "full_steps": self.steps.full_taken,
             "best": self.best.get_state(len(self.history)),
             "pair": get_state(self.modules, pyro.get_param_store()),
             "buffers": {name: buffer.clone() for name, buffer in self._unsaved_buffers().items()},
@@ -88,7 +91,7 @@ class Course:
     def go_on(
         self,
         state: dict[str, Any],
-        batches: Sequence[Tensor],
+        batches: Iterable[Any],
         kl_weight: KLWeight,
         validated: Callable[[], tuple[Metrics, list[str]]],
     ) -> None:
@@ -99,29 +102,37 @@ class Course:
 
         Args:
             state: of `state`.
-            batches: indices of the data points of a first epoch.
+            batches: what the steps of a first epoch take.
             kl_weight: set before each step.
             validated: scores of the pair as it is now; with validation data they tell whether it computes what it did.
 
         Raises:
             ValueError: it is the state of another pair, optimizer or scheduler.
         """
-        epochs = len(state["history"])
-        full = [indices for indices in batches if len(indices) == self.steps.full_batch]
-        for indices in (2 * full)[: min(2, epochs * len(full))] or batches[:1]:
+        for batch in self._first(batches, state["full_steps"]):
             kl_weight.set(self.steps.taken)
-            self.steps.take(indices)
+            self.steps.take(batch)
             self.steps.read()
         self._require_same(state)
         set_state(self.modules, pyro.get_param_store(), state["pair"])
         for name, buffer in self._unsaved_buffers().items():
             buffer.copy_(state["buffers"][name])
         _require_same_elbo(state["history"][-1], validated()[0])
-        self.steps.taken = state["steps"]
+        self.steps.taken, self.steps.full_taken = state["steps"], state["full_steps"]
         self.steps.optimizer.set_state(state["optimizer"])
         self.best.set_state(state["best"])
         self.history[:], self.stopped = state["history"], state["stopped"]
         _set_random_state(state["random"])
+
+    def _first(self, batches: Iterable[Any], full_steps: int) -> list[Any]:
+        """Full batches for as many of so many steps as are taken before all is recorded; at least one, of any size."""
+        found, full = [], list[Any]()
+        for batch in batches:
+            found.append(batch)
+            full += [batch] if len(batch) == self.steps.full_batch else []
+            if len(full) >= min(2, full_steps):
+                break
+        return (2 * full)[: min(2, full_steps)] or found[:1]
 
     def _require_same(self, state: dict[str, Any]) -> None:
         mine, theirs = self.state(), state

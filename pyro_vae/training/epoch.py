@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
-from torch import Tensor
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from ..objectives.kl_weights import KLWeight
 from ..output.progress import Progress
 from .fitted import Metrics
 from .steps import Steps
+from .visiting import with_last
 
 OnStep = Callable[[int, Metrics], None]
 
@@ -30,7 +30,7 @@ class StopTraining(Exception):
 def train_epoch(
     epoch: int,
     steps: Steps,
-    batches: Sequence[Tensor],
+    batches: Iterable[Any],
     kl_weight: KLWeight,
     *,
     read_every: int,
@@ -40,7 +40,7 @@ def train_epoch(
     """Take a step for each batch.
 
     Args:
-        batches: indices of data points, (B,) each.
+        batches: what each step takes: indices of data points (B,), or the data points themselves.
         kl_weight: set before each step.
         read_every: losses are read once in so many steps, and after the last one.
         on_step: called with the number and the loss of each step but the last one, which the caller reports.
@@ -48,21 +48,20 @@ def train_epoch(
     Returns:
         The entries of the history about training, and whether ``on_step`` has stopped it.
     """
-    total, seen, stopped, first, compiling = 0.0, 0, False, steps.taken, steps.compile_seconds
+    total, seen, stopped, compiling = 0.0, 0, False, steps.compile_seconds
     unread: list[tuple[int, int]] = []  # number and size of each step whose loss is not read yet
-    for indices in batches:
+    for batch, is_last in with_last(batches):
         if steps.taken in (0, 3) and steps.recorded is not None:  # these take long: say so
             bar.set_description(f"compiled in {steps.compile_seconds:.0f} s" if steps.taken else "compiling")
         kl_weight.set(steps.taken)
-        steps.take(indices)
+        steps.take(batch)
         bar.update()
-        unread.append((steps.taken, len(indices)))
-        last = first + len(batches)
-        if steps.taken % read_every and steps.taken < last:
+        unread.append((steps.taken, len(batch)))
+        if steps.taken % read_every and not is_last:
             continue
         for (step, size), loss in zip(unread, steps.read(), strict=True):
             total, seen = total + loss, seen + size
-            if on_step is not None and step < last:
+            if on_step is not None and not (is_last and step == steps.taken):
                 stopped = told(on_step, step, {"loss": loss / size}) or stopped
         unread.clear()
         if stopped:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,17 +13,21 @@ import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from torch import Tensor
+from tqdm import tqdm
 
+from ..arguments.rows import Home
 from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
-from ..objectives.accepted import as_objective, check_kl_weight
+from ..objectives.accepted import as_objective, check_kl_weight, for_enumeration
 from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
 from ..output.progress import progress_bar
-from ..pairs.batch import Inputs, taking
+from ..pairs.batch import Batch, taking
+from ..pairs.contexts import seeded
+from ..pairs.inputs import Inputs, home_of
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state
-from .batches import choosing
+from ..pairs.trainable import call_once
 from .checkpoint import Checkpoint, described, saving
 from .conditions import training_conditions
 from .course import Course
@@ -31,14 +35,28 @@ from .device import choose_device
 from .epoch import OnStep, told, train_epoch
 from .fitted import Fit, Metrics, attach
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer
-from .preconditions import Transform, as_warmup, check_finite, check_pair, check_settings, unpacked
+from .preconditions import (
+    Transform,
+    as_warmup,
+    check_all,
+    check_finite,
+    check_pair,
+    check_settings,
+    checked,
+    steps_in,
+    summed_pair,
+    try_loss,
+    unpacked,
+)
 from .selection import BestState
 from .steps import Steps
 from .tensorboard import tensorboard_writer
 from .validation import validate
+from .visiting import example_of, is_read_by_rows, visits
 
 # Losses are read once in so many steps on a GPU, which would stand still meanwhile.
 READ_EVERY = 50
+READ_STREAM_EVERY = 10  # until then, batches that come one by one stay on the device
 
 
 def fit(
@@ -80,30 +98,36 @@ def fit(
     Args:
         model: p(x, z), called with a batch of data points (B, ...), or with several tensors.
         guide: q(z|x), called with the same batch.
-        data: training data (N, ...); several tensors with the same N, of which a tuple ``(x, y)`` calls ``model(x, y)``
-            and a dict ``{"x": x, "y": y}`` calls by keyword, None where a model takes None; or a `Data`, which brings
-            its validation data and its ``batch_transform`` along.
-        validation: data for validation after each epoch, in the same form; they select the best state.
+        data: training data (N, ...), a tensor or an array: NumPy, a memory map, a sparse matrix of SciPy, a data frame.
+            Several with the same N: a tuple ``(x, y)`` calls ``model(x, y)``, a dict ``{"x": x, "y": y}`` calls by
+            keyword, with None where a model takes None. A `Data`, which brings its validation data and its
+            ``batch_transform`` along. A torch data set that gives data points by number, or a `DataLoader` or
+            whatever else gives batches anew in each pass. See "Forms of data" below.
+        validation: data for validation after each epoch, in any of these forms; they select the best state.
         batch_transform: what each batch goes through when it is used, on the device: ``torch.bernoulli`` for dynamic
-            binarization. With several tensors it is called as the model is, and returns as many.
-        objective: a Pyro ELBO or its class; `Trace_ELBO` by default. The settings of a `CompiledELBO` go before
-            ``compile`` and ``precision``.
+            binarization, ``lambda x: x / 255`` for grey levels of 8 bits. Training data alone go through it. With
+            several tensors it is called as the model is, and returns as many.
+        objective: a Pyro ELBO or its class. By default it is `Trace_ELBO`, and `TraceEnum_ELBO` where sites are marked
+            for enumeration (by `pyro.infer.config_enumerate`, say), which are then summed over exactly. The settings of
+            a `CompiledELBO` go before ``compile`` and ``precision``.
         optimizer: makes one torch optimizer from the list of parameters; ``adam(lr=1e-3)`` by default. An optimizer of
             `pyro.optim` with plain settings is taken, too.
         scheduler: makes a learning-rate scheduler from that optimizer; it is stepped once for each step.
         clip_norm: largest total norm of the gradient of the batch's loss, which is a sum over its data points.
         epochs: passes over the data, at most.
-        batch_size: data points in a step; the last batch of an epoch is smaller. Where the pair refuses it, as batch
-            norm does with one data point, the last two batches share their data points, which a warning says.
+        batch_size: data points in a step; the batches of a loader are as it gives them. The last batch of an epoch is
+            smaller. Where the pair refuses it, as batch norm does with one data point, the last two batches share their
+            data points, which a warning says.
         kl_weight: constant weight of the KL term in the training loss, or a `KLWarmup`; applied from outside the model.
         patience: stop after this many epochs without a lower validation loss at full KL weight, counted from the end
             of the warm-up; None to train all epochs.
         compile: run recorded and compiled steps (`CompiledELBO`), with the same random numbers and the same losses up
             to rounding. "auto" does so where the run is long enough to save more time than compiling takes and there is
-            a compiler. The Python of the pair and of ``batch_transform`` then runs in the first two steps, and again
-            where a number or object that it reads has changed (see `Recorded`); random numbers must be torch's. With
-            Adam, the choice of the data points, ``batch_transform`` and the update are part of the compiled step. A
-            pair that cannot be compiled is trained plainly, with a warning.
+            a compiler, and not where sites are summed over, for which Pyro reads values on the way. The Python of the
+            pair and of ``batch_transform`` then runs in the first two steps, and again where a number or object that it
+            reads has changed (see `Recorded`); random numbers must be torch's. With Adam, the choice of the data
+            points, ``batch_transform`` and the update are part of the compiled step. A pair that cannot be compiled is
+            trained plainly, with a warning.
         precision: "bf16" takes matrix products and convolutions in bfloat16; parameters, likelihood and KL stay
             float32. It applies to the steps that run from a graph. "tf32" takes them in TensorFloat-32, on NVIDIA GPUs
             that have it, for the time of this run.
@@ -112,23 +136,25 @@ def fit(
         seed: of a random stream for this run (order of the data, latents, binarization); None for the global one.
         progress: show a progress bar on a terminal or in a notebook; where the output is a file, a line now and then.
         on_step: called after each step with its number, from 1, and {"loss": nats per data point}; the last step of an
-            epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together.
-            It ends the run by ``raise StopTraining``. Any other error of it, and an interrupt (Ctrl-C), leave `fit` as
-            they are; like every error after the first step's beginning they carry what happened so far, a `Fit`, in
-            their attribute ``fit``: ``except KeyboardInterrupt as stopped: result = stopped.fit``.
+            epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together
+            (10 where data are read in batches). It ends the run by ``raise StopTraining``. Any other error of it, and
+            an interrupt (Ctrl-C), leave `fit` as they are; like every error after the first step's beginning they carry
+            what happened so far, a `Fit`, in their attribute ``fit``:
+            ``except KeyboardInterrupt as stopped: result = stopped.fit``.
         tensorboard: folder for TensorBoard scalars of ``history``.
         checkpoint: folder to save the training in, every few minutes at the end of an epoch and on an interrupt, or a
             `Checkpoint`. Where it holds the state of a training that was stopped or killed, the same call goes on from
             there, to the same numbers to the last bit on the same machine: state of the optimizer and the scheduler,
-            KL weight, patience, best state, order of the data and all random streams come back. What a pair keeps in
-            Python from step to step does not: hold it in a buffer. When the training is over, the files go.
+            KL weight, patience, best state, order of the data and all random streams come back. What a pair or a loader
+            of your own keeps in Python from step to step does not; a pair holds it in a buffer. When the training is
+            over, the files go.
 
     Raises:
         ValueError: nothing to train, no data, NaN or values outside the support of an observed site in the data, a
             count that is not a whole number of at least 1, patience without validation data, an objective that cannot
             be trained, a KL weight where it would be none, a device that this machine does not have, bf16 without
             compiling, or a checkpoint that is damaged or of other settings or data. All before the first step that
-            counts.
+            counts, but for data that are read in batches.
         BlockingIOError: another process trains with the same checkpoint.
         OSError: its folder cannot be written.
         TypeError: data, objective, optimizer, scheduler or KL weight are of another kind.
@@ -140,6 +166,17 @@ def fit(
         RuntimeWarning: a validation loss is NaN or infinite; that state is not selected.
         UserWarning: the run is shorter than the KL warm-up, or the last two batches share their data points.
 
+    Forms of data:
+        - Floating-point arrays, and the float64 of data sets and loaders, take the dtype of the pair's parameters;
+          tensors stay as they are. Whole numbers stay whole, as labels, counts and grey levels of 8 bits: model and
+          guide, or ``batch_transform``, convert them.
+        - Data in memory move to the device, and all of them are looked at before the first step.
+        - Memory maps, sparse matrices, and tensors that would fill more than half of a GPU's free memory are read in
+          batches, in the same order and with the same results, by a thread that is a few batches ahead. Data sets are
+          read so too, in the main thread; a ``DataLoader(..., num_workers=4)`` reads ahead.
+        - Of these, and of what a loader gives, the first batch is looked at before the first step, all others the first
+          time they are visited. What is wrong with one is said then, and the best state so far is kept.
+
     Example:
         >>> from pyro_vae import MLP, Bernoulli, GaussianEncoder, StandardNormal, VAE, data
         >>> digits = data.load("digits", binarization="dynamic")
@@ -149,24 +186,29 @@ def fit(
         >>> result.history[1]["loss"] < result.history[0]["loss"]
         True
     """
-    data, validation, batch_transform = unpacked(data, validation, batch_transform)
-    objective, warmup = as_objective(objective), as_warmup(kl_weight)
-    check_kl_weight(objective, warmup)
+    with seeded(seed):  # a loader draws its order
+        home = Home(home_of(model, guide).dtype)
+        data, validation, batch_transform = unpacked(data, validation, batch_transform, home)
+    chosen, warmup = as_objective(objective), as_warmup(kl_weight)
+    check_kl_weight(chosen, warmup)
     check_settings(validation, epochs=epochs, batch_size=batch_size, patience=patience)
-    called, modules = taking(data, model, guide), modules_of(model, guide)
-    check_finite(data, validation, modules)
+    (p, q), modules = taking(example_of(data), model, guide), modules_of(model, guide)
+    check_finite("data", data, modules)
+    check_finite("validation", validation, modules)
     device = choose_device(device, otherwise=data.device, movable=is_bound(model, guide))
     for module in modules.values():
         module.to(device)
-    data, validation = data.to(device), None if validation is None else validation.to(device)
+    visited = visits(data, device, batch_transform, batch_size)
+    if isinstance(validation, Tensor | Batch) and not is_read_by_rows(validation, device):
+        validation = validation.to(device)
+    call_once(p, q, visited.batch_of, visited.first(), seed=seed)
 
-    full_batch, steps_per_epoch = min(batch_size, len(data)), math.ceil(len(data) / batch_size)
-    total_steps = epochs * steps_per_epoch
-    kl = KLWeight(warmup.schedule(steps_per_epoch=steps_per_epoch, total_steps=total_steps), device)
-    read_every = 1 if device.type == "cpu" else READ_EVERY
+    steps_per_epoch = steps_in(visited, warmup)
+    total_steps = None if steps_per_epoch is None else epochs * steps_per_epoch
+    kl = KLWeight(warmup.schedule(steps_per_epoch=steps_per_epoch or 0, total_steps=total_steps or math.inf), device)
+    read_every = 1 if device.type == "cpu" else READ_STREAM_EVERY if visited.streamed else READ_EVERY
     optimizer = OneOptimizer(optimizer, make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
-    saves = saved_in_training(modules.values(), batch_size=full_batch, num_steps=total_steps)
-    batch_of, indices = choosing(data, batch_transform), torch.arange(len(data), device=device)
+    saves = saved_in_training(modules.values(), batch_size=visited.full_batch, num_steps=total_steps or epochs)
     store = pyro.get_param_store()
     bar = progress_bar(total_steps, unit="step", shown=progress)
     with (
@@ -175,39 +217,45 @@ def fit(
         tensorboard_writer(tensorboard, anew=saver.found is not None) as write,
         bar,
     ):
+        announced = for_the_batch(*announcing(p, q))
+        summed, enumeration = summed_pair(*announced, visited)
+        if enumeration.in_model:
+            chosen = for_enumeration(None if objective is None else chosen, enumeration, warmup)
+            compile = False if compile == "auto" and precision != "bf16" else compile  # Pyro reads values for its sums
+            if progress:
+                tqdm.write(f"TraceEnum_ELBO sums over {', '.join(sorted(enumeration.in_model))}.", file=sys.stderr)
         saves, products = saver.as_before(saves), "fp32" if precision == "tf32" else precision
-        objective = compile_if_worthwhile(objective, compile=compile, precision=products, saves=saves, device=device)
+        chosen = compile_if_worthwhile(chosen, compile=compile, precision=products, saves=saves, device=device)
         given: dict[str, Any] = {"data": data, "validation": validation, "batch_transform": batch_transform}
-        given |= {
-            "kl_weight": vars(warmup),
-            "batch_size": batch_size,
-            "patience": patience,
-            "clip_norm": clip_norm,
-            "precision": precision,
-        }
-        saver.require(given | {"seed": seed, "device": device.type} | described(objective), epochs=epochs)
-        announced = for_the_batch(*announcing(*called))
-        sizes = check_pair(*announced, batch_of, indices, validation, batch_size)
-        weighted = scale_latents(announced[0], kl.tensor), scale_latents(announced[1], kl.tensor)
-        steps = Steps(*weighted, optimizer, objective, batch_of, full_batch=full_batch)
-        best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch))
-        course = Course(modules, steps, best)
-
-        def order() -> Sequence[Tensor]:  # of the data in an epoch
-            return torch.randperm(len(data), device=device).split(sizes)
+        given |= {"kl_weight": vars(warmup), "batch_size": batch_size, "patience": patience, "clip_norm": clip_norm}
+        given |= {"precision": precision, "seed": seed, "device": device.type} | described(chosen)
+        saver.require(given, epochs=epochs)
+        check_pair(*summed, visited)
+        check_all(*summed, visited, validation, device, modules)
+        # Pyro compares the scales of the model's own sums as numbers, which no recorded step could read of a tensor.
+        weight = 1.0 if enumeration.in_model - enumeration.in_guide else kl.tensor
+        weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
+        if enumeration.in_model:
+            try_loss(getattr(chosen, "elbo", chosen), *weighted, visited)
+        steps = Steps(*weighted, optimizer, chosen, visited.batch_of, full_batch=visited.full_batch)
+        best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch or 0))
+        course = Course(modules, steps, best, summed_over=tuple(sorted(enumeration.in_model)))
 
         def validated() -> tuple[Metrics, list[str]]:
-            return validate(*announced, validation, batch_size=batch_size)
+            return validate(*summed, validation, batch_size=batch_size, device=device)
 
         try:
-            saver.resume(course, order, kl, validated)
+            saver.resume(course, visited.epoch, kl, validated)
             bar.update(steps.taken)
             for metrics in course.history:
                 write(metrics)
             while not course.is_over(epochs, patience):
                 started, epoch = time.perf_counter(), len(course.history) + 1
+                batches = visited.epoch()
+                if visited.streamed and epoch == 1:
+                    batches = checked(batches, *summed, visited.batch_of, modules)
                 metrics, course.stopped = train_epoch(
-                    epoch, steps, order(), kl, read_every=read_every, on_step=on_step, bar=bar
+                    epoch, steps, batches, kl, read_every=read_every, on_step=on_step, bar=bar
                 )
                 scores, sites = validated()
                 metrics |= scores | {"seconds": time.perf_counter() - started}

@@ -20,7 +20,7 @@ from ..pairs.state import loaded_pair
 
 Metrics = dict[str, float]
 STATE = "fit.safetensors"
-SAVED = ("history", "best_epoch", "stopped_early", "warmed_up")
+SAVED = ("history", "best_epoch", "stopped_early", "warmed_up", "summed_over")
 
 
 @dataclass(frozen=True, repr=False)
@@ -41,6 +41,7 @@ class Fit:
         stopped_early: whether patience ran out, or ``on_step`` stopped the run, before the epochs were over.
         warmed_up: whether the KL weight reached its final value. After a run that is shorter than its warm-up it did
             not, so that the state was trained for another objective than the one asked for.
+        summed_over: names of the discrete sites that the objective, a `TraceEnum_ELBO`, sums over.
     """
 
     model: Callee
@@ -50,6 +51,7 @@ class Fit:
     best_epoch: int
     stopped_early: bool
     warmed_up: bool
+    summed_over: tuple[str, ...] = ()
 
     def to_frame(self) -> Any:
         """A `pandas.DataFrame` of the history: a row for each epoch, nats per data point.
@@ -116,6 +118,7 @@ class Fit:
         numbers = {name: about[name] for name in SAVED}
         # JSON has no numbers that are not finite: those of the history came out as null.
         numbers["history"] = [{k: math.nan if v is None else v for k, v in entry.items()} for entry in about["history"]]
+        numbers["summed_over"] = tuple(about["summed_over"])
         return Fit(*pair, state=state, **numbers)
 
     def _repr_html_(self) -> str:
@@ -132,7 +135,8 @@ class Fit:
         elbo = f", validation ELBO {best['validation_elbo']:.2f}" if "validation_elbo" in best else ""
         of = f"best epoch {self.best_epoch} of {len(self.history)}{early}"
         weight = "" if self.warmed_up else f"; KL weight {self.history[-1]['kl_weight']:.3g}, still in its warm-up"
-        return f"Fit({of}: loss {best['loss']:.2f}{elbo} nats per data point{weight})"
+        over = f"; TraceEnum_ELBO sums over {', '.join(self.summed_over)}" if self.summed_over else ""
+        return f"Fit({of}: loss {best['loss']:.2f}{elbo} nats per data point{weight}{over})"
 
 
 def attach(error: BaseException, result: Fit) -> None:

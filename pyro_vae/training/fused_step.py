@@ -19,6 +19,7 @@ from ..compiled.graph import Graph
 from ..compiled.inductor import can_be_captured
 from ..compiled.recorded import Recorded
 from ..compiled.torch_private import make_fx
+from ..pairs.batch import Points, tensors_of
 from .fused_adam import adam_update
 from .optimizer import OneOptimizer
 from .optimizer_private import MOMENTS
@@ -33,7 +34,7 @@ class FusedStep:
     of them. On a GPU the graph is captured as one CUDA graph.
 
     Args:
-        recorded: loss and gradients of the data points with indices (B,), its only argument.
+        recorded: loss and gradients for its only argument: indices of data points (B,), or the data points.
         optimizer: must hold torch's Adam or AdamW, without amsgrad and with decoupled weight decay.
 
     Attributes:
@@ -47,14 +48,14 @@ class FusedStep:
         self._graph: Graph | None = None
         self._settings: list[list[float]] = []
 
-    def __call__(self, indices: Tensor) -> Tensor | None:
-        """Take one step for the data points with these indices, (B,).
+    def __call__(self, batch: Points) -> Tensor | None:
+        """Take one step for the data points with these indices (B,), or for these data points.
 
         Returns:
             Loss, norm of the gradient, and a number that is finite if both are: shape (3,). None if no graph can take
             this step.
         """
-        found = self.graph_for(indices)
+        found = self.graph_for(batch)
         if found is None:
             return None
         self.tell_settings()
@@ -70,13 +71,14 @@ class FusedStep:
         self.taken += 1
         return result
 
-    def graph_for(self, indices: Tensor) -> tuple[Graph, list[Tensor]] | None:
+    def graph_for(self, batch: Points) -> tuple[Graph, list[Tensor]] | None:
         """The graph of a step and its inputs, the optimizer's settings last; None if no graph can take this step."""
-        found = self.recorded.graph_for(indices)
+        found = self.recorded.graph_for(batch)
         if found is None:
             return None
         graph, inputs = found
-        held = [tensor for tensor in inputs if tensor is not indices]  # in the same memory at every step
+        given = {*map(id, tensors_of(batch))}
+        held = [tensor for tensor in inputs if id(tensor) not in given]  # in the same memory at every step
         made_of = [graph, self.optimizer.optimizer, *held]
         if len(made_of) != len(self._made_of) or not all(map(operator.is_, made_of, self._made_of)):
             started = time.perf_counter()

@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
+import torch
 from pyro import poutine
-from torch import Tensor, nn
+from pyro.infer import ELBO
+from torch import nn
 
 from ..arguments.at_least import at_least
+from ..arguments.rows import Home
 from ..data import Data
 from ..objectives.kl_weights import KLWarmup
-from ..pairs.batch import Points, as_points, shapes_of, tensors_of
-from ..pairs.checks import check_data, check_latents
-from ..pairs.contexts import evaluating, unvalidated
+from ..pairs.amortized import check_no_autoguide
+from ..pairs.batch import Points, shapes_of, tensors_of
+from ..pairs.checks import CHECKED_AT_ONCE, check_data, check_latents
+from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.enumerated import Enumeration, SummedOut, enumeration_of, summed_out
+from ..pairs.inputs import Loader, as_given
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.trainable import check_trainable
-from .batches import batch_sizes
 from .trials import run_pair, trying
+from .visiting import OnDevice, Visits, example_of, pieces, values_of
 
+T = TypeVar("T")
 Transform = Callable[..., Any]  # of a batch, called as the model is
 
 
 def unpacked(
-    data: Any, validation: Any, batch_transform: Transform | None
-) -> tuple[Points, Points | None, Transform | None]:
-    """Training data, validation data and the transform of batches: as given, else those of a `Data`."""
+    data: Any, validation: Any, batch_transform: Transform | None, home: Home
+) -> tuple[Any, Any, Transform | None]:
+    """Training data, validation data and the transform of batches, as given, else those of a `Data`; see `as_given`."""
     if isinstance(data, Data):
-        validation = data.validation if validation is None else validation
-        batch_transform = data.batch_transform if batch_transform is None else batch_transform
-        data = data.train
-    data = as_points("data", data)
+        validation = data.given("validation") if validation is None else validation
+        batch_transform = data.transform if batch_transform is None else batch_transform
+        data = data.given("train")
+    data = as_given("data", data, home)
     if validation is not None:
-        validation = as_points("validation", validation)
-        wanted, got = (shapes_of(points) for points in (data, validation))
+        validation = as_given("validation", validation, home)
+        wanted, got = (shapes_of(example_of(points)) for points in (data, validation))
         if wanted != got:
             raise ValueError(f"Expected validation data points of shape {wanted}, as in training; got {got}.")
     return data, validation, batch_transform
@@ -50,7 +57,7 @@ def as_warmup(kl_weight: float | KLWarmup) -> KLWarmup:
     return KLWarmup(weight=float(kl_weight))
 
 
-def check_settings(validation: Points | None, *, epochs: int, batch_size: int, patience: int | None) -> None:
+def check_settings(validation: Any, *, epochs: int, batch_size: int, patience: int | None) -> None:
     """Raise a ValueError for counts below 1, and patience without validation data."""
     at_least(1, epochs=epochs, batch_size=batch_size, patience=patience)
     if patience is not None and validation is None:
@@ -59,12 +66,13 @@ def check_settings(validation: Points | None, *, epochs: int, batch_size: int, p
         )
 
 
-def check_finite(data: Points, validation: Points | None, modules: dict[str, nn.Module]) -> None:
-    """Raise a ValueError for values that are not finite; NaN is let pass where a module says that it takes it."""
+def check_finite(name: str, points: Any, modules: dict[str, nn.Module]) -> None:
+    """Raise a ValueError for values that are not finite; NaN is let pass where a module says that it takes it.
+
+    Looked at is what is in memory; data that are read later are looked at then.
+    """
     missing = any(getattr(part, "accepts_missing", False) for module in modules.values() for part in module.modules())
-    given = [("data", entry) for entry in tensors_of(data)]
-    given += [] if validation is None else [("validation", entry) for entry in tensors_of(validation)]
-    for name, values in given:
+    for values in values_of(points):
         if not values.is_floating_point() or values.sum().isfinite():
             continue  # a sum is finite only if all its terms are, and much quicker than a mask of them
         wrong = values.isinf() if missing else ~values.isfinite()
@@ -76,31 +84,45 @@ def check_finite(data: Points, validation: Points | None, modules: dict[str, nn.
             )
 
 
-def check_pair(
-    model: Callee,
-    guide: Callee,
-    batch_of: Callable[[Tensor], Any],
-    indices: Tensor,
-    validation: Points | None,
-    batch_size: int,
-) -> list[int]:
-    """Run the pair on all data, so that what is wrong with it or them shows before training.
+def summed_pair(model: Callee, guide: Callee, visited: Visits) -> tuple[tuple[Callee, Callee], Enumeration]:
+    """The pair with its enumerated sites summed out, for evaluation; and what it sums over in training.
 
-    Args:
-        batch_of: the batch for indices (B,).
-        indices: of all training data, (N,).
+    The two differ for sites that are relaxed in training and exact in evaluation.
+    """
+    check_no_autoguide(model, guide)
+    first: Any = visited.first()
+    # Values are looked at later, and all of them.
+    with seeded(0), evaluating(model, guide, initial=True), unvalidated():
+        batch = visited.batch_of(first)
+        summed = summed_out(model, guide, batch)
+    if not isinstance(summed[0], SummedOut):  # the look in training mode is for those alone that have such sites
+        return summed, Enumeration(set(), set(), 1)
+    with trying(model, guide), unvalidated():
+        return summed, enumeration_of(model, guide, batch)
 
-    Returns:
-        The sizes of the batches of an epoch.
+
+def try_loss(objective: ELBO, model: Callee, guide: Callee, visited: Visits) -> None:
+    """Raise a ValueError where Pyro's rules for sums over enumerated sites forbid the pair, on a batch."""
+    first: Any = visited.first()
+    with trying(model, guide):
+        try:
+            objective.loss(model, guide, visited.batch_of(first))
+        except NotImplementedError as error:  # plates that depend on each other without one being inside the other
+            raise ValueError(f"{str(error).rstrip('.')}. Loop over one of the plates.") from error
+
+
+def check_pair(model: Callee, guide: Callee, visited: Visits) -> None:
+    """Run the pair on a first batch, so that what is wrong with it shows before training.
 
     Raises:
         ValueError: it has nothing to train, model and guide do not fit together, a value lies outside the support of
             its site, or the pair refuses the last batch.
     """
-    batch = batch_of(indices[:batch_size])
+    first: Any = visited.first()
+    batch = visited.batch_of(first)
     check_trainable(model, guide, batch)
     with evaluating(model, guide, initial=True), poutine.trace(param_only=True) as capture:
-        model_trace, guide_trace = traces(model, guide, batch, enumerated=True)
+        model_trace, guide_trace = traces(model, guide, batch)
         discrete = check_latents(model_trace, guide_trace)
         params = [site["value"].unconstrained() for site in capture.trace.nodes.values() if site["type"] == "param"]
     if discrete:  # perhaps not while training
@@ -111,10 +133,68 @@ def check_pair(
             "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "
             "an nn.Module or PyroModule that has parameters, or functions that call pyro.module or pyro.param."
         )
-    sizes = batch_sizes(model, guide, batch_of, indices, batch_size)
-    # All of them: recorded steps do not look at values again. What is not finite is left to the step that meets it.
+    visited.settle(model, guide)
+
+
+def check_values(model: Callee, guide: Callee, batches: Iterable[Points]) -> None:
+    """Raise a ValueError where values are not finite, or outside the support of their site.
+
+    Recorded steps do not look at values again. What is not finite after a transform is left to the step that meets it.
+    """
     with evaluating(model, guide, initial=True), unvalidated():
-        check_data(model, guide, map(batch_of, indices.split(sizes)), enumerated=True)
-        if validation is not None:
-            check_data(model, guide, [validation])
-    return sizes
+        check_data(model, guide, batches)
+
+
+def check_all(
+    model: Callee, guide: Callee, visited: Visits, validation: Any, device: torch.device, modules: dict[str, nn.Module]
+) -> None:
+    """`check_values` of validation data, and of data on the device; others are looked at as they are visited."""
+    if isinstance(visited, OnDevice):
+        check_values(model, guide, visited.each())
+    if validation is not None:
+        _check_kinds(visited, validation)
+        batches = pieces(validation, CHECKED_AT_ONCE, device)
+        check_values(model, guide, (_finite(batch, modules) for batch in batches))
+
+
+def _check_kinds(visited: Visits, validation: Any) -> None:
+    """Raise a ValueError where training has real numbers and validation whole ones, as before a batch_transform."""
+    first: Any = visited.first()
+    with seeded(0):
+        pair = visited.batch_of(first), validation[:1] if not isinstance(validation, Loader) else validation.first
+    for trained, given in zip(*map(tensors_of, pair), strict=True):
+        if trained.is_floating_point() != given.is_floating_point():
+            kinds = [str(entry.dtype).removeprefix("torch.") for entry in (trained, given)]
+            raise ValueError(
+                f"Expected validation data of the kind that training visits, {kinds[0]}; got {kinds[1]}. Training data "
+                f"alone go through batch_transform: apply it to validation data beforehand."
+            )
+
+
+def _finite(batch: Points, modules: dict[str, nn.Module]) -> Points:
+    check_finite("validation", batch, modules)
+    return batch
+
+
+def steps_in(visited: Visits, warmup: KLWarmup) -> int | None:
+    """Steps in an epoch, where they are known.
+
+    Raises:
+        ValueError: they are not, and the warm-up is told in epochs.
+    """
+    if visited.steps_per_epoch is None and warmup.epochs:
+        raise ValueError(
+            f"Expected data of a known length for a KL warm-up of {warmup.epochs:g} epochs; got a loader without "
+            f"len(). Give the warm-up in steps, KLWarmup(steps=...)."
+        )
+    return visited.steps_per_epoch
+
+
+def checked(
+    batches: Iterable[T], model: Callee, guide: Callee, batch_of: Callable[[Any], Points], modules: dict[str, nn.Module]
+) -> Iterator[T]:
+    """The same batches, each looked at before it is trained on."""
+    for number, batch in enumerate(batches, start=1):
+        check_finite(f"batch {number} of the data", batch, modules)
+        check_values(model, guide, map(batch_of, [batch]))
+        yield batch

@@ -10,7 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..arguments.rows import Rows
 from ..pairs.batch import Batch
+from ..pairs.inputs import Loader, Samples, alike
+
+LOOKED_AT = 1_000  # rows of an array on disk
 
 
 def comparable(value: Any) -> Any:
@@ -24,6 +28,14 @@ def comparable(value: Any) -> Any:
             content = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
             digest = hashlib.sha256(content.data).hexdigest()
             return f"{value.dtype} {tuple(value.shape)} with digest {digest}"
+        case Rows():  # which may be larger than the memory: some rows stand for all
+            some = torch.linspace(0, len(value) - 1, min(len(value), LOOKED_AT)).long()
+            return f"{len(value):,} rows, among them {comparable(value[some])}"
+        case Samples():
+            return f"{len(value):,} data points of {type(value.dataset).__name__}"
+        case Loader():
+            _require_no_generator(value)
+            return f"batches like {alike(value.first)}"
         case Batch():
             return {name: comparable(entry) for name, entry in value.named()}
         case Mapping():
@@ -31,6 +43,16 @@ def comparable(value: Any) -> Any:
         case list() | tuple():
             return [comparable(item) for item in value]
     return getattr(value, "__name__", type(value).__name__)
+
+
+def _require_no_generator(loader: Loader) -> None:
+    """Raise a ValueError for a loader of torch that draws from a stream of its own, whose place would not be saved."""
+    parts = (loader.batches, getattr(loader.batches, "sampler", None))
+    if any(getattr(part, "generator", None) is not None for part in parts):
+        raise ValueError(
+            f"Expected {loader.name} to draw from torch's global stream, whose place a checkpoint holds; got a loader "
+            f"with a generator of its own. Leave generator=... out: the seed of fit rules its order."
+        )
 
 
 def require_equal(before: Any, now: Any, *, but: Iterable[str] = ()) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pyro
 import torch
@@ -30,12 +31,13 @@ class Steps:
     Args:
         objective: of a `CompiledELBO` the settings are used, to record the choice of data and the optimizer's update
             (`FusedStep`) along with it.
-        batch_of: the batch for a tensor of indices of data points.
+        batch_of: the batch for what a step takes: indices of data points (B,), or the data points.
         full_batch: only batches of this size are compiled: the last, smaller batch of an epoch is not worth a graph of
             its own.
 
     Attributes:
         taken: number of steps so far.
+        full_taken: those of them with full batches.
         recorded: loss and gradients of full batches, recorded and compiled; None where steps are plain.
     """
 
@@ -45,15 +47,15 @@ class Steps:
         guide: Callee,
         optimizer: OneOptimizer,
         objective: ELBO,
-        batch_of: Callable[[Tensor], Tensor],
+        batch_of: Callable[[Any], Points],
         *,
         full_batch: int,
     ) -> None:
         elbo = objective.elbo if isinstance(objective, CompiledELBO) else objective
 
-        def loss_and_grads(indices: Tensor) -> Tensor | float:
-            """The loss of the data points with these indices; gradients go to the parameters."""
-            return elbo.loss_and_grads(model, guide, batch_of(indices))
+        def loss_and_grads(taken: Points) -> Tensor | float:
+            """The loss of a batch; gradients go to the parameters."""
+            return elbo.loss_and_grads(model, guide, batch_of(taken))
 
         self.svi = SVI(model, guide, optimizer, objective.loss, loss_and_grads=self._loss_and_grads)
         self.optimizer, self.batch_of, self.plain = optimizer, batch_of, loss_and_grads
@@ -68,8 +70,8 @@ class Steps:
             )
             self.fused = FusedStep(self.recorded, optimizer)
         self.full_batch = full_batch
-        self.taken = 0
-        self._indices: list[Tensor] = []  # data points of each step not read yet
+        self.taken = self.full_taken = 0
+        self._unread: list[Points] = []  # what each step took whose loss is not read yet
         self._losses: list[Tensor | float] = []
 
     @property
@@ -77,17 +79,18 @@ class Steps:
         """Time spent recording and compiling so far."""
         return 0.0 if self.recorded is None else self.recorded.compile_seconds
 
-    def take(self, indices: Tensor) -> None:
-        """One step for the data points with these indices, (B,).
+    def take(self, batch: Points) -> None:
+        """One step for the data points with these indices (B,), or for these data points (B, ...).
 
         Raises:
             NonFiniteLoss: the loss or gradient of this step, or of one not read yet, is NaN or infinite.
         """
         self.taken += 1
-        self._indices.append(indices)
+        self.full_taken += len(batch) == self.full_batch
+        self._unread.append(batch)
         try:
-            if not self._take_fused(indices):
-                self.svi.step(indices)
+            if not self._take_fused(batch):
+                self.svi.step(batch)
         except (NonFiniteLoss, NonFiniteGradient, ValueError) as error:  # ValueError: Pyro's check of parameters, data
             step, culprit = self._find()
             sites = self._sites(self.batch_of(culprit))
@@ -111,14 +114,14 @@ class Steps:
         if cause or not all(map(math.isfinite, losses)):
             step, culprit = self._find()
             raise not_finite_at(step, self._sites(self.batch_of(culprit))) from cause
-        self._indices, self._losses = [], []
+        self._unread, self._losses = [], []
         return losses
 
-    def _take_fused(self, indices: Tensor) -> bool:
+    def _take_fused(self, batch: Points) -> bool:
         """One step from one graph, if there is one."""
-        if self.recorded is None or len(indices) != self.full_batch:
+        if self.recorded is None or len(batch) != self.full_batch:
             return False
-        result = self.fused(indices)
+        result = self.fused(batch)
         if result is None:
             return False
         loss, norm, looked_at = result.unbind()
@@ -126,9 +129,9 @@ class Steps:
         self.optimizer.stepped(norm, looked_at)
         return True
 
-    def _loss_and_grads(self, model: Callee, guide: Callee, indices: Tensor) -> float:
-        loss_and_grads = self.recorded if self.recorded and len(indices) == self.full_batch else self.plain
-        loss = loss_and_grads(indices)
+    def _loss_and_grads(self, model: Callee, guide: Callee, batch: Points) -> float:
+        loss_and_grads = self.recorded if self.recorded and len(batch) == self.full_batch else self.plain
+        loss = loss_and_grads(batch)
         if self._note(loss):
             self.optimizer.watch(torch.as_tensor(loss))
         return 0.0  # SVI returns it as a number, and reading the loss is left to us
@@ -147,14 +150,14 @@ class Steps:
         known = iter(torch.stack(waiting).tolist() if waiting else [])
         return [next(known) if isinstance(loss, Tensor) else loss for loss in self._losses]
 
-    def _find(self) -> tuple[str, Tensor]:
-        """The step that is not finite, in words, and its data points; of the last step if no loss tells."""
-        first = self.taken - len(self._indices) + 1
+    def _find(self) -> tuple[str, Points]:
+        """The step that is not finite, in words, and what it took; of the last step if no loss tells."""
+        first = self.taken - len(self._unread) + 1
         for i, loss in enumerate(self._floats()):
             if not math.isfinite(loss):
-                return f"step {first + i}", self._indices[i]
+                return f"step {first + i}", self._unread[i]
         step = f"step {self.taken}" if first == self.taken else f"one of the steps {first} to {self.taken}"
-        return step, self._indices[-1]
+        return step, self._unread[-1]
 
     def _sites(self, batch: Points) -> list[str]:
         """The sites whose log-probability is not finite."""

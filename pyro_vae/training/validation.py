@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
-from ..pairs.batch import Points
+from typing import Any
+
+import torch
+
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
 from .fitted import Metrics
 from .nonfinite import sites_not_finite
+from .visiting import pieces
 
 LEAST_AT_ONCE = 1000  # data points in a batch, which small batches of training would slow down
 
 
-def validate(model: Callee, guide: Callee, data: Points | None, *, batch_size: int) -> tuple[Metrics, list[str]]:
+def validate(
+    model: Callee, guide: Callee, data: Any, *, batch_size: int, device: torch.device
+) -> tuple[Metrics, list[str]]:
     """ELBO, rate and distortion from one draw for each data point, the same random numbers every time.
+
+    Of a pair with enumerated sites summed out it is the ELBO of its other latents: `TraceEnum_ELBO` in expectation
+    where the model alone has such sites, and at least as tight where the guide draws them, whose q counts for the other
+    latents only. Without others it is log p(x), at a rate of 0.
 
     Returns:
         The three, in nats per data point, and the sites whose log-probability is not finite. Nothing without data.
     """
     if data is None:
         return {}, []
-    rate = distortion = 0.0
+    rate, distortion, num_data = 0.0, 0.0, 0
     sites: set[str] = set()
     with evaluating(model, guide), seeded(0):
-        for batch in data.split(max(batch_size, LEAST_AT_ONCE)):
+        for batch in pieces(data, max(batch_size, LEAST_AT_ONCE), device):
+            num_data += len(batch)
             pair = traces(model, guide, batch)
             scores = score_traces(*pair, shape=(len(batch),))
             rate += scores.rate.sum().item()
             distortion += scores.distortion.sum().item()
             if not scores.log_weight.isfinite().all():
                 sites |= set(sites_not_finite(*pair))
-    rate, distortion = rate / len(data), distortion / len(data)
+    rate, distortion = rate / num_data, distortion / num_data
     metrics = {"validation_elbo": -(rate + distortion), "validation_rate": rate, "validation_distortion": distortion}
     return metrics, sorted(sites)

@@ -15,8 +15,8 @@ from ..evidence.drawing import handful
 from ..pairs.batch import Points
 from ..pairs.modules import Callee
 from ..pairs.particles import in_particle_plate, repeat_data
-from ..pairs.scoring import score_traces, site_log_prob, traces
-from ..pairs.sites import latents_of, sample_sites
+from ..pairs.scoring import score_traces, traces
+from ..pairs.sites import is_summed_out, latents_of, sample_sites
 from ..pairs.supports import factors
 
 LARGEST = 2**21  # numbers in memory at once while data points are scored against each other
@@ -95,7 +95,7 @@ def _scoring(guide: Callee, x: Points, *, each: bool) -> Callable[[Values, Tenso
     """How to get log q(z|x) for all z and x, (Z, M, 1) or (Z, M, 1 + D): z in a plate, or the data repeated."""
 
     def terms(trace: poutine.Trace, shape: tuple[int, ...]) -> Tensor:
-        total: Any = sum(site_log_prob(name, site, shape).double() for name, site in sample_sites(trace))
+        total = score_traces(poutine.Trace(), trace, shape=shape).log_guide.double()
         if not each:
             return total[..., None]
         ((_, site),) = sample_sites(trace)
@@ -105,7 +105,7 @@ def _scoring(guide: Callee, x: Points, *, each: bool) -> Callable[[Values, Tenso
     def plated(values: Values, batch: Points) -> Tensor:
         count = len(next(iter(values.values()))[0])
         data = {n: v.unsqueeze(1).expand(count, len(batch), *v.shape[1:]) for n, (v, _) in values.items()}
-        fixed = in_particle_plate(poutine.condition(guide, data=data), count)
+        fixed = poutine.condition(in_particle_plate(guide, count), data=data)
         return terms(poutine.trace(fixed).get_trace(batch), (count, len(batch)))
 
     def repeated(values: Values, batch: Points) -> Tensor:
@@ -126,8 +126,14 @@ def _scoring(guide: Callee, x: Points, *, each: bool) -> Callable[[Values, Tenso
 
 def factorizes(guide: Callee, x: Points) -> bool:
     """Whether a guide has one site, of independent dimensions that all count."""
-    sites = list(latents_of(poutine.trace(guide).get_trace(x)).values())
-    return len(sites) == 1 and factors(sites[0]["fn"]) is not None and sites[0]["mask"] is None
+    trace = poutine.trace(guide).get_trace(x)
+    sites = list(latents_of(trace).values())
+    return (
+        not is_summed_out(trace)
+        and len(sites) == 1
+        and factors(sites[0]["fn"]) is not None
+        and sites[0]["mask"] is None
+    )
 
 
 def rows(values: Tensor, event_dim: int, shape: tuple[int, ...]) -> Tensor:

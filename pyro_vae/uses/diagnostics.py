@@ -15,13 +15,16 @@ from ..evidence import Measured
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured_draws
 from ..output.frames import frame, html
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.amortized import check_amortized, check_no_autoguide
+from ..pairs.batch import Points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_own_density
+from ..pairs.enumerated import summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
-from ..pairs.sites import latents_of
+from ..pairs.sites import is_summed_out, latents_of
 from ..pairs.supports import factors
 from .aggregate_posterior import Bounds, aggregate, factorizes, rows
 
@@ -118,10 +121,11 @@ class Diagnostics:
         if self.mutual_information is not None:
             most = f"log {self.num_pool:,} = {math.log(self.num_pool):.2f}"
             full = f"; the pool is too small to tell more than {most}" if self.saturated else ""
+            untold = "; the pool is too small to tell how far below" if self.saturated else ""
             rows += [
                 ("I(x;z), at least", f"{self.mutual_information}{full}"),
                 ("I(x;z), at most", str(self.mutual_information_upper)),
-                ("KL(q(z)||p(z))", f"{self.marginal_kl}, at most"),
+                ("KL(q(z)||p(z))", f"{self.marginal_kl}, at most{untold}"),
             ]
         rows += [("active units", _counted(self.variance, self.variance_error, "variance of E[z|x] > 0.01"))]
         if self.information is not None and self.information_error is not None:
@@ -168,7 +172,7 @@ def diagnose(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         num_samples: draws of z for each data point, at least 2, for the errors.
         num_pool: data points of the pool, a random subset of x; costs num_pool^2 num_samples densities. 0 leaves the
             split of the rate out.
@@ -176,7 +180,7 @@ def diagnose(
         seed: of draws and pool, on a random stream of their own; None draws from the global stream.
 
     Raises:
-        ValueError: num_samples below 2, x that is no tensor or has fewer than 2 data points, a pair that does not fit
+        ValueError: num_samples below 2, x of another kind or with fewer than 2 data points, a pair that does not fit
             together or that scores a data point by those beside it, or a guide that cannot score another data point's z
             (point mass, auxiliary sites, flow without inverse) while num_pool is not 0.
 
@@ -192,15 +196,23 @@ def diagnose(
         >>> len(result.dimensions), result.convention
         (5, 'KL(q(z_d|x) || p(z_d))')
     """
-    at_least(2, num_samples=num_samples, number_of_data_points=len(points := as_points("x", x)))
+    at_least(2, num_samples=num_samples, number_of_data_points=len(points := as_points("x", x, model, guide)))
     model, guide = taking(points, model, guide)
     at_least(1, batch_size=batch_size)
     at_least(2, num_pool=num_pool or None)  # or 0, without one
     with seeded(seed), evaluating(model, guide):
+        check_no_autoguide(model, guide)
+        model, guide = summed_out(model, guide, points[handful(points)])
         pool = points[torch.randperm(len(points))[:num_pool].to(points.device)]
         few = traces(model, guide, points[handful(points)])
+        if not latents_of(few[0]):
+            raise ValueError(
+                "Expected latents that the guide draws, to diagnose; got none. Leave the marks for enumeration out to "
+                "diagnose discrete ones."
+            )
         score_traces(*few, shape=(len(handful(points)),))  # for its errors; another plate may have the size of a batch
         check_latents(*few)
+        check_amortized(model, guide, points[handful(points)])
         check_data(model, guide, [points])
         check_by_itself(model, guide, points, batch_size)
         if num_pool:
@@ -226,7 +238,7 @@ def diagnose(
         rate=measured_draws(rate),
         distortion=measured_draws(distortion),
         mutual_information=None if bounds is None else measured_draws(bounds.lower),
-        mutual_information_upper=None if bounds is None else _upper(bounds),
+        mutual_information_upper=None if bounds is None else _upper(bounds, rate),
         marginal_kl=None if bounds is None else measured_draws(bounds.rate - bounds.lower),
         dimensions=batches[0].dimensions,
         information=None if draws is None else draws.mean(0).cpu(),
@@ -240,9 +252,10 @@ def diagnose(
     )
 
 
-def _upper(bounds: Bounds) -> Measured:
-    """The smaller of two upper bounds of I(x;z): the rate is one, too, for it is I(x;z) + KL(q(z) || p(z))."""
-    return min(measured_draws(bounds.upper), measured_draws(bounds.rate), key=lambda bound: bound.value)
+def _upper(bounds: Bounds, rate: Tensor) -> Measured:
+    """The smallest of the upper bounds of I(x;z): the rate is one, too, for it is I(x;z) + KL(q(z) || p(z)), of the
+    pool as of all data points."""
+    return min(map(measured_draws, (bounds.upper, bounds.rate, rate)), key=lambda bound: bound.value)
 
 
 def _error(by_point: Tensor) -> Tensor:
@@ -269,13 +282,21 @@ class _Batch:
             scores.append(score_traces(model_trace, guide_trace, shape=shape))
             latents = latents_of(guide_trace)
             values.append(torch.cat([rows(s["value"], s["fn"].event_dim, shape) for s in latents.values()], -1))
-            parts.append([_site_information(model_trace.nodes[n], s, shape, len(latents)) for n, s in latents.items()])
+            # Around summed sites the densities of a single one depend on what was drawn there.
+            summed = is_summed_out(model_trace)
+            parts.append(
+                [
+                    None if summed else _site_information(model_trace.nodes[n], s, shape, len(latents))
+                    for n, s in latents.items()
+                ]
+            )
         whole = [
             torch.cat(known, -1) for draw in parts if len(known := [p for p in draw if p is not None]) == len(draw)
         ]
         information = torch.stack(whole).mean(0) if whole else None
         z = torch.stack(values)  # (K, B, D)
-        exact = _exact_mean(next(iter(latents.values()))) if len(latents) == 1 else None
+        single = len(latents) == 1 and not is_summed_out(guide_trace)
+        exact = _exact_mean(next(iter(latents.values()))) if single else None
         return _Batch(
             rate=torch.stack([s.rate for s in scores]),
             distortion=torch.stack([s.distortion for s in scores]),

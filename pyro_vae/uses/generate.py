@@ -19,8 +19,10 @@ from torch.nn import functional
 from ..arguments.at_least import at_least
 from ..arguments.tensors import require_tensor
 from ..evidence.unconditional import drawn_from, observed_site, observed_sites
-from ..pairs.batch import Inputs, as_points, taking
+from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
+from ..pairs.enumerated import beside_guide
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import latents_of, sample_sites
@@ -56,7 +58,7 @@ def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | 
         >>> sorted(draws), means["y"].shape
         (['x', 'y'], torch.Size([5]))
     """
-    points = as_points("like", like)
+    points = as_points("like", like, model)
     (model,) = taking(points, model)
     with seeded(seed), evaluating(model, model):
         drawn = drawn_from(model, points)
@@ -68,10 +70,11 @@ def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = N
 
     `site`, several observed sites, and errors are as in `sample`.
     """
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
-        latents = {name: latent["value"] for name, latent in latents_of(traces(model, guide, points)[0]).items()}
+        model_trace, _ = traces(beside_guide(model, guide, points), guide, points)
+        latents = {name: latent["value"] for name, latent in _latents(model_trace).items()}
         return _observed(drawn_from(model, points, given=latents), site, _mean)
 
 
@@ -98,7 +101,8 @@ def decode(
         model: p(x, z).
         latents: values (N, D) by latent site. Sites not given are drawn from the model, with the same random numbers
             for each of the N, so that the data points differ by the given latents alone.
-        like: data (1 or more, ...) that give the shape of one; their values do not count.
+        like: data (1 or more, ...) that give the shape of one; their values do not count. Other inputs, such as labels,
+            do: one for each of the N, or else those of the first for all.
         site: name of the one observed site to give, where there are several.
         seed: of those draws.
 
@@ -108,7 +112,7 @@ def decode(
     Raises:
         ValueError: no latents, a site that the model does not have, or as `sample`.
     """
-    points = as_points("like", like)
+    points = as_points("like", like, model)
     (model,) = taking(points, model)
     for name, value in latents.items():
         require_tensor(f"latents[{name!r}]", value)
@@ -116,23 +120,25 @@ def decode(
     if len(counts) != 1:
         raise ValueError(f"Expected the latents of one number of data points; got numbers {sorted(counts)}.")
 
-    def run(values: Mapping[str, Tensor]) -> poutine.Trace:
-        count = len(next(iter(values.values())))
+    (count,) = counts
+    rows = torch.arange(count) if len(points) == count else torch.zeros(count, dtype=torch.int64)
+
+    def run(values: Mapping[str, Tensor], rows: Tensor) -> poutine.Trace:
         with seeded(seed):
-            return drawn_from(model, points[torch.zeros(count, dtype=torch.int64)], given=values)
+            return drawn_from(model, points[rows], given=values)
 
     def mean(trace: poutine.Trace) -> Any:
         return _observed(trace, site, _mean)
 
     with evaluating(model, model):
-        trace = run(latents)
+        trace = run(latents, rows)
         sites = {name for name, found in sample_sites(trace) if not found["infer"].get("was_observed")}
         if unknown := sorted(latents.keys() - sites):
             raise ValueError(f"Expected latent sites of the model, {sorted(sites)}; got {unknown}.")
         if latents.keys() == sites:
             return mean(trace)
-        rows = [{name: value[i : i + 1] for name, value in latents.items()} for i in range(*counts)]
-        return _each(lambda *parts: torch.cat(parts), *(mean(run(row)) for row in rows))
+        each = [({name: value[i : i + 1] for name, value in latents.items()}, rows[i : i + 1]) for i in range(count)]
+        return _each(lambda *parts: torch.cat(parts), *(mean(run(*one)) for one in each))
 
 
 def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], values: Tensor) -> Any:
@@ -154,7 +160,7 @@ def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], va
         ValueError: a latent dimension out of range, latents that are not vectors, or such that cannot be moved one by
             one: discrete ones, or proportions.
     """
-    x = as_points("x", x)[:1]
+    x = as_points("x", x, model, guide)[:1]
     name, code, support = _top(model, guide, x)
     _check_dims(dims, code)
     moved = code.repeat(len(dims) * len(values), 1).view(len(dims), len(values), -1)
@@ -179,12 +185,12 @@ def most_varied(model: Callee, guide: Callee, x: Inputs, *, count: int) -> list[
     return codes.var(0, correction=0).argsort(descending=True, stable=True)[:count].tolist()
 
 
-def between(model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "linear") -> Any:
+def between(model: Callee, guide: Callee, start: Inputs, end: Inputs, *, steps: int = 10, path: Way = "linear") -> Any:
     """Data points on the way from one to another, decoded from `interpolate` of their codes.
 
     Args:
         model, guide: the pair.
-        start, end: data (N, ...).
+        start, end: data (N, ...). Other inputs, such as labels, stay those of the start.
         steps: data points on each way, both ends included.
         path: "linear" or "sphere".
 
@@ -194,7 +200,8 @@ def between(model: Callee, guide: Callee, start: Tensor, end: Tensor, *, steps: 
     (name, first, support), (_, last, _) = _top(model, guide, start), _top(model, guide, end)
     codes = interpolate(first, last, steps=steps, path=path)  # (N, steps, D)
     way = functional.normalize(codes, dim=-1) if _is_sphere(support) else codes
-    decoded = decode(model, {name: way.flatten(0, 1)}, start)
+    like = as_points("start", start, model, guide)[torch.arange(len(codes)).repeat_interleave(steps)]
+    decoded = decode(model, {name: way.flatten(0, 1)}, like)
     return _each(lambda data: data.unflatten(0, codes.shape[:2]), decoded)
 
 
@@ -313,8 +320,9 @@ def _observed(drawn: poutine.Trace, site: str | None, read: Callable[[Any], Tens
     """What is read off the one observed site of a trace, or off each of several, by name."""
     sites = observed_sites(drawn)
     if site is None and len(sites) > 1:
-        return {name: read(found) for name, found in sites.items()}
-    return read(observed_site(drawn, site)[1])
+        return {name: _by_data_point(found, read(found)) for name, found in sites.items()}
+    _, found = observed_site(drawn, site)
+    return _by_data_point(found, read(found))
 
 
 def _each(change: Callable[..., Tensor], *data: Any) -> Any:
@@ -326,12 +334,23 @@ def _each(change: Callable[..., Tensor], *data: Any) -> Any:
 
 def _codes(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> dict[str, tuple[Tensor, Any]]:
     """Mean of q and support of p(z) at each latent site, in the model's order."""
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     with seeded(seed), evaluating(model, guide):
-        model_trace, guide_trace = traces(model, guide, points)
-    latents = latents_of(model_trace)
+        model_trace, guide_trace = traces(beside_guide(model, guide, points), guide, points)
+    latents = _latents(model_trace)
     return {name: (_mean(guide_trace.nodes[name]), site["fn"].support) for name, site in latents.items()}
+
+
+def _latents(model_trace: poutine.Trace) -> dict[str, Any]:
+    """The latent sites that a guide draws.
+
+    Raises:
+        ValueError: there are none: a data point has no code.
+    """
+    if latents := latents_of(model_trace):
+        return latents
+    raise ValueError("Expected latents that the guide draws; got none, so that a data point has no code.")
 
 
 def _top(model: Callee, guide: Callee, x: Inputs) -> tuple[str, Tensor, Any]:
@@ -368,6 +387,11 @@ def _check_dims(dims: Sequence[int], codes: Tensor) -> None:
     last = codes.shape[1] - 1
     if wrong := [dim for dim in dims if not 0 <= dim <= last]:
         raise ValueError(f"Expected latent dimensions from 0 to {last}; got {', '.join(map(str, wrong))}.")
+
+
+def _by_data_point(site: Any, value: Tensor) -> Tensor:
+    """A value of a site with the data points first: inner plates stand left of that of the data."""
+    return value.movedim(-1 - site["fn"].event_dim, 0)
 
 
 def _mean(site: Any) -> Tensor:

@@ -16,11 +16,14 @@ from torch.distributions import constraints
 from ..arguments.at_least import at_least
 from ..evidence import LogMarginal, Measured
 from ..evidence.counter_random import data_digests
-from ..evidence.drawing import check_by_itself
+from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured
-from ..pairs.batch import Inputs, Points, as_points, taking
+from ..pairs.amortized import check_no_autoguide
+from ..pairs.batch import Points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded
+from ..pairs.enumerated import SummedOut, summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import score, traces
@@ -126,7 +129,7 @@ def inference_gaps(
     Args:
         model: p(x, z), called with data (B, ...).
         guide: q(z|x), called with the same data; its sites are reparameterized.
-        x: data (N, ...), on the device of the pair.
+        x: data (N, ...), tensors on the device of the pair, or arrays: see `pyro_vae.pairs.inputs.as_points`.
         log_prob: log p(x) of the same data, a result of `log_marginal` or of another estimator, or (N,). Where it is
             too low, the inference and approximation gaps are, by as much.
         num_steps: steps of Adam; the learning rate falls to zero along a half cosine.
@@ -156,7 +159,7 @@ def inference_gaps(
         >>> bool((gaps.approximation < 0.01).all()), bool((gaps.amortization > 0.1).all())
         (True, True)
     """
-    points = as_points("x", x)
+    points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
     at_least(1, num_steps=num_steps, num_particles=num_particles, chunk_size=chunk_size)
     at_least(2, num_samples=num_samples)
@@ -175,7 +178,14 @@ def inference_gaps(
         )
     batches = []
     with seeded(seed), evaluating(model, guide):
+        check_no_autoguide(model, guide)
         per_batch = max(1, chunk_size // num_particles)
+        model, guide = summed_out(model, guide, points[handful(points)])
+        if isinstance(guide, SummedOut):
+            raise ValueError(
+                f"Expected a guide that draws all its latents, so that they can be moved; got the enumerated sites "
+                f"{sorted(guide.names)}. Leave the gaps to log_marginal and diagnose: log p(x) - ELBO."
+            )
         check_data(model, guide, [points])
         check_by_itself(model, guide, points, per_batch)
         for batch in points.split(per_batch):

@@ -1,13 +1,14 @@
 """What a comparison compares, as it is typed, and that it goes on where it stopped."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_commands import _in_a_folder, refused, run
 
-from pyro_vae.commands import compare
+from pyro_vae.commands import train_candidates
 from pyro_vae.commands.main import main
 from pyro_vae.runs.candidates import candidate_parts
 
@@ -67,7 +68,7 @@ def test_arguments_reach_the_parts(capsys):
 def test_an_interrupted_comparison_goes_on(capsys, monkeypatch):
     command = ["compare", "--priors", "StandardNormal", "DiagonalNormal", *TINY, *SMALL]
     trained = []
-    train_run = compare.train_run
+    train_run = train_candidates.train_run
 
     def interrupt_second(config, dataset, folder, **options):
         trained.append(folder.name)
@@ -75,20 +76,104 @@ def test_an_interrupted_comparison_goes_on(capsys, monkeypatch):
             raise KeyboardInterrupt
         train_run(config, dataset, folder, **options)
 
-    monkeypatch.setattr(compare, "train_run", interrupt_second)
+    monkeypatch.setattr(train_candidates, "train_run", interrupt_second)
     with pytest.raises(SystemExit):
         main(command)
     assert capsys.readouterr().err.startswith("\nstopped; the same command goes on from here.")
     assert "was there" in run(capsys, *command)
     assert trained == ["StandardNormal-seed0", "DiagonalNormal-seed0", "DiagonalNormal-seed0"]
     assert [*finished()["log_marginal"]] == ["StandardNormal", "DiagonalNormal"]
-    assert "holds some already" in refused(capsys, *command)
+    assert run(capsys, *command).count("was there") == 2  # all of it: nothing is trained
+
+
+def test_a_comparison_grows(capsys, monkeypatch):
+    """One more candidate, one more seed: what is missing is trained; with fewer, nothing is replaced unasked."""
+    command = ["compare", "--priors", "StandardNormal", "DiagonalNormal"]
+    run(capsys, *command, *TINY, *SMALL)
+    trained, train_run = [], train_candidates.train_run
+
+    def noting(config, dataset, folder, **options):
+        trained.append(folder.name)
+        train_run(config, dataset, folder, **options)
+
+    monkeypatch.setattr(train_candidates, "train_run", noting)
+    run(capsys, *command, "LaplacePrior", *TINY, *SMALL)
+    assert trained == ["LaplacePrior-seed0"]
+    run(capsys, *command, "LaplacePrior", *TINY, *SMALL, "--seeds", "2")
+    assert trained[1:] == ["StandardNormal-seed1", "DiagonalNormal-seed1", "LaplacePrior-seed1"]
+    assert {entry["num_seeds"] for entry in finished()["log_marginal"].values()} == {2}
+    assert "holds some already" in refused(capsys, *command, *TINY, *SMALL)
+
+
+def test_a_failed_candidate_does_not_lose_the_others(capsys, monkeypatch):
+    train_run = train_candidates.train_run
+
+    def fails(config, dataset, folder, **options):
+        if config.prior.class_path == "DiagonalNormal":
+            raise FloatingPointError("NaN at site z")
+        train_run(config, dataset, folder, **options)
+
+    monkeypatch.setattr(train_candidates, "train_run", fails)
+    out = run(capsys, "compare", "--priors", "DiagonalNormal", "StandardNormal", *TINY, *SMALL)
+    assert "failed: NaN at site z" in out
+    assert "Failed: DiagonalNormal, seed 0: NaN at site z" in out
+    assert [*finished()["log_marginal"]] == ["StandardNormal"]
+    assert "| DiagonalNormal | " in re.sub(" +", " ", Path("comparison/comparison.md").read_text())
+
+
+def test_grids(capsys):
+    """Each prior with each encoder, and values of a setting: named so that one reads them."""
+    run(capsys, "compare", "--priors", "StandardNormal", "LaplacePrior", "--encoders", "IAF", *TINY, *SMALL)
+    assert [*finished()["log_marginal"]] == ["StandardNormal+IAF", "LaplacePrior+IAF"]
+    sizes = ["--latent-dim", "2", "3", "--batch-size", "64", "--out", "sizes"]
+    run(capsys, "compare", *[word for word in TINY if word not in ("--latent-dim", "2")], *SMALL, *sizes)
+    assert [*finished("sizes")["log_marginal"]] == ["latent_dim=2", "latent_dim=3"]
+    assert "latent_dim: 3" in Path("sizes/runs/latent_dim=3-seed0/settings.yaml").read_text()
+    components = ["--prior", "GaussianMixture", "--prior.num_components", "2", "3", "--out", "components"]
+    run(capsys, "compare", *TINY, *SMALL, *components)
+    assert [*finished("components")["log_marginal"]] == ["prior.num_components=2", "prior.num_components=3"]
+
+
+def test_settings_of_a_run_are_where_a_comparison_starts_from(capsys):
+    small = ["--latent-dim", "2", "--epochs", "1", "--network", "MLP", *SMALL]
+    run(capsys, "train", "--prior", "LaplacePrior", *small, "--out", "run")
+    config = ["--config", "run/settings.yaml", "--encoders", "GaussianEncoder", "FullRankEncoder"]
+    run(capsys, "compare", *config, "--seeds", "1", "--num-samples", "5", "--num-images", "20")
+    settings = Path("comparison/runs/FullRankEncoder-seed0/settings.yaml").read_text()
+    assert "class_path: LaplacePrior" in settings
+    assert "epochs: 1" in settings
+
+
+def test_the_warm_up_is_over_after_half_of_a_short_run(capsys):
+    few = [word for word in TINY if word not in ("--kl-warmup", "0")]
+    out = run(capsys, "compare", "--priors", "StandardNormal", *few, *SMALL, "--epochs", "2", "--seeds", "1")
+    assert "warm-up" not in out
+    assert "kl_warmup: 1.0" in Path("comparison/runs/StandardNormal-seed0/settings.yaml").read_text()
+
+
+@pytest.mark.filterwarnings("ignore:The KL warm-up takes")
+def test_a_run_that_ended_in_its_warm_up_is_marked_wherever_it_is_shown(capsys):
+    few = [word for word in TINY if word not in ("--kl-warmup", "0")]
+    out = run(capsys, "compare", "--priors", "StandardNormal", *few, *SMALL, "--kl-warmup", "10")
+    folder = Path("comparison/runs/StandardNormal-seed0")
+    about = json.loads((folder / "run.json").read_text())
+    assert about["warmed_up"] is False
+    assert 0 < about["kl_weight"] < 0.11
+    (evaluated,) = folder.glob("evaluation_auto_5x20of300.json")
+    assert "still in its warm-up" in json.loads(evaluated.read_text())["notes"][0]
+    assert "StandardNormal *" in out
+    assert finished()["marked"] == ["StandardNormal"]
+    for text in (out, Path("comparison/comparison.md").read_text()):
+        assert f"* {folder}: KL weight of {about['kl_weight']:.3g} at the end of training" in text
+    assert "still in its warm-up" in run(capsys, "evaluate", str(folder), "--num-samples", "5", "--num-images", "9")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--priors", "LARS", "--encoders", "IAF"], "Expected candidates for one part; got --priors and --encoders"),
+        (["--encoders", "IAF", "IAF"], "Expected different candidates; got one twice"),
+        (["--data", "digits", "mnist"], "Expected one --data for all"),
+        (["--encoders", "IAF", "--priors", "LARS+IAF"], "Expected one encoder in a candidate; got IAF and IAF"),
         (["--encoders", "IAF:hiden=[3]"], "got 'hiden'. Did you mean hidden?"),
         (["--encoders", "IAF:hidden"], "Expected NAME:argument=value; got 'hidden'"),
         (["--encoders", "GaussianEncoder:a=1"], "Expected no argument of GaussianEncoder; got 'a'"),

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ import yaml
 
 from pyro_vae.commands.main import commands, main
 
+EVALUATED = "evaluation_auto_20x50of300"  # files of an evaluation with 20 samples for each of 50 images
 SMALL = ["--epochs", "2", "--latent-dim", "3", "--network", "MLP", "--network.hidden", "[16]"]
 OWN_CLASSES = """
 import pyro
@@ -103,13 +105,13 @@ def test_train_writes_a_run(trained):
 
 
 def test_evaluate_writes_numbers_with_their_errors_and_protocol(trained):
-    about = json.loads((trained / "VampPrior" / "evaluation.json").read_text())
+    about = json.loads((trained / "VampPrior" / f"{EVALUATED}.json").read_text())
     assert about["num_data_points"] == 50
     assert about["num_samples"] == 20
     assert about["standard_error_over_data_points"] > about["monte_carlo_error"] > 0
     assert "a random 50 (seed 0) of the test data" in about["protocol"]
     assert "Bernoulli" in about["likelihood"]
-    with np.load(trained / "VampPrior" / "evaluation.npz") as arrays:
+    with np.load(trained / "VampPrior" / f"{EVALUATED}.npz") as arrays:
         assert arrays["log_prob"].shape == arrays["ess"].shape == (50,)
         assert arrays["log_prob"].mean() == pytest.approx(about["log_marginal_nats_per_data_point"])
 
@@ -127,14 +129,14 @@ def test_settings_file_does_the_run_again(trained, capsys):
 
 def test_evaluate_again_gives_the_same_numbers(trained, capsys):
     folder = trained / "StandardNormal"
-    before = (folder / "evaluation.npz").read_bytes()
+    before = (folder / f"{EVALUATED}.npz").read_bytes()
     out = run(capsys, "evaluate", str(folder), "--num-samples", "20", "--num-images", "50")
     assert "log p(x) = " in out
     assert "standard error over 50 data points" in out
-    with np.load(folder / "evaluation.npz") as arrays:
+    with np.load(folder / f"{EVALUATED}.npz") as arrays:
         again = arrays["log_prob"]
-    (folder / "evaluation.npz").write_bytes(before)
-    with np.load(folder / "evaluation.npz") as arrays:
+    (folder / f"{EVALUATED}.npz").write_bytes(before)
+    with np.load(folder / f"{EVALUATED}.npz") as arrays:
         assert np.array_equal(arrays["log_prob"], again)
 
 
@@ -291,6 +293,41 @@ def test_compare_names_runs_by_what_differs(trained, capsys):
     out = run(capsys, "compare", "gated", str(trained / "StandardNormal"))
     assert re.search(r"^model +log p\(x\)", out, flags=re.MULTILINE)
     assert re.search(r"^(GatedMLP - MLP|MLP - GatedMLP) ", out, flags=re.MULTILINE)
+
+
+def test_names_show_what_distinguishes_models(trained, capsys):
+    """Other classes, and settings that differ beside them: latent size, warm-up, options of a part."""
+    other = ["--prior", "VampPrior", "--prior.num_components", "4", "--latent-dim", "2", "--kl-warmup", "1"]
+    run(capsys, "train", *SMALL, *other, "--out", "other")
+    run(capsys, "evaluate", "other", "--num-samples", "20", "--num-images", "50")
+    run(capsys, "compare", "other", str(trained / "StandardNormal"), str(trained / "VampPrior"))
+    names = json.loads(Path("comparison/comparison.json").read_text())["log_marginal"]
+    assert [*names] == [
+        "VampPrior latent_dim=2 prior.num_components=4 kl_warmup=1.0",
+        "StandardNormal latent_dim=3 kl_warmup=0.0",
+        "VampPrior latent_dim=3 prior.num_components=5 kl_warmup=0.0",
+    ]
+
+
+def test_compare_takes_evaluations_that_go_together_and_marks_others(trained, capsys):
+    for name in ("StandardNormal", "VampPrior"):
+        shutil.copytree(trained / name, name)
+    run(capsys, "evaluate", "VampPrior", "--num-samples", "30", "--num-images", "50")
+    out = run(capsys, "compare", "StandardNormal", "VampPrior", "--out", "same")
+    assert "20 samples for each of 50 data points (protocol: own settings)" in out
+    assert "Different numbers" not in out
+    asked = refused(capsys, "compare", "StandardNormal", "VampPrior", "--num-samples", "30", "--out", "asked")
+    assert "StandardNormal has no evaluation of --estimator auto --num-samples 30, but evaluation_auto_20x50" in asked
+    for file in Path("VampPrior").glob("evaluation_auto_20x50of300*"):
+        file.unlink()
+    out = run(capsys, "compare", "StandardNormal", "VampPrior", "--out", "mixed")
+    assert "Different numbers of samples (StandardNormal 20, VampPrior 30)" in out
+    run(capsys, "evaluate", "VampPrior", "--num-samples", "20", "--num-images", "40")
+    for file in Path("VampPrior").glob("evaluation_auto_30x50of300*"):
+        file.unlink()
+    other = refused(capsys, "compare", "StandardNormal", "VampPrior", "--out", "other")
+    assert "StandardNormal evaluated on a random 50" in other
+    assert "VampPrior evaluated on a random 40" in other
 
 
 def test_a_faulty_class_of_the_users_is_one_line(tmp_path, capsys, monkeypatch):

@@ -41,7 +41,7 @@ def quick_warm_up(monkeypatch):
         monkeypatch.setattr(f"pyro_vae.evidence.annealed.{constant}", 3)
 
 
-def arrays(folder, name="evaluation"):
+def arrays(folder, name):
     with np.load(folder / f"{name}.npz") as file:
         return {key: file[key] for key in file.files}
 
@@ -54,19 +54,23 @@ def results(numbers):
 def test_importance_sampling_draws_its_figures(folder, capsys):
     out = run(capsys, folder, "--num-samples", 60, "--num-images", 20, "--widen", 1.1, "--defensive", 0.05)
     assert "60 samples each" in out
-    about = json.loads((folder / "evaluation.json").read_text())
+    name = "evaluation_auto_60x20of300__widen-1.1__defensive-0.05"
+    about = json.loads((folder / f"{name}.json").read_text())
     assert about["estimator_settings"]["widen"] == 1.1
+    assert about["evaluation_protocol"] == "own settings"
     assert [level["num_samples"] for level in about["convergence"]] == [1, 10, 60]
-    assert about["data_points_with_khat_above_0.7"] == int((arrays(folder)["khat"] > 0.7).sum())
-    for name in ("evaluation", "evaluation_convergence", "evaluation_khat", "evaluation_dimensions"):
-        assert (folder / f"{name}.png").stat().st_size > 5000
-    assert not (folder / "evaluation.partial").exists()
+    assert about["data_points_with_khat_above_0.7"] == int((arrays(folder, name)["khat"] > 0.7).sum())
+    for end in ("", "_convergence", "_khat", "_dimensions"):
+        assert (folder / f"{name}{end}.png").stat().st_size > 5000
+    assert not (folder / f"{name}.partial").exists()
 
 
 def test_a_target_gives_images_the_samples_they_need(folder, capsys):
     options = ("--num-samples", 20, "--target-standard-error", 0.1, "--max-samples", 640)
-    run(capsys, folder, *options, "--num-images", 20)
-    found = arrays(folder)
+    out = run(capsys, folder, *options, "--num-images", 20)
+    found = arrays(folder, "evaluation_auto_20x20of300__target_standard_error-0.1__max_samples-640")
+    reached = int((found["standard_error"] <= 0.1).sum())
+    assert f"standard error of at most 0.1 reached for {reached} of 20 data points" in out
     assert len(np.unique(found["num_samples"])) > 1
     assert set(found["num_samples"]) <= {20 * 2**i for i in range(6)}
     assert np.median(found["standard_error"]) < 0.12
@@ -74,23 +78,27 @@ def test_a_target_gives_images_the_samples_they_need(folder, capsys):
 
 def test_annealed_and_bidirectional(folder, capsys):
     quick = ("--num-chains", 4, "--num-temperatures", 10, "--num-leapfrog", 2, "--num-images", 6, "--widen", 1.1)
-    before = (folder / "evaluation.npz").read_bytes()
+    run(capsys, folder, "--num-samples", 9, "--num-images", 6)
+    before = (folder / "evaluation_auto_9x6of300.npz").read_bytes()
+    name = "4x6of300__widen-1.1__num_temperatures-10__{}num_leapfrog-2"
     assert "acceptance of the transitions" in run(capsys, folder, "--estimator", "annealed", *quick)
-    assert arrays(folder, "evaluation_annealed")["details.acceptance"].shape == (6,)
+    assert arrays(folder, f"evaluation_annealed_{name.format('')}")["details.acceptance"].shape == (6,)
     out = run(capsys, folder, "--estimator", "bidirectional", "--start", "prior", *quick)
     assert "6 data points simulated from the model" in out
-    about = json.loads((folder / "evaluation_bidirectional.json").read_text())
+    name = f"evaluation_bidirectional_{name.format('start-prior__')}"
+    about = json.loads((folder / f"{name}.json").read_text())
     assert about["lower"]["estimator"] == "annealed importance sampling from the prior"
-    found = arrays(folder, "evaluation_bidirectional")
+    found = arrays(folder, name)
     assert about["mean_gap"] == pytest.approx((found["upper.log_prob"] - found["lower.log_prob"]).mean())
     assert (about["lower"]["bound"], about["upper"]["bound"]) == ("lower", "upper")
-    assert (folder / "evaluation.npz").read_bytes() == before  # what compare reads is left alone
+    assert (folder / "evaluation_auto_9x6of300.npz").read_bytes() == before
 
 
-SMALL = {  # estimator: options, name of its files
-    "importance": (("--num-samples", 20, "--chunk-size", 40), "evaluation_importance"),
-    "annealed": (QUICK, "evaluation_annealed"),
-    "bidirectional": (QUICK, "evaluation_bidirectional"),
+CHAINS = "4x{}of300__num_temperatures-4__num_leapfrog-1"
+SMALL = {  # estimator: options, name of its files with some images
+    "importance": (("--num-samples", 20, "--chunk-size", 40), "evaluation_importance_20x{}of300"),
+    "annealed": (QUICK, f"evaluation_annealed_{CHAINS}"),
+    "bidirectional": (QUICK, f"evaluation_bidirectional_{CHAINS}"),
 }
 
 
@@ -104,6 +112,7 @@ def assert_same(found, expected):
 def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimator):
     quick_warm_up(monkeypatch)
     options, name = SMALL[estimator]
+    name = name.format(12)
     options = (folder, "--estimator", estimator, "--num-images", 12, *options)
     run(capsys, *options)
     whole = arrays(folder, name)
@@ -142,13 +151,43 @@ def test_other_settings_start_anew(folder, capsys, monkeypatch):
         patch.setattr(PartialResults, "add", stop)
         with pytest.raises(SystemExit):
             run(capsys, folder, "--num-samples", 20, "--num-images", 30, "--chunk-size", 100)
-    assert (folder / "evaluation.partial").exists()
+    assert (folder / "evaluation_auto_20x30of300.partial").exists()
     assert "finished already" not in run(capsys, folder, "--num-samples", 21, "--num-images", 30)
-    assert (arrays(folder)["num_samples"] == 21).all()
+    assert (arrays(folder, "evaluation_auto_21x30of300")["num_samples"] == 21).all()
+    assert "of 30 images are finished already" in run(capsys, folder, "--num-samples", "20", "--num-images", 30)
+
+
+def test_evaluations_stand_beside_each_other(folder, capsys):
+    """A smaller one takes nothing away: each has a name of its own, and is done once."""
+    run(capsys, folder, "--num-samples", 30, "--num-images", 40)
+    larger = (folder / "evaluation_auto_30x40of300.npz").read_bytes()
+    run(capsys, folder, "--num-samples", 10, "--num-images", 8, "--seed", 2)
+    assert (folder / "evaluation_auto_10x8of300__seed-2.json").exists()
+    assert (folder / "evaluation_auto_30x40of300.npz").read_bytes() == larger
+
+
+def test_the_protocol_of_the_field_has_a_name(folder, capsys):
+    out = run(capsys, folder, "--protocol", "guide-5000", "--num-images", 3)
+    assert "protocol: guide-5000" in out
+    about = json.loads((folder / "evaluation_importance_5000x3of300.json").read_text())
+    assert about["evaluation_protocol"] == "guide-5000"
+    assert about["estimator"] == "importance sampling from the guide"
+    for options in (("--num-samples", "10"), ("--widen", "1.1"), ("--estimator", "auto")):
+        with pytest.raises(SystemExit):
+            run(capsys, folder, "--protocol", "guide-5000", *options)
+        assert "with --protocol guide-5000" in capsys.readouterr().err or options[0] == "--widen"
+
+
+def test_too_few_samples_to_tell_are_said(folder, capsys):
+    out = run(capsys, folder, "--num-samples", 10, "--num-images", 9, "--estimator", "importance")
+    assert "too few samples to tell whether to trust 9 of 9 data points: k-hat needs 25" in out
+    assert "the bound rose by" in out
+    assert "from 1 to 10 samples" in out
 
 
 def test_two_processes_give_the_same_numbers_as_one(folder, capsys):
     options, name = SMALL["importance"]
+    name = name.format(5)
     arguments = [str(word) for word in (folder, "--estimator", "importance", "--num-images", 5, *options)]
     run(capsys, *arguments)
     alone = arrays(folder, name)
@@ -163,6 +202,7 @@ def test_two_processes_give_the_same_numbers_as_one(folder, capsys):
 def test_what_another_rank_has_drawn_is_taken_by_number(folder, capsys, monkeypatch):
     quick_warm_up(monkeypatch)
     options, name = SMALL["bidirectional"]
+    name = name.format(5)
     options = (folder, "--estimator", "bidirectional", "--num-images", 5, *options)
     run(capsys, *options)
     alone = arrays(folder, name)
@@ -249,7 +289,7 @@ def test_damaged_portions_are_drawn_again_and_nothing_else_is_removed(portions, 
 
 
 def test_one_process_at_a_time_evaluates_with_an_estimator(folder, capsys):
-    with locked(folder / ".evaluation", doing="evaluating"):
+    with locked(folder / ".evaluation_auto", doing="evaluating"):
         with pytest.raises(SystemExit):
             run(capsys, folder, "--num-samples", 20, "--num-images", 5)
         assert "Expected no other process evaluating" in capsys.readouterr().err
@@ -309,11 +349,12 @@ def test_wrong_options_are_said_in_a_line(folder, capsys, options, text):
 
 
 def test_half_precision_is_recorded_and_starts_anew(folder, capsys):
-    name = "evaluation_importance"
+    name = "evaluation_importance_64x6of300"
     options = (folder, "--estimator", "importance", "--num-samples", 64, "--num-images", 6, "--chunk-size", 64)
     run(capsys, *options)
     plain = arrays(folder, name)["log_prob"]
     run(capsys, *options, "--precision", "bf16")
+    name += "__precision-bf16"
     assert json.loads((folder / f"{name}.json").read_text())["estimator_settings"]["precision"] == "bf16"
     difference = np.abs(arrays(folder, name)["log_prob"] - plain)
     assert 0 < difference.max() < 0.5

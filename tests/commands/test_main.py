@@ -9,6 +9,8 @@ import pytest
 
 import pyro_vae
 from pyro_vae.commands.main import commands, main
+from pyro_vae.commands.mistyped import refuse_unknown
+from pyro_vae.runs.estimators import ESTIMATORS
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ["torch", "numpy", "matplotlib", "pyro", "scipy", "jsonargparse"]
@@ -34,6 +36,8 @@ def test_the_command_writes_all_it_prints_and_says_nothing_to_a_closed_pipe(monk
         (["--version"], 0, f"pyro-vae {pyro_vae.__version__}\n"),
         (["trian"], 2, "got the command trian. Did you mean train?\n"),
         (["--verson"], 2, "got the option --verson. Did you mean --version?\n"),
+        (["train", "--epochz", "3"], 2, "unknown option --epochz 3. Did you mean --epochs?\n"),
+        (["compare", "--sampels", "3"], 2, "unknown option --sampels 3. Did you mean --num-samples?\n"),
     ],
 )
 def test_nothing_large_is_imported_before_it_is_known_what_to_do(arguments, code, text):
@@ -47,6 +51,24 @@ def test_nothing_large_is_imported_before_it_is_known_what_to_do(arguments, code
     assert text in (done.stderr if code else done.stdout)
     assert done.stdout.endswith("[]\n")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "given"),
+    [*((name, []) for name in commands()), *(("evaluate", ["--estimator", name]) for name in ESTIMATORS)],
+)
+def test_no_option_that_there_is_is_refused(command, given, monkeypatch):
+    seen = []
+
+    def parse(self, *_):
+        seen.extend(self.known())
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pyro_vae.runs.parser.Parser.parse_args", parse)
+    with pytest.raises(SystemExit):
+        main([command, *given])
+    refuse_unknown([*seen, *(f"{option}=3" for option in seen)])
+    assert len(seen) > 3
 
 
 def test_a_command_is_a_file(monkeypatch, tmp_path, capsys):

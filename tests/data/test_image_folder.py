@@ -222,7 +222,7 @@ def test_large_images_are_refused_before_they_are_unpacked(tmp_path, side):
 
 
 def test_many_images_are_measured_before_they_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr("pyro_vae.data.memory.physical_memory", lambda: 1_600)
+    monkeypatch.setattr("pyro_vae.arguments.memory.physical_memory", lambda: 1_600)
     assert_refused(tmp_path, r"a quarter of this machine's memory; got 240\.", file="000.png")
 
 

@@ -51,7 +51,7 @@ def test_the_mean_is_that_of_the_known_values(holes):
 def test_holes_are_refused_unasked(holes, tmp_path):
     with pytest.raises(ValueError, match=r"got .* NaN or infinite.*where NaN marks what is missing, add missing=True"):
         array_file(holes)
-    with pytest.raises(ValueError, match=r"Expected an \.npy or \.npz file, where NaN can mark.*got 'digits'"):
+    with pytest.raises(ValueError, match=r"Expected a file of arrays or a table, where NaN can mark.*got 'digits'"):
         load("digits", missing=True)
     x = np.load(holes)
     x[0, 0, 1, 1] = math.inf

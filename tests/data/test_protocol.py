@@ -182,7 +182,7 @@ def test_data_refuses_what_is_not_finite():
             {"train": torch.zeros(2, 4).double()},
             r"Expected train in float32; got torch.float64\. .*`.float\(\)`",
         ),
-        ({"test": np.zeros((2, 4))}, r"Expected test as a tensor; got ndarray\. Convert it with `torch\.tensor`\."),
+        ({"test": "x"}, r"Expected test as a tensor; got str\. Convert it with `torch\.tensor`\."),
         (
             {"test": torch.full((2, 4), torch.nan), "missing": True},
             r"Expected known values in the test split of x; got 8 that are all missing\.",

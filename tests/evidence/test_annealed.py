@@ -412,7 +412,7 @@ def test_progress_is_shown_only_when_asked_for(linear, x, capsys, monkeypatch):
 def test_the_result_shows_itself(linear, x):
     result = annealed_log_marginal(linear.model, linear.guide, x, **QUICK)
     assert len(result) == 23
-    assert repr(result).startswith(f"LogMarginal(mean {result.mean.value:.3f} nats per data point")
+    assert repr(result).startswith(f"LogMarginal(log p(x): mean {result.mean.value:.3f} nats per data point")
     assert "8 samples each" in repr(result)
     assert repr(result).endswith("lower bound)")
 

@@ -173,7 +173,7 @@ def test_a_model_that_observes_two_sites_is_an_error():
             pyro.sample("x", dist.Normal(z, 1.0), obs=x)
             pyro.sample("y", dist.Normal(z, 1.0), obs=x)
 
-    with pytest.raises(ValueError, match=r"Expected a model with one observed site.*got 2: \['x', 'y'\]"):
+    with pytest.raises(ValueError, match="Expected site 'y' to observe an input of the model as it is"):
         bidirectional(model, model, torch.zeros(5), start="prior")
 
 
@@ -182,10 +182,10 @@ def test_a_model_that_observes_something_else_than_its_argument_is_an_error():
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("x", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0), obs=2 * x)
 
-    with pytest.raises(ValueError, match="Expected site 'x' to observe the model's argument as it is"):
+    with pytest.raises(ValueError, match="Expected site 'x' to observe an input of the model as it is"):
         bidirectional(model, model, torch.ones(5), start="prior")
     pair = PAIRS["inner plate"]()
-    with pytest.raises(ValueError, match=r"shape of the data, \(\d+, 12\); got \(12, \d+\)"):
+    with pytest.raises(ValueError, match=r"of shape \(12,\); it observes other values, of shape"):
         bidirectional(pair.model, pair.guide, pair.x)
 
 

@@ -79,7 +79,11 @@ def test_numbers_of_a_comparison():
     assert result.log_marginal["b"] == Measured(-2.0, 0.0, pytest.approx(0.4 * math.sqrt(2) / 2), -2.0, -2.0)
     assert list(result.differences) == [("a", "b")]
     assert result.num_seeds == {"a": 2, "b": 1}
-    assert (result.num_data_points, result.num_samples) == (2, 80)
+    assert (result.num_data_points, result.num_samples) == (2, {"a": (80, 100), "b": (100, 100)})
+    assert result.seed_means == {"a": (-1.5, -3.5), "b": (-2.0,)}
+    assert result.of_these_runs["a"].standard_error == pytest.approx(math.sqrt(0.25))
+    # A difference to a model with one seed is over data points alone: var([-0.0, -1.0]) / 2.
+    assert result.differences["a", "b"].standard_error == pytest.approx(math.sqrt(0.25))
     assert result.smallest_ess == {"a": 5.0, "b": 50.0}
     # a: mean over two runs of sqrt(2) 0.1 / 2 each, independent; b: one run, as above.
     errors = {"a": 0.1 * math.sqrt(4) / 4, "b": 0.4 * math.sqrt(2) / 2}
@@ -100,6 +104,14 @@ def test_what_the_intervals_are_over():
     assert compare({"a": two, "b": two}).over == "data points and seeds"
     assert "data points alone" in compare({"a": one, "b": one}).over
     assert compare({"a": one}).differences == {}
+
+
+def test_intervals_that_hold_at_once_are_those_of_a_higher_level():
+    result = compare({name: [evaluation([-1.0, -2.0 - i, -4.0])] for i, name in enumerate("abc")})
+    single, together = result.differences["a", "c"], result.simultaneous["a", "c"]
+    ratio = 7.648804 / 4.302653  # t with 2 degrees of freedom at 1 - 0.05 / 6 and 0.975
+    assert (together.high - together.value) / (single.high - single.value) == pytest.approx(ratio, rel=1e-5)
+    assert compare({"a": [evaluation([-1.0, -2.0])]}).simultaneous == {}
 
 
 def test_every_pair_of_models_is_compared_once():
@@ -133,12 +145,12 @@ def test_an_error_that_all_images_share_widens_a_single_seed():
     shared = compare(
         {name: [replace(r, shared_error=9.0 if name == "b" else 0.5) for r in rs] for name, rs in runs.items()}
     )
-    for before, after in (
-        (plain.log_marginal["a"], shared.log_marginal["a"]),
-        (plain.differences["a", "b"], shared.differences["a", "b"]),
+    for before, after, error in (
+        (plain.log_marginal["a"], shared.log_marginal["a"], 0.5),
+        (plain.differences["a", "b"], shared.differences["a", "b"], math.hypot(0.5, 9.0 / math.sqrt(2))),
     ):
         assert after.value == before.value
-        assert after.standard_error == pytest.approx(math.hypot(before.standard_error, 0.5))
+        assert after.standard_error == pytest.approx(math.hypot(before.standard_error, error))
     before, after = (c.log_marginal["b"] for c in (plain, shared))
     assert (after.low, after.value, after.high) == (
         before.low,

@@ -94,7 +94,7 @@ def test_estimators_are_told_apart(linear, estimate, x):
     both = compare({"a": [estimate(x)], "b": [annealed]})
     assert "a by importance sampling from the guide; b by annealed importance sampling from the prior" in both.caution
     assert both.caution in repr(both)
-    assert compare({"a": [estimate(x)], "b": [estimate(x)]}).caution == ""
+    assert "Different estimators" not in compare({"a": [estimate(x)], "b": [estimate(x)]}).caution
     assert "by importance sampling from the guide and annealed" not in repr(compare({"a": [estimate(x)]}))
 
 
@@ -131,13 +131,13 @@ def test_the_same_value_for_all_leaves_the_error_that_all_share():
     assert found.high - found.value == pytest.approx(1.959963984540054 * 0.5)
 
 
-NOT_TENSORS = {"list": [0.0], "NumPy array": torch.zeros(3).numpy(), "data set": digits(), "none": None}
+NOT_TENSORS = {"list": [0.0], "text": "x.npy", "data set": digits(), "none": None}
 
 
 @pytest.mark.parametrize("x", NOT_TENSORS.values(), ids=NOT_TENSORS)
 @pytest.mark.parametrize("estimate", [log_marginal, annealed_log_marginal, bidirectional])
 def test_what_is_no_tensor_is_refused_in_a_sentence(estimate, linear, x):
-    with pytest.raises(TypeError, match=r"Expected (x|like) to be a dense torch tensor \(N, \.\.\.\); got .*\. Use "):
+    with pytest.raises(TypeError, match=r"Expected (x|like) to be a tensor or an array of numbers .*; got .*\. Use "):
         estimate(linear.model, linear.guide, x)
 
 

@@ -1,12 +1,19 @@
 """Tables hold the numbers of the comparison, the best model first, and each states what they are."""
 
 import json
+import re
+import runpy
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 from test_comparison import evaluation
 
 from pyro_vae import compare
-from pyro_vae.evidence.tables import comparison_json, comparison_table, protocol_lines
+from pyro_vae.evidence.tables import comparison_json, comparison_markdown, comparison_table, protocol_lines
+
+RESULTS = Path(__file__).parents[2] / "experiments" / "results"
 
 
 @pytest.fixture
@@ -23,60 +30,110 @@ def rows(table):
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
 
 
-def test_models_stand_best_first_with_interval_error_ess_and_seeds(comparison):
-    header, _, *body = rows(comparison_table(comparison).split("\n\n")[0])
-    assert header == ["prior", "log p(x)", "95% interval", "Monte Carlo error", "smallest ESS", "unreliable", "seeds"]
+def tables(comparison, **options):
+    content = json.loads(json.dumps(comparison_json(comparison)))
+    return [rows(table) for table in comparison_table(content, **options).split("\n\n")]
+
+
+def test_models_stand_best_first_with_all_that_is_to_be_known(comparison):
+    header, _, *body = tables(comparison)[0]
+    assert header[:4] == ["model", "log p(x)", "95% interval", "Monte Carlo error"]
+    assert header[4:] == ["smallest ESS", "largest k-hat", "unreliable", "seeds"]
     assert [row[0] for row in body] == ["best", "near", "worse"]
-    for name, value, interval, error, ess, unreliable, seeds in body:
+    for name, value, interval, error, ess, khat, unreliable, seeds in body:
         e = comparison.log_marginal[name]
         assert (value, interval) == (f"{e.value:.2f}", f"[{e.low:.2f}, {e.high:.2f}]")
         assert error == f"{e.monte_carlo_error:.3f}"
-        assert (ess, unreliable, seeds) == (f"{comparison.smallest_ess[name]:.1f}", "0", "2")
+        assert (ess, khat) == (f"{comparison.smallest_ess[name]:.1f}", "0.00")
+        assert (unreliable, seeds) == ("0 of 6", "2")
     assert body[2][4] in ("3.2", "3.3")
 
 
 def test_of_many_pairs_those_with_the_best_are_shown(comparison):
-    differences = rows(comparison_table(comparison, most_pairs=2).split("\n\n")[1])[2:]
+    differences = tables(comparison, most_pairs=2)[1][2:]
     assert [row[0] for row in differences] == ["best - worse", "best - near"]
-    assert comparison_table(comparison, most_pairs=3) == comparison_table(comparison)
+    assert tables(comparison, most_pairs=3) == tables(comparison)
 
 
 def test_differences_are_those_of_the_better_minus_the_worse(comparison):
-    header, _, *body = rows(comparison_table(comparison).split("\n\n")[1])
-    assert header == ["paired difference", "nats", "95% interval", "above 0"]
+    header, _, *body = tables(comparison)[1]
+    assert header == ["paired difference", "nats", "95% interval", "all 3 at once", "above 0"]
     assert [row[0] for row in body] == ["best - worse", "near - worse", "best - near"]
-    for name, value, interval, above in body:
+    for name, value, interval, at_once, above in body:
         better, worse = name.split(" - ")
-        e = comparison.differences.get((better, worse))
-        low, high = (e.low, e.high) if e else sorted(-bound for bound in _other(comparison, better, worse))
-        assert interval == f"[{low:.2f}, {high:.2f}]"
+        sign = 1 if (better, worse) in comparison.differences else -1
+        pair = (better, worse) if sign == 1 else (worse, better)
         assert float(value) >= 0
+        for text, e in ((interval, comparison.differences[pair]), (at_once, comparison.simultaneous[pair])):
+            low, high = sorted((sign * e.low, sign * e.high))
+            assert text == f"[{low:.2f}, {high:.2f}]"
         assert above == ("yes" if low > 0 else "no")
-    assert [row[3] for row in body] == ["yes", "yes", "no"]
+    assert [row[4] for row in body] == ["yes", "yes", "no"]
 
 
-def _other(comparison, better, worse):
-    e = comparison.differences[worse, better]
-    return e.low, e.high
+def test_a_difference_is_said_to_be_above_0_where_all_intervals_hold_at_once():
+    """One of six pairs, clear by itself: not clear for one that may have been picked because it is large."""
+    generator = torch.Generator().manual_seed(0)
+
+    def seeds(mean):
+        noise = torch.randn(3, 200, dtype=torch.float64, generator=generator)
+        return [evaluation(mean + 0.05 * shift + 0.5 * n) for shift, n in zip((-1, 0, 1), noise, strict=True)]
+
+    models = compare({name: seeds(mean) for name, mean in (("a", 0.0), ("b", 0.0), ("c", 0.0), ("d", 0.13))})
+    row = next(row for row in tables(models)[1] if row[0] == "d - a")
+    assert models.differences["a", "d"].high < 0  # by itself
+    assert row[4] == "no"
+
+
+def test_one_seed_is_never_clear_beside_several():
+    one = [evaluation([-1.0, -2.0, -3.0])]
+    two = [evaluation([-11.0, -12.1, -13.0]), evaluation([-19.0, -20.0, -21.1])]
+    three = [evaluation([-31.0, -32.1, -33.0])] * 3
+    models, differences = tables(compare({"one": one, "two": two, "three": three}))
+    assert models[0][2:4] == ["95% interval", "over data points alone"]
+    by_name = {row[0]: row for row in models[2:]}
+    assert by_name["one"][2] == "one seed"
+    assert by_name["one"][3].startswith("[")
+    assert by_name["two"][2].startswith("[")
+    above = {row[0]: row[-1] for row in differences[2:]}
+    assert (above["one - two"], above["one - three"]) == ("one seed", "one seed")
+    text = " ".join(protocol_lines(comparison_json(compare({"one": one, "two": two, "three": three}))))
+    assert "over data points alone for one (one seed)" in text
+    assert "Two seeds (two) are too few" in text
+
+
+def test_without_seeds_intervals_are_those_of_these_runs():
+    header, _, row = tables(compare({"a": [evaluation([-1.0, -2.0, -3.1])], "b": [evaluation([-5.0, -6.0, -7.0])]}))[1]
+    assert header == ["paired difference", "nats", "95% interval, data points alone", "above 0, these runs"]
+    assert row[-1] == "yes"
 
 
 def test_one_model_has_no_table_of_differences():
-    assert "difference" not in comparison_table(compare({"a": [evaluation([-1.0, -2.0])]}))
+    assert len(tables(compare({"a": [evaluation([-1.0, -2.0])]}))) == 1
 
 
 @pytest.mark.parametrize("style", ["github", "simple", "html"])
 def test_styles_of_tabulate(comparison, style):
-    assert f"{comparison.log_marginal['best'].value:.2f}" in comparison_table(comparison, style=style)
+    text = comparison_table(comparison_json(comparison), style=style)
+    assert f"{comparison.log_marginal['best'].value:.2f}" in text
+
+
+def test_names_with_a_mark(comparison):
+    content = {**comparison_json(comparison), "marked": ["near"], "varied": "prior"}
+    body = rows(comparison_table(content).split("\n\n")[0])
+    assert [row[0] for row in body if row[0][0] != "-"] == ["prior", "best", "near *", "worse"]
 
 
 def test_the_protocol_is_stated(comparison):
-    text = "\n".join(protocol_lines(comparison, protocol="digits, 16 levels", likelihood="Bernoulli"))
+    about = {"protocol": "digits, 16 levels", "likelihood": ["Bernoulli"]}
+    text = "\n".join(protocol_lines({**comparison_json(comparison), **about}))
     for part in (
         "digits, 16 levels",
         "Likelihood: Bernoulli",
         "nats per data point",
         "100 samples for each of 3",
         "95%, over data points and seeds",
+        "all 3 differences at once (Bonferroni) hold for the best of 3 models",
         "Smallest ESS: 3.2 of 100",
     ):
         assert part in text
@@ -90,7 +147,32 @@ def test_json_holds_every_number_and_can_be_read_back(comparison):
         entry = read["log_marginal"][name]
         assert {key: entry[key] for key in vars(e)} == vars(e)
         assert entry["smallest_ess"] == comparison.smallest_ess[name]
+        assert sum(entry["seeds"]) / 2 == pytest.approx(e.value)
         assert entry["num_seeds"] == 2
     assert {(d["a"], d["b"]): d["value"] for d in read["differences"]} == {
         pair: e.value for pair, e in comparison.differences.items()
     }
+
+
+def mixed():
+    few = replace(evaluation([-1.0, -2.0, -3.0], num_samples=10), khat=torch.full((3,), float("nan")).double())
+    fitted = evaluation([-1.0, -2.0, -3.0]).with_details(rung=torch.ones(3))
+    return compare({"few": few, "fitted": fitted, "guide": evaluation([-1.0, -2.0, -3.0])})
+
+
+def test_mixtures_and_too_few_samples_are_marked():
+    text = mixed().caution
+    assert "Different numbers of samples (few 10, fitted 100, guide 100)" in text
+    assert "Different proposals: fitted to the data point (few for 0%, fitted for 100%, guide for 0%)" in text
+    assert "Too few samples to tell whether to trust them, fewer than 25 for a k-hat: few 3 of 3" in text
+    assert "3 untold" in comparison_table(comparison_json(mixed()))
+
+
+def test_comparisons_that_are_kept_are_those_of_their_json():
+    found = list(RESULTS.glob("*comparison.json"))
+    written = runpy.run_path(str(RESULTS.parent / "readme_tables.py"), run_name="tables")["TABLES"]
+    assert {path.name for path in RESULTS.glob("*.md")} == {path.with_suffix(".md").name for path in found} | {*written}
+    for path in found:
+        content = json.loads(path.read_text())
+        assert path.with_suffix(".md").read_text() == comparison_markdown(content), path
+        assert re.search(r"^\| ", comparison_markdown(content), flags=re.MULTILINE)

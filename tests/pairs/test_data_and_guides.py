@@ -8,11 +8,10 @@ import pytest
 import torch
 from pyro import poutine
 from pyro.distributions.transforms import AffineTransform, block_autoregressive, planar, radial, sylvester
-from pyro.infer import TraceEnum_ELBO, config_enumerate
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal
 from torch import nn
 
-from pyro_vae import adam, annealed_log_marginal, diagnose, fit, inference_gaps, log_marginal
+from pyro_vae import annealed_log_marginal, diagnose, fit, inference_gaps, log_marginal
 from pyro_vae.pairs.scoring import score
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
@@ -49,32 +48,6 @@ class Latent(nn.Module):
     def guide(self, x):
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", dist.Normal(self.slope * x.flatten(1).sum(1), 1.0))
-
-
-def test_sites_that_the_objective_sums_over_are_the_models_alone():
-    @config_enumerate
-    def model(x):
-        logits = pyro.param("logits", torch.zeros(2))
-        with pyro.plate("data", len(x), dim=-1):
-            k = pyro.sample("k", dist.Categorical(logits=logits))
-            pyro.sample("x", dist.Normal(torch.tensor([-3.0, 3.0])[k], 1.0), obs=x)
-
-    def guide(x):
-        pass
-
-    x = torch.where(torch.rand(400) < 0.8, 3.0, -3.0) + torch.randn(400)
-    options = {
-        "epochs": 40,
-        "batch_size": 400,
-        "optimizer": adam(0.1),
-        "objective": TraceEnum_ELBO(max_plate_nesting=1),
-    }
-    result = train(model, guide, x, **options)
-    share = (x > 0).double().mean()
-    assert abs(result.state["param.logits"].softmax(0)[1] - share) < 5 * (share * (1 - share) / 400) ** 0.5
-    for use in (log_marginal, lambda *pair: train(*pair, validation=x, **options)):
-        with pytest.raises(ValueError, match=r"misses \['k'\]"):
-            use(model, guide, x)
 
 
 # What is observed

@@ -31,11 +31,11 @@ class Pair(nn.Module):
             pyro.sample("z", self.posterior(loc, log_scale.exp()))
 
 
-class TwoPlates(Pair):
+class TwoSites(Pair):
     def guide(self, x):
         super().guide(x)
         with pyro.plate("data", len(x), dim=-1):
-            pyro.sample("w", dist.Normal(torch.zeros(len(x)), 1.0))
+            pyro.sample("z", dist.Normal(torch.zeros(len(x)), 1.0))
 
 
 X = (torch.arange(64 * 8).view(64, 8) % 3 == 0).float()
@@ -48,7 +48,7 @@ MISTAKES = {
     "no obs": (Pair(obs=False), r"observe it: pyro\.sample\('x', \.\.\., obs=x\)"),
     "prior of 7": (Pair(prior=lambda: dist.Normal(torch.zeros(7), 1.0).to_event(1)), DIMENSIONS),
     "scalar prior": (Pair(prior=lambda: dist.Normal(0.0, 1.0)), rf"{DIMENSIONS}, .* \.expand\(\[D\]\)\.to_event\(1\)"),
-    "a plate twice": (TwoPlates(), r"got two of the name 'data'\. Open a plate once"),
+    "a site twice": (TwoSites(), r"got two of the name 'z'\. .* give each site a name of its own"),
     "negative scale": (
         Pair(likelihood=lambda h: dist.Normal(h, -1.0).to_event(1)),
         r"Expected scale of a Normal to satisfy .* by \.exp\(\) or torch\.nn\.functional\.softplus",
@@ -90,17 +90,17 @@ def test_a_plate_of_all_data_trains_as_one_of_the_batch():
 
 
 class HalfLabelled(Pair):
-    """Labels of every other data point, by Pyro's obs_mask."""
+    """Labels of some data points, by Pyro's obs_mask."""
 
     def __init__(self, in_guide):
         super().__init__()
         self.in_guide = in_guide
 
     def model(self, x):
-        known, label = torch.arange(len(x)) % 2 == 0, nn.functional.one_hot(torch.arange(len(x)) % 3, 3).float()
+        label = nn.functional.one_hot(x.sum(-1).long() % 3, 3).float()
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("z", self.prior())
-            pyro.sample("y", dist.OneHotCategorical(torch.ones(3) / 3), obs=label, obs_mask=known)
+            pyro.sample("y", dist.OneHotCategorical(torch.ones(3) / 3), obs=label, obs_mask=x[:, 0] > 0)
             pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
 
     def guide(self, x):
@@ -108,7 +108,7 @@ class HalfLabelled(Pair):
         with pyro.plate("data", len(x), dim=-1):
             pyro.sample("z", self.posterior(loc, log_scale.exp()))
             if self.in_guide:
-                with poutine.mask(mask=torch.arange(len(x)) % 2 == 1):
+                with poutine.mask(mask=x[:, 0] <= 0):
                     pyro.sample("y_unobserved", dist.OneHotCategorical(torch.ones(3) / 3))
 
 

@@ -24,8 +24,9 @@ from pyro_vae import (
     widened,
 )
 from pyro_vae.evidence.bidirectional import BidirectionalGap
-from pyro_vae.pairs.batch import Batch, as_points
-from pyro_vae.uses.generate import decode
+from pyro_vae.pairs.batch import Batch
+from pyro_vae.pairs.inputs import as_points
+from pyro_vae.uses.generate import between, decode
 
 N, D, X, Y = 12, 2, 3, 2
 SCALE = 0.8
@@ -217,6 +218,11 @@ def test_uses(data):
     code = encode(pair.model, pair.guide, data)["z"]
     decoded = decode(pair.model, {"z": code}, {"x": x[:1], "y": y[:1]})
     assert torch.allclose(decoded, code @ pair.w.T + y[:1] @ pair.u.T, atol=1e-5)
+    each = decode(pair.model, {"z": code}, data)  # with its own label
+    assert torch.allclose(each, code @ pair.w.T + y @ pair.u.T, atol=1e-5)
+    way = between(pair.model, pair.guide, (x[:3], y[:3]), (x[3:6], y[3:6]), steps=2)
+    assert torch.allclose(way[:, 0], code[:3] @ pair.w.T + y[:3] @ pair.u.T, atol=1e-5)
+    assert torch.allclose(way[:, 1], code[3:6] @ pair.w.T + y[:3] @ pair.u.T, atol=1e-5)
     assert reconstruct(pair.model, pair.guide, data).shape == x.shape
     diagnosed = diagnose(pair.model, pair.guide, data, num_samples=200)
     assert abs(diagnosed.elbo.value - pair.log_prob(x, y).mean()) < 1e-3
@@ -291,5 +297,5 @@ def test_a_batch_is_cut_like_a_tensor():
     assert batch[torch.tensor([5])].kwargs["y"].tolist() == [[10, 11]]
     assert batch[2:].args[1] is None
     assert repr(batch) == "Batch([0]: (6,), [1]: None, y: (6, 2))"
-    with pytest.raises(TypeError, match=r"Expected x\[1\] to be a dense torch tensor"):
+    with pytest.raises(TypeError, match=r"Expected x\[1\] to be a tensor or an array"):
         as_points("x", (torch.zeros(3), [1, 2, 3]))

@@ -14,9 +14,9 @@ from pyro_vae import MLP, VAE, Bernoulli, GaussianEncoder, LogMarginal, VampPrio
 from pyro_vae.disk.json_files import write_json
 from pyro_vae.runs import new_folder
 from pyro_vae.runs.environment import environment
-from pyro_vae.runs.evaluations import load_evaluation, save_evaluation
+from pyro_vae.runs.evaluations import evaluation_name, evaluations_of, load_evaluation, save_evaluation
 from pyro_vae.runs.folder import is_finished, load_weights, require_run, reserve_space, save_weights, write_about
-from pyro_vae.runs.new_folder import NAMES, claimed, new_run
+from pyro_vae.runs.new_folder import EVALUATION, NAMES, claimed, new_run
 
 
 @pytest.fixture
@@ -100,7 +100,8 @@ def test_a_run_without_one_epoch_leaves_what_was_there(tmp_path):
 
 def test_results_are_replaced_when_asked_and_with_them_all_that_belongs_to_them(tmp_path):
     folder = make_run(tmp_path / "run")
-    theirs = {"evaluation.json", "evaluation_annealed_khat.png", "samples.png", "tensorboard/events.out.tfevents.1.a.2"}
+    evaluation = "evaluation_auto_1000x9of30__seed-1"
+    theirs = {f"{evaluation}.json", f"{evaluation}_khat.png", "samples.png", "tensorboard/events.out.tfevents.1.a.2"}
     foreign = {"notes.txt", "evaluation_of_mine.json", "figures/samples.png", "tensorboard/notes.txt"}
     for name in theirs | foreign:
         (folder / name).parent.mkdir(exist_ok=True)
@@ -344,11 +345,28 @@ def test_damaged_weights_are_refused(tmp_path):
 
 # Evaluations
 
+NAME = "evaluation_auto_7x2"
+
+
+def test_evaluations_are_found_by_what_they_are(tmp_path, result):
+    folder = make_run(tmp_path / "run")
+    names = ["evaluation_auto_7x2", "evaluation_importance_5000x2of9__seed-1__widen-1.1"]
+    assert names[1] == evaluation_name("importance", 5000, 2, of=9, others={"seed": 1, "widen": 1.1})
+    larger = LogMarginal.join([result, result])
+    save_evaluation(folder, larger, names[0], x=torch.rand(4, 3), about={})
+    save_evaluation(folder, result, names[1], x=torch.rand(2, 3), about={})
+    assert [*evaluations_of(folder)] == names[::-1]  # the larger one last
+    (folder / f"{names[0]}.json").write_text("{}")
+    assert [*evaluations_of(folder)] == names[1:]
+    assert all(EVALUATION.fullmatch(f"{name}{end}") for name in names for end in (".json", ".npz", ".png", "_khat.png"))
+    for other in ("evaluation_mine.json", "evaluation_auto_7x2.txt", "my_evaluation_auto_7x2.json"):
+        assert not EVALUATION.fullmatch(other)
+
 
 def test_evaluation_round_trip(tmp_path, result):
     folder = make_run(tmp_path / "run")
-    save_evaluation(folder, result, x=torch.rand(2, 3), about={"protocol": "two numbers"})
-    loaded, about = load_evaluation(folder)
+    save_evaluation(folder, result, NAME, x=torch.rand(2, 3), about={"protocol": "two numbers"})
+    loaded, about = load_evaluation(folder, NAME)
     assert torch.equal(loaded.log_prob, result.log_prob)
     assert torch.equal(loaded.standard_error, result.standard_error)
     assert (loaded.num_samples == 7).all()
@@ -360,46 +378,47 @@ def test_evaluation_round_trip(tmp_path, result):
 def test_evaluation_tells_images_apart(tmp_path, result):
     folder, digests = make_run(tmp_path / "run"), set()
     for images in (torch.zeros(2, 3), torch.ones(2, 3)):
-        save_evaluation(folder, result, x=images, about={})
-        digests.add(load_evaluation(folder)[1]["images_sha256"])
+        save_evaluation(folder, result, NAME, x=images, about={})
+        digests.add(load_evaluation(folder, NAME)[1]["images_sha256"])
     assert len(digests) == 2
 
 
-@pytest.mark.parametrize("name", ["evaluation.npz", "evaluation.json"])
+@pytest.mark.parametrize("name", [f"{NAME}.npz", f"{NAME}.json"])
 def test_damaged_evaluation_is_said(tmp_path, result, name):
     folder = make_run(tmp_path / "run")
-    save_evaluation(folder, result, x=torch.zeros(2), about={})
+    save_evaluation(folder, result, NAME, x=torch.zeros(2), about={})
     (folder / name).write_bytes((folder / name).read_bytes()[:20])
     with pytest.raises(ValueError, match=f"Expected .*{name}.* Run: pyro-vae evaluate"):
-        load_evaluation(folder)
+        load_evaluation(folder, NAME)
 
 
 def test_an_evaluation_of_other_weights_is_refused(tmp_path, result):
     folder = make_run(tmp_path / "run")
-    save_evaluation(folder, result, x=torch.zeros(2), about={})
+    save_evaluation(folder, result, NAME, x=torch.zeros(2), about={})
     other = make_run(tmp_path / "other")
     for suffix in ("json", "npz"):
-        shutil.copy(folder / f"evaluation.{suffix}", other)
+        shutil.copy(folder / f"{NAME}.{suffix}", other)
     with pytest.raises(
         ValueError, match=r"Expected an evaluation of the weights in .*other; .* is one of other weights"
     ):
-        load_evaluation(other)
+        load_evaluation(other, NAME)
 
 
 def test_figures_of_the_evaluation_before_go(tmp_path, result):
     folder = make_run(tmp_path / "run")
-    for name in ("evaluation_khat.png", "evaluation_annealed.png", "samples.png"):
+    other = "evaluation_annealed_32x2.png"
+    for name in (f"{NAME}_khat.png", other, "samples.png"):
         (folder / name).write_text("old")
-    save_evaluation(folder, result, x=torch.zeros(2), about={})
-    assert {path.name for path in folder.glob("*.png")} == {"evaluation_annealed.png", "samples.png"}
-    (folder / "evaluation.png").symlink_to("samples.png")
-    with pytest.raises(FileExistsError, match=r"evaluation\.png; got a symbolic link"):
-        save_evaluation(folder, result, x=torch.zeros(2), about={})
+    save_evaluation(folder, result, NAME, x=torch.zeros(2), about={})
+    assert {path.name for path in folder.glob("*.png")} == {other, "samples.png"}
+    (folder / f"{NAME}.png").symlink_to("samples.png")
+    with pytest.raises(FileExistsError, match=rf"{NAME}\.png; got a symbolic link"):
+        save_evaluation(folder, result, NAME, x=torch.zeros(2), about={})
 
 
 def test_missing_evaluation_says_how_to_get_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="Run: pyro-vae evaluate"):
-        load_evaluation(tmp_path)
+        load_evaluation(tmp_path, NAME)
 
 
 def test_environment_names_versions_and_date():

@@ -12,7 +12,6 @@ from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from pyro.nn import PyroModule, PyroParam
 from torch import nn
 from torch.distributions import constraints
-from torch.utils.data import DataLoader, TensorDataset
 
 from pyro_vae import (
     MLP,
@@ -25,10 +24,7 @@ from pyro_vae import (
     Poisson,
     StandardNormal,
     adam,
-    annealed_log_marginal,
-    bidirectional,
     fit,
-    log_marginal,
 )
 from pyro_vae.data import Data
 from pyro_vae.training.device import choose_device
@@ -50,27 +46,13 @@ def losses(pair, **arguments):
 @pytest.mark.parametrize("name", ["data", "validation"])
 @pytest.mark.parametrize(
     ("make", "text"),
-    [
-        (lambda x: x.numpy(), r"numpy\.ndarray\. Use torch.as_tensor"),
-        (lambda x: x.tolist(), r"list\."),
-        (lambda x: (x, x), r"tuple\."),
-        (TensorDataset, r"torch.utils.data.dataset.TensorDataset\."),
-        (lambda x: DataLoader(TensorDataset(x)), r"torch.utils.data.dataloader.DataLoader\."),
-        (lambda x: x.to_sparse(), r"layout torch.sparse_coo\."),
-    ],
+    [(lambda x: x.tolist(), r"list\."), (lambda x: x.to_sparse(), r"layout torch.sparse_coo\.")],
 )
 def test_other_containers_are_refused(name, make, text):
     pair = bound(Own())
     given = {"data": pair.x, "validation": pair.x} | {name: make(pair.x)}
-    with pytest.raises(TypeError, match=rf"Expected {name} to be a dense torch tensor \(N, \.\.\.\); got {text}"):
+    with pytest.raises(TypeError, match=rf"Expected {name} to be a tensor or an array of numbers .*; got {text}"):
         train(pair.model, pair.guide, **given)
-
-
-@pytest.mark.parametrize("estimate", [log_marginal, annealed_log_marginal, bidirectional])
-def test_estimators_refuse_them_in_the_same_words(estimate):
-    pair = bound(Own())
-    with pytest.raises(TypeError, match=r"Expected (x|like) to be a dense torch tensor .* got numpy\.ndarray"):
-        estimate(pair.model, pair.guide, pair.x.numpy())
 
 
 def test_validation_data_are_one_split():

@@ -101,6 +101,7 @@ def test_information_is_bounded_and_says_so():
     assert pair.information().sum() > math.log(50) >= result.mutual_information.value
     assert result.mutual_information_upper.value > math.log(50)
     assert result.saturated
+    assert repr(result).count("the pool is too small to tell") == 2
     assert "the pool is too small to tell more than log 50 = 3.91" in repr(result)
 
 
@@ -109,7 +110,7 @@ def test_no_bound_of_the_information_lies_above_the_rate(count):
     """I(x;z) = rate - KL(q(z) || p(z)): with few images far apart the other upper bound says nothing."""
     pair = Diagonal([30.0, 30.0])
     result = diagnose(pair.model, pair.guide, pair.images(count))
-    assert result.mutual_information_upper.value < result.rate.value + 5 * result.rate.monte_carlo_error
+    assert result.mutual_information_upper.value <= result.rate.value
 
 
 def test_collapsed_pair_has_no_active_unit():

@@ -83,7 +83,7 @@ def two_sites(x):
         z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([2]).to_event(1))
         pyro.sample("x", dist.Normal(z.sum(-1, keepdim=True), 0.1).expand([len(x), 4]).to_event(1), obs=x)
         pyro.sample("y", dist.Bernoulli(logits=9 * z.sum(-1)), obs=torch.zeros(len(x)))
-        pyro.factor("extra", -z.square().sum(-1))  # no observed value
+        pyro.factor("extra", 0 * z.sum(-1))  # no observed value
 
 
 def test_of_several_observed_sites_one_is_named():
@@ -102,6 +102,19 @@ def test_of_several_observed_sites_one_is_named():
         plots.samples(two_sites, torch.zeros(2, 1, 2, 2))
     with pytest.raises(ValueError, match=r"one that the model observes, \['x', 'y'\]; got 'z'"):
         sample(two_sites, like, site="z")
+
+
+def test_what_a_factor_weights_is_not_drawn_without_it():
+    def weighted(x):
+        two_sites(x)
+        with pyro.plate("again", len(x), dim=-1):
+            pyro.factor("weight", torch.full((len(x),), -1.0))
+
+    like, code = torch.zeros(4, 4), {"z": torch.ones(1, 2)}
+    for use in (lambda: sample(weighted, like, site="x"), lambda: bidirectional(weighted, normal_guide, like)):
+        with pytest.raises(ValueError, match=r"a model that can be drawn from; got the pyro\.factor 'weight'"):
+            use()
+    assert torch.equal(decode(weighted, code, like, site="x"), decode(two_sites, code, like, site="x"))
 
 
 def test_of_several_observed_sites_all_are_given():

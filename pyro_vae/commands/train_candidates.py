@@ -1,0 +1,177 @@
+"""Train and evaluate what `compare` compares; what is there already is taken as it is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from ..data import Data
+from ..evidence import LogMarginal
+from ..evidence.comparison import require_one_kind
+from ..evidence.measure import measure_of
+from ..pairs.batch import taking
+from ..pairs.contexts import evaluating, seeded
+from ..pairs.densities import check_guide
+from ..pairs.enumerated import summed_out
+from ..pairs.scoring import traces
+from ..runs.candidates import file_name
+from ..runs.folder import is_finished, require_same_data
+from ..runs.grid import Candidate
+from ..runs.loading import binarization, load_data, points_of
+from ..runs.settings import DEFAULT_PARTS, dump, layer_of, over, settings_of
+from .evaluate import evaluate_run, finished_evaluation
+from .train import build_module, train_run
+
+Configs = Mapping[tuple[str, int], Namespace]  # by name and number of the seed
+
+
+@dataclass
+class Trained:
+    """What came of the candidates: the runs of each, and why some have none."""
+
+    runs: dict[str, list[Path]] = field(default_factory=dict)
+    failed: dict[str, list[str]] = field(default_factory=dict)
+
+
+def configs_of(candidates: Sequence[Candidate], training: Namespace, *, seed: int, num_seeds: int) -> Configs:
+    """The settings of each candidate with each seed, as ``pyro-vae train`` would have them.
+
+    Raises:
+        ValueError: two candidates with the same settings, or settings that are none.
+    """
+    if num_seeds < 1:
+        raise ValueError(f"Expected --seeds >= 1; got {num_seeds}.")
+    configs = {}
+    for number in range(num_seeds):  # one seed of each before the next: an interrupted comparison holds all of them
+        for candidate in candidates:
+            names, values = over(over(({**DEFAULT_PARTS}, {}), layer_of(training)), candidate.layer)
+            config = settings_of((names, {**values, "seed": seed + number}), given=candidate.layer[0])
+            config.overwrite, config.keep_checkpoint = True, training.keep_checkpoint
+            config.checkpoint_minutes = training.checkpoint_minutes
+            configs[candidate.name, number] = config
+    if len(set(map(dump, configs.values()))) < len(configs):
+        known = ", ".join(candidate.name for candidate in candidates)
+        raise ValueError(f"Expected different candidates; got two that are the same among {known}.")
+    return configs
+
+
+def run_folder(folder: Path, name: str, config: Namespace) -> Path:
+    """Where the run of a candidate is, in the folder of the comparison."""
+    return folder / "runs" / f"{file_name(name)}-seed{config.seed}"
+
+
+def check(configs: Configs) -> Data:
+    """Try each candidate on one batch, so that what is wrong with any shows before the first is trained.
+
+    Returns:
+        The data of all of them.
+
+    Raises:
+        ValueError: candidates for other data, one that is refused, or densities beside probabilities.
+    """
+    first: dict[str, Namespace] = {}
+    for (name, _), config in configs.items():
+        first.setdefault(name, config)
+    binarized = {name: binarization(config) for name, config in first.items()}
+    if len(set(binarized.values())) > 1:
+        wants = ", ".join(f"{name} {value}" for name, value in binarized.items())
+        raise ValueError(
+            f"Expected candidates for the same data; without --binarization it is {wants}. Give one for all, such as "
+            f"--binarization dynamic."
+        )
+    dataset = load_data(next(iter(first.values())))
+    batch = points_of(dataset, "test")[:4]
+    measures, refused = {}, {}
+    for name, config in first.items():
+        try:
+            module = build_module(config, dataset)
+            p, q = taking(batch, module.model, module.guide)
+            with seeded(0), evaluating(p, q):
+                model, guide = summed_out(p, q, batch)
+                model_trace, _ = traces(model, guide, batch)
+                check_guide(model, guide, batch)
+            measures[name] = measure_of(model_trace)
+        except ValueError as error:
+            refused[name] = error
+    if refused:
+        name, reason = next(iter(refused.items()))
+        plus = " What only works together is joined by a plus: UniformSphere+VonMisesFisherEncoder, "
+        plus = "" if "+" in name else plus + "ConvEncoder+ConvDecoder."
+        others = f" Refused as well: {', '.join([*refused][1:])}." if len(refused) > 1 else ""
+        raise ValueError(f"{name}: {reason}{plus}{others}") from reason
+    require_one_kind(measures.items())
+    return dataset
+
+
+def train_all(configs: Configs, dataset: Data, folder: Path, chosen: Namespace) -> Trained:
+    """Train and evaluate every candidate with every seed; finished runs that are there already are taken as they are.
+
+    A candidate that fails does not take the others with it.
+
+    Raises:
+        FileExistsError: a finished run of other settings is in the place of one, and not to be overwritten.
+        ValueError: all of them failed.
+    """
+    there = _there(configs, dataset, folder, chosen)
+    names = [*dict.fromkeys(name for name, _ in configs)]
+    print(f"data   {dataset.protocol}")
+    seeds = f"{chosen.seeds} seed{'s' * (chosen.seeds != 1)}"
+    epochs = " or ".join(map(str, dict.fromkeys(config.epochs for config in configs.values())))
+    print(f"runs   {len(names)} models x {seeds}, {epochs} epoch{'s' * (epochs != '1')} each\n", flush=True)
+    evaluation = chosen.clone()
+    evaluation.precision = "fp32"  # what was given is that of the training
+    width, trained = max(18, *map(len, names)), Trained()
+    try:
+        for count, (key, config) in enumerate(configs.items(), 1):
+            started, run = time.perf_counter(), run_folder(folder, key[0], config)
+            line = f"{count:3d}/{len(configs)}  {key[0]:<{width}} seed {config.seed}  "
+            try:
+                if key not in there:
+                    train_run(config, dataset, run, verbose=False, resume=not chosen.overwrite)
+                earlier = finished_evaluation(run, evaluation, dataset) if key in there else None
+                result = earlier or _evaluated(run, evaluation, dataset)
+            except (ValueError, ArithmeticError, RuntimeError) as error:
+                reason = " ".join(str(error).split())
+                trained.failed.setdefault(key[0], []).append(f"seed {config.seed}: {reason}")
+                print(f"{line}failed: {reason}", flush=True)
+                continue
+            trained.runs.setdefault(key[0], []).append(run)
+            spent = "was there" if earlier else f"{time.perf_counter() - started:5.1f} s"
+            print(
+                f"{line}log p(x) {result.mean.value:8.2f}  smallest ESS {result.ess.min().item():6.1f}  {spent}",
+                flush=True,
+            )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"stopped; the same command goes on from here. What is finished can be compared with: "
+            f"pyro-vae compare {folder}/runs/* --out NEW"
+        ) from None
+    if not trained.runs:
+        raise ValueError(f"Expected a candidate that can be trained; all of them failed: {trained.failed}.")
+    return trained
+
+
+def _there(configs: Configs, dataset: Data, folder: Path, chosen: Namespace) -> set[tuple[str, int]]:
+    """The finished runs of these settings."""
+    there = set() if chosen.overwrite else {k for k, c in configs.items() if is_finished(run_folder(folder, k[0], c))}
+    for key in sorted(there):
+        run = run_folder(folder, key[0], configs[key])
+        if (run / "settings.yaml").read_text() != dump(configs[key]):
+            raise FileExistsError(
+                f"Expected runs with these settings in {folder}; {run} has others. Add --overwrite to replace it, or "
+                f"choose another --out."
+            )
+        require_same_data(run, dataset)
+    return there
+
+
+def _evaluated(run: Path, chosen: Namespace, dataset: Data) -> LogMarginal:
+    result = evaluate_run(run, chosen, dataset)
+    assert isinstance(result, LogMarginal)
+    if bad := int((~result.log_prob.isfinite()).sum()):
+        raise ValueError(f"log p(x) is not finite for {bad:,} of {len(result):,} data points")
+    return result

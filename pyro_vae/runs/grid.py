@@ -1,0 +1,98 @@
+"""What a comparison trains, as it is typed: candidates for some parts, values of some settings, and all their products.
+
+``--priors VampPrior LARS --latent-dim 8 32`` are four models, from "VampPrior latent_dim=8" on.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from .candidates import VARIED, candidate_parts
+from .grouping import IGNORED
+from .options import add_data_options, add_fit_options
+from .parser import Parser
+from .parts import PARTS
+from .settings import Layer
+
+OF_THE_DATA = ("data", "binarization", "dequantize", "missing", "data_seed")  # the same for all that is compared
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to train.
+
+    Attributes:
+        name: what it has that others have not, in words.
+        layer: its settings that are not those of all.
+    """
+
+    name: str
+    layer: Layer
+
+
+def taken_apart(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The words of a command line, each setting with its first value alone, and those that were given several.
+
+    Raises:
+        ValueError: several values of a setting of the data.
+
+    Example:
+        >>> taken_apart(["--priors", "LARS", "VampPrior", "--latent-dim", "2", "8", "--epochs", "5"])
+        (['--priors', 'LARS', 'VampPrior', '--latent-dim', '2', '--epochs', '5'], {'latent_dim': ['2', '8']})
+    """
+    settings = _settings()
+    rest: list[str] = []
+    axes: dict[str, list[str]] = {}
+    groups: list[list[str]] = []
+    for word in words:
+        if word.startswith("--") or not groups:
+            groups.append([word])
+        else:
+            groups[-1].append(word)
+    for option, *values in groups:
+        name = option.removeprefix("--").replace("-", "_")
+        if len(values) < 2 or not (name in settings or (option[2:].partition(".")[0] in PARTS and "." in option)):
+            rest += [option, *values]
+        elif name in OF_THE_DATA:
+            raise ValueError(
+                f"Expected one {option} for all, whose log p(x) is compared on the same data; got {' '.join(values)}."
+            )
+        else:
+            axes[name if name in settings else option[2:]] = values
+            rest += [option, values[0]]
+    return rest, axes
+
+
+def _settings() -> set[str]:
+    """Names of the settings that do not depend on the chosen classes."""
+    parser = Parser()
+    add_data_options(parser)
+    add_fit_options(parser)
+    return parser.names() - IGNORED - {"help"}
+
+
+def candidates_of(parts: Mapping[str, Sequence[str]], axes: Mapping[str, Sequence[str]]) -> list[Candidate]:
+    """Every combination of candidates for parts, by their options such as "priors", and of values of settings.
+
+    Raises:
+        ValueError: a candidate that is none, two classes for one part, or the same one twice.
+    """
+    found = []
+    for chosen in itertools.product(*parts.values(), *axes.values()):
+        classes, values = chosen[: len(parts)], chosen[len(parts) :]
+        names: dict[str, str] = {}
+        options: dict[str, str] = dict(zip(axes, values, strict=True))
+        for option, text in zip(parts, classes, strict=True):
+            of_part, arguments = candidate_parts(text, VARIED[option])
+            if twice := names.keys() & of_part.keys():
+                part = min(twice)
+                raise ValueError(f"Expected one {part} in a candidate; got {names[part]} and {of_part[part]}.")
+            names |= of_part
+            options |= arguments
+        words = ["+".join(classes), *(f"{name}={value}" for name, value in zip(axes, values, strict=True))]
+        found.append(Candidate(" ".join(word for word in words if word), (names, options)))
+    if len({candidate.name for candidate in found}) < len(found):
+        raise ValueError("Expected different candidates; got one twice. Give each once.")
+    return found

@@ -1,0 +1,170 @@
+"""Training of pairs whose discrete sites are marked for enumeration: summed over, and said."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO, config_enumerate
+from torch import nn
+
+from pyro_vae import (
+    MLP,
+    VAE,
+    Bernoulli,
+    CategoricalEncoder,
+    CategoricalPrior,
+    CompiledELBO,
+    Fit,
+    KLWarmup,
+    adam,
+    fit,
+    log_marginal,
+)
+from pyro_vae.pairs.contexts import evaluating
+from pyro_vae.pairs.enumerated import summed_out
+from pyro_vae.pairs.scoring import score
+from pyro_vae.training.validation import validate
+
+
+def train(model, guide, x, **options):
+    return fit(model, guide, x, **{"epochs": 1, "progress": False, **options})
+
+
+class Clusters(nn.Module):
+    """k ~ Categorical, z ~ N(m_k, 1), x ~ N(z, s^2), the guide draws z alone, or k and then z."""
+
+    def __init__(self):
+        super().__init__()
+        self.logits, self.means = nn.Parameter(torch.zeros(2)), nn.Parameter(torch.tensor([-1.0, 1.0]))
+        self.encoder = nn.Linear(1, 4)
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            k = pyro.sample("k", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"})
+            z = pyro.sample("z", dist.Normal(self.means[k], 1.0))
+            pyro.sample("x", dist.Normal(z, 0.6), obs=x)
+
+    def of_z(self, x):
+        out = self.encoder(x[:, None])
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(out[:, 0], out[:, 1].tanh().exp()))
+
+    @config_enumerate
+    def of_k_and_z(self, x):
+        out = self.encoder(x[:, None])
+        with pyro.plate("data", len(x), dim=-1):
+            k = pyro.sample("k", dist.Categorical(logits=out[:, 2:]))
+            pyro.sample("z", dist.Normal(out[:, 0] + self.means[k], out[:, 1].tanh().exp()))
+
+    def log_prob(self, x):
+        parts = dist.Normal(self.means, (1 + 0.6**2) ** 0.5)
+        return dist.MixtureSameFamily(dist.Categorical(logits=self.logits), parts).log_prob(x).detach()
+
+
+def test_training_sums_and_says_so(capsys, tmp_path):
+    """With nothing but a sum, the share of a component is found as by maximum likelihood."""
+
+    @config_enumerate
+    def model(x):
+        logits = pyro.param("logits", torch.zeros(2))
+        with pyro.plate("data", len(x), dim=-1):
+            k = pyro.sample("k", dist.Categorical(logits=logits))
+            pyro.sample("x", dist.Normal(torch.tensor([-3.0, 3.0])[k], 1.0), obs=x)
+
+    def guide(x):
+        pass
+
+    x = torch.where(torch.rand(400) < 0.8, 3.0, -3.0) + torch.randn(400)
+    options = {"epochs": 40, "batch_size": 400, "optimizer": adam(0.1), "validation": x}
+    result = train(model, guide, x, progress=True, **options)
+    assert "TraceEnum_ELBO sums over k.\n" in capsys.readouterr().err
+    assert result.summed_over == ("k",)
+    assert repr(result).endswith("; TraceEnum_ELBO sums over k)")
+    result.save(tmp_path)
+    assert Fit.load(tmp_path, model, guide).summed_over == ("k",)
+    share = (x > 0).double().mean()
+    assert abs(result.state["param.logits"].softmax(0)[1] - share) < 5 * (share * (1 - share) / 400) ** 0.5
+    exact = log_marginal(result.model, result.guide, x, num_samples=2).log_prob.mean()
+    assert result.history[result.best_epoch - 1]["validation_elbo"] == pytest.approx(exact.item(), abs=1e-4)
+    assert result.history[-1]["validation_rate"] == 0
+    given = train(model, guide, x, objective=TraceEnum_ELBO(max_plate_nesting=1), **options)
+    assert [entry["loss"] for entry in given.history] == [entry["loss"] for entry in result.history]
+
+
+@pytest.mark.parametrize("guide", ["of_z", "of_k_and_z"])
+def test_every_network_learns(guide):
+    pair = Clusters()
+    before = {name: p.clone() for name, p in pair.named_parameters()}
+    x = torch.cat([torch.randn(40) - 3, torch.randn(40) + 2])
+    result = train(pair.model, getattr(pair, guide), x, validation=x, epochs=30, optimizer=adam(0.05), batch_size=40)
+    assert all(not torch.equal(p, before[name]) for name, p in pair.named_parameters())
+    elbos = [entry["validation_elbo"] for entry in result.history]
+    assert elbos[0] < elbos[-1] < pair.log_prob(x).mean() + 0.05
+
+
+@pytest.mark.parametrize("guide", ["of_z", "of_k_and_z"])
+def test_the_validation_bound_is_as_tight_as_the_objective(guide):
+    pair = Clusters()
+    x = 2 * torch.randn(20_000)
+    given = pair.model, getattr(pair, guide)
+    loss = TraceEnum_ELBO(max_plate_nesting=1).loss
+    losses = torch.tensor([loss(*given, x) / len(x) for _ in range(20)])
+    with evaluating(*given):
+        summed = summed_out(*given, x)
+        elbos = torch.stack([score(*summed, x).log_weight.mean() for _ in range(20)])
+    metrics, _ = validate(*summed, x, batch_size=1000, device=x.device)
+    assert abs(metrics["validation_elbo"] - elbos.mean()) < 5 * elbos.std() * (1 + 1 / 20) ** 0.5
+    gain, error = elbos.mean() + losses.mean(), ((elbos.var() + losses.var()) / 20) ** 0.5
+    if guide == "of_z":
+        assert abs(gain) < 5 * error
+    else:  # k given x and z is as it is in the bound, and as the guide has it in the loss
+        assert gain > 5 * error
+    assert elbos.mean() < pair.log_prob(x).mean() + 5 * error
+
+
+@pytest.mark.parametrize("objective", [Trace_ELBO(), TraceMeanField_ELBO, RenyiELBO(num_particles=2)])
+def test_objectives_that_do_not_sum(objective):
+    pair = Clusters()
+    with pytest.raises(ValueError, match=r"^Expected TraceEnum_ELBO for a pair that marks .* \['k'\]; got \w+, which"):
+        train(pair.model, pair.of_z, torch.randn(5), objective=objective)
+
+
+def test_a_kl_weight_needs_the_sites_in_the_guide():
+    pair, x = Clusters(), torch.randn(20)
+    for weight in (0.5, KLWarmup(epochs=1)):
+        with pytest.raises(ValueError, match=r"^Expected kl_weight 1 without a warm-up where .* \['k'\], are summed"):
+            train(pair.model, pair.of_z, x, kl_weight=weight)
+    result = train(pair.model, pair.of_k_and_z, x, kl_weight=KLWarmup(steps=2), epochs=3)
+    assert result.warmed_up
+
+
+def test_compiling_is_left_where_it_cannot_be(monkeypatch):
+    """Without a word where it is not asked for, with a warning where it is."""
+    pair, x = Clusters(), torch.randn(20)
+    monkeypatch.setattr("pyro_vae.compiled.when_it_pays.COMPILE_SECONDS", -1.0)
+    plain = train(pair.model, pair.of_z, x, epochs=4)
+    objective = CompiledELBO(TraceEnum_ELBO(max_plate_nesting=1), backend="eager")
+    pair.load_state_dict(Clusters().state_dict())
+    with pytest.warns(RuntimeWarning, match="uncompiled"):
+        train(pair.model, pair.of_z, x, epochs=4, objective=objective)
+    assert "compile_seconds" not in plain.history[-1]
+
+
+def test_relaxed_in_training_and_summed_in_evaluation():
+    prior, encoder = CategoricalPrior(3, temperature=0.5), CategoricalEncoder((4,), 3, temperature=0.5)
+    px = Bernoulli((4,))
+    pair = VAE(prior, encoder, MLP(3, px.feature_shape), px)
+    guide, x = config_enumerate(pair.guide), torch.rand(20, 4).round()
+    result = train(pair.model, guide, x, validation=x)
+    assert result.summed_over == ()
+    pair.eval()
+    exact = log_marginal(result.model, result.guide, x)
+    assert (exact.standard_error == 0).all()
+    assert result.history[0]["validation_elbo"] == pytest.approx(exact.log_prob.mean().item(), abs=1e-4)
+
+
+def test_particles_of_the_objective():
+    pair, x = Clusters(), torch.randn(20)
+    objective = TraceEnum_ELBO(num_particles=2, vectorize_particles=True)
+    result = train(pair.model, pair.of_k_and_z, x, objective=objective, kl_weight=0.5, compile=False)
+    assert result.summed_over == ("k",)
