@@ -9,6 +9,7 @@ import shutil
 import warnings
 from pathlib import Path
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -17,6 +18,7 @@ from examples import PAIRS
 from pyro.infer import Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, ExponentialLR, MultiStepLR, OneCycleLR
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from pyro_vae import Checkpoint, KLWarmup, StopTraining, adam, fit
 from pyro_vae.compiled.elbo import CompiledELBO
@@ -196,6 +198,49 @@ def test_every_pair_does_so(name, tmp_path):
             stopped(folder, lambda pair=first: (pair.model, pair.guide), steps=7, objective=eager(), **options)
         runs.append(train(make, folder, objective=eager(), **options))
     assert_same(*runs)
+
+
+class Noisy(Dataset):
+    """Draws a random number with each data point."""
+
+    def __len__(self):
+        return len(X)
+
+    def __getitem__(self, i):
+        return (X[i] + 0.1 * torch.rand(3)).clamp(max=1.0)
+
+
+def on_disk(folder):
+    np.save(folder / "x.npy", X.numpy())
+    return np.load(folder / "x.npy", mmap_mode="r")
+
+
+def rows_of(rows):
+    return torch.stack([row for (row,) in rows])
+
+
+FORMS = {
+    "on disk": on_disk,
+    "data set": lambda _: Noisy(),
+    "loader": lambda _: DataLoader(TensorDataset(X), batch_size=5, shuffle=True, collate_fn=rows_of),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_data_that_are_read_in_batches_come_in_the_same_order(form, tmp_path):
+    def options():
+        return {"data": FORMS[form](tmp_path), "objective": eager()}
+
+    expected = killed_after([1, 2], tmp_path, module, **options())
+    for left in ("1", "2"):
+        assert_same(train(module, tmp_path / left, **options()), expected)
+
+
+def test_a_loader_with_a_stream_of_its_own_is_refused(tmp_path):
+    loader = DataLoader(X, batch_size=5, shuffle=True, generator=torch.Generator())
+    with pytest.raises(ValueError, match="Expected data to draw from torch's global stream"):
+        train(module, tmp_path, data=loader)
+    assert len(train(module, data=loader, epochs=1).history) == 1
 
 
 def test_without_a_checkpoint_it_is_the_same(tmp_path):
