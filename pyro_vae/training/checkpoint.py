@@ -132,6 +132,8 @@ class Saver:
         """
         if self.found is not None:
             course.go_on(self.found, order(), kl_weight, validated)
+        elif self.checkpoint is not None:
+            course.watch_python()
 
     def take(self, course: Course) -> None:
         """Keep the state after an epoch, and save it if it is time."""

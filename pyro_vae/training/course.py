@@ -46,11 +46,16 @@ class Course:
     summed_over: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        self._python: PythonState | None = None
+
+    def watch_python(self) -> None:
+        """Note what the pair holds in Python, for `warn_of_python`."""
         self._python = PythonState(self.steps.plain, self.modules.values())
 
     def warn_of_python(self) -> None:
         """Warn of numbers, flags and words in Python that the steps have changed, since `state` does not hold them."""
-        changed = [place.name for place in self._python.changed() if place.is_plain() and place.key is not len]
+        places = [] if self._python is None else self._python.changed()
+        changed = [place.name for place in places if place.is_plain() and place.key is not len]
         if changed:
             warnings.warn(
                 f"The pair changes {', '.join(changed[:5])} in Python while it is trained, which no checkpoint holds: "
