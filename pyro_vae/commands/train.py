@@ -25,14 +25,24 @@ from ..objectives.kl_weights import KLWarmup
 from ..pairs.checks import check_values
 from ..pairs.contexts import seeded
 from ..runs.environment import environment, few_threads
-from ..runs.folder import append_metrics, reserve_space, save_weights, title_of, write_about, write_metrics
+from ..runs.folder import (
+    append_metrics,
+    is_finished,
+    read_about,
+    reserve_space,
+    save_weights,
+    title_of,
+    write_about,
+    write_metrics,
+)
 from ..runs.loading import build_model, command_line, load_data
 from ..runs.loose_params import save_params
-from ..runs.new_folder import new_run
+from ..runs.new_folder import SETTINGS, UNFINISHED, new_run, settings_to_resume
 from ..runs.own_classes import copy_sources
 from ..runs.parser import Parser
 from ..runs.parts import PARTS, build_objective
-from ..runs.settings import DEFAULT_PARTS, dump, parse_training, with_warmup
+from ..runs.settings import DEFAULT_PARTS, dump, fixed, parse_training, with_warmup
+from ..training.checkpoint import Checkpoint, saved_epochs, saved_history
 from ..training.device import choose_device
 from ..training.fit import fit
 from ..training.fitted import Fit, Metrics
@@ -41,15 +51,32 @@ from ..training.optimizer import adam
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command; those of the parts depend on the arguments."""
-    return with_warmup(parse_training(parser, arguments, out="Run folder; by default runs/DATA-PARTS-seedSEED."))
+    text = "Go on with the training in a run folder that was stopped or killed, with the settings it has."
+    parser.add_argument("--resume", metavar="RUN", type=str | None, default=None, help=text)
+    out = "Run folder; by default runs/DATA-PARTS-seedSEED."
+    return with_warmup(parse_training(parser, _resumed(arguments), out=out))
+
+
+def _resumed(arguments: Sequence[str]) -> list[str]:
+    """The arguments; with --resume, the settings of that run below them."""
+    words = [word for each in arguments for word in (each.split("=", 1) if each.startswith("--resume=") else [each])]
+    if "--resume" not in words[:-1]:
+        return words
+    folder = Path(words[words.index("--resume") + 1])
+    if extra := {"--config", "--out", "--overwrite"} & {word.partition("=")[0] for word in words}:
+        raise ValueError(f"Expected --resume without {min(extra)}: it goes on in {folder}, with its settings.")
+    settings = settings_to_resume(folder) or folder / SETTINGS
+    return ["--config", str(settings), "--out", str(folder), *words]
 
 
 def run(chosen: Namespace) -> None:
     """Train one model."""
     folder = Path(chosen.out or f"runs/{_label(chosen)}-seed{chosen.seed}")
+    if chosen.resume and _is_over(folder, chosen.epochs):
+        return
     dataset = load_data(chosen)
     print(f"data   {dataset.protocol}")
-    train_run(chosen, dataset, folder, verbose=True)
+    train_run(chosen, dataset, folder, verbose=True, resume=chosen.resume is not None)
     is_autoencoder = "encoder" in chosen and chosen.encoder.class_path == "PointEncoder"  # without log p(x) to evaluate
     print(f"\nsaved in {folder}\nnext   pyro-vae {'reconstruct' if is_autoencoder else 'evaluate'} {folder}")
 
@@ -81,43 +108,85 @@ def build_module(config: Namespace, dataset: Data) -> Any:
     return module
 
 
-def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool) -> None:
+def _is_over(folder: Path, epochs: int) -> bool:
+    """Whether a training has come to its end, with so many epochs or more; says so."""
+    settings = settings_to_resume(folder)
+    if settings not in (None, folder / SETTINGS) or not is_finished(folder):
+        return False
+    about = read_about(folder)
+    if epochs > about["epochs_asked_for"]:
+        if settings is not None:
+            return False
+        raise ValueError(
+            f"Expected a checkpoint in {folder}, to go on from to {epochs} epochs; got a run that is finished, without "
+            f"one: --keep-checkpoint leaves it. Train anew with another --out."
+        )
+    early = "" if about["epochs"] == about["epochs_asked_for"] else ", where it stopped early"
+    print(f"The training in {folder} was finished after {about['epochs']} epochs{early}: there is nothing to do.")
+    return True
+
+
+def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool, resume: bool = False) -> None:
     """Train the model of the settings and write its run folder; after an interrupt, with its best state so far.
 
     A run that is there already is replaced when the new one is whole, and not before.
+
+    Args:
+        resume: go on from a checkpoint of it, if there is one.
     """
     device = choose_device(config.device)
     module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
     if verbose:
         described = ", ".join(config[part].class_path for part in PARTS if part in config)
         print(f"model  {described}: {count_parameters(module):,} parameters, on {device}")
-    result = None
-    with new_run(folder, overwrite=config.overwrite) as unfinished, few_threads(module):
-        write_text(unfinished / "settings.yaml", dump(config))
+    result = so_far = None
+    with new_run(folder, overwrite=config.overwrite, resume=resume) as unfinished, few_threads(module):
+        done = saved_history(unfinished)
+        if not done:
+            write_text(unfinished / SETTINGS, dump(config))
+        if verbose and resume:
+            print(
+                f"resume after epoch {len(done)} of {config.epochs}" if done else "resume from the start: no checkpoint"
+            )
         copy_sources(unfinished, [config[part].class_path for part in PARTS if part in config])
         reserve_space(unfinished, module)
-        recorder = _Recorder(unfinished, config.epochs, loud=verbose and not sys.stderr.isatty())
+        recorder = _Recorder(unfinished, config, done, loud=verbose and not sys.stderr.isatty())
         try:
-            result = _fit(config, module, objective, dataset, device, unfinished, recorder)
-        except KeyboardInterrupt:
-            kept = f"{unfinished}; the run in {folder} stays as it was" if (folder / "run.json").exists() else folder
-            kept = f"stopped; the best state so far is kept in {kept}"
-            text = kept if recorder.history else "stopped in the first epoch: nothing to keep"
-            raise KeyboardInterrupt(text) from None
+            result = so_far = _fit(config, module, objective, dataset, device, unfinished, recorder)
+        except BaseException as error:
+            so_far = getattr(error, "fit", None)
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(_stopped(folder, so_far)) from None
+            raise
         finally:  # also after an interrupt or an error: the module holds its best state
-            if history := recorder.history if result is None else result.history:
-                save_weights(unfinished, module)
-                if result is not None:
-                    save_params(unfinished, result.state)
-                with warned("the metrics"):
-                    write_metrics(unfinished, history)
-                write_about(unfinished, _about(config, module, dataset, history, result) | environment(device))
-                with warned("the figure"):
-                    title, best = title_of(unfinished, name=folder.name), None if result is None else result.best_epoch
-                    figure = plots.training_curves(history, best_epoch=best, title=title)
-                    save_figure(figure, unfinished / "training.png")
+            if so_far is not None and so_far.history:
+                about = _about(config, module, dataset, so_far, finished=result is not None)
+                _save(unfinished, config, module, so_far, about | environment(device), name=folder.name)
     if verbose:
         _say_best(result)
+
+
+def _stopped(folder: Path, so_far: Fit | None) -> str:
+    """What an interrupt has left, and how to go on."""
+    text = "stopped in the first epoch: nothing to keep"
+    if so_far is not None and so_far.history:
+        stays = f"{folder / UNFINISHED}; the run in {folder} stays as it was"
+        text = f"stopped; the best state so far is kept in {stays if (folder / 'run.json').exists() else folder}"
+    return f"{text}. Go on with: pyro-vae train --resume {folder}" if saved_epochs(folder / UNFINISHED) else text
+
+
+def _save(folder: Path, config: Namespace, module: Any, result: Fit, about: dict[str, Any], *, name: str) -> None:
+    """Write what came of a training; its module holds the best state."""
+    save_weights(folder, module)
+    save_params(folder, result.state)
+    with warned("the metrics"):
+        write_metrics(folder, result.history)
+    write_text(folder / SETTINGS, dump(config))
+    write_about(folder, about)
+    with warned("the figure"):
+        best = result.best_epoch if about["finished"] else None
+        figure = plots.training_curves(result.history, best_epoch=best, title=title_of(folder, name=name))
+        save_figure(figure, folder / "training.png")
 
 
 def _fit(
@@ -150,26 +219,27 @@ def _fit(
         progress=not recorder.loud,
         on_step=recorder,
         tensorboard=folder / "tensorboard" if config.tensorboard else None,
+        checkpoint=Checkpoint(folder, config.checkpoint_minutes, keep=True, settings=fixed(config)),
     )
 
 
-def _about(
-    config: Namespace, module: Any, dataset: Data, history: Sequence[Metrics], result: Fit | None
-) -> dict[str, Any]:
-    """What a run saw and reached; of a run that was interrupted the best epoch is not known."""
-    best = {} if result is None else result.history[result.best_epoch - 1]
+def _about(config: Namespace, module: Any, dataset: Data, result: Fit, *, finished: bool) -> dict[str, Any]:
+    """What a run saw and reached; of one that was interrupted, the best epoch is not known."""
+    history = result.history
+    best = history[result.best_epoch - 1] if finished else {}
     return {
         "protocol": dataset.protocol,
         "data_sha256": dataset.digest,
         "event_shape": list(dataset.event_shape),
         "num_train": len(dataset.train),
         "num_parameters": count_parameters(module),
-        "finished": result is not None,
+        "finished": finished,
+        "keeps_checkpoint": config.keep_checkpoint,
         "epochs": len(history),
         "epochs_asked_for": config.epochs,
-        "warmed_up": len(history) >= config.kl_warmup if result is None else result.warmed_up,
+        "warmed_up": result.warmed_up,
         "kl_weight": history[-1]["kl_weight"],
-        "best_epoch": None if result is None else result.best_epoch,
+        "best_epoch": result.best_epoch if finished else None,
         **{f"best_{name}": best.get(name) for name in ("validation_elbo", "validation_rate", "validation_distortion")},
         "seconds": round(sum(metrics["seconds"] for metrics in history), 1),
         "command": command_line(),
@@ -202,17 +272,28 @@ def warned(what: str) -> Iterator[None]:
 
 
 class _Recorder:
-    """Writes each epoch's metrics to the run, and now and then to a terminal that shows no progress bar."""
+    """Writes each epoch's metrics to the run, and now and then to a terminal that shows no progress bar.
 
-    def __init__(self, folder: Path, epochs: int, *, loud: bool) -> None:
-        self.folder, self.epochs, self.loud, self.shown = folder, epochs, loud, -math.inf
-        self.history: list[Metrics] = []
+    Args:
+        folder: to write to.
+        config: the settings, written at the first epoch's end: not before it is known that they suit a checkpoint.
+        history: of the epochs before, where a training goes on.
+        loud: whether there are lines for a terminal.
+    """
+
+    def __init__(self, folder: Path, config: Namespace, history: Sequence[Metrics], *, loud: bool) -> None:
+        self.folder, self.epochs, self.loud, self.shown = folder, config.epochs, loud, -math.inf
+        self.settings: str | None = dump(config)
+        if history:
+            write_metrics(folder, history)
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
         if "epoch" not in metrics:
             return
-        self.history.append(metrics)
         with contextlib.suppress(OSError):  # a full disk: all lines are written again at the end
+            if self.settings is not None:
+                write_text(self.folder / SETTINGS, self.settings)
+                self.settings = None
             append_metrics(self.folder, metrics)
         if self.loud and (time.monotonic() - self.shown > 10 or metrics["epoch"] == self.epochs):
             self.shown = time.monotonic()

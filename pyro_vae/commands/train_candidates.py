@@ -50,7 +50,8 @@ def configs_of(candidates: Sequence[Candidate], training: Namespace, *, seed: in
         for candidate in candidates:
             names, values = over(over(({**DEFAULT_PARTS}, {}), layer_of(training)), candidate.layer)
             config = settings_of((names, {**values, "seed": seed + number}), given=candidate.layer[0])
-            config.overwrite = True
+            config.overwrite, config.keep_checkpoint = True, training.keep_checkpoint
+            config.checkpoint_minutes = training.checkpoint_minutes
             configs[candidate.name, number] = config
     if len(set(map(dump, configs.values()))) < len(configs):
         known = ", ".join(candidate.name for candidate in candidates)
@@ -130,7 +131,7 @@ def train_all(configs: Configs, dataset: Data, folder: Path, chosen: Namespace) 
             line = f"{count:3d}/{len(configs)}  {key[0]:<{width}} seed {config.seed}  "
             try:
                 if key not in there:
-                    train_run(config, dataset, run, verbose=False)
+                    train_run(config, dataset, run, verbose=False, resume=not chosen.overwrite)
                 earlier = finished_evaluation(run, evaluation, dataset) if key in there else None
                 result = earlier or _evaluated(run, evaluation, dataset)
             except (ValueError, ArithmeticError, RuntimeError) as error:

@@ -18,6 +18,8 @@ calibration.*         where the guide is too narrow, too wide or shifted, on sim
 rate_distortion.*     what the decoder needs to know to reconstruct data so well
 *.png                 pictures
 codes.npz             codes of data points, by latent site
+checkpoint-*          what ``pyro-vae train --resume RUN`` goes on from, .safetensors and .json; until the training is
+                      over, or for good by --keep-checkpoint
 unfinished/           what a training has written that runs, was killed, or stopped before it could replace a run
 .*.lock, .*.holder    one process at a time trains, or evaluates with the same estimator; who does so
 ====================  =================================================================================================

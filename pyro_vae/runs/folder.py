@@ -16,7 +16,7 @@ from ..data import Data
 from ..disk.json_files import null_for_nan, read_json, write_json
 from ..disk.reading import MEBIBYTE, read_whole
 from ..disk.writing import write_text, written_whole
-from .new_folder import RESERVED
+from .new_folder import CHECKPOINT, RESERVED
 
 
 def require_run(folder: str | Path) -> Path:
@@ -53,6 +53,7 @@ def is_finished(folder: Path) -> bool:
 def write_about(folder: Path, about: dict[str, Any]) -> None:
     """Write run.json, with sizes and digests of the settings and of all tensors that it belongs to."""
     paths = [*folder.glob("*.safetensors"), *folder.glob("source.*.py")]
+    paths = [path for path in paths if not CHECKPOINT.fullmatch(path.name)]  # these have their own digests
     contents = {path.name: read_whole(path, limit=None) for path in paths}
     contents["settings.yaml"] = read_whole(folder / "settings.yaml")
     files = {name: {"bytes": len(content), "sha256": _sha256(content)} for name, content in sorted(contents.items())}

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Literal
 
 from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..disk.reading import read_whole
-from ..disk.writing import PART, require_regular, saying, write_text
+from ..disk.writing import PART, require_regular, saying, write_text, written_whole
+from ..training.checkpoint import FILES as CHECKPOINT
+from ..training.checkpoint import saved_epochs
 from . import __doc__ as CONTENTS
 from .estimators import ESTIMATORS
 
 Kind = Literal["run", "comparison"]
+SETTINGS = "settings.yaml"
 MARK = "README.txt"  # its first line says that the folder is ours
 RESULTS: dict[Kind, str] = {"run": "run.json", "comparison": "comparison.json"}  # the last file to be written
 UNFINISHED = "unfinished"  # folder inside that of the run, where its files are until training ends
@@ -38,28 +41,67 @@ NAMES = {
 
 
 @contextlib.contextmanager
-def new_run(folder: str | Path, *, overwrite: bool = False) -> Iterator[Path]:
+def new_run(folder: str | Path, *, overwrite: bool = False, resume: bool = False) -> Iterator[Path]:
     """A folder to train into, locked. What is written there becomes the run when the block ends.
 
     The files of an earlier run stay as they are until then, and for good if the block writes no run.json, or one that
     says that training did not finish: then what it wrote stays in the folder "unfinished", if there are weights.
 
+    Args:
+        folder: of the run.
+        overwrite: whether a run, or the checkpoint of one, that is there may be replaced.
+        resume: whether checkpoints that are there are those to go on from, which are brought into the folder.
+
     Raises:
-        FileExistsError: the folder holds a run and overwrite is False, or files of others; or a link is in the way.
+        FileExistsError: the folder holds a run or a checkpoint and overwrite is False, or files of others; or a link is
+            in the way.
         BlockingIOError: another process trains into it.
         OSError: it cannot be written.
     """
-    with claimed(folder, "run", overwrite=overwrite) as run:
+    with claimed(folder, "run", overwrite=overwrite or resume) as run:
         unfinished = run / UNFINISHED
-        _remove(unfinished)  # of a process that was killed or stopped
+        kept = [SETTINGS, *_checkpoints(unfinished)] if resume else []
+        _remove(unfinished, but=kept)  # what was written by a process that was killed or stopped
         with saying(unfinished):
             unfinished.mkdir(exist_ok=True)
+        if resume and not saved_epochs(unfinished):
+            for name in _checkpoints(run):
+                with written_whole(unfinished / name) as file:
+                    file.write(read_whole(run / name, limit=None))
         try:
             yield unfinished
         finally:
             _publish(run)
-            if not (unfinished / "weights.safetensors").exists():
+            if not (unfinished / "weights.safetensors").exists() and not saved_epochs(unfinished):
                 _remove(unfinished)
+
+
+def settings_to_resume(folder: Path) -> Path | None:
+    """The settings file of a training in a folder that was stopped, or left a checkpoint; None of one that is over.
+
+    Raises:
+        FileNotFoundError: the folder holds no run.
+        ValueError: the run was stopped and has no checkpoint.
+    """
+    if _is_ours(folder, "run") and (folder / UNFINISHED / RESULTS["run"]).exists():
+        with claimed(folder, "run", overwrite=True):
+            pass  # what a process has finished that was killed then, is the run now
+    for place in (folder / UNFINISHED, folder):
+        if (place / SETTINGS).exists() and (place != folder or saved_epochs(place)):
+            return place / SETTINGS
+    if not _is_ours(folder, "run"):
+        raise FileNotFoundError(f"Expected the folder of a run that was stopped; got {folder}, which holds none.")
+    if not (folder / RESULTS["run"]).exists():
+        raise ValueError(
+            f"Expected settings and a checkpoint in {folder}; got none: its training was stopped before it had begun. "
+            f"Give the command of the training again."
+        )
+    if not read_json(folder / RESULTS["run"], kind="run")["finished"]:
+        raise ValueError(
+            f"Expected a checkpoint in {folder}, to go on from; got none. Train anew: pyro-vae train --config "
+            f"{folder / SETTINGS} --out {folder} --overwrite."
+        )
+    return None
 
 
 @contextlib.contextmanager
@@ -104,8 +146,13 @@ def _require_free(folder: Path, kind: Kind, *, overwrite: bool) -> None:
         )
     if (folder / RESULTS[kind]).exists() and not overwrite:
         raise FileExistsError(
-            f"Expected a folder without results; {folder} holds some already. Add --overwrite to replace them, or "
-            f"choose another --out."
+            f"Expected a folder without results; {folder} holds some already.{_hint(folder)} Add --overwrite to "
+            f"replace them, or choose another --out."
+        )
+    if saved_epochs(folder / UNFINISHED) and not overwrite:
+        raise FileExistsError(
+            f"Expected a folder without results; {folder} holds a training that was stopped.{_hint(folder)} Add "
+            f"--overwrite to begin anew, or choose another --out."
         )
     if folder.is_symlink():
         raise FileExistsError(f"Expected a folder of its own for the results; got a link, {folder}. Name its target.")
@@ -115,6 +162,12 @@ def _require_free(folder: Path, kind: Kind, *, overwrite: bool) -> None:
     for link in (folder / UNFINISHED, folder / "tensorboard"):
         if link.is_symlink():
             raise FileExistsError(f"Expected a folder or nothing at {link}; got a link. Move it away.")
+
+
+def _hint(folder: Path) -> str:
+    """How to go on with a training that was stopped, if one was."""
+    stopped = saved_epochs(folder) or saved_epochs(folder / UNFINISHED)
+    return f" Go on with it by pyro-vae train --resume {folder}." if stopped else ""
 
 
 def _is_ours(folder: Path, kind: Kind) -> bool:
@@ -133,7 +186,7 @@ def _written(folder: Path) -> list[Path]:
     if folder.is_symlink() or not folder.is_dir():
         return []
     scalars = folder / "tensorboard"
-    patterns = PART, COPY, EVALUATION
+    patterns = PART, COPY, EVALUATION, CHECKPOINT
     paths = [
         path
         for path in folder.iterdir()
@@ -143,10 +196,17 @@ def _written(folder: Path) -> list[Path]:
     return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
-def _remove(folder: Path) -> None:
-    """Remove what the program has written into a folder, and the folder if it is empty then."""
+def _checkpoints(folder: Path) -> list[str]:
+    """Names of the checkpoints in a folder, the newest first, of each the file with its digest last."""
+    names = (path.name for path in _written(folder) if CHECKPOINT.fullmatch(path.name))
+    return sorted((name for name in names if not name.startswith(".")), reverse=True)
+
+
+def _remove(folder: Path, *, but: Collection[str] = ()) -> None:
+    """Remove what the program has written into a folder, some files aside, and the folder if it is empty then."""
     for path in _written(folder):
-        path.unlink()
+        if path.name not in but:
+            path.unlink()
     for path in (folder / "tensorboard", folder):
         with contextlib.suppress(OSError):  # not there, or it holds files of others
             path.rmdir()
@@ -160,11 +220,16 @@ def _publish(folder: Path) -> None:
     unfinished, results = folder / UNFINISHED, RESULTS["run"]
     if not (unfinished / results).is_file() or unfinished.is_symlink():
         return
-    if (folder / results).exists() and not read_json(unfinished / results, kind="run")["finished"]:
+    about = read_json(unfinished / results, kind="run")
+    if (folder / results).exists() and not about["finished"]:
         return
+    needs_checkpoint = not about["finished"] or about.get("keeps_checkpoint")
     before = set(_written(folder))
     for path in sorted(_written(unfinished), key=lambda path: path.name == results):
         if path.name == RESERVED or PART.fullmatch(path.name):
+            continue
+        if CHECKPOINT.fullmatch(path.name) and not needs_checkpoint:
+            path.unlink()
             continue
         target = folder / path.relative_to(unfinished)
         target.parent.mkdir(exist_ok=True)

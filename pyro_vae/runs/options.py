@@ -18,6 +18,7 @@ def add_training_options(parser: Parser, names: Mapping[str, str], *, out: str =
         if part in names or (part == "decoder" and "network" in names):
             add_part_options(parser, part, names.get(part))
     add_fit_options(parser)
+    add_checkpoint_options(parser)
     add_run_options(parser, out=out)
 
 
@@ -86,6 +87,17 @@ def add_fit_options(parser: Parser) -> None:
         "--precision", type=Literal["fp32", "tf32", "bf16"], default="fp32", help="Of matrix products and convolutions."
     )
     add("--tensorboard", type=bool, nargs="?", const=True, default=False, help="Write TensorBoard scalars too.")
+
+
+def add_checkpoint_options(parser: Parser) -> None:
+    """--checkpoint-minutes and --keep-checkpoint"""
+    add = parser.add_argument_group(
+        "checkpoints, from which a training that was stopped or killed goes on"
+    ).add_argument
+    text = "Least time between two, which are written at the ends of epochs, and when the training is told to stop."
+    add("--checkpoint-minutes", type=float, default=5.0, help=text)
+    text = "Leave the last one in the run: --resume RUN with more --epochs then goes on from it."
+    add("--keep-checkpoint", type=bool, nargs="?", const=True, default=False, help=text)
 
 
 def add_run_options(parser: Parser, *, out: str) -> None:

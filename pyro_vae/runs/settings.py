@@ -42,7 +42,8 @@ DEFAULT_PARTS = {
     "objective": "Trace_ELBO",
 }
 ABOVE_ZERO = ("latent_dim", "epochs", "batch_size", "learning_rate", "patience", "clip_norm")
-OF_THIS_CALL = ("config", "out", "overwrite")  # not settings of a run
+OF_THIS_CALL = ("config", "out", "overwrite", "resume", "checkpoint_minutes", "keep_checkpoint")  # no settings of a run
+ON_ANOTHER_MACHINE = ("root", "download", "device", "compile", "tensorboard", "epochs")  # see `fixed`
 LONGEST_WARMUP = 30.0  # epochs, where no length is given
 LARGEST = 100_000  # bytes of a settings file; those of a run have two thousand
 
@@ -234,6 +235,16 @@ def dump(config: Namespace) -> str:
         if part in kept and not kept[part]["init_args"]:
             del kept[part]["init_args"]
     return yaml.safe_dump(kept, sort_keys=False)
+
+
+def fixed(config: Namespace) -> dict[str, Any]:
+    """The settings that a training which goes on from a checkpoint must have as it had.
+
+    The others may be different: where the data are, how far to go. On which device it is, and whether steps are
+    compiled, the checkpoint says itself.
+    """
+    kept = {key: _plain(value) for key, value in config.as_dict().items()}
+    return {key: value for key, value in kept.items() if key not in {*OF_THIS_CALL, *ON_ANOTHER_MACHINE}}
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pyro
 import torch
@@ -26,9 +26,11 @@ from ..pairs.contexts import seeded
 from ..pairs.inputs import Inputs, home_of
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.scales import for_the_batch
-from ..pairs.state import get_state, set_state, with_store
+from ..pairs.state import get_state
 from ..pairs.trainable import call_once
+from .checkpoint import Checkpoint, described, saving
 from .conditions import training_conditions
+from .course import Course
 from .device import choose_device
 from .epoch import OnStep, told, train_epoch
 from .fitted import Fit, Metrics, attach
@@ -79,6 +81,7 @@ def fit(
     progress: bool = True,
     on_step: OnStep | None = None,
     tensorboard: str | Path | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> Fit:
     """Train a model/guide pair with Pyro's SVI.
 
@@ -139,12 +142,21 @@ def fit(
             what happened so far, a `Fit`, in their attribute ``fit``:
             ``except KeyboardInterrupt as stopped: result = stopped.fit``.
         tensorboard: folder for TensorBoard scalars of ``history``.
+        checkpoint: folder to save the training in, every few minutes at the end of an epoch and on an interrupt, or a
+            `Checkpoint`. Where it holds the state of a training that was stopped or killed, the same call goes on from
+            there, to the same numbers to the last bit on the same machine: state of the optimizer and the scheduler,
+            KL weight, patience, best state, order of the data and all random streams come back. What a pair or a loader
+            of your own keeps in Python from step to step does not; a pair holds it in a buffer. When the training is
+            over, the files go.
 
     Raises:
         ValueError: nothing to train, no data, NaN or values outside the support of an observed site in the data, a
             count that is not a whole number of at least 1, patience without validation data, an objective that cannot
-            be trained, a KL weight where it would be none, a device that this machine does not have, or bf16 without
-            compiling. All before the first step, but for data that are read in batches.
+            be trained, a KL weight where it would be none, a device that this machine does not have, bf16 without
+            compiling, or a checkpoint that is damaged or of other settings or data. All before the first step that
+            counts, but for data that are read in batches.
+        BlockingIOError: another process trains with the same checkpoint.
+        OSError: its folder cannot be written.
         TypeError: data, objective, optimizer, scheduler or KL weight are of another kind.
         NonFiniteLoss: the loss or its gradient became NaN or infinite; names the step (on a GPU, where only a gradient
             did, the steps since the last reading) and the sites whose log-probability is not finite. The modules keep
@@ -197,11 +209,12 @@ def fit(
     read_every = 1 if device.type == "cpu" else READ_STREAM_EVERY if visited.streamed else READ_EVERY
     optimizer = OneOptimizer(optimizer, make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
     saves = saved_in_training(modules.values(), batch_size=visited.full_batch, num_steps=total_steps or epochs)
-    store, history = pyro.get_param_store(), list[Metrics]()
+    store = pyro.get_param_store()
     bar = progress_bar(total_steps, unit="step", shown=progress)
     with (
+        saving(checkpoint) as saver,
         training_conditions(modules, seed=seed, tf32=precision == "tf32"),
-        tensorboard_writer(tensorboard) as write,
+        tensorboard_writer(tensorboard, anew=saver.found is not None) as write,
         bar,
     ):
         announced = for_the_batch(*announcing(p, q))
@@ -211,9 +224,12 @@ def fit(
             compile = False if compile == "auto" and precision != "bf16" else compile  # Pyro reads values for its sums
             if progress:
                 tqdm.write(f"TraceEnum_ELBO sums over {', '.join(sorted(enumeration.in_model))}.", file=sys.stderr)
-        chosen = compile_if_worthwhile(
-            chosen, compile=compile, precision="fp32" if precision == "tf32" else precision, saves=saves, device=device
-        )
+        saves, products = saver.as_before(saves), "fp32" if precision == "tf32" else precision
+        chosen = compile_if_worthwhile(chosen, compile=compile, precision=products, saves=saves, device=device)
+        given: dict[str, Any] = {"data": data, "validation": validation, "batch_transform": batch_transform}
+        given |= {"kl_weight": vars(warmup), "batch_size": batch_size, "patience": patience, "clip_norm": clip_norm}
+        given |= {"precision": precision, "seed": seed, "device": device.type} | described(chosen)
+        saver.require(given, epochs=epochs)
         check_pair(*summed, visited)
         check_all(*summed, visited, validation, device, modules)
         # Pyro compares the scales of the model's own sums as numbers, which no recorded step could read of a tensor.
@@ -223,36 +239,36 @@ def fit(
             try_loss(getattr(chosen, "elbo", chosen), *weighted, visited)
         steps = Steps(*weighted, optimizer, chosen, visited.batch_of, full_batch=visited.full_batch)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch or 0))
-        stopped = False
+        course = Course(modules, steps, best, summed_over=tuple(sorted(enumeration.in_model)))
 
-        def so_far() -> Fit:  # also after an error or an interrupt: the pair is left in its best state
-            set_state(modules, store, best.state)
-            early = stopped or len(history) < epochs
-            pair = with_store(model, guide, store.get_state())
-            return Fit(
-                *pair, history, best.state, best.epoch, early, best.warmed_up, tuple(sorted(enumeration.in_model))
-            )
+        def validated() -> tuple[Metrics, list[str]]:
+            return validate(*summed, validation, batch_size=batch_size, device=device)
 
         try:
-            for epoch in range(1, epochs + 1):
-                started = time.perf_counter()
+            saver.resume(course, visited.epoch, kl, validated)
+            bar.update(steps.taken)
+            for metrics in course.history:
+                write(metrics)
+            while not course.is_over(epochs, patience):
+                started, epoch = time.perf_counter(), len(course.history) + 1
                 batches = visited.epoch()
                 if visited.streamed and epoch == 1:
                     batches = checked(batches, *summed, visited.batch_of, modules)
-                metrics, stopped = train_epoch(
+                metrics, course.stopped = train_epoch(
                     epoch, steps, batches, kl, read_every=read_every, on_step=on_step, bar=bar
                 )
-                validated, sites = validate(*summed, validation, batch_size=batch_size, device=device)
-                metrics |= validated | {"seconds": time.perf_counter() - started}
-                history.append(metrics)
+                scores, sites = validated()
+                metrics |= scores | {"seconds": time.perf_counter() - started}
+                course.history.append(metrics)
                 write(metrics)
                 best.update(metrics, sites)
-                if on_step is not None and not stopped:
-                    stopped = told(on_step, steps.taken, metrics)
-                if stopped or (patience is not None and best.waited >= patience):
-                    break
+                if on_step is not None and not course.stopped:
+                    course.stopped = told(on_step, steps.taken, metrics)
+                saver.take(course)
             best.require_one()
         except BaseException as error:
-            attach(error, so_far())
+            saver.save()
+            attach(error, course.result(model, guide, epochs))
             raise
-        return so_far()
+        saver.finish(course)
+        return course.result(model, guide, epochs)

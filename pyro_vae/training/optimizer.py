@@ -91,6 +91,7 @@ class OneOptimizer(PyroOptim):
 
     Attributes:
         last_grad_norm: total norm before clipping, shape (), on the parameters' device; None at first.
+        as_made: classes and settings of optimizer and scheduler before their first step; empty at first.
 
     Raises:
         TypeError: make_optimizer or make_scheduler makes none.
@@ -133,6 +134,7 @@ class OneOptimizer(PyroOptim):
         self.last_grad_norm: Tensor | None = None
         self.optimizer: Optimizer | None = None
         self.scheduler: LRScheduler | None = None
+        self.as_made: dict[str, Any] = {}
         self._names: dict[Tensor, str] = {}
         self._waiting: dict[str, Any] = {"parameters": {}, "groups": None, "scheduler": None}  # for their parameters
         self._steps = 0
@@ -202,7 +204,7 @@ class OneOptimizer(PyroOptim):
 
     def get_state(self) -> dict[str, Any]:
         """A copy of the state, by names in the param store; with the parameters it resumes a run exactly."""
-        state = copy.deepcopy(self._waiting)
+        state = copy.deepcopy(self._waiting) | {"steps": self._steps}
         if self.optimizer is not None:
             held = {name: self.optimizer.state[p] for p, name in self._names.items() if p in self.optimizer.state}
             state["parameters"] |= copy.deepcopy(held)
@@ -214,6 +216,7 @@ class OneOptimizer(PyroOptim):
     def set_state(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state of `get_state`; parameters not met yet receive theirs when they are."""
         self._waiting, self._norms = copy.deepcopy(state_dict), None
+        self._steps = self._waiting.pop("steps")
         if self._names:
             self._build()
 
@@ -268,6 +271,10 @@ class OneOptimizer(PyroOptim):
         self.scheduler = None if self.make_scheduler is None else self.make_scheduler(self.optimizer)
         if isinstance(self.scheduler, ReduceLROnPlateau):
             raise ValueError("Expected a scheduler that is stepped without a metric; got ReduceLROnPlateau.")
+        self.as_made = {"optimizer": type(self.optimizer).__name__, "scheduler": type(self.scheduler).__name__}
+        self.as_made["groups"] = copy.deepcopy([_settings(group) for group in self.optimizer.param_groups])
+        if self.scheduler is not None:
+            self.as_made["schedule"] = copy.deepcopy(self.scheduler.state_dict())
         waiting, groups = self._waiting["parameters"], self._waiting["groups"]
         if groups is None:
             return

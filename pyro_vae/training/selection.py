@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from torch import Tensor
 
 from .fitted import Metrics
 from .nonfinite import NonFiniteLoss
+
+KEPT = ("epoch", "waited", "warmed_up")
 
 
 class BestState:
@@ -56,6 +59,26 @@ class BestState:
             self._lowest, self.state, self.epoch, self.waited = loss, self.copy_state(), int(metrics["epoch"]), 0
         elif self.warmed_up:
             self.waited += 1
+
+    def get_state(self, present: int) -> dict[str, Any]:
+        """A copy of all that is known; without the best state itself where that is the present one.
+
+        Args:
+            present: the epoch that is just over.
+        """
+        return {
+            "state": None if self.epoch == present else self.state,
+            "lowest": self._lowest,
+            "not_finite": self._not_finite,
+            **{name: getattr(self, name) for name in KEPT},
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Continue from a state of `get_state`, the pair being in the present one then."""
+        self._lowest, self._not_finite = state["lowest"], state["not_finite"]
+        for name in KEPT:
+            setattr(self, name, state[name])
+        self.state = self.copy_state() if state["state"] is None else state["state"]
 
     def require_one(self) -> None:
         """Raise `NonFiniteLoss` if no epoch had a finite validation loss."""

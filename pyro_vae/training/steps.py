@@ -37,6 +37,7 @@ class Steps:
 
     Attributes:
         taken: number of steps so far.
+        full_taken: those of them with full batches.
         recorded: loss and gradients of full batches, recorded and compiled; None where steps are plain.
     """
 
@@ -69,7 +70,7 @@ class Steps:
             )
             self.fused = FusedStep(self.recorded, optimizer)
         self.full_batch = full_batch
-        self.taken = 0
+        self.taken = self.full_taken = 0
         self._unread: list[Points] = []  # what each step took whose loss is not read yet
         self._losses: list[Tensor | float] = []
 
@@ -85,6 +86,7 @@ class Steps:
             NonFiniteLoss: the loss or gradient of this step, or of one not read yet, is NaN or infinite.
         """
         self.taken += 1
+        self.full_taken += len(batch) == self.full_batch
         self._unread.append(batch)
         try:
             if not self._take_fused(batch):

@@ -363,7 +363,8 @@ def test_an_interrupted_run_keeps_its_best_state(capsys, monkeypatch):
     with pytest.raises(SystemExit) as stopped:
         main(["train", *SMALL, "--epochs", "50", "--out", "part"])
     assert stopped.value.code == 130
-    assert capsys.readouterr().err.strip() == "stopped; the best state so far is kept in part"
+    said = "stopped; the best state so far is kept in part. Go on with: pyro-vae train --resume part"
+    assert capsys.readouterr().err.strip() == said
     assert (Path("part") / "training.png").exists()
     assert json.loads(Path("part/run.json").read_text())["finished"] is False
     run(capsys, "evaluate", "part", "--num-samples", "5", "--num-images", "10")

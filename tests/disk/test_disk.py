@@ -3,15 +3,21 @@
 import json
 import math
 import os
+import random
 import signal
 import stat
 import subprocess
 import sys
+from collections import Counter
 
+import numpy as np
 import pytest
+import safetensors.torch
+import torch
 
 from pyro_vae.disk.json_files import read_json, write_json
 from pyro_vae.disk.lock import locked
+from pyro_vae.disk.packing import packed, unpacked
 from pyro_vae.disk.reading import read_whole
 from pyro_vae.disk.writing import written_whole
 
@@ -163,3 +169,27 @@ def test_a_lock_is_free_again_after_the_block(tmp_path):
         (tmp_path / "a.holder").write_text("[]")
         with pytest.raises(BlockingIOError, match="Expected no other process counting; one does it now"):
             hold(tmp_path / "a")
+
+
+def test_what_was_packed_comes_back_exactly():
+    turned = torch.arange(6.0).reshape(2, 3).T
+    value = {
+        "numbers": [True, 3, 0.1, -0.0, math.inf, "words", None, (1, (2.5,))],
+        "tensors": (turned, torch.tensor([True]), torch.tensor(7), torch.zeros(0)),
+        "streams": [random.getstate(), np.random.RandomState(3).get_state()],
+        "counted": Counter([3, 3, 4]),
+        5: {"$float": "not a number"},
+    }
+    tensors = {}
+    packed_ = json.loads(json.dumps(packed(value, tensors), allow_nan=False))
+    found = unpacked(packed_, safetensors.torch.load(safetensors.torch.save(tensors)))
+    assert found["tensors"][0].stride() == turned.stride()
+    assert all(
+        torch.equal(a, b) and a.dtype == b.dtype for a, b in zip(found["tensors"], value["tensors"], strict=True)
+    )
+    for a, b in zip(found["streams"][1], value["streams"][1], strict=True):
+        assert np.array_equal(a, b)
+    left_out = {"tensors": None, "streams": found["streams"][:1]}
+    assert repr(found | left_out) == repr(value | {"tensors": None, "streams": value["streams"][:1]})
+    with pytest.raises(ValueError, match="Expected numbers, words and tensors to save at state/b/1; got function"):
+        packed({"b": [1, len, test_what_was_packed_comes_back_exactly][::2]}, {})

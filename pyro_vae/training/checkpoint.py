@@ -1,0 +1,296 @@
+"""A training that goes on after a kill as if nothing had happened: what is saved of it, and how it is put back."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import math
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from pyro.infer import ELBO
+from torch import Tensor
+
+from ..compiled.elbo import CompiledELBO
+from ..disk.json_files import read_json, write_json
+from ..disk.lock import locked
+from ..disk.packing import packed, unpacked
+from ..disk.reading import read_whole
+from ..disk.writing import saying, written_whole
+from ..objectives.kl_weights import KLWeight
+from .course import Course
+from .fitted import Metrics
+from .sameness import comparable, require_equal
+
+# Names of all files that are written here; those of others are left alone.
+FILES = re.compile(r"checkpoint-(?P<epoch>\d{8})\.(json|safetensors)|\.checkpoint\.(lock|holder)")
+KEPT = 2  # the newest checkpoint, and the one before in case that the newest gets damaged
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often `fit` saves a training, so that the same call goes on with it after a kill.
+
+    Args:
+        folder: for its files, checkpoint-EPOCH.json and checkpoint-EPOCH.safetensors: the newest, and the one before.
+        minutes: least time between two of them; 0 saves after each epoch. An interrupt saves the last whole epoch.
+        keep: leave the last one there when the training is over, so that the number of epochs can be raised later.
+        settings: what else must be the same where the training goes on, such as those that the pair was made with;
+            numbers, words, and lists and dicts of them.
+
+    Raises:
+        ValueError: minutes is negative.
+
+    Example:
+        >>> Checkpoint("runs/mine", minutes=1.0).folder
+        'runs/mine'
+    """
+
+    folder: str | Path
+    minutes: float = 5.0
+    keep: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.minutes >= 0:
+            raise ValueError(f"Expected minutes >= 0 between two checkpoints; got {self.minutes}.")
+
+
+class Saver:
+    """Saves the course of a training now and then; without a `Checkpoint`, never.
+
+    Attributes:
+        found: the state that is to be gone on from, if there is one.
+    """
+
+    def __init__(self, checkpoint: Checkpoint | None) -> None:
+        self.checkpoint = checkpoint
+        self.found: dict[str, Any] | None = None
+        self._before: dict[str, Any] = {}
+        self._settings: dict[str, Any] = {}
+        self._latest: dict[str, Any] | None = None  # of the last epoch, while it is not on disk
+        if checkpoint is not None:
+            self._saved = time.monotonic()
+            if (newest := read_newest(Path(checkpoint.folder))) is not None:
+                self._before, self.found = newest["settings"], newest["state"]
+
+    def as_before(self, saves: float) -> float:
+        """Seconds that compiling would save: such that it is done if it was in the part of the training before."""
+        if self.found is None:
+            return saves
+        return math.inf if self._before["backend"] == "inductor" else 0.0
+
+    def require(self, settings: Mapping[str, Any], *, epochs: int) -> None:
+        """Note what a training depends on; raise a ValueError unless it is that of the checkpoint.
+
+        Args:
+            settings: all but the number of epochs.
+            epochs: at least those that are over.
+        """
+        if self.checkpoint is None:
+            return
+        if self.found is not None and len(self.found["history"]) > epochs:
+            done = len(self.found["history"])
+            raise ValueError(f"Expected epochs >= {done}, which the checkpoint has; got {epochs}.")
+        self._settings = comparable({**settings, "settings": self.checkpoint.settings})
+        surroundings = _surroundings()
+        if self.found is not None:
+            require_equal(self._before, self._settings, but=surroundings)
+            for name, now in surroundings.items():
+                if now != self._before[name]:
+                    warnings.warn(
+                        f"This training began with {name} {self._before[name]} and goes on with {now}: its numbers "
+                        f"can differ in their last digits from those of one that was never stopped.",
+                        stacklevel=3,
+                    )
+        self._settings |= surroundings
+
+    def resume(
+        self,
+        course: Course,
+        order: Callable[[], Iterable[Any]],
+        kl_weight: KLWeight,
+        validated: Callable[[], tuple[Metrics, list[str]]],
+    ) -> None:
+        """Go on from the state that was found, if any was.
+
+        Args:
+            course: of a training that has not begun.
+            order: gives what the steps of an epoch take.
+            kl_weight: set before each step.
+            validated: scores of the pair as it is now; with validation data they tell whether it computes what it did.
+
+        Raises:
+            ValueError: it was found for another pair, optimizer or scheduler.
+        """
+        if self.found is not None:
+            course.go_on(self.found, order(), kl_weight, validated)
+        elif self.checkpoint is not None:
+            course.watch_python()
+
+    def take(self, course: Course) -> None:
+        """Keep the state after an epoch, and save it if it is time."""
+        if self.checkpoint is None:
+            return
+        if len(course.history) == 1:
+            course.warn_of_python()
+        self._latest = course.state()
+        if time.monotonic() - self._saved >= 60 * self.checkpoint.minutes:
+            self.save()
+
+    def save(self) -> None:
+        """Save the state after the last epoch, unless that is done already; warn where it cannot be written."""
+        if self.checkpoint is None or self._latest is None:
+            return
+        try:
+            _write(Path(self.checkpoint.folder), self._latest, self._settings)
+            self._latest = None
+        except OSError as error:
+            warnings.warn(
+                f"There is no new checkpoint, and the one before stays: {error}", RuntimeWarning, stacklevel=3
+            )
+        self._saved = time.monotonic()
+
+    def finish(self, course: Course) -> None:
+        """Save the state of a training that is over, or remove what was saved."""
+        if self.checkpoint is None:
+            return
+        if self.checkpoint.keep:
+            self._latest = course.state()
+            self.save()
+        else:
+            remove(Path(self.checkpoint.folder))
+
+
+def described(objective: ELBO) -> dict[str, Any]:
+    """What an objective is, and how its steps are run."""
+    compiled = isinstance(objective, CompiledELBO)
+    elbo = objective.elbo if compiled else objective
+    plain = {name: value for name, value in vars(elbo).items() if isinstance(value, bool | int | float | str)}
+    plain.pop("max_plate_nesting", None)  # which objectives find out for themselves
+    return {
+        "objective": type(elbo).__qualname__,
+        "objective's": plain,
+        "backend": objective.backend if compiled else "none",
+        "backend's precision": objective.precision if compiled else "fp32",
+    }
+
+
+@contextlib.contextmanager
+def saving(checkpoint: str | Path | Checkpoint | None) -> Iterator[Saver]:
+    """What saves a training into a folder, made if it is not there, which no other process uses meanwhile.
+
+    Raises:
+        ValueError: what was saved there is damaged.
+        BlockingIOError: another process trains with the same folder.
+        OSError: it cannot be written.
+    """
+    if checkpoint is None:
+        yield Saver(None)
+        return
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(checkpoint)
+    folder = Path(checkpoint.folder)
+    made = not folder.exists()
+    with saying(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(folder / ".checkpoint", doing=f"training with the checkpoint in {folder}"):
+            try:
+                yield Saver(checkpoint)
+            finally:
+                with contextlib.suppress(OSError):
+                    (folder / ".checkpoint.lock").unlink()
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # something was saved
+                folder.rmdir()
+
+
+def saved_epochs(folder: Path) -> list[int]:
+    """Numbers of the epochs that checkpoints in a folder are of, in order; nothing is read."""
+    found = (FILES.fullmatch(path.name) for path in folder.glob("checkpoint-*.json"))
+    return sorted(int(match["epoch"]) for match in found if match)
+
+
+def read_newest(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole, as "settings" and "state"; None if there is none at all.
+
+    Raises:
+        ValueError: all of them are damaged.
+
+    Warns:
+        RuntimeWarning: the newest one is damaged; the one before is used.
+    """
+    damaged: Exception | None = None
+    for epoch in reversed(saved_epochs(folder)):
+        try:
+            found = _read(folder, epoch)
+        except (ValueError, FileNotFoundError) as error:
+            damaged = damaged or error
+            continue
+        if damaged is not None:
+            warnings.warn(f"{damaged} That after epoch {epoch} is used instead.", RuntimeWarning, stacklevel=2)
+        return found
+    if damaged is not None:
+        raise ValueError(f"{damaged} There is no other one: remove {folder}/checkpoint-* to begin anew.") from damaged
+    return None
+
+
+def saved_history(folder: Path) -> list[Metrics]:
+    """The history of the newest checkpoint in a folder that is whole; empty if there is none."""
+    newest = read_newest(folder)
+    return [] if newest is None else newest["state"]["history"]
+
+
+def remove(folder: Path) -> None:
+    """Remove the checkpoints in a folder."""
+    _keep_newest(folder, 0)
+
+
+def _read(folder: Path, epoch: int) -> dict[str, Any]:
+    stem = _stem(folder, epoch)
+    about = read_json(stem.with_suffix(".json"), kind="checkpoint")
+    path = stem.with_suffix(".safetensors")
+    content = read_whole(path, limit=about["bytes"])
+    if hashlib.sha256(content).hexdigest() != about["tensors_sha256"]:
+        raise ValueError(f"Expected {path} as it was written with {stem.name}.json; it is damaged or was changed.")
+    return {"settings": about["settings"], "state": unpacked(about["state"], safetensors.torch.load(content))}
+
+
+def _write(folder: Path, state: dict[str, Any], settings: dict[str, Any]) -> None:
+    stem, tensors = _stem(folder, len(state["history"])), dict[str, Tensor]()
+    about = {"settings": settings, "state": packed(state, tensors)}
+    content = safetensors.torch.save(tensors)
+    with written_whole(stem.with_suffix(".safetensors")) as file:
+        file.write(content)
+    about |= {"bytes": len(content), "tensors_sha256": hashlib.sha256(content).hexdigest()}
+    write_json(stem.with_suffix(".json"), about, kind="checkpoint")  # the last: with it the checkpoint is there
+    _keep_newest(folder, KEPT)
+
+
+def _stem(folder: Path, epoch: int) -> Path:
+    return folder / f"checkpoint-{epoch:08d}"
+
+
+def _keep_newest(folder: Path, count: int) -> None:
+    kept = {_stem(folder, epoch) for epoch in saved_epochs(folder)[-count:]} if count else set()
+    for path in sorted(folder.glob("checkpoint-*")):  # of each, .json before .safetensors
+        if FILES.fullmatch(path.name) and path.with_suffix("") not in kept and path.is_file():
+            path.unlink()
+
+
+def _surroundings() -> dict[str, Any]:
+    """What the last digits depend on."""
+    return {
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
