@@ -100,7 +100,15 @@ def evidence_time_table(name: str) -> str:
 
 def streaming_table() -> str:
     """Memory that training takes on data larger than it."""
-    return streaming.table(json.loads((RESULTS / "streaming.json").read_text()))
+    result = json.loads((RESULTS / "streaming.json").read_text())
+    rows = [
+        [row["method"], f"{row['data']:,}", f"{row['mebibytes']:,.0f}", ", ".join(f"{x:.4f}" for x in row["losses"])]
+        for row in result["rows"]
+    ]
+    headers = ["method", "data, MiB", "memory needed, MiB", "loss of each epoch"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\nAllowed: {result['rows'][0]['allowed']} MiB. {source(result)}"
+    )
 
 
 def growth_table() -> str:

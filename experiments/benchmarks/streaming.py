@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tabulate import tabulate
 
 from pyro_vae import MLP, VAE, Gaussian, GaussianEncoder, StandardNormal, fit
 from pyro_vae.runs.environment import environment
@@ -88,25 +87,10 @@ def rows(settings: argparse.Namespace) -> list[dict[str, Any]]:
     return found
 
 
-def table(result: dict[str, Any]) -> str:
-    """The rows for people."""
-    body = [
-        [row["method"], f"{row['data']:,}", f"{row['mebibytes']:,.0f}",
-         " ".join(f"{loss:.4f}" for loss in row["losses"])]
-        for row in result["rows"]
-    ]  # fmt: skip
-    head = ["method", "data, MiB", "memory needed, MiB", "loss of each epoch"]
-    return (
-        f"{tabulate(body, head, 'github', disable_numparse=True)}\n\nAllowed: {result['rows'][0]['allowed']} MiB. "
-        f"{result['device']}, {result['threads']} threads; torch {result['versions']['torch']}; {result['date']}. "
-        f"`{result['command']}`"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     results = Path(__file__).parents[1] / "results"
-    parser.add_argument("--out", type=Path, default=results / "streaming.json", help="the table goes beside it, as .md")
+    parser.add_argument("--out", type=Path, default=results / "streaming.json")
     parser.add_argument("--smoke", action="store_true", help="see that it works, in seconds; the numbers mean nothing")
     parser.add_argument("--measure", nargs=3, metavar=("METHOD", "FILE", "EPOCHS"), help=argparse.SUPPRESS)
     settings = parser.parse_args()
@@ -117,8 +101,7 @@ def main() -> None:
     command = shlex.join(["python", "experiments/benchmarks/streaming.py", *sys.argv[1:]])
     result = environment(torch.device("cpu")) | {"command": command, "smoke": settings.smoke, "rows": rows(settings)}
     settings.out.write_text(json.dumps(result, indent=1) + "\n")
-    settings.out.with_suffix(".md").write_text(table(result) + "\n")
-    print(table(result))
+    print(json.dumps(result["rows"], indent=1))
     streamed = result["rows"][0]
     if streamed["mebibytes"] > streamed["allowed"] and not settings.smoke:
         raise SystemExit(f"Expected at most {streamed['allowed']} MiB; got {streamed['mebibytes']}.")
