@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments.nearest import did_you_mean
 from .arrays import data_of_arrays
 from .binarization import Binarization
 from .protocol import Data, Order
@@ -49,7 +50,8 @@ def table_file(
     frame = _read(pandas, path)
     named = [name for name in (inputs or {}).values() if name != "table"]
     if unknown := [name for name in named if name not in frame.columns]:
-        raise ValueError(f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}.")
+        near = did_you_mean(unknown[0], ["table", *map(str, frame.columns)])
+        raise ValueError(f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}.{near}")
     table = frame.drop(columns=named)
     names_of_rows = [name for name in table.columns[:1] if name in frame.columns[:1] and _names_rows(frame[name])]
     table = table.drop(columns=names_of_rows)
