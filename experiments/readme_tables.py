@@ -499,6 +499,42 @@ def defaults_table() -> str:
     )
 
 
+def default_coverage_table() -> str:
+    """Whether the default estimate and its error are right where log p(x) is known and the guide is bad."""
+    result = json.loads((RESULTS / "evidence_default_coverage.json").read_text())
+    rows = [
+        [
+            row["pair"],
+            f"{row['coverage_where_not_flagged']:.1%} +- {row['coverage_standard_error']:.1%}",
+            f"{row['flagged']:.1%}",
+            f"{row['bias']:+.4f} +- {row['bias_standard_error']:.4f}",
+            f"{row['highest_t']:+.1f} ({row['p_value_of_highest_t']:.2f})",
+            f"{row['reported_standard_error']:.3f} / {row['true_standard_error']:.3f}",
+            f"{row['guide_alone_coverage']:.1%}",
+            f"{row['guide_alone_bias']:+.3f}",
+            f"{row['share_below_guide_by_3_errors']:.1%}",
+            f"{row['mean_evaluations']:,.0f}",
+        ]
+        for row in result["rows"]
+    ]
+    headers = [
+        "pair",
+        "coverage where not flagged",
+        "flagged",
+        "bias, nats",
+        "highest t of a bias above 0 (p)",
+        "SE: reported / true",
+        "guide alone: coverage",
+        "its bias",
+        "below it by 3 errors",
+        "evaluations",
+    ]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\n{result['rows'][0]['repetitions']:,} estimates of each pair, of 4 data points, with "
+        f"{result['rows'][0]['num_samples']:,} samples each. {source(result)}"
+    )
+
+
 def parts_table(kind: str) -> str:
     """Every prior or encoder on the digits, best first."""
     result = json.loads((RESULTS / f"{kind}_on_digits.json").read_text())
@@ -537,6 +573,7 @@ TABLES = {
     "whole_run.md": whole_run_table,
     "streaming.md": streaming_table,
     "growth.md": growth_table,
+    "evidence_default_coverage.md": default_coverage_table,
     "evidence_agreement.md": agreement_table,
     "evidence_coverage.md": coverage_table,
     "evidence_annealed.md": annealed_table,

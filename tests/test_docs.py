@@ -167,7 +167,9 @@ def commands_of(page):
     """Words of all commands of ours in shell blocks and, with options, in the text."""
     text = page.read_text()
     lines = [line for block in blocks(text, "sh") for line in block.splitlines()]
-    lines += [" ".join(code.split()) for code in re.findall(r"(?<!`)`(pyro-vae \w+ -[^`]*|pyro-vae \w+)`", text)]
+    lines += [
+        " ".join(code.split()) for code in re.findall(r"(?<!`)`(pyro-vae \w[\w-]* -[^`]*|pyro-vae \w[\w-]*)`", text)
+    ]
     for line in lines:
         line = re.sub(r"^torchrun .* -m pyro_vae", "pyro-vae", line.rpartition("&& ")[2])
         if line.startswith("pyro-vae") and "COMMAND" not in line:
@@ -185,7 +187,7 @@ def test_commands_are_read_by_their_parser(page, workplace):
             words.remove("--help")
         if not words and name not in ("compare", "train"):
             continue  # the command is meant, not a call
-        settings = importlib.import_module(f"pyro_vae.commands.{name}").parse(Parser(), words)
+        settings = importlib.import_module(f"pyro_vae.commands.{name.replace('-', '_')}").parse(Parser(), words)
         if name == "train" and settings.out:
             Path(settings.out).mkdir(parents=True, exist_ok=True)
             (Path(settings.out) / "settings.yaml").write_text(dump(settings))
@@ -196,7 +198,9 @@ def test_options_in_the_text_exist():
     for name in commands():
         parser = Parser()
         chosen = ["--prior", "VampPrior", "--model", "VAE"] if name in ("train", "compare") else ["run"]
-        importlib.import_module(f"pyro_vae.commands.{name}").parse(parser, chosen if name != "compare" else [])
+        importlib.import_module(f"pyro_vae.commands.{name.replace('-', '_')}").parse(
+            parser, chosen if name != "compare" else []
+        )
         known |= set(parser.known())
     of_parts = ("--prior.", "--likelihood.", "--encoder.", "--network.", "--decoder.", "--model.", "--objective.")
     for page in PAGES:

@@ -32,6 +32,7 @@ from ..runs.partial_results import PartialResults
 from ..runs.processes import processes, wait_for_others
 from ..runs.settings import dump
 from ..training.device import choose_device
+from .bracketing import report_bracket
 from .evaluation import (
     add_evaluation_options,
     defaults_of,
@@ -49,6 +50,10 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
     parser.add_argument("runs", metavar="RUN", nargs="+", type=str, help="Run folders.")
     add_evaluation_options(parser, arguments)
+    text = (
+        "Also bound log p(x) from both sides, on data simulated from the model: only for them there are upper bounds."
+    )
+    parser.add_argument("--bracket", action="store_true", help=text)
     add_root_option(parser)
     add_seed_option(parser, "Seed of the samples and of the subset of the data.")
     add_device_option(parser)
@@ -73,6 +78,9 @@ def run(chosen: Namespace) -> None:
                 print(say(result, settings_of_evaluation(chosen)))
                 print(said_in_bits(read_json(folder / f"{name}.json", kind=estimator.kind.__name__)), end="")
                 print(f"saved in {folder / name}.json, .npz and figures, {name}*.png")
+            if chosen.bracket and rank == 0:
+                device = choose_device(chosen.device)
+                report_bracket(folder, load_run(folder, device)[0], dataset.test, device=device, seed=chosen.seed)
 
 
 def name_of(chosen: Namespace, dataset: Data) -> str:

@@ -30,7 +30,7 @@ def commands() -> dict[str, str]:
     for file in sorted(Path(__file__).parent.glob("*.py")):
         tree = ast.parse(file.read_text(encoding="utf-8"))
         if any(isinstance(node, ast.FunctionDef) and node.name == "run" for node in tree.body):
-            found[file.stem] = ast.get_docstring(tree) or ""
+            found[file.stem.replace("_", "-")] = ast.get_docstring(tree) or ""
     return found
 
 
@@ -88,7 +88,7 @@ def usage() -> str:
         "Deep latent-variable models in Pyro, with log p(x) and its error.",
     ]
     for name, text in commands().items():
-        lines += ["", *textwrap.wrap(text, 100, initial_indent=f"  {name:<13}", subsequent_indent=" " * 15)]
+        lines += ["", *textwrap.wrap(text, 100, initial_indent=f"  {name:<17}", subsequent_indent=" " * 19)]
     return "\n".join([*lines, "", "pyro-vae COMMAND --help lists its options; pyro-vae --version says the version."])
 
 
@@ -102,7 +102,7 @@ def _run(name: str, *arguments: str) -> None:
     keep_freed_memory()
     with warnings.catch_warnings():
         warnings.showwarning = _shown_once()
-        module = importlib.import_module(f"{__package__}.{name}")
+        module = importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
         from ..runs.parser import Parser
 
         chosen = module.parse(Parser(f"pyro-vae {name}", known[name]), arguments)

@@ -240,17 +240,32 @@ class Chains:
         return Plan(temperatures, torch.stack(log_steps).exp())
 
     def run(
-        self, path: Path, u: Tensor, x: Points, keys: Tensor, plan: Plan, *, reverse: bool = False
+        self,
+        path: Path,
+        u: Tensor,
+        x: Points,
+        keys: Tensor,
+        plan: Plan,
+        *,
+        reverse: bool = False,
+        watch: Callable[[State, Tensor], Any] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Log weights (K, B), of p(x) from draws u of q0 or of 1/p(x) from draws of the posterior; acceptance (B,)."""
+        """Log weights (K, B), of p(x) from draws u of q0 or of 1/p(x) from draws of the posterior; acceptance (B,).
+
+        ``watch`` is called at each temperature but the last, with the state there and log weights (R,) up to there.
+        """
         temperatures, steps = (part.flip(0) if reverse else part for part in plan)
         acceptances = []
         with unvalidated():  # a wild proposal is no error: it is rejected
             state = path.at(u)
             change = temperatures.diff(dim=0).repeat(1, path.num_chains)  # (T, R)
+            if watch is not None:
+                watch(state, torch.zeros_like(change[0]))
             log_weight = change[0] * state.log_ratio.double()
             for i, step in enumerate(steps, 1):
                 state, acceptance = self.move(x, keys, state, temperatures[i], step, i + REVERSE * reverse)
+                if watch is not None:
+                    watch(state, log_weight)
                 log_weight = log_weight + change[i] * state.log_ratio.double()
                 acceptances.append(acceptance)
                 self.done(len(acceptance))

@@ -22,7 +22,7 @@ Batches = list[tuple[list[int], Tensor]]
 
 @dataclass(frozen=True)
 class AnnealingSettings:
-    """The settings of annealed chains."""
+    """The settings of annealed chains; ``end`` is the last b of the path, the power of the likelihood."""
 
     num_chains: int
     num_temperatures: int
@@ -31,6 +31,7 @@ class AnnealingSettings:
     num_leapfrog: int
     num_warmup_chains: int
     target_acceptance: float
+    end: float = 1.0
 
     def __post_init__(self) -> None:
         at_least(
@@ -50,9 +51,9 @@ class AnnealingSettings:
             raise ValueError("Expected num_warmup_chains >= 2 for an adaptive schedule, made from their spread; got 1.")
 
     def sigmoid(self) -> Tensor:
-        """b_0 = 0 < ... < b_T = 1, (T + 1,): a sigmoid, dense at both ends."""
+        """b_0 = 0 < ... < b_T = end, (T + 1,): a sigmoid, dense at both ends."""
         steps = torch.linspace(-STEEPNESS, STEEPNESS, self.num_temperatures + 1, dtype=torch.float64).sigmoid()
-        return (steps - steps[0]) / (steps[-1] - steps[0])
+        return self.end * (steps - steps[0]) / (steps[-1] - steps[0])
 
     def batches(self, numbers: list[int], chunk_size: int) -> Batches:
         """Numbers of data points whose chains fit into a chunk; and the same, repeated up to one length for all

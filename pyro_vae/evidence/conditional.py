@@ -15,7 +15,7 @@ from ..pairs.batch import Batch, Points, taking
 from ..pairs.checks import CHECKED_AT_ONCE
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.modules import Callee
-from ..pairs.scoring import site_log_prob, traces
+from ..pairs.scoring import in_a_sentence, site_log_prob
 from ..pairs.sites import counted_sites, sample_sites
 from .doubts import HeavyTail
 from .measure import measure_of
@@ -71,7 +71,7 @@ def _not_given(model: Callee, guide: Callee, x: Points, given: Sequence[str]) ->
     model, guide = taking(x, model, guide)
     few = x[:3]
     with seeded(0), evaluating(model, guide):
-        observed = counted_sites(traces(model, guide, few)[0], len(few))
+        observed = counted_sites(_drawn(model, guide, few), len(few))
     names = [given] if isinstance(given, str) else list(given)
     if isinstance(given, str) or not 0 < len({*names} & {*observed}) == len(names) < len(observed):
         raise ValueError(
@@ -79,6 +79,14 @@ def _not_given(model: Callee, guide: Callee, x: Points, given: Sequence[str]) ->
             f"got {given!r}."
         )
     return [name for name in observed if name not in names]
+
+
+def _drawn(model: Callee, guide: Callee, x: Points) -> poutine.Trace:
+    """The model's trace at draws of the guide; latents that the model alone has, for they are summed over, are its own
+    draws."""
+    with in_a_sentence():
+        guide_trace = poutine.trace(guide).get_trace(x)
+        return poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
 
 
 def check_separate(model: Callee, guide: Callee, x: Points, hidden: Sequence[str]) -> str:
@@ -93,7 +101,7 @@ def check_separate(model: Callee, guide: Callee, x: Points, hidden: Sequence[str
     model, guide = taking(x, model, guide)
     with seeded(0), evaluating(model, guide):
         for part in x.split(CHECKED_AT_ONCE):
-            model_trace, _ = traces(model, guide, part)
+            model_trace = _drawn(model, guide, part)
             sites = dict(sample_sites(model_trace))
             found = entries_of({name: sites[name]["value"] for name in hidden}, part)
             if lost := sorted(set(hidden) - set(found.values())):

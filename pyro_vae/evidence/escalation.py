@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,30 +14,30 @@ from ..pairs.batch import Points
 from ..pairs.contexts import unvalidated
 from .counter_random import CounterRandom
 from .drawing import keyed, one_by_one
+from .exploring import CLIMB_STEPS, climbed, uncovered
 from .fitted_mixture import Mixture, farthest
 from .gaussian_fit import Gaussians, fitted
 from .latent_space import LatentSpace
-from .pilots import good_enough, missed, needed, pilot_khat
-from .result import LogMarginal
-from .sampler import Sampler
-from .weights import WeightSum
+from .pilots import Pilot, foreseen_ess, good_enough, missed, needed, pilot_khat
+from .result import HOPELESS, LogMarginal
+from .weights import Moments, WeightSum, error_of_strata
 
 # Shares of the samples: from fitted Gaussians, from the guide, from the prior.
 SHARES, OF_GUIDE_ALONE = (0.85, 0.1, 0.05), (0.0, 1.0, 0.0)
 EXPLORING, EXPLORING_FROM_GUIDE = (0.4, 0.1, 0.5), (0.0, 0.5, 0.5)
 WIDER = 1.1  # the Gaussians: those that the ELBO likes best are narrower than the posterior
 TAILS = 2.5  # factor of the scales of a copy that stands for tails heavier than a Gaussian's
+OF_TAILS = (0.85, 0.15)  # shares of the first Gaussian and of that copy, where there are few latents
 MOST_STARTS, STEPS = 3, 8  # fits for one data point; steps of a fit
+MOST_STARTS_OF_FEW = 6  # fits where there are few latents, and modes are looked for
 MOST_DRAWS = 64  # for a step of a fit, of as many as there are dimensions
 PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
-FEW_LATENTS = 8  # up to which draws from the prior can find modes that nothing else visits
+FEW_LATENTS = 8  # up to which draws from the prior, and climbs from there, can find modes that nothing else visits
 OF_GUIDE = 0.8  # effective sample size of a guide's pilot, relative, from which no fit is worth while
-AT_ONCE = 4096  # (data point, sample) pairs on a CPU, at most; on a GPU as many as the memory budget allows
-POINTS, MATRICES = {"cpu": 64, "cuda": 512}, 2**24  # data points at once; numbers in their covariance matrices
 STREAM = 2**29  # where the streams of random numbers of this file begin
 GRADIENT = 3  # evaluations of the model that a gradient costs
-
-Found = TypeVar("Found")
+CLIMBS = 16  # from draws of the prior, in a pilot
+CLIMBING = CLIMBS * (1 + GRADIENT * CLIMB_STEPS)  # evaluations
 
 
 def with_rung(result: LogMarginal, rung: int, *, evaluations: int) -> LogMarginal:
@@ -76,7 +76,9 @@ class Escalation:
     ) -> None:
         self.space, self.is_keyed, self.seed, self.at_once, self.done = space, is_keyed, seed, at_once, done
         self.pairs = min(max(space.dim, 16), MOST_DRAWS) // 2  # of draws of opposite sign, in a step of a fit
-        self.pilot = 2 * PILOT if space.dim <= FEW_LATENTS else PILOT  # evaluations
+        explores = space.dim <= FEW_LATENTS
+        self.most_starts = MOST_STARTS_OF_FEW if explores else MOST_STARTS
+        self.pilot = 2 * PILOT + CLIMBING if explores else PILOT  # evaluations
 
     def estimate(
         self, x: Points, keys: Tensor, num_samples: int, target: float | None = None, most: int = 100_000
@@ -96,15 +98,16 @@ class Escalation:
         with unvalidated():  # a wild proposal is no error: its weight is 0
             points, mixture, rung = torch.arange(len(x), device=x.device), self._first(x, keys), 1
             while len(points):
-                good, u, log_weights = self._pilot(x[points], keys[points], mixture, stream=10 * rung)
+                good, left_out, u, log_weights = self._pilot(x[points], keys[points], mixture, stream=10 * rung)
                 # A result after the last pilot has its k-hat at least: by chance, draws that miss much look best.
-                khat = torch.where(good, -math.inf, pilot_khat(log_weights[:PILOT])).cpu()
-                good = good if rung < MOST_STARTS else torch.ones_like(good)
-                count_of = needed(log_weights, num_samples, target, most)
+                khat = torch.where(good, -math.inf, pilot_khat(log_weights[:PILOT]))
+                khat = torch.where(left_out, khat.clamp(min=HOPELESS), khat).cpu()
+                good = good if rung < self.most_starts else torch.ones_like(good)
+                count_of = needed(log_weights[:PILOT], num_samples, target, most)
                 for count in count_of[good].unique().tolist():
                     now = good & (count_of == count)
                     result = self._final(x[points[now]], keys[points[now]], mixture[now], count, rung)
-                    worst = torch.fmax(result.khat, khat[now.cpu()]) if rung == MOST_STARTS else result.khat
+                    worst = torch.fmax(result.khat, khat[now.cpu()]) if rung == self.most_starts else result.khat
                     results.append(dataclasses.replace(result, khat=worst))
                     order.append(points[now])
                 points, mixture = points[~good], mixture[~good]
@@ -117,15 +120,16 @@ class Escalation:
     def trusts_guide(self, x: Points, keys: Tensor) -> Tensor:
         """Whether the guide's own samples will do, (B,): also by what draws from the prior find beside them."""
         with unvalidated():
-            return self._pilot(x, keys, Mixture((), torch.empty(0, len(x), device=x.device)), stream=500)[0]
+            return self._pilot(x, keys, Mixture((), torch.empty(0, len(x), device=x.device)), stream=500).good
 
     def _first(self, x: Points, keys: Tensor) -> Mixture:
         """A fit that starts where the guide is."""
-        count, size = PILOT // 4, max(1, self.at_once // len(x))
-        firsts = range(0, count, size)
-        u = torch.cat([self._pair_draws(x, keys, first, min(size, count - first), stream=1) for first in firsts])
+        u = self._first_draws(x, keys, PILOT // 4, stream=1)
         start = Gaussians.diagonal(u.mean(0), u.std(0).clamp(min=1e-4))
-        return Mixture((self._fitted(x, keys, start, stream=1000),), u.new_ones(1, len(x)))
+        fit = self._fitted(x, keys, start, stream=1000)
+        if self.space.dim > FEW_LATENTS:  # where a wide copy would lie around the posterior like a shell
+            return Mixture((fit,), u.new_ones(1, len(x)))
+        return Mixture((fit, fit.widened(TAILS)), u.new_tensor(OF_TAILS)[:, None].expand(-1, len(x)))
 
     def _fitted(self, x: Points, keys: Tensor, start: Gaussians, *, stream: int) -> Gaussians:
         def noise(step: int) -> Tensor:
@@ -153,45 +157,60 @@ class Escalation:
         found = torch.stack(evidence).softmax(0).nan_to_num(1 / len(parts))
         return Mixture(parts, 0.7 * found + 0.3 / len(parts))
 
-    def _pilot(self, x: Points, keys: Tensor, mixture: Mixture, *, stream: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Whether the mixture will do, (B,), with draws (K, B, D) and their log weights (K, B).
+    def _pilot(self, x: Points, keys: Tensor, mixture: Mixture, *, stream: int) -> Pilot:
+        """Whether the mixture will do.
 
-        Where there are few latents, it must also explain what draws from the prior find beside it.
+        Where there are few latents, it must also explain what draws from the prior find beside it, and the modes that
+        are found by climbing from there.
         """
         alone, least = (SHARES, 0.0) if mixture.parts else (OF_GUIDE_ALONE, OF_GUIDE)
         u, log_weights = self._drawn(x, keys, mixture, alone, stream=stream)
-        good = good_enough(log_weights, least_ess=least)
+        good, left_out = good_enough(log_weights, least_ess=least), torch.zeros_like(log_weights[0], dtype=torch.bool)
         if self.space.dim <= FEW_LATENTS:
             exploring = EXPLORING if mixture.parts else EXPLORING_FROM_GUIDE
             more, more_weights = self._drawn(x, keys, mixture, exploring, stream=stream + 5000)
-            good = good & good_enough(more_weights) & ~missed(log_weights, more_weights)
-            u, log_weights = torch.cat([u, more]), torch.cat([log_weights, more_weights])
-        return good, u, log_weights
+            starts = self._first_draws(x, keys, CLIMBS, stream=stream + 6000, prior=True)
+            tops = climbed(lambda u: self._joint_and_gradient(x, u), starts)
+            at_tops = torch.cat([self._log_weights(x, part, mixture, alone)[0] for part in self._split(tops, x)])
+            left_out = uncovered(at_tops, log_weights)
+            good = good & good_enough(more_weights) & ~missed(log_weights, more_weights) & ~left_out
+            if not mixture.parts:  # nothing stands for tails beside the guide
+                of_guide = torch.cat([self._log_weights(x, part, mixture, alone)[0] for part in self._split(more, x)])
+                good = good & (foreseen_ess(of_guide, more_weights) > OF_GUIDE)
+            u, log_weights = torch.cat([u, more, tops]), torch.cat([log_weights, more_weights, at_tops])
+        return Pilot(good, left_out, u, log_weights)
+
+    def _split(self, u: Tensor, x: Points) -> tuple[Tensor, ...]:
+        return u.split(max(1, self.at_once // len(x)))
 
     def _drawn(
         self, x: Points, keys: Tensor, mixture: Mixture, shares: tuple[float, ...], *, stream: int
     ) -> tuple[Tensor, Tensor]:
         """Draws of a pilot (K, B, D), and their log weights (K, B)."""
         chunks = list(self._chunks(x, keys, mixture, PILOT, shares, stream=stream))
-        return torch.cat([u for u, _ in chunks]), torch.cat([log_weights for _, log_weights in chunks])
+        return torch.cat([u for _, u, _ in chunks]), torch.cat([log_weights for _, _, log_weights in chunks])
 
     def _final(self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int, rung: int) -> LogMarginal:
-        total = WeightSum(len(x), num_samples, x.device)
-        for _, log_weights in self._chunks(x, keys, mixture, num_samples, SHARES, stream=0):
+        total, counts = WeightSum(len(x), num_samples, x.device), [0] * len(SHARES)
+        strata = [Moments.empty(len(x), x.device) for _ in SHARES]
+        for kinds, _, log_weights in self._chunks(x, keys, mixture, num_samples, SHARES, stream=0):
             total.add(log_weights)
+            for kind in kinds.unique().tolist():
+                strata[kind] = strata[kind].plus(log_weights[(kinds == kind).to(log_weights.device)])
+                counts[kind] += int((kinds == kind).sum())
             self.done(log_weights.numel())
-        cost = num_samples + rung * (self.pilot + GRADIENT * STEPS * 2 * self.pairs)
-        return with_rung(total.result(), rung, evaluations=cost)
+        cost = num_samples + (rung + 1) * self.pilot + rung * GRADIENT * STEPS * 2 * self.pairs  # a pilot for the guide
+        return with_rung(total.result(error_of_strata(strata, counts)), rung, evaluations=cost)
 
     def _chunks(
         self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int, shares: tuple[float, ...], *, stream: int
-    ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Draws and log weights, some samples at a time."""
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Which proposal each draw is from (K,), draws and log weights, some samples at a time."""
         counts = [round(share * num_samples) for share in shares]
         counts[0 if mixture.parts else 1] += num_samples - sum(counts)
         kinds = torch.tensor([kind for kind, count in enumerate(counts) for _ in range(count)])
         kinds = kinds[torch.randperm(num_samples, generator=torch.Generator().manual_seed(self.seed % 2**63))]
-        log_shares = [math.log(n / num_samples) if n else -math.inf for n in counts]
+        shares_drawn = tuple(n / num_samples for n in counts)
         size, drawn = max(1, self.at_once // len(x)), [0, 0, 0]
         for first in range(0, num_samples, size):
             some = kinds[first : first + size]
@@ -204,13 +223,18 @@ class Escalation:
                     own = self._pair_draws(x, keys, drawn[kind], n, stream=stream + 3 + kind, prior=kind == 2)
                     u[(some == kind).to(u.device)] = own
                     drawn[kind] += n
-            joint, guide, prior = self.space.densities(x, u)
-            densities = torch.stack([mixture.log_prob(u), guide, prior]).nan_to_num(-math.inf, math.inf, -math.inf)
-            log_mixture = (densities + joint.new_tensor(log_shares)[:, None, None]).logsumexp(0)
-            log_weights = (joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf)
+            log_weights, densities = self._log_weights(x, u, mixture, shares_drawn)
             # A density that is unknown at a draw counts as 0 in the mixture: the draw must not count, either.
-            own = densities.gather(0, some.to(u.device)[None, :, None].expand(1, *joint.shape))[0]
-            yield u, torch.where(own.isneginf(), -math.inf, log_weights)
+            own = densities.gather(0, some.to(u.device)[None, :, None].expand(1, *log_weights.shape))[0]
+            yield some, u, torch.where(own.isneginf(), -math.inf, log_weights)
+
+    def _log_weights(self, x: Points, u: Tensor, mixture: Mixture, shares: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+        """Log weights (K, B) at u (K, B, D), under the mixture of fitted Gaussians, guide and prior, and the log
+        densities of these three (3, K, B)."""
+        joint, guide, prior = self.space.densities(x, u)
+        densities = torch.stack([mixture.log_prob(u), guide, prior]).nan_to_num(-math.inf, math.inf, -math.inf)
+        log_mixture = (densities + joint.new_tensor(shares).log()[:, None, None]).logsumexp(0)
+        return (joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf), densities
 
     def _pair_draws(
         self, x: Points, keys: Tensor, first: int, count: int, *, stream: int, prior: bool = False
@@ -222,6 +246,15 @@ class Escalation:
             return self.space.drawn(batch, count, prior=prior)
 
         return keyed(draw, *settings) if self.is_keyed else torch.cat(one_by_one(draw, *settings), 1)
+
+    def _first_draws(self, x: Points, keys: Tensor, count: int, *, stream: int, prior: bool = False) -> Tensor:
+        """Draws u (count, B, D) of the guide or the prior, some at a time."""
+        size = max(1, self.at_once // len(x))
+        firsts = range(0, count, size)
+        draws = [
+            self._pair_draws(x, keys, first, min(size, count - first), stream=stream, prior=prior) for first in firsts
+        ]
+        return torch.cat(draws)
 
     def _normal(self, keys: Tensor, first: int, count: int, *, stream: int) -> Tensor:
         with CounterRandom(keys, *self._numbers(keys, first, stream)[:1], count, self._numbers(keys, first, stream)[1]):
@@ -235,64 +268,3 @@ class Escalation:
     def _numbers(keys: Tensor, first: int, stream: int) -> tuple[Tensor, Tensor]:
         zero = torch.zeros((), dtype=torch.int64, device=keys.device)
         return zero + first, zero + STREAM + stream
-
-
-def escalated(
-    sampler: Sampler,
-    space: LatentSpace,
-    points: Tensor,
-    num_samples: int,
-    target: float | None,
-    most: int,
-    seed: int,
-    done: Callable[[int], Any],
-) -> LogMarginal:
-    """The result for some data points, by their numbers: from the guide where a pilot trusts it, else escalated.
-
-    The guide also draws those whose model raises an error at other draws.
-    """
-    kind = sampler.x.device.type
-    at_once = min(AT_ONCE, sampler.pairs) if kind == "cpu" else sampler.pairs
-    escalation = Escalation(space, is_keyed=sampler.keyed, seed=seed, at_once=at_once, done=done)
-    together = 1 if sampler.points == 1 else max(1, min(POINTS.get(kind, 64), at_once // 16, MATRICES // space.dim**2))
-    alone = torch.cat([sampler.depend_on_others(points[some]) for some in torch.arange(len(points)).split(together)])
-
-    def batches(some: Tensor) -> list[Tensor]:
-        return [part for part in (*some[~alone[some]].split(together), *some[alone[some]].split(1)) if len(part)]
-
-    def trusted(some: Tensor) -> Tensor:
-        which = points[some].to(sampler.x.device)
-        return escalation.trusts_guide(sampler.x[which], sampler.keys[which]).cpu()
-
-    def fitted_to(some: Tensor) -> LogMarginal:
-        which = points[some].to(sampler.x.device)
-        return escalation.estimate(sampler.x[which], sampler.keys[which], num_samples, target, most)
-
-    doubted = [some[~good] for some, good in _tried(trusted, batches(torch.arange(len(points))))]
-    found = _tried(fitted_to, batches(torch.cat(doubted))) if doubted else []
-    order, results = [some for some, _ in found], [result for _, result in found]
-    of_guide = torch.ones(len(points), dtype=torch.bool)
-    for some in order:
-        of_guide[some] = False
-    if of_guide.any():
-        if target is None:
-            result = sampler.estimate(points[of_guide], num_samples, done)
-        else:
-            result = sampler.to_target(points[of_guide], num_samples, most, target, done)
-        counts = result.num_samples + result.details.get("pilot_samples", 0) + escalation.pilot
-        results.append(with_rung(result, 0, evaluations=0).with_details(evaluations=counts))
-        order.append(of_guide.nonzero()[:, 0])
-    return LogMarginal.join(results)[torch.cat(order).argsort()]
-
-
-def _tried(attempt: Callable[[Tensor], Found], batches: list[Tensor]) -> list[tuple[Tensor, Found]]:
-    """What an attempt gives for batches of data points; where it raises an error, for each of them that does not."""
-    found = []
-    for some in batches:
-        try:
-            found.append((some, attempt(some)))
-        except torch.OutOfMemoryError:
-            raise
-        except (ValueError, RuntimeError, ArithmeticError, AssertionError):  # at latents that no guide draws
-            found += _tried(attempt, list(some.split(1))) if len(some) > 1 else []
-    return found

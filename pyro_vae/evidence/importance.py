@@ -26,10 +26,10 @@ from .conditional import conditional
 from .counter_random import data_digests, data_keys
 from .doubts import warn_of
 from .drawing import handful
-from .escalation import escalated
 from .latent_space import latent_space
 from .measure import measure_of
 from .result import LogMarginal
+from .rungs import escalated
 from .sampler import Sampler
 
 NAMES = {
@@ -72,8 +72,9 @@ def log_marginal(
     With estimator "auto" each data point starts from the guide, r(z) = q(z|x). Where the weights of a pilot are
     heavy-tailed, as they are for most guides trained by the ELBO, a Gaussian is fitted to its posterior by some Newton
     steps on the ELBO from the guide on, and r is a mixture of that Gaussian (85%), the guide (10%) and the prior (5%),
-    over unconstrained latents; where that does not do, of several Gaussians (see `pyro_vae.evidence.escalation`). A fit
-    costs about as much as 2,000 samples. Pilots decide, and are thrown away: the mean of the weights stays p(x). The
+    over unconstrained latents; where that does not do, of several Gaussians (see `pyro_vae.evidence.escalation`). With
+    up to eight latents, modes that nothing else visits are looked for by climbing from draws of the prior. A fit costs
+    about as much as 2,000 samples. Pilots decide, and are thrown away: the mean of the weights stays p(x). The
     details of the result say the rung of each data point (0 for the guide, else the number of Gaussians) and what it
     cost, in evaluations of the model. Pairs with discrete latents, or whose density at given latents is not known, stay
     with the guide. "guide" is the protocol of the field: K samples from the guide for all.

@@ -18,7 +18,7 @@ from ..pairs.modules import Callee
 from ..pairs.particles import broadcasts, in_particle_plate, repeat_data
 from ..pairs.scoring import drawn_from_prior, score_traces, traces
 from ..pairs.sites import latents_of
-from ..pairs.supports import support_of
+from ..pairs.supports import is_angle, is_made_of, support_of
 
 MOST_LATENTS = 512  # dimensions: Gaussians of 64 data points are some matrices of 64 MiB then
 TRIED = (
@@ -129,13 +129,8 @@ def latent_space(model: Callee, guide: Callee, x: Points) -> LatentSpace | None:
 def _has_infinite_mass(site: Any) -> bool:
     """Whether the density of a site over unconstrained space has no integral: it is masked, so that no value counts, or
     of an angle, which repeats itself."""
-    fn = site["fn"]
-    while isinstance(fn, torch.distributions.MixtureSameFamily) or hasattr(fn, "base_dist"):
-        if isinstance(fn, dist.MaskedDistribution):
-            return True
-        fn = fn.base_dist if hasattr(fn, "base_dist") else fn.component_distribution
-    angle = isinstance(fn, torch.distributions.VonMises | dist.SineBivariateVonMises | dist.SineSkewed)
-    return angle or not (site["mask"] is None or site["mask"] is True)
+    masked = is_made_of(site["fn"], dist.MaskedDistribution) or not (site["mask"] is None or site["mask"] is True)
+    return masked or is_angle(site["fn"])
 
 
 def unconstrained(model_trace: poutine.Trace, *, particles: bool = False) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,6 +12,15 @@ from .pareto import pareto_khat, tail_length
 from .weights import Moments
 
 ENOUGH = 0.6  # k-hat of a pilot up to which it is
+
+
+class Pilot(NamedTuple):
+    """What a pilot says of a proposal for each data point, and its draws."""
+
+    good: Tensor  # whether the proposal will do (B,)
+    left_out: Tensor  # whether a mode was found that it hardly covers (B,)
+    u: Tensor  # draws (K, B, D)
+    log_weights: Tensor  # (K, B)
 
 
 def good_enough(log_weights: Tensor, *, least_ess: float = 0.0) -> Tensor:
@@ -33,6 +43,17 @@ def missed(alone: Tensor, exploring: Tensor) -> Tensor:
         means.append(moments.largest + moments.first.log() - math.log(len(log_weights)))
         errors.append(moments.relative_error(len(log_weights)))
     return means[1] - means[0] > 3 * torch.hypot(*errors)
+
+
+def foreseen_ess(log_weights: Tensor, exploring: Tensor) -> Tensor:
+    """Effective sample size of a proposal, as a share of its samples (B,), from draws of another one that explores: by
+    the log weights there under either (K, B). It sees tails that the proposal's own draws hardly visit.
+
+    E_q[w]^2 / E_q[w^2] = E_r[v]^2 / E_r[v w],  w the weights of q, v those of the draws' own r
+    """
+    count = math.log(len(exploring))
+    first, second = exploring.logsumexp(0) - count, (exploring + log_weights).logsumexp(0) - count
+    return (2 * first - second).exp()
 
 
 def needed(log_weights: Tensor, num_samples: int, target: float | None, most: int) -> Tensor:

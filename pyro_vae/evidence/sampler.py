@@ -15,7 +15,17 @@ from ..compiled.when_it_pays import SAVED_PER_SAMPLE, compile_if_worthwhile
 from ..pairs.batch import Points
 from ..pairs.modules import Callee, modules_of
 from .chunking import chunk, chunk_within, peak_bytes
-from .drawing import LogWeights, can_be_keyed, halves, handful, in_parts_alike, keyed, one_by_one, particle_log_weights
+from .drawing import (
+    LogWeights,
+    can_be_keyed,
+    check_copies,
+    halves,
+    handful,
+    in_parts_alike,
+    keyed,
+    one_by_one,
+    particle_log_weights,
+)
 from .result import LogMarginal
 from .weights import Moments, WeightSum
 
@@ -53,7 +63,9 @@ class Sampler:
         if self.keyed:
             draw = functools.partial(self.draw, k=2)
             together = in_parts_alike(draw, x[few], keys[few], list(torch.arange(len(few)).split(1)))
-            num_points = num_points if together else 1
+            if not together:
+                check_copies(self.draw, x[few], keys[few])
+                num_points = 1
             if chunk_size is None:
                 some = few[: min(2, num_points)]
                 peaks = [peak_bytes(functools.partial(self._rows, some, 0, n)) for n in (1, 4, 12)]
@@ -104,6 +116,8 @@ class Sampler:
             for number in range(first, first + count, self.samples):
                 draws = min(self.samples, first + count - number)
                 full = (len(some), draws) == (self.points, self.samples)
+                if alone and number == first:
+                    check_copies(self.draw, self.x[some], self.keys[some])
                 if alone:
                     rows = torch.cat([self._rows(point, number, draws, stream) for point in some.split(1)], 1)
                 else:

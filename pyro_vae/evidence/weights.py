@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor
 
 from .pareto import pareto_khat, tail_length
 from .result import LogMarginal
+
+FEWEST_OF_STRATUM = 10  # draws from a proposal from which their variance is estimated by itself
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,26 @@ class Moments:
         return (excess / (count - 1)).sqrt() if count > 1 else excess * math.nan
 
 
+def error_of_strata(strata: Sequence[Moments], counts: Sequence[int]) -> Tensor | None:
+    """Standard error of the mean weight, relative to it, where the numbers of draws from several proposals are fixed;
+    None where one has too few draws for a variance of its own.
+
+    What the means of the proposals differ by does not vary from one estimate to the next: the error is the smaller one
+    of draws that are stratified.
+    """
+    drawn = [(part, count) for part, count in zip(strata, counts, strict=True) if count]
+    if any(count < FEWEST_OF_STRATUM for _, count in drawn):
+        return None
+    largest = torch.stack([part.largest for part, _ in drawn]).amax(0)
+    reference = torch.where(largest.isinf(), 0.0, largest)
+    total, variance = torch.zeros_like(reference), torch.zeros_like(reference)
+    for part, count in drawn:
+        scale = torch.where(part.largest.isinf(), 0.0, (part.largest - reference).exp())
+        within = (part.second - part.first.square() / count).clamp(min=0) * count / (count - 1)
+        total, variance = total + scale * part.first, variance + scale.square() * within
+    return variance.sqrt() / total
+
+
 class WeightSum:
     """All that a result needs of the weights: their moments, the largest ones, and their means 10, 100, ... at a time.
 
@@ -84,12 +107,12 @@ class WeightSum:
         for level in self.levels:
             rows = level.add(rows)
 
-    def result(self) -> LogMarginal:
-        """The estimates of log mean w, with errors and diagnostics."""
+    def result(self, error: Tensor | None = None) -> LogMarginal:
+        """The estimates of log mean w, with errors, of independent draws unless they are given, and diagnostics."""
         count, moments = self.num_samples, self.moments
         assert self.added == count, f"{self.added} weights added, {count} announced"
         log_prob = moments.largest + moments.first.log() - math.log(count)
-        error = moments.relative_error(count)
+        error = moments.relative_error(count) if error is None else error
         levels = {10**i: level.result() for i, level in enumerate(self.levels) if 10**i < count} | {
             count: (log_prob, error)
         }

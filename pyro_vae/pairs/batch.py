@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
+from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor
 
 from .plates import with_own_indices
@@ -117,11 +118,26 @@ def taking(points: Points, *functions: Callable[..., Any]) -> list[Callable[...,
 
     Raises:
         TypeError: a function takes other inputs.
+        RuntimeError: a handler of Pyro's, or torch's inference mode, stands around the call.
     """
+    _check_nothing_around()
     for function in functions:
         _check_call(points, function)
     functions = tuple(map(with_own_indices, functions))
     return [_taking(function) for function in functions] if isinstance(points, Batch) else list(functions)
+
+
+def _check_nothing_around() -> None:
+    if am_i_wrapped():
+        raise RuntimeError(
+            "Expected to be called outside of Pyro's handlers and plates, which would change the numbers of the pair; "
+            "got one around the call. Put it around model or guide, such as poutine.condition(model, data=...)."
+        )
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError(
+            "Expected to be called outside of torch.inference_mode, in which there are no gradients to train by or to "
+            "fit proposals with; got it around the call. Leave it out: where gradients are not needed, none are kept."
+        )
 
 
 def _taking(function: Callable[..., Any]) -> Callable[[Any], Any]:

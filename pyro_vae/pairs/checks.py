@@ -15,9 +15,17 @@ from .batch import Points
 from .contexts import seeded
 from .lookups_private import LookupsChecked
 from .modules import Callee
-from .scoring import drawn_from_prior, score_traces, traces
+from .scoring import drawn_from_prior, mask_of, score_traces, traces
 from .sites import is_latent, sample_sites
-from .supports import describe, free_coordinates, is_point_mass, of_one_value, support_of, words_and_cure
+from .supports import (
+    describe,
+    free_coordinates,
+    is_angle,
+    is_point_mass,
+    of_one_value,
+    support_of,
+    words_and_cure,
+)
 
 CHECKED_AT_ONCE = 128  # data points
 
@@ -73,7 +81,7 @@ def check_support(model_trace: poutine.Trace) -> None:
     """
     for name, site in sample_sites(model_trace):
         if site["is_observed"] and (support := support_of(site["fn"])) is not None:
-            check_values(name, support, site["value"], site["mask"])
+            check_values(name, support, site["value"], mask_of(name, site))
 
 
 def check_values(name: str, support: Constraint, value: Tensor, mask: Any = None) -> None:
@@ -126,7 +134,13 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
                 f"Expected as many dimensions of site {name!r} in the guide as in the model, event shape {shapes[0]}; "
                 f"got {shapes[1]}. Give both the same: .expand([D]).to_event(1) makes one distribution an event of D."
             )
-        if not (sizes[0] == sizes[1] and prior.check(site["value"]).all()):
+        if is_angle(site["fn"]) != is_angle(guided["fn"]) and of_one_value(prior) is of_one_value(guide):
+            angle, other = ("guide", "prior") if is_angle(guided["fn"]) else ("prior", "guide")
+            raise ValueError(
+                f"Expected angles of one turn in both prior and guide of site {name!r}; got them in the {angle} alone, "
+                f"and numbers of many turns in the {other}. Use VonMises, or numbers without turns, in both."
+            )
+        if not (sizes[0] == sizes[1] and prior.check(_possible(site["value"], guided["fn"])).all()):
             raise ValueError(
                 f"Expected the guide of site {name!r} on the support of its prior, {describe(prior)}; got "
                 f"{describe(guide)}. Use an encoder for this prior (simplex: DirichletEncoder, LogisticNormalEncoder; "
@@ -135,6 +149,12 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
                 f"prior."
             )
     return discrete
+
+
+def _possible(drawn: Tensor, fn: Any) -> Tensor:
+    """All values that a distribution can draw, where it lists them; else those that it has drawn."""
+    states: Tensor = fn.enumerate_support(expand=False) if getattr(fn, "has_enumerate_support", False) else drawn
+    return states
 
 
 def check_proper(model_trace: poutine.Trace) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from pyro import poutine
+from torch import Tensor
 
 from .amortized import check_amortized, check_no_autoguide
 from .batch import Points
@@ -94,14 +96,32 @@ def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
         prior_trace = drawn_from_prior(model, x)
         at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(x)
     for name, prior in latents:
-        guided = support_of(at_prior.nodes[name]["fn"])
+        fn = at_prior.nodes[name]["fn"]
+        guided = support_of(fn)
         with unvalidated():  # many draws: supports that differ by little shall be found out, too
             draws = prior_trace.nodes[name]["fn"](torch.Size((100,)))
         if guided is not None and not guided.check(draws).all():
             raise ValueError(
                 f"Expected the guide of site {name!r} to reach all of the support of its prior, "
-                f"{describe(prior.support)}; draws of the prior lie outside {describe(guided)}. {cure}"
+                f"{describe(support_of(prior))}; draws of the prior lie outside {describe(guided)}. {cure}"
             )
+        if guided is not None and guided.is_discrete and _rules_out(fn, draws):
+            raise ValueError(
+                f"Expected a guide of site {name!r} that draws, however rarely, all that its prior draws; it gives "
+                f"some of that probability 0. Give it a small one instead of 0, such as a logit of -10 instead of "
+                f"-inf, or leave the values out of the prior, too."
+            )
+
+
+def _rules_out(fn: Any, values: Tensor) -> bool:
+    """Whether a discrete distribution gives one of the values probability 0."""
+    with unvalidated():
+        log_prob = fn.log_prob(values)
+    never = log_prob.isneginf()
+    if isinstance(fn, torch.distributions.Categorical):  # given a probability of 0, it scores the machine's epsilon
+        exact = torch.distributions.Categorical(logits=fn.probs.log(), validate_args=False).log_prob(values)
+        never = never | (exact.isneginf() & (log_prob > math.log(torch.finfo(log_prob.dtype).eps) - 1))
+    return bool(never.any())
 
 
 def _check_carried_density(guide: Callee, x: Points, *, points: dict[str, Any], noise: list[str]) -> None:

@@ -111,7 +111,7 @@ def in_a_sentence() -> Iterator[None]:
         yield
     except (ValueError, RuntimeError, IndexError) as error:
         for pattern, sentence in SENTENCES + OF_TORCH:
-            if found := re.match(pattern, str(error), re.DOTALL):
+            if found := re.match(AT_A_SITE + pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
         text, shapes, _ = str(error).partition("Trace Shapes:")  # which Pyro adds to every error
         if shapes and isinstance(error, ValueError) and text.startswith("Expected"):
@@ -134,6 +134,7 @@ def in_a_sentence() -> Iterator[None]:
         ) from error
 
 
+AT_A_SITE = r"(?:Error while computing \w+ at site '\S+':\n)?"  # which Pyro's objectives put before
 SENTENCES = (
     (
         r"Shape mismatch inside plate\('(.*?)'\) at site (\S+) dim \S+ (\d+) vs (\d+)",
@@ -266,11 +267,29 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
     sizes = plate_sizes(site) | {-1: shape[-1]}  # of a plate without a size, too
     if any(size not in (1, sizes.get(dim - log_prob.dim())) for dim, size in enumerate(log_prob.shape)):
         raise dimension_without_plate(name, sizes, log_prob)
-    if site["mask"] is not None:
-        log_prob = torch.where(torch.as_tensor(site["mask"], device=log_prob.device), log_prob, 0.0)
+    if (mask := mask_of(name, site)) is not None:
+        mask = torch.as_tensor(mask, device=log_prob.device)
+        log_prob = torch.where(mask, log_prob, 0.0)
     if log_prob.dim() > len(shape):  # inner plates of the model, left of the data
         log_prob = log_prob.sum(tuple(range(log_prob.dim() - len(shape))))
     return (log_prob * whole_of_part(site)).expand(shape)
+
+
+def mask_of(name: str, site: Any) -> Any:
+    """The mask around a site: None, a truth value, or a tensor.
+
+    Raises:
+        ValueError: it has a dimension that no plate holds.
+    """
+    mask, sizes = site["mask"], plate_sizes(site)
+    shape = mask.shape if isinstance(mask, Tensor) else ()
+    if any(size != 1 and sizes.get(dim - len(shape)) not in (size, UNSIZED) for dim, size in enumerate(shape)):
+        raise ValueError(
+            f"Expected a mask with a dimension for each plate around site {name!r}, and none for its event; got "
+            f"{tuple(shape)}. To leave out single values of a data point, mask the distribution before .to_event, as "
+            f"dist.Normal(loc, scale).mask(known).to_event(1), or use Masked(likelihood)."
+        )
+    return mask
 
 
 def plate_sizes(site: Any) -> dict[int, int]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import biject_to, constraints
+from torch.distributions import (
+    AffineTransform,
+    ComposeTransform,
+    IndependentTransform,
+    Transform,
+    biject_to,
+    constraints,
+)
 from torch.distributions.constraints import Constraint, MixtureSameFamilyConstraint
 
 
@@ -18,13 +26,80 @@ def is_point_mass(fn: Any) -> bool:
     return isinstance(fn, dist.Delta)
 
 
+def is_made_of(fn: Any, kind: Any) -> bool:
+    """Whether a distribution, or one that it transforms, repeats or mixes, is of a class."""
+    while not isinstance(fn, kind):
+        if hasattr(fn, "base_dist"):
+            fn = fn.base_dist
+        elif isinstance(fn, torch.distributions.MixtureSameFamily):
+            fn = fn.component_distribution
+        else:
+            return False
+    return True
+
+
+def is_angle(fn: Any) -> bool:
+    """Whether a distribution is one of angles: draws are of one turn, its density repeats itself over all numbers,
+    which torch calls its support."""
+    return is_made_of(fn, torch.distributions.VonMises | dist.SineBivariateVonMises | dist.SineSkewed)
+
+
 def support_of(fn: Any) -> Constraint | None:
-    """The support of a distribution; None for one that does not say, as a user's own may."""
+    """The support of a distribution; None for one that does not say, as a user's own may.
+
+    Numbers that are squashed, then shifted and scaled, lie between the shifted and scaled bounds; torch calls that the
+    real line.
+    """
+    if isinstance(fn, torch.distributions.Independent):
+        base = support_of(fn.base_dist)
+        return None if base is None else constraints.independent(base, fn.reinterpreted_batch_ndims)
+    if isinstance(fn, dist.MaskedDistribution):
+        return support_of(fn.base_dist)
     try:
         support = fn.support
     except NotImplementedError:
         return None
+    if isinstance(fn, torch.distributions.TransformedDistribution):
+        return _shifted_and_scaled(fn) or support
     return support.base_constraint if isinstance(support, MixtureSameFamilyConstraint) else support  # torch wraps it
+
+
+def _shifted_and_scaled(fn: torch.distributions.TransformedDistribution) -> Constraint | None:
+    """The support of a distribution whose last transforms shift and scale what has bounds; else None."""
+    before, moves = list(_single_transforms(fn.transforms)), list[AffineTransform]()
+    while before and isinstance(last := before[-1], AffineTransform):
+        before.pop()
+        moves.append(last)
+    support = of_one_value(before[-1].codomain if before else support_of(fn.base_dist))
+    low, high = getattr(support, "lower_bound", None), getattr(support, "upper_bound", None)
+    if not moves or support.is_discrete or (low is None and high is None):
+        return None
+    bounds = [None if bound is None else torch.as_tensor(bound) for bound in (low, high)]
+    turned = torch.as_tensor(False)
+    for move in reversed(moves):
+        bounds = [None if bound is None else move(bound) for bound in bounds]
+        turned = turned ^ (torch.as_tensor(move.scale) < 0)
+    low, high = bounds
+    if low is not None and high is not None:
+        moved: Constraint = constraints.interval(torch.minimum(low, high), torch.maximum(low, high))
+    elif turned.all() or not turned.any():
+        upwards = (low is None) == bool(turned.all())
+        bound = high if low is None else low
+        moved = constraints.greater_than_eq(bound) if upwards else constraints.less_than(bound)
+    else:
+        return None
+    event_dim = len(fn.event_shape)
+    return constraints.independent(moved, event_dim) if event_dim else moved
+
+
+def _single_transforms(transforms: list[Transform]) -> Iterator[Transform]:
+    for transform in transforms:
+        if isinstance(transform, ComposeTransform):
+            yield from _single_transforms(transform.parts)
+        elif isinstance(transform, IndependentTransform):
+            yield from _single_transforms([transform.base_transform])
+        else:
+            yield transform
 
 
 def of_one_value(support: Any) -> Any:

@@ -8,7 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..evidence import LogMarginal
+from ..evidence import Bracket, LogMarginal, RateDistortion
+from ..evidence.bracket import FROM_ABOVE, NAMES
 from ..evidence.result import HEAVY
 from .charts import BLUE, COLUMN, GREY, INK, LABEL_SIZE, PAGE, RED, TITLE_SIZE, tidy
 from .images import show, tile
@@ -91,5 +92,52 @@ def gap_figure(lower: Tensor, upper: Tensor, *, title: str = "") -> Figure:
     right.set_ylabel("simulated data points")
     for axes in (left, right):
         tidy(axes)
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
+    return figure
+
+
+def bracket_figure(result: Bracket, *, title: str = "") -> Figure:
+    """The means of bounds on log p(x) of simulated data, those from below in blue, those from above in red; relative to
+    the default estimate, for the spread of the data is common to them all."""
+    figure = Figure(figsize=(COLUMN, 2.4), layout="constrained")
+    axes = figure.subplots()
+    default = result.lower.mean
+    axes.errorbar(0, 1, xerr=2 * default.monte_carlo_error, fmt="o", color=BLUE, capsize=2, markersize=4)
+    for name, mean in result.above_default.items():
+        row, colour = list(NAMES).index(name), RED if name in FROM_ABOVE else BLUE
+        axes.errorbar(mean.value, row, xerr=2 * mean.standard_error, fmt="o", color=colour, capsize=2, markersize=4)
+    axes.axvline(0, color=GREY, linewidth=1, zorder=0)
+    axes.set_yticks(range(len(NAMES)), list(NAMES.values()))
+    axes.set_ylim(len(NAMES) - 0.5, -0.5)
+    axes.set_xlabel("nats above the default estimate; lines: two standard errors")
+    axes.set_title(
+        f"{len(result):,} simulated data points, default {default.value:.2f}", fontsize=LABEL_SIZE, color=INK
+    )
+    tidy(axes)
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
+    return figure
+
+
+def rate_distortion_figure(result: RateDistortion, *, title: str = "") -> Figure:
+    """Mean distortion against mean rate, a curve from above; for simulated data, the line that bounds it from below."""
+    figure = Figure(figsize=(COLUMN, 2.7), layout="constrained")
+    axes = figure.subplots()
+    betas, rates, distortions = zip(*result.curve, strict=True)
+    rate, distortion = (np.array([mean.value for mean in means]) for means in (rates, distortions))
+    axes.plot(rate, distortion, color=BLUE, linewidth=1.4, label="annealed chains, from above")
+    at = int(np.abs(np.array(betas) - 1).argmin())
+    axes.plot(rate[at], distortion[at], "o", color=BLUE, markersize=4)
+    axes.annotate(" beta 1", (rate[at], distortion[at]), va="bottom", color=INK, size=LABEL_SIZE)
+    if result.from_below is not None:
+        reach = 0.25 * (distortion.max() - distortion.min())
+        ends = np.array([distortion[at] + reach, max(distortion[at] - reach, distortion.min())])
+        axes.plot(result.from_below.value - ends, ends, color=RED, linewidth=1, linestyle="--", label="from below")
+    axes.set_xlabel("rate, nats")
+    axes.set_ylabel("distortion, -E[log p(x|z)], nats")
+    axes.set_title(
+        f"{len(result):,} {'simulated ' if result.least_sum is not None else ''}data points", fontsize=LABEL_SIZE
+    )
+    axes.legend(frameon=False, fontsize=LABEL_SIZE)
+    tidy(axes)
     figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
     return figure

@@ -13,6 +13,9 @@ tensorboard/          the same as scalars, if asked for
 evaluation_*          .npz: log p(x) and its error for each data point; .json: means, protocol; .png: figures;
                       named by estimator, samples x data points, and what is not as by default
 diagnostics.*         rate, distortion, mutual information, active units
+bracket.*             log p(x) of simulated data from both sides
+calibration.*         where the guide is too narrow, too wide or shifted, on simulated data
+rate_distortion.*     what the decoder needs to know to reconstruct data so well
 *.png                 pictures
 codes.npz             codes of data points, by latent site
 unfinished/           what a training has written that runs, was killed, or stopped before it could replace a run

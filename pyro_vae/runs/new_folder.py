@@ -32,6 +32,8 @@ NAMES = {
     *("settings.yaml", "weights.safetensors", "params.safetensors", "run.json", "metrics.jsonl", "training.png"),
     *("diagnostics.json", "diagnostics.png", "samples.png", "reconstructions.png", "traversals.png", "manifold.png"),
     *("interpolations_linear.png", "interpolations_sphere.png", "codes.npz"),
+    *("calibration.json", "calibration.png", "bracket.json", "bracket.png"),
+    *("rate_distortion.json", "rate_distortion.png"),
 }
 
 

@@ -22,7 +22,7 @@ from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.enumerated import Enumeration, SummedOut, enumeration_of, summed_out
 from ..pairs.inputs import Loader, as_given
 from ..pairs.modules import Callee
-from ..pairs.scoring import traces
+from ..pairs.scoring import in_a_sentence, traces
 from ..pairs.trainable import check_trainable
 from .trials import run_pair, trying
 from .visiting import OnDevice, Visits, example_of, pieces, values_of
@@ -106,7 +106,8 @@ def try_loss(objective: ELBO, model: Callee, guide: Callee, visited: Visits) -> 
     first: Any = visited.first()
     with trying(model, guide):
         try:
-            objective.loss(model, guide, visited.batch_of(first))
+            with in_a_sentence():
+                objective.loss(model, guide, visited.batch_of(first))
         except NotImplementedError as error:  # plates that depend on each other without one being inside the other
             raise ValueError(f"{str(error).rstrip('.')}. Loop over one of the plates.") from error
 

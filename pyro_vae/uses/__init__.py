@@ -1,12 +1,15 @@
 """What a trained pair is used for."""
 
+from .calibration import Calibration, calibrate
 from .diagnostics import Diagnostics, diagnose
 from .generate import decode, encode, interpolate, reconstruct, sample
 from .inference_gaps import InferenceGaps, inference_gaps
 
 __all__ = [
+    "Calibration",
     "Diagnostics",
     "InferenceGaps",
+    "calibrate",
     "decode",
     "diagnose",
     "encode",

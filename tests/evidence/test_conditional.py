@@ -199,3 +199,31 @@ def test_results_about_other_values_are_not_compared(x):
 
     same = log_marginal(at_once, posterior, (x[:, A], x[:, B]), **settings)
     assert compare({"p": [both], "q": [same]}).differences["p", "q"].value == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
+@pytest.mark.parametrize("given", [["a"], ["b"]])
+def test_a_site_that_the_model_alone_sums_over(given):
+    """k is 0 or 1, and a, b are two views of z ~ N(k, 1): all densities are sums of two Gaussians."""
+
+    def model(a, b):
+        with pyro.plate("data", len(a), dim=-1):
+            k = pyro.sample("k", dist.Bernoulli(0.7), infer={"enumerate": "parallel"})
+            z = pyro.sample("z", dist.Normal(k, 1.0))
+            pyro.sample("a", dist.Normal(z, 1.0), obs=a)
+            pyro.sample("b", dist.Normal(z + 2 * k, 0.5), obs=b)
+
+    def guide(a, b):
+        with pyro.plate("data", len(a), dim=-1):
+            pyro.sample("z", dist.Normal((a + b) / 3, 1.3))
+
+    a, b = torch.tensor([0.0, 1.0, -1.0]), torch.tensor([1.0, 0.5, -1.0])
+    covariance = torch.tensor([[2.0, 1.0], [1.0, 1.25]])
+    weights = torch.tensor([0.3, 0.7]).log()[:, None]
+    loc = torch.tensor([[0.0, 0.0], [1.0, 3.0]])
+    both = dist.MultivariateNormal(loc[:, None], covariance).log_prob(torch.stack([a, b], -1))
+    seen = "ab".index(given[0])
+    one = dist.Normal(loc[:, None, seen], covariance[seen, seen] ** 0.5).log_prob((a, b)[seen])
+    truth = (weights + both).logsumexp(0) - (weights + one).logsumexp(0)
+    result = log_marginal(model, guide, (a, b), given=given, num_samples=1000)
+    assert ((result.log_prob - truth) / result.standard_error).abs().max() < 5

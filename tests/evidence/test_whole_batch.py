@@ -100,3 +100,18 @@ def test_a_handful_is_a_few_with_both_ends(count):
     assert numbers == sorted(set(numbers))
     assert len(numbers) == min(count, TRIED)
     assert (numbers[0], numbers[-1]) == (0, count - 1)
+
+
+def test_a_density_that_depends_on_how_many_data_points_there_are_is_refused():
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + 0.1 * len(x), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x / 2, 0.8))
+
+    for estimator in ("guide", "auto"):
+        with pytest.raises(ValueError, match="scores a data point the same however many there are"):
+            log_marginal(model, guide, torch.randn(6), num_samples=20, estimator=estimator)

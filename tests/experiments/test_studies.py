@@ -14,6 +14,7 @@ STUDIES = (
     "agreement",
     "annealed_vs_importance",
     "coverage",
+    "default_coverage",
     "defaults",
     "escalation_on_mnist",
     "gap_on_digits",

@@ -7,7 +7,7 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from pyro_vae import fit, log_marginal
+from pyro_vae import annealed_log_marginal, fit, log_marginal, sample
 
 
 class Pair(nn.Module):
@@ -121,3 +121,48 @@ def test_labels_that_a_mask_leaves_out():
         fit(pair.model, pair.guide, X, epochs=1, progress=False)
     pair = HalfLabelled(in_guide=True)  # the cure works
     assert fit(pair.model, pair.guide, X, epochs=1, progress=False).history[0]["loss"] > 0
+
+
+AROUND = {
+    "a plate": lambda: pyro.plate("outer", 3, dim=-2),
+    "a condition": lambda: poutine.condition(data={"z": torch.zeros(8, 2)}),
+    "a mask": lambda: poutine.mask(mask=torch.arange(8) < 4),
+    "inference mode": torch.inference_mode,
+}
+
+
+@pytest.mark.parametrize("around", AROUND.values(), ids=AROUND)
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda pair: fit(pair.model, pair.guide, X, epochs=1, progress=False),
+        lambda pair: log_marginal(pair.model, pair.guide, X[:8], num_samples=5),
+        lambda pair: annealed_log_marginal(pair.model, pair.guide, X[:8], num_chains=2, num_temperatures=2),
+        lambda pair: sample(pair.model, X[:8]),
+    ],
+    ids=["fit", "log_marginal", "annealed_log_marginal", "sample"],
+)
+def test_what_stands_around_a_call_is_refused(around, use):
+    """A plate gave a log p(x) of several copies at once: handlers belong around model or guide."""
+    with around(), pytest.raises(RuntimeError, match=r"Expected to be called outside of"):
+        use(Pair())
+
+
+@pytest.mark.parametrize("count", [2, 3, 8])
+def test_a_mask_of_single_values_of_an_event(count):
+    """As many data points as values of each: the mask's dimension of the event would pass for one of the data."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            with poutine.mask(mask=x > 0):
+                pyro.sample("x", dist.Normal(z[..., None] * torch.ones(3), 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x.mean(1), 1.0))
+
+    with pytest.raises(
+        ValueError, match=r"Expected a mask with a dimension for each plate .*\.mask\(known\)\.to_event"
+    ):
+        log_marginal(model, guide, torch.randn(count, 3), num_samples=5)
