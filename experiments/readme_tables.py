@@ -592,10 +592,17 @@ def gallery() -> str:
     tables = []
     for kind in (models, priors, likelihoods, encoders, networks):
         public = [getattr(kind, name) for name in sorted(kind.__all__, key=str.lower)]
-        classes = [cls for cls in public if inspect.isclass(cls) and not cls.__subclasses__()]  # no abstract ones
+        classes = [cls for cls in public if inspect.isclass(cls) and not inherited(cls)]  # no abstract ones
         rows = [[f"`{cls.__name__}`", first_sentence(cls)] for cls in classes]
         tables.append(tabulate(rows, [kind.__name__.rpartition(".")[2], "what, and when"], tablefmt="github"))
     return "\n\n".join(tables)
+
+
+def inherited(cls: type) -> bool:
+    """Whether another class of the library derives from a class; those of users may."""
+    return any(
+        derived.__module__.startswith(f"{models.__name__.partition('.')[0]}.") for derived in cls.__subclasses__()
+    )
 
 
 def first_sentence(cls: type) -> str:

@@ -144,7 +144,10 @@ def test_gallery_names_every_part_with_its_first_sentence():
 def write_own_modules(folder):
     """What the pages say is saved as my_models.py and my_parts.py."""
     python = [block for page in PAGES for block in blocks(page.read_text(), "python")]
-    for module, classes in {"my_models": ("MyVAE", "TwoLevels"), "my_parts": ("GumbelPrior",)}.items():
+    for module, classes in {
+        "my_models": ("MyVAE", "TwoLevels", "Counts"),
+        "my_parts": ("GumbelPrior", "LogCounts"),
+    }.items():
         source = "\n".join(block for block in python if any(f"class {name}(" in block for name in classes))
         (folder / f"{module}.py").write_text(source)
 
@@ -153,6 +156,8 @@ def write_own_modules(folder):
 def workplace(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     write_own_modules(tmp_path)
+    (counts,) = (block for page in PAGES for block in blocks(page.read_text(), "python") if 'savez("counts' in block)
+    exec(counts, {})
     yield tmp_path
     for module in ("my_models", "my_parts"):
         monkeypatch.delitem(sys.modules, module, raising=False)

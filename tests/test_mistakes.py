@@ -69,7 +69,7 @@ MISTAKES = {
     "decoder built for 7": lambda: trained(Pair(of=7)),
     "a scale that can be negative": lambda: trained(Pair(scale=lambda raw: raw)),
     "grey pixels": grey,
-    "a NumPy array": lambda: trained(x=torch.zeros(200, *SHAPE).numpy()),
+    "whole numbers": lambda: trained(x=torch.zeros(200, *SHAPE).long()),
     "`optimizer=torch.optim.Adam": of_its_parameters,
     '`device="cuda"`': partial(trained, device="cuda"),
 }

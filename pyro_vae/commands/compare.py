@@ -208,15 +208,14 @@ def _compare(varied: str, trained: Trained, folder: Path, chosen: Namespace, sta
     starred = f"\n* {', '.join(marked)}: not trained as asked for" if marked else ""
     save_figure(plots.comparison_figure(comparison, title=f"{title}{starred}"), folder / "comparison.png")
     write_json(folder / "comparison.json", content, kind="comparison")  # the last: with it the comparison is there
-    for label, members in groups.items():
-        _page(members[0], folder / f"{file_name(label)}.png", title=label, root=chosen.root)
+    pages = [path for label, members in groups.items() for path in _page(members[0], folder, label, root=chosen.root)]
     table = report.comparison_table(content, style="simple", most_pairs=MOST_PAIRS)
     print("\n" + table + "\n\n" + "\n".join(report.protocol_lines(content)))
-    pages = ", ".join(f"{file_name(label)}.png" for label in groups)
     count = len(comparison.differences)
     pairs = f" (all {count} paired differences)" if count > MOST_PAIRS else ""
     print(f"\nsaved in {folder}: comparison.md{pairs}, comparison.json, comparison.png")
-    print(f"       samples and reconstructions in {pages}")
+    if pages:
+        print(f"       samples and reconstructions in {', '.join(path.name for path in pages)}")
     if not chosen.runs and varied == "prior" and chosen.data == "digits":  # the first look
         print(
             "next   pyro-vae compare --data mnist --download --network GatedMLP --latent-dim 40 --out mnist\n"
@@ -234,10 +233,10 @@ def _doubtful(groups: Mapping[str, list[Path]]) -> tuple[list[str], list[str]]:
     return [label for label, lines in doubts.items() if lines], [line for lines in doubts.values() for line in lines]
 
 
-def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
-    """Samples beside reconstructions of one run; nothing for data without pictures."""
+def _page(folder: Path, out: Path, title: str, *, root: str | None) -> list[Path]:
+    """The file of samples beside reconstructions of one run; none for data without pictures."""
     if len(read_about(folder)["event_shape"]) != 3:
-        return
+        return []
     module, _ = load_run(folder, choose_device("cpu"))
     test = points_of(data_of(folder, root=root), "test")
     images = test[random_subset(len(test), min(32, len(test)), 0)]
@@ -246,6 +245,8 @@ def _page(folder: Path, path: Path, *, title: str, root: str | None) -> None:
         rows = plots.beside(plots.images_among(images), reconstruct(module.model, module.guide, images))
     except ValueError as error:  # a model that can be evaluated, not drawn from
         print(f"no pictures of {title}: {error}")
-        return
+        return []
     panels = {f"{title}: samples": means, "test images, reconstructions below": rows}
+    path = out / f"{file_name(title)}.png"
     save_figure(with_doubts(plots.image_panels(panels), folder), path, dpi=110)
+    return [path]

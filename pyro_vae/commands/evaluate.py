@@ -18,6 +18,7 @@ from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..evidence import BidirectionalGap, HeavyTail, LogMarginal
 from ..evidence.bits import bits_of, said_in_bits
+from ..evidence.result import data_points
 from ..pairs.batch import Points
 from ..pairs.widened import widened
 from ..runs.environment import environment, few_threads
@@ -148,7 +149,7 @@ def _evaluate(
         return None
     result: LogMarginal | BidirectionalGap = partial.finished(len(x))
     if isinstance(result, BidirectionalGap):
-        x, which = result.x.to(device), f"{len(result):,} data points simulated from the model"
+        x, which = result.x.to(device), f"{data_points(len(result))} simulated from the model"
     about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):
         result = dataclasses.replace(result, indices=indices)  # in the split, not in the subset

@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from docstring_parser import parse as parse_docstring
 from jsonargparse import Namespace
 
 from .. import plots
 from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal
 from ..evidence.doubts import samples_help
-from ..evidence.result import FEWEST, HEAVY
+from ..evidence.result import FEWEST, HEAVY, data_points
 from ..pairs.batch import Points
 from ..plots import evidence as evidence_plots
 from ..runs.estimators import ESTIMATORS, FOR_SPEED
 from ..runs.folder import title_of
-from ..runs.parser import Parser
+from ..runs.parser import Parser, in_help
 from ..uses.diagnostics import diagnose
 
 WEAK = 0.6  # limit of k-hat, as it is with 316 samples, below which it is said
@@ -40,7 +39,9 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
     mean = result.mean
     lines = [
         f"log p(x) = {mean.value:.3f} nats per data point",
-        f"       +- {mean.standard_error:.3f} standard error over {len(result):,} data points",
+        f"       +- {mean.standard_error:.3f} standard error over {data_points(len(result))}"
+        if len(result) > 1
+        else "       of one data point: no standard error over data points",
         f"       +- {mean.monte_carlo_error:.3f} Monte Carlo, {counts} each",
         f"       effective sample size from {ess.min().item():.1f} to {ess.max().item():.1f}, "
         f"median {ess.median().item():.1f}",
@@ -55,7 +56,7 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
     if target := settings.get("target_standard_error"):
         reached, largest = int((result.standard_error <= target).sum()), result.standard_error.max().item()
         lines.append(
-            f"       standard error of at most {target:g} reached for {reached:,} of {len(result):,} data points; the "
+            f"       standard error of at most {target:g} reached for {reached:,} of {data_points(len(result))}; the "
             f"largest is {largest:.3f}"
         )
     if annealed:
@@ -66,13 +67,13 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
     if "rung" in result.details:
         fitted, cost = int((result.details["rung"] > 0).sum()), result.details["evaluations"].double().mean().item()
         lines.append(
-            f"       proposals: the guide for {len(result) - fitted:,} data points, fitted Gaussians beside it for "
+            f"       proposals: the guide for {data_points(len(result) - fitted)}, fitted Gaussians beside it for "
             f"{fitted:,};\n       {cost:,.0f} evaluations of the model each"
         )
     if untold := int(result.undecided.sum()):
         lines.append(
             f"       too few {'chains' if annealed else 'samples'} to tell whether to trust {untold:,} of "
-            f"{len(result):,} data points: k-hat needs {FEWEST}"
+            f"{data_points(len(result))}: k-hat needs {FEWEST}"
         )
     limit, weak = result.khat_limit.min().item(), int((result.khat > result.khat_limit).sum())
     if not annealed and limit < WEAK and weak:
@@ -83,7 +84,7 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
     if heavy := int(result.unreliable.sum()):
         why = "k-hat above 0.7, or chains that hardly moved" if annealed else "k-hat above 0.7"
         lines.append(
-            f"       not to be trusted for {heavy:,} of {len(result):,} data points ({why}): their log p(x)\n"
+            f"       not to be trusted for {heavy:,} of {data_points(len(result))} ({why}): their log p(x)\n"
             f"       may be too low by more than the Monte Carlo error says.\n       {_advice(result, settings)}"
         )
     return "\n".join(lines)
@@ -109,7 +110,7 @@ def say_gap(gap: BidirectionalGap) -> str:
     """Bounds from both sides in words."""
     mean = gap.mean_gap
     return (
-        f"on {len(gap):,} data points simulated from the model, log p(x) lies on average\n"
+        f"on {data_points(len(gap))} simulated from the model, log p(x) lies on average\n"
         f"       above {gap.lower.mean.value:.3f} nats per data point (forward chains) and\n"
         f"       below {gap.upper.mean.value:.3f} (reverse chains)\n"
         f"gap    {mean.value:.4f} +- {mean.standard_error:.4f} nats per data point: in expectation, annealed "
@@ -219,12 +220,12 @@ def add_evaluation_options(parser: Parser, arguments: Sequence[str], *, without:
                 f"Expected an option of --estimator {name}, {', '.join(flags[name])}; got {word}, which belongs to "
                 f"--estimator {' or '.join(others)}."
             )
-    summary = parse_docstring(inspect.getdoc(ESTIMATORS[name].function) or "").short_description
+    summary = " ".join((inspect.getdoc(ESTIMATORS[name].function) or "").partition("\n\n")[0].split())
     group = parser.add_argument_group(f"--estimator {name}", f"{summary} Each estimator has options of its own.")
     for key, (kind, default, text) in ESTIMATORS[name].options.items():
         if key not in without:
             given = {"required": True} if default is inspect.Parameter.empty else {"default": default}
-            group.add_argument(_flag(key), type=kind, help=text.replace("%", "%%"), **given)
+            group.add_argument(_flag(key), type=kind, help=in_help(text), **given)
 
 
 def _named(arguments: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from .pictures import add_picture_options, load_pictured, save
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
-    add_picture_options(parser, "--num-rows", "Pairs of test images, a row for each.", default=8)
+    add_picture_options(parser, "--num-rows", "Pairs of test images, a row each; by default 8, or all.", default=None)
     parser.add_argument("--steps", type=int, default=10, help="Images in a row.")
     parser.add_argument("--path", type=Way, default="linear", help="A straight line, or along the sphere.")
     return parser.parse_args(arguments)
@@ -25,7 +25,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
 
 def run(chosen: Namespace) -> None:
     """Interpolate between images."""
-    module, images = load_pictured(chosen, chosen.num_rows, option="--num-rows", each=2)
+    module, images = load_pictured(chosen, chosen.num_rows, option="--num-rows", usual=8, each=2)
     start, end = images.split(len(images) // 2)
     how = {"steps": chosen.steps, "path": chosen.path, "title": title_of(Path(chosen.run))}
     draw = functools.partial(interpolations, module.model, module.guide, start, end, **how)

@@ -26,26 +26,30 @@ ARRAYS = (".npz", ".npy")
 
 
 def add_picture_options(
-    parser: Parser, count: str, text: str, *, default: int = 64, data: bool = True, arrays: bool = False
+    parser: Parser, count: str, text: str, *, default: int | None = 64, data: bool = True, arrays: bool = False
 ) -> None:
     """Options of a command that draws pictures from one run; with its data, where these may have moved."""
     parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
-    parser.add_argument(count, type=int, default=default, help=text)
+    parser.add_argument(count, type=int if default else int | None, default=default, help=text)
     kinds = f"A .png, .pdf or .svg file{', or arrays as .npz or .npy' if arrays else ''}"
     add_run_options(parser, out=f"{kinds}; by default a .png in the run folder.")
     (add_root_option if data else add_trust_option)(parser)
 
 
-def load_pictured(chosen: Namespace, count: int, *, option: str | None = None, each: int = 1) -> tuple[Any, Points]:
-    """The model of a run, and count x each random test images, on its device.
+def load_pictured(
+    chosen: Namespace, count: int | None, *, option: str | None = None, usual: int = 64, each: int = 1
+) -> tuple[Any, Points]:
+    """The model of a run, and count x each random test data points, on its device; without a count the usual number.
 
     Raises:
-        ValueError: more images asked for by the option than there are; without an option, all there are will do.
+        ValueError: more images asked for by the option than there are; without an option or a count, all will do.
     """
     folder = require_run(chosen.run)
     test = points_of(data_of(folder, root=chosen.root), "test")
+    if count is None:
+        count = min(usual, max(len(test) // each, 1))
     if option is not None and not 1 <= count <= len(test) // each:
-        raise ValueError(f"Expected {option} from 1 to {len(test) // each:,}, all test images; got {count}.")
+        raise ValueError(f"Expected {option} from 1 to {len(test) // each:,}, all of the test data; got {count}.")
     device = choose_device(chosen.device)
     module, _ = load_run(folder, device)
     return module, test[random_subset(len(test), count * each, chosen.seed)].to(device)

@@ -18,7 +18,7 @@ from .pictures import add_picture_options, by_site, load_pictured, save
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
-    add_picture_options(parser, "--num-images", "Test data points to reconstruct.", arrays=True)
+    add_picture_options(parser, "--num-images", "Test data points; by default 64, or all.", default=None, arrays=True)
     return parser.parse_args(arguments)
 
 

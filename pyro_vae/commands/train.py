@@ -252,7 +252,7 @@ def _say_best(result: Fit) -> None:
     stopped = "stopped early" if result.stopped_early else "all epochs done"
     print(
         f"best   epoch {result.best_epoch} of {len(result.history)} ({stopped}): validation ELBO "
-        f"{best['validation_elbo']:.2f} nats per image (rate {best['validation_rate']:.2f}, distortion "
+        f"{best['validation_elbo']:.2f} nats per data point (rate {best['validation_rate']:.2f}, distortion "
         f"{best['validation_distortion']:.2f})"
     )
     if best["validation_rate"] < 0.5 and best["validation_rate"] != 0:  # an autoencoder has no rate, exactly 0
@@ -299,6 +299,6 @@ class _Recorder:
             self.shown = time.monotonic()
             print(
                 f"epoch {metrics['epoch']:.0f}/{self.epochs}: loss {metrics['loss']:.2f}, validation ELBO "
-                f"{metrics['validation_elbo']:.2f} nats per image",
+                f"{metrics['validation_elbo']:.2f} nats per data point",
                 flush=True,
             )

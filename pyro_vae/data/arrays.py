@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import numpy as np
+import scipy.sparse
 import torch
 from torch import Tensor
 
@@ -39,6 +40,7 @@ def array_file(
 ) -> Data:
     """An .npy or .npz file: one array, or arrays train, validation (or valid) and test; several with names.
 
+    - A sparse matrix that ``scipy.sparse.save_npz`` has saved is one array, (N, D), which becomes dense in memory.
     - One array is split 80/10/10. Of several, ``images`` and ``labels``, or those that ``inputs`` name, are split
       alike; ``train_images``, ``validation_images``, ``test_images`` and so on are splits that are given. Other arrays
       of the file are left out, which the protocol says.
@@ -74,6 +76,8 @@ def array_file(
         there = "a folder, pipe, socket or device" if path.exists() else "no such file"
         raise FileNotFoundError(f"Expected an .npy or .npz file at {path}; got {there}.")
     arrays = read_arrays(path)
+    if {"format", "shape"} <= set(arrays):
+        arrays = {path.stem: _dense(path)}
     return data_of_arrays(arrays, path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
 
 
@@ -163,10 +167,28 @@ def _main(
         return next(iter(found))
     if "images" in found:
         return "images"
+    cure = "Of several, say which are inputs: --inputs x=NAME y=NAME."
+    if {"data", "indices", "indptr"} <= set(arrays):
+        cure = "Make the sparse matrix of its parts, and save it by scipy.sparse.save_npz."
     raise ValueError(
         f"Expected arrays train, validation (or valid) and test in {path}, or one array; got "
-        f"{', '.join(arrays) or 'none'}. Of several, say which are inputs: --inputs x=NAME y=NAME."
+        f"{', '.join(arrays) or 'none'}. {cure}"
     )
+
+
+def _dense(path: Path) -> np.ndarray:
+    """The matrix that SciPy saved in a file, whose arrays have been read already."""
+    try:
+        matrix = scipy.sparse.load_npz(path)
+        if hasattr(matrix, "check_format"):
+            matrix.check_format(full_check=True)  # indices outside the shape would be written to, outside the array
+    except Exception as error:  # of a broken file SciPy raises what its constructors do
+        raise ValueError(
+            f"Expected a whole sparse matrix in {path}; got an error: {error}. Save it again by scipy.sparse.save_npz."
+        ) from error
+    require_memory(math.prod(matrix.shape), path)
+    dense: np.ndarray = matrix.toarray()
+    return dense
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from ..arguments.nearest import did_you_mean
 from .arrays import data_of_arrays
+from .binarization import Binarization
 from .protocol import Data, Order
 
-SUFFIXES = (".csv", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".parquet")
+UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
 
 
 def table_file(
     path: str | Path,
     inputs: Mapping[str, str] | None = None,
     *,
+    binarization: Binarization = "none",
     seed: int = 0,
     missing: bool = False,
     order: Order = "random",
 ) -> Data:
-    """A CSV (with a line of column names) or Parquet file: a data point in each row, a value in each column.
+    """A CSV or TSV (with a line of column names) or Parquet file: a data point in each row, a value in each column.
+
+    Names or numbers of the rows are left out, which the protocol says: a first column whose own name is empty, or one
+    of texts that all differ.
 
     The columns are x, (N, D), called ``table``, but for those that ``inputs`` name: ``{"x": "table", "y": "batch"}``
     calls a pair with all columns but ``batch``, and with that. Else as `array_file`.
@@ -33,16 +42,19 @@ def table_file(
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"Expected a CSV or Parquet file at {path}; got no such file.")
+        raise FileNotFoundError(f"Expected a CSV, TSV or Parquet file at {path}; got no such file.")
     try:
         import pandas
     except ImportError as error:
         raise ImportError(f'Expected pandas, to read {path}; got none. Run pip install "pyro-vae[tables]".') from error
-    frame = pandas.read_csv(path) if path.suffix.lower() == ".csv" else pandas.read_parquet(path)
+    frame = _read(pandas, path)
     named = [name for name in (inputs or {}).values() if name != "table"]
     if unknown := [name for name in named if name not in frame.columns]:
-        raise ValueError(f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}.")
+        near = did_you_mean(unknown[0], ["table", *map(str, frame.columns)])
+        raise ValueError(f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}.{near}")
     table = frame.drop(columns=named)
+    names_of_rows = [name for name in table.columns[:1] if name in frame.columns[:1] and _names_rows(frame[name])]
+    table = table.drop(columns=names_of_rows)
     if wrong := [str(name) for name in table.columns if not pandas.api.types.is_numeric_dtype(table[name])]:
         raise ValueError(
             f"Expected numbers in all columns of {path}; got others in {', '.join(wrong[:5])}. Replace categories by "
@@ -50,11 +62,27 @@ def table_file(
         )
     values = table.to_numpy()
     arrays = {"table": values.astype(float) if values.dtype == object else values}
-    return data_of_arrays(
+    data = data_of_arrays(
         arrays | {name: np.asarray(frame[name]) for name in named},
         path,
         inputs,
+        binarization=binarization,
         seed=seed,
         missing=missing,
         order=order,
     )
+    if not names_of_rows:
+        return data
+    called = "without a name" if str(names_of_rows[0]) == UNNAMED else repr(names_of_rows[0])
+    return replace(data, protocol=f"{data.protocol}; left out: the first column, {called}, as names of the rows")
+
+
+def _read(pandas: Any, path: Path) -> Any:
+    if path.suffix.lower() == ".parquet":
+        return pandas.read_parquet(path)
+    return pandas.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+
+
+def _names_rows(column: Any) -> bool:
+    """Whether the first column names or numbers the rows, as data frames of Python and R are written."""
+    return str(column.name) == UNNAMED or (column.dtype.kind not in "biufc" and column.is_unique)

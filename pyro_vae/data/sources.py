@@ -8,7 +8,7 @@ from typing import get_args
 
 from ..arguments.nearest import did_you_mean
 from .arrays import array_file
-from .binarization import Binarization, binarize, check_binarization
+from .binarization import Binarization, check_binarization
 from .csv_parquet import SUFFIXES as TABLES
 from .csv_parquet import table_file
 from .dequantization import dequantized
@@ -37,8 +37,8 @@ def load(
     """Load a data set by its name, or a user's own by its path.
 
     Args:
-        name: `digits`, `mnist`, `fashion_mnist` or `static_mnist`, or the path of an .npy, .npz, .csv or .parquet file
-            or of a folder of images. (A file or folder called like a set is reached as `./mnist`.)
+        name: `digits`, `mnist`, `fashion_mnist` or `static_mnist`, or the path of an .npy, .npz, .csv, .tsv or .parquet
+            file or of a folder of images. (A file or folder called like a set is reached as `./mnist`.)
         root: for the named sets, the folder that holds their files, by default `data` in the working
             directory; for paths, what a relative one starts from, by default the working directory.
         binarization: see `pyro_vae.data.binarize`; `static_mnist` is binary already and stays as it is.
@@ -84,11 +84,11 @@ def load(
     elif is_array:
         found = array_file(path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
     elif is_table:
-        found = binarize(table_file(path, inputs, seed=seed, missing=missing, order=order), binarization, seed=seed)
+        found = table_file(path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
     else:
         raise ValueError(
-            f"Expected one of {', '.join(NAMES)}, or the path of an .npy, .npz, .csv or .parquet file or of a folder "
-            f"of images; got {str(name)!r}, which is none of them.{did_you_mean(str(name), NAMES)}"
+            f"Expected one of {', '.join(NAMES)}, or the path of an .npy, .npz, .csv, .tsv or .parquet file or of a "
+            f"folder of images; got {str(name)!r}, which is none of them.{did_you_mean(str(name), NAMES)}"
         )
     found = dequantized(found, seed=seed) if dequantize else found
     return found.with_inputs(**inputs) if inputs else found

@@ -7,7 +7,7 @@ import warnings
 
 import torch
 
-from .result import HEAVY, HOPELESS, STUCK, LogMarginal
+from .result import HEAVY, HOPELESS, STUCK, LogMarginal, data_points
 
 
 class HeavyTail(UserWarning):
@@ -15,9 +15,12 @@ class HeavyTail(UserWarning):
     its error can be trusted."""
 
 
-def warn_of(result: LogMarginal, numbers: list[int], *, stacklevel: int) -> None:
-    """Warn of data points, given by their numbers, without a finite result, and of those whose is not to be trusted."""
-    count = f"{len(result):,} data points"
+def warn_of(result: LogMarginal, numbers: list[int], *, wide: bool = False, stacklevel: int) -> None:
+    """Warn of data points, given by their numbers, without a finite result, and of those whose is not to be trusted.
+
+    A guide that is ``wide`` already is not advised to be widened.
+    """
+    count = data_points(len(result))
     if bad := int((~result.log_prob.isfinite()).sum()):
         warnings.warn(
             f"log p(x) is not finite for {bad:,} of {count}: every weight was zero, or one was not a number. Find them "
@@ -30,7 +33,7 @@ def warn_of(result: LogMarginal, numbers: list[int], *, stacklevel: int) -> None
         off = "may be off either way" if result.given else "is likely too low"  # a difference of two
         warnings.warn(
             f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their log p(x) {off}, by "
-            f"more than its standard error says. {_cure(result)}",
+            f"more than its standard error says. {_cure(result, wide=wide)}",
             HeavyTail,
             stacklevel=stacklevel,
         )
@@ -50,13 +53,13 @@ def samples_help(result: LogMarginal) -> bool:
     return bool(len(heavy)) and bool(heavy.median() <= HOPELESS)
 
 
-def _cure(result: LogMarginal) -> str:
+def _cure(result: LogMarginal, *, wide: bool) -> str:
     """What can help, for an estimate of this kind."""
     if "acceptance" in result.details:
         return "Use more temperatures" + (", or more chains." if samples_help(result) else ": more chains do not help.")
     cures = ["draw more samples"] if samples_help(result) else []
     if "rung" not in result.details:
-        cures += ["widen the guide a little (pyro_vae.widened(guide, 1.1))"]
+        cures += [] if wide else ["widen the guide a little (pyro_vae.widened(guide, 1.1))"]
         cures += ["with few latents mix in the prior (defensive=0.1)", "use estimator='auto'"]
     text = ", ".join([*cures, "or use annealed_log_marginal" if cures else "use annealed_log_marginal"])
     return f"{text[0].upper()}{text[1:]}{'.' if samples_help(result) else ': more samples do not help at such k-hat.'}"

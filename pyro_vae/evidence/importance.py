@@ -162,7 +162,7 @@ def log_marginal(
         >>> log_marginal(model, guide, torch.tensor([0.0, 1.0]), num_samples=1).log_prob
         tensor([-1.2655, -1.5155], dtype=torch.float64)
     """
-    points, pair = as_points("x", x, model, guide), (model, guide)
+    points, pair, wide = as_points("x", x, model, guide), (model, guide), getattr(guide, "is_widened", False)
     model, guide = taking(points, model, guide)
     at_least(1, num_samples=num_samples, chunk_size=chunk_size)
     if target_standard_error is not None and not target_standard_error > 0:
@@ -198,7 +198,7 @@ def log_marginal(
             only=wanted,
         )
         result = conditional(estimate, *pair, points, given, seed=seed)
-        warn_of(result, wanted, stacklevel=3)
+        warn_of(result, wanted, wide=wide, stacklevel=3)
         if on_result is not None:
             on_result(wanted, result)
         return result
@@ -240,7 +240,7 @@ def log_marginal(
                 if on_result is not None:
                     on_result(some, result)
     result = LogMarginal.join(results)
-    warn_of(result, wanted, stacklevel=3)
+    warn_of(result, wanted, wide=wide, stacklevel=3)
     return result
 
 

@@ -291,7 +291,7 @@ class LogMarginal:
             ("samples each", counted(self.num_samples)),
             ("effective sample size", f"{-largest(-self.ess):.1f} to {largest(self.ess):.1f}"),
             ("largest k-hat", "none" if math.isnan(khat) else f"{khat:.2f}"),
-            ("not to be trusted", f"{int(self.unreliable.sum()):,} data points"),
+            ("not to be trusted", data_points(int(self.unreliable.sum()))),
             ("estimator", self.estimator or "not recorded"),
         ]
         return html("log p(x)", rows)
@@ -300,14 +300,14 @@ class LogMarginal:
         flagged, highest = int(self.unreliable.sum()), largest(self.khat)
         khat = "no k-hat" if math.isnan(highest) else f"k-hat up to {highest:.2f}"
         untold = int(self.undecided.sum())
-        too_few = f", samples too few to tell whether to trust {untold:,} data points" if untold else ""
+        too_few = f", samples too few to tell whether to trust {data_points(untold)}" if untold else ""
         mean = self.mean
         return (
             f"LogMarginal({f'{self.quantity}: ' if self.sites else ''}mean {mean.value:.3f} nats per data point, "
-            f"+- {mean.standard_error:.3f} over {len(self):,} data points, "
+            f"+- {mean.standard_error:.3f} over {data_points(len(self))}, "
             f"+- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples each, "
             f"ESS from {-largest(-self.ess):.1f} to {largest(self.ess):.1f}, "
-            f"{khat}{f', {flagged:,} data points unreliable' if flagged else ''}{too_few}; "
+            f"{khat}{f', {data_points(flagged)} unreliable' if flagged else ''}{too_few}; "
             f"{self._side})"
         )
 
@@ -325,6 +325,11 @@ class LogMarginal:
 def _joint(words: set[str]) -> str:
     """The word of all parts of a result; all of their words where they differ."""
     return " and ".join(sorted(words))
+
+
+def data_points(count: int) -> str:
+    """So many data points, in words: "1 data point", "1,000 data points"."""
+    return f"{count:,} data point{'' if count == 1 else 's'}"
 
 
 def counted(num_samples: Tensor) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pyro
 import pyro.distributions as dist
+import torch
 from torch import Tensor, nn
 
 
@@ -17,6 +18,8 @@ class VAE(nn.Module):
         encoder: ``encoder(x)`` is q(z|x), batch (B,), event (D,).
         decoder: ``decoder(z)`` are features h (..., B, *).
         likelihood: ``likelihood(h)`` is p(x|z), batch (..., B), event the shape of one x.
+
+    Whole numbers, such as counts, become floating-point numbers of the parameters' type, as networks want them.
 
     Reference:
         Kingma, Welling 2014, "Auto-encoding variational Bayes"; Rezende, Mohamed, Wierstra 2014, "Stochastic
@@ -48,9 +51,14 @@ class VAE(nn.Module):
         """p(x, z) for data points x (B, *event_shape); returns x, or a draw of it when unconditioned."""
         with pyro.plate("data", len(x), dim=-1):
             z = pyro.sample("z", self.prior())  # (B, D)
-            return pyro.sample("x", self.likelihood(self.decoder(z)), obs=x)
+            return pyro.sample("x", self.likelihood(self.decoder(z)), obs=self._floating(x))
 
     def guide(self, x: Tensor) -> None:
         """q(z|x) for data points x (B, *event_shape)."""
         with pyro.plate("data", len(x), dim=-1):
-            pyro.sample("z", self.encoder(x))  # (B, D)
+            pyro.sample("z", self.encoder(self._floating(x)))  # (B, D)
+
+    def _floating(self, x: Tensor) -> Tensor:
+        if x.is_floating_point():
+            return x
+        return x.to(next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.get_default_dtype()))

@@ -54,7 +54,7 @@ class _Lines:
     """Lines on standard error, none of work that takes less than the time between two."""
 
     def __init__(self, total: int | None, unit: str, description: str) -> None:
-        self.total, self.unit, self.description, self.done = total, unit, description, 0.0
+        self.total, self.unit, self.description, self.done, self.line = total, unit, description, 0.0, ""
         self.started = self.said = time.monotonic()
 
     def update(self, n: float = 1) -> None:
@@ -69,8 +69,10 @@ class _Lines:
         self.said = time.monotonic()
         what = f"{self.description}: " if self.description else ""
         of = "" if self.total is None else f" of {self.total:,}"
-        seconds = self.said - self.started
-        print(f"{what}{self.done:,.0f}{of} {self.unit}s, {seconds:.0f} s", file=sys.stderr, flush=True)
+        line = f"{what}{self.done:,.0f}{of} {self.unit}s, {self.said - self.started:.0f} s"
+        if line != self.line:  # the end may come right after a line
+            print(line, file=sys.stderr, flush=True)
+        self.line = line
 
     def __enter__(self) -> _Lines:
         return self

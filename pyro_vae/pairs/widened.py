@@ -48,6 +48,7 @@ def widened(guide: Callee, scale: float) -> Callee:
         with _Widening(scale):
             return guide(*args, **kwargs)
 
+    wide.is_widened = scale > 1  # type: ignore[attr-defined]
     return wide
 
 

@@ -189,14 +189,14 @@ def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
     figure = Figure(figsize=(PAGE, 0.9 + 0.28 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _intervals(left, names, [comparison.log_marginal[name] for name in names])
-    left.set_xlabel("log p(x), nats per data point, 95% interval")
+    left.set_xlabel("log p(x), nats per data point,\n95% interval")  # two lines: long names leave little room
     if len(names) > 2:
         _intervals(right, names[:-1], together, color=GREY)
     _intervals(right, names[:-1], differences)
     right.plot([0], [len(names) - 1], "o", color=GREY)
     right.axvline(0, color=GREY, linewidth=1, zorder=0)
-    at_once = f",\ngrey: all {len(comparison.differences)} at once" if len(names) > 2 else ""
-    right.set_xlabel(f"paired difference to the best, nats, 95% interval{at_once}")
+    at_once = f"; grey: all {len(comparison.differences)} at once" if len(names) > 2 else ""
+    right.set_xlabel(f"paired difference to the best, nats,\n95% interval{at_once}")
     several = max(comparison.num_seeds.values()) > 1  # then intervals of one seed are over data points alone
     single = {name for name, count in comparison.num_seeds.items() if several and count == 1}
     for axes in (left, right):

@@ -102,7 +102,7 @@ def check_images(shape: Sequence[int]) -> None:
     if len(shape) != 4 or shape[1] not in (1, 3):
         raise ValueError(
             f"Expected images of shape (N, 1 or 3, H, W) to draw; got {tuple(shape)}. Flat data have no "
-            f"picture: give the data set as images, or --out a .npz file for the numbers themselves."
+            f"picture: give the data set as images; sample, reconstruct and encode write numbers, with --out a .npz."
         )
 
 

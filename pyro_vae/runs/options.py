@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from .. import data
-from .parser import Parser
+from .parser import Parser, in_help
 from .parts import PARTS, find_class, options, short_names
 
 
@@ -61,7 +61,7 @@ def add_part_options(parser: Parser, part: str, name: str | None) -> None:
         return
     for option, (hint, value, text) in options(find_class(part, name)).items():
         given = {"required": True} if value is inspect.Parameter.empty else {"default": value}
-        group.add_argument(f"--{part}.{option}", type=hint, help=text.replace("%", "%%"), **given)
+        group.add_argument(f"--{part}.{option}", type=hint, help=in_help(text), **given)
 
 
 def add_fit_options(parser: Parser) -> None:

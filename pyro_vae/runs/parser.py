@@ -75,6 +75,16 @@ class Parser(ArgumentParser):
         return f"Expected {action.option_strings[0]} to be {wanted}; got {value[1] or 'nothing'}."
 
 
+def in_help(text: str) -> str:
+    """A text without the per cent sign, which versions of jsonargparse want doubled or not.
+
+    Example:
+        >>> in_help("has its 5%")
+        'has its 5 percent'
+    """
+    return text.replace("%", " percent")
+
+
 def kinds(hint: Any) -> list[str]:
     """What a type hint accepts, in the words of a user.
 

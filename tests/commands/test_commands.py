@@ -213,6 +213,29 @@ def test_help_of_every_command(capsys, command):
         assert word not in text
 
 
+@pytest.mark.parametrize("estimator", ["auto", "importance", "annealed", "bidirectional"])
+def test_help_of_an_estimator_is_whole_sentences(capsys, estimator):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--estimator", estimator, "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert re.search(rf"--estimator {estimator}: [^:]*\. Each estimator has options of its own\. --", text)
+    assert "%%" not in text
+
+
+def test_flat_counts_go_through_the_commands(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("counts.npy", np.random.default_rng(0).poisson(3.0, (40, 5)))
+    for likelihood in ("Poisson", "NegativeBinomial"):
+        main(["train", "--data", "counts.npy", "--likelihood", likelihood, *SMALL, "--out", likelihood])
+        main(["evaluate", likelihood, "--num-samples", "20", "--estimator", "importance"])
+    assert "per image" not in capsys.readouterr().out
+    main(["compare", "Poisson", "NegativeBinomial", "--out", "both", "--estimator", "importance"])
+    assert "samples and reconstructions" not in capsys.readouterr().out
+    assert {path.name for path in Path("both").glob("*.png")} == {"comparison.png"}
+    main(["reconstruct", "Poisson", "--out", "reconstructions.npz"])  # all four, where 64 are the default
+    assert len(np.load("reconstructions.npz")["originals"]) == 4
+
+
 def test_help_shows_the_options_of_the_chosen_part(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--prior", "VampPrior", "--help"])

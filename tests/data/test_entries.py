@@ -187,12 +187,34 @@ def test_tables(tmp_path):
         load(tmp_path / "text.csv")
 
 
+@pytest.mark.parametrize("index", [None, "cell"])
+@pytest.mark.parametrize(("name", "separator"), [("cells.csv", ","), ("cells.tsv", "\t")])
+def test_names_of_the_rows_are_no_values(tmp_path, index, name, separator):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": np.arange(20), "b": np.arange(20) % 3}, index=[f"cell {i}" for i in range(20)])
+    frame.to_csv(tmp_path / name, sep=separator, index_label=index)
+    data = load(tmp_path / name, order="ordered")
+    assert data.test.tolist() == [[18.0, 0.0], [19.0, 1.0]]
+    called = "without a name" if index is None else "'cell'"
+    assert data.protocol.endswith(f"left out: the first column, {called}, as names of the rows")
+    assert data.protocol.count("not binarized") == 1
+
+
+def test_numbers_of_the_rows_are_no_values(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    pandas.DataFrame({"a": np.arange(20) % 2, "b": np.arange(20) % 3}).to_csv(tmp_path / "numbered.csv")
+    assert load(tmp_path / "numbered.csv").event_shape == (2,)
+    pandas.DataFrame({"kind": ["x", "y"] * 10, "b": 1.0}).to_csv(tmp_path / "kinds.csv", index=False)
+    with pytest.raises(ValueError, match="got others in kind"):  # no names: they do not differ
+        load(tmp_path / "kinds.csv")
+
+
 def test_a_table_needs_pandas(tmp_path, monkeypatch):
     (tmp_path / "table.csv").write_text("a\n1\n")
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r'Expected pandas, .*pip install "pyro-vae\[tables\]"'):
         table_file(tmp_path / "table.csv")
-    with pytest.raises(FileNotFoundError, match=r"CSV or Parquet file at .*; got no such file"):
+    with pytest.raises(FileNotFoundError, match=r"CSV, TSV or Parquet file at .*; got no such file"):
         table_file(tmp_path / "other.csv")
 
 

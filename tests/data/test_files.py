@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from pyro_vae import Poisson
@@ -343,6 +344,26 @@ def test_counts_are_kept_as_they_are(tmp_path, kind):
     data = array_file(tmp_path / "x.npz")
     assert np.array_equal(data.train.numpy(), counts)
     assert Poisson(3).support.check(data.train).all()
+
+
+@pytest.mark.parametrize("kind", ["csr", "csc", "coo", "bsr", "dia"])
+def test_sparse_matrices_are_read(tmp_path, kind):
+    counts = np.random.default_rng(0).poisson(0.3, (20, 6)).astype(np.uint16)
+    scipy.sparse.save_npz(tmp_path / "cells.npz", scipy.sparse.coo_matrix(counts).asformat(kind))
+    data = load(tmp_path / "cells.npz", order="ordered")
+    assert np.array_equal(torch.cat([*data.splits]).numpy(), counts)
+    assert data.protocol.startswith("cells.npz, uint16 values as stored; 16 train / 2 validation / 2 test, in their")
+
+
+def test_broken_sparse_matrices_are_refused(tmp_path):
+    matrix = scipy.sparse.random(20, 6, 0.3, format="csr", random_state=0)
+    parts = {"data": matrix.data, "indices": matrix.indices, "indptr": matrix.indptr, "shape": matrix.shape}
+    np.savez(tmp_path / "parts.npz", **parts)
+    with pytest.raises(ValueError, match=r"Make the sparse matrix of its parts, and save it by scipy.sparse.save_npz"):
+        load(tmp_path / "parts.npz")
+    np.savez(tmp_path / "outside.npz", **parts | {"indices": matrix.indices + 1000, "format": b"csr"})
+    with pytest.raises(ValueError, match=r"whole sparse matrix in .*outside.npz; got an error: .*must be < 6"):
+        load(tmp_path / "outside.npz")
 
 
 def test_arrays_left_out_are_said(tmp_path):

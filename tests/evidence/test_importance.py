@@ -374,7 +374,7 @@ def test_means_and_errors_over_images():
     assert "no k-hat" in repr(dataclasses.replace(result, khat=result.khat * math.nan))
     assert repr(result) == (
         "LogMarginal(mean -3.000 nats per data point, +- 1.528 over 3 data points, +- 0.167 Monte Carlo; 9 to 12 "
-        "samples each, ESS from 1.0 to 1.0, k-hat up to 0.75, 1 data points unreliable; lower bound)"
+        "samples each, ESS from 1.0 to 1.0, k-hat up to 0.75, 1 data point unreliable; lower bound)"
     )
 
 

@@ -154,7 +154,7 @@ def test_a_data_point_without_a_weight_is_said_so(linear, x, bad, settings, tmp_
     with pyro.validation_enabled(False), pytest.warns(UserWarning, match="not finite for 1 of 12"):
         result = log_marginal(model, linear.guide, x, **settings, estimator="guide")
     assert result.unreliable.tolist() == [True, *[False] * 11]
-    assert "1 data points unreliable" in repr(result)
+    assert "1 data point unreliable" in repr(result)
     result.save(tmp_path / "result")
     loaded = LogMarginal.load(tmp_path / "result")
     assert repr(loaded) == repr(result)

@@ -15,7 +15,7 @@ from examples import PAIRS, LinearGaussian
 from goodness_of_fit import assert_within_standard_errors
 from torch import nn
 
-from pyro_vae import HeavyTail, LogMarginal, annealed_log_marginal, log_marginal
+from pyro_vae import HeavyTail, LogMarginal, annealed_log_marginal, log_marginal, widened
 from pyro_vae.evidence.pareto import pareto_khat, tail_length
 from pyro_vae.evidence.weights import WeightSum
 
@@ -138,6 +138,21 @@ def test_the_warning_names_how_many_and_the_worst():
     named = f"number {first} with {result.khat[first]:.2f}, {second} with {result.khat[second]:.2f})"
     assert named in str(caught[0].message)
     assert caught[0].filename == __file__
+
+
+def test_a_widened_guide_is_not_advised_to_be_widened():
+    x = torch.tensor([2.0, 3.0])
+    with pytest.warns(HeavyTail, match="2 of 2 data points") as caught:
+        log_marginal(one_latent, widened(narrow_for_some, 1.01), x, estimator="guide")
+    assert "widen" not in str(caught[0].message)
+    assert "defensive" in str(caught[0].message)
+
+
+def test_one_data_point_is_one():
+    with pytest.warns(HeavyTail, match=r"for 1 of 1 data point \("):
+        result = log_marginal(one_latent, narrow_for_some, torch.tensor([2.0]), estimator="guide")
+    assert "1 data point unreliable" in repr(result)
+    assert "1 data points" not in repr(result) + result._repr_html_()
 
 
 def test_the_warning_names_images_by_their_numbers_among_all():
@@ -352,4 +367,4 @@ def test_no_good_result_raises_a_warning_when_shown():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "unreliable" not in repr(summed(torch.randn(1000, 2) / 2))
-        assert "1 data points unreliable" in repr(summed(torch.full((30, 1), -math.inf)))
+        assert "1 data point unreliable" in repr(summed(torch.full((30, 1), -math.inf)))

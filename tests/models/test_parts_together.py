@@ -9,7 +9,7 @@ import pytest
 import torch
 from examples import ENCODERS, LIKELIHOODS, NETWORKS, PRIORS, small_mlp
 
-from pyro_vae import VAE, Bernoulli, GaussianEncoder, PixelCNN, StandardNormal, fit, log_marginal
+from pyro_vae import VAE, Bernoulli, GaussianEncoder, PixelCNN, Poisson, StandardNormal, fit, log_marginal
 
 EVENT_SHAPE, LATENT_DIM = (1, 4, 4), 2
 ALL_LIKELIHOODS = {**LIKELIHOODS, "PixelCNN": functools.partial(PixelCNN, channels=4, num_layers=1)}
@@ -59,3 +59,16 @@ def test_encoders_with_networks(network, encoder):
         except TypeError:
             pytest.skip(f"{encoder} takes no other network")
     assert_trains_and_is_evaluated(StandardNormal(LATENT_DIM), own, Bernoulli(event_shape), event_shape, decoder)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64])
+@pytest.mark.parametrize("own_type", [torch.float32, torch.float64])
+def test_whole_numbers_train_as_floating_point_ones_do(dtype, own_type):
+    counts, histories = torch.arange(60).view(20, 3) % 7, []
+    for x in (counts.to(dtype), counts.to(own_type)):
+        torch.manual_seed(0)
+        vae = VAE(StandardNormal(2), GaussianEncoder((3,), 2), small_mlp(2, (3,)), Poisson((3,))).to(own_type)
+        result = fit(vae.model, vae.guide, x, validation=x, epochs=2, batch_size=5, compile=False)
+        histories.append([metrics["validation_elbo"] for metrics in result.history])
+        assert log_marginal(vae.model, vae.guide, x, num_samples=3).log_prob.isfinite().all()
+    assert histories[0] == histories[1]

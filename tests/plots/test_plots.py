@@ -381,13 +381,13 @@ def test_commands_draw_a_run(run, command, file, capsys):
         (["manifold", "images", "--dims", "[1,1]"], "Expected two different latent dimensions; got [1, 1]."),
         (
             ["interpolate", "images", "--num-rows", "151"],
-            "Expected --num-rows from 1 to 150, all test images; got 151.",
+            "Expected --num-rows from 1 to 150, all of the test data; got 151.",
         ),
         (["interpolate", "images", "--steps", "1"], "Expected steps >= 2; got 1."),
         (["interpolate", "images", "--path", "round"], "Expected --path to be linear or sphere"),
         (
             ["reconstruct", "images", "--num-images", "301"],
-            "Expected --num-images from 1 to 300, all test images; got 301.",
+            "Expected --num-images from 1 to 300, all of the test data; got 301.",
         ),
         *[([command, "flat"], "Flat data have no picture") for command in ("traverse", "manifold", "sample")],
         (["reconstruct", "flat", "--num-images", "2"], "Flat data have no picture"),
