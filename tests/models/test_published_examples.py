@@ -1,7 +1,8 @@
 """Models as Pyro's examples write them, taken through `fit`, `log_marginal` and `compare` as they are.
 
-Written anew from what the examples of pyro-ppl do, small: the VAE, the conditional VAE, the deep Markov model
-(Krishnan, Shalit, Sontag 2017) and the count model of scANVI (Xu and others 2021), its labels given.
+Written anew from what the examples of pyro-ppl do, small: the VAE, the conditional VAE, the semi-supervised M2 (Kingma
+and others 2014), the deep Markov model (Krishnan, Shalit, Sontag 2017) and the count model of scANVI (Xu and others
+2021), its labels given.
 """
 
 import functools
@@ -15,6 +16,7 @@ import pytest
 import scipy.sparse
 import torch
 from pyro import poutine
+from pyro.infer import config_enumerate
 from torch import nn
 from torch.distributions import constraints
 from torch.nn.functional import softplus
@@ -123,6 +125,51 @@ def test_conditional_vae(digits):
     assert after.sites == {"y": 48}
     with pytest.raises(ValueError, match="Expected a model that observes the data"):
         log_marginal(cvae.model, cvae.guide, given)
+
+
+def side_by_side(*values):
+    """Concatenated, with the dimension that an enumerated label brings."""
+    shape = torch.broadcast_shapes(*(value.shape[:-1] for value in values))
+    return torch.cat([value.expand(*shape, -1) for value in values], -1)
+
+
+class TutorialM2(nn.Module):
+    """Labels that are observed where they are given, and drawn by the guide, summed over, where they are not."""
+
+    def __init__(self, size=64, classes=10, z_dim=4, hidden=20):
+        super().__init__()
+        self.size, self.classes, self.z_dim = size, classes, z_dim
+        self.encoder_y = nn.Sequential(nn.Linear(size, hidden), nn.Softplus(), nn.Linear(hidden, classes))
+        self.encoder_z = nn.Sequential(nn.Linear(size + classes, hidden), nn.Softplus(), nn.Linear(hidden, 2 * z_dim))
+        self.decoder = nn.Sequential(nn.Linear(z_dim + classes, hidden), nn.Softplus(), nn.Linear(hidden, size))
+
+    def model(self, xs, ys=None):
+        pyro.module("ss_vae", self)
+        xs = xs.flatten(1)
+        with pyro.plate("data", len(xs)):
+            zs = pyro.sample("z", dist.Normal(xs.new_zeros(len(xs), self.z_dim), 1.0).to_event(1))
+            prior = xs.new_ones(len(xs), self.classes) / self.classes
+            ys = pyro.sample("y", dist.OneHotCategorical(prior), obs=ys)
+            pyro.sample("x", dist.Bernoulli(logits=self.decoder(side_by_side(zs, ys))).to_event(1), obs=xs)
+
+    def guide(self, xs, ys=None):
+        xs = xs.flatten(1)
+        with pyro.plate("data", len(xs)):
+            if ys is None:
+                ys = pyro.sample("y", dist.OneHotCategorical(logits=self.encoder_y(xs)))
+            pyro.sample("z", normal(self.encoder_z(side_by_side(xs, ys))).to_event(1))
+
+
+def test_semi_supervised_m2(digits):
+    labels = torch.nn.functional.one_hot(data.load("digits").labels.train[:100], 10).float()
+    vae = TutorialM2()
+    guide = config_enumerate(vae.guide, "parallel", expand=True)
+    assert_training_helps(vae.model, vae.guide, (digits, labels))
+    joint = log_marginal(vae.model, vae.guide, (digits, labels), num_samples=200, estimator="guide")
+    alone = log_marginal(vae.model, guide, digits, num_samples=200, estimator="guide")
+    assert ([*joint.sites], [*alone.sites]) == (["y", "x"], ["x"])
+    fresh = TutorialM2()
+    assert_training_helps(fresh.model, config_enumerate(fresh.guide, "parallel", expand=True), digits)
 
 
 class TutorialDMM(nn.Module):
