@@ -290,7 +290,8 @@ def test_what_is_added_is_known_to_the_command_line(extended):
     assert "0 parameters of the prior" in out
     settings = (extended / "run" / "settings.yaml").read_text()
     assert all(name in settings for name in ("LogisticPrior", "LaplaceEncoder", "LogisticValues", "Shallow", "IWAE"))
-    evaluation = json.loads((extended / "run" / "evaluation_defensive.json").read_text())
+    (path,) = (extended / "run").glob("evaluation_defensive_*.json")
+    evaluation = json.loads(path.read_text())
     assert evaluation["estimator_settings"]["share"] == 0.25
     run_python(extended, "-c", f"{main}\nmain({[*train, '--overwrite']})")
     assert not list((extended / "run").glob("evaluation*"))  # those of the weights before

@@ -98,22 +98,6 @@ def in_parts_alike(draw: Callable[..., Tensor], x: Points, keys: Tensor, parts: 
     return alike(zero) or alike(zero + 1)
 
 
-def check_copies(draw: Callable[..., Tensor], x: Points, keys: Tensor) -> None:
-    """Raise a ValueError unless samples of one data point have the same log weights drawn together and one by one.
-
-    Copies of it stand beside each other where several are drawn at once. A pair whose score of a data point depends on
-    those beside it is weighted with copies alone, which a mean over the batch does not see, but their number is.
-    """
-    zero, point, key = torch.zeros((), dtype=torch.int64, device=x.device), x[:1], keys[:1]
-    together = draw(point, key, zero, zero, k=2)
-    one_by_one = torch.cat([draw(point, key, zero + first, zero, k=1) for first in range(2)])
-    if not torch.allclose(together, one_by_one, rtol=1e-4, atol=1e-3, equal_nan=True):
-        raise ValueError(
-            "Expected a pair that scores a data point the same however many there are; got other log weights for one "
-            "and for two copies of it. Remove what depends on the size of the batch, such as len(x), but the plate."
-        )
-
-
 def halves(count: int, device: torch.device) -> list[Tensor]:
     """Numbers of the first and of the second half; nothing of a single data point."""
     numbers = torch.arange(count, device=device)

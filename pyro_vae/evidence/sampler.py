@@ -14,11 +14,11 @@ from ..compiled.elbo import pair_name
 from ..compiled.when_it_pays import SAVED_PER_SAMPLE, compile_if_worthwhile
 from ..pairs.batch import Points
 from ..pairs.modules import Callee, modules_of
+from ..pairs.particles import check_copies
 from .chunking import chunk, chunk_within, peak_bytes
 from .drawing import (
     LogWeights,
     can_be_keyed,
-    check_copies,
     halves,
     handful,
     in_parts_alike,
@@ -64,7 +64,7 @@ class Sampler:
             draw = functools.partial(self.draw, k=2)
             together = in_parts_alike(draw, x[few], keys[few], list(torch.arange(len(few)).split(1)))
             if not together:
-                check_copies(self.draw, x[few], keys[few])
+                check_copies(model, guide, x[few])
                 num_points = 1
             if chunk_size is None:
                 some = few[: min(2, num_points)]
@@ -116,8 +116,6 @@ class Sampler:
             for number in range(first, first + count, self.samples):
                 draws = min(self.samples, first + count - number)
                 full = (len(some), draws) == (self.points, self.samples)
-                if alone and number == first:
-                    check_copies(self.draw, self.x[some], self.keys[some])
                 if alone:
                     rows = torch.cat([self._rows(point, number, draws, stream) for point in some.split(1)], 1)
                 else:

@@ -32,6 +32,28 @@ def repeat_data(x: Any, num_particles: int) -> Any:
     return map_points(x, lambda entry: entry.repeat(num_particles, *[1] * (entry.dim() - 1)))
 
 
+def check_copies(model: Callee, guide: Callee, x: Points) -> None:
+    """Raise a ValueError unless the first data point has the same log weight alone and beside a copy of itself.
+
+    Copies stand beside each other where several draws of a data point are scored at once. A pair that looks at those
+    beside it, at their mean, say, sees no difference then, but one that depends on their number does.
+    """
+    point, rows = x[:1], repeat_data(x[:1], 2)
+    _, alone = traces(model, guide, point)
+    _, copied = traces(model, guide, rows)
+    values = dict(sample_sites(alone))
+    for name, site in sample_sites(copied):
+        dim = -1 - site["fn"].event_dim
+        site["value"] = torch.cat([values[name]["value"]] * 2, dim)
+    one = score_traces(*traces(model, poutine.replay(guide, trace=alone), point), shape=(1,)).log_weight
+    two = score_traces(*traces(model, poutine.replay(guide, trace=copied), rows), shape=(2,)).log_weight
+    if not torch.allclose(one.expand(2), two, rtol=1e-4, atol=1e-3, equal_nan=True):
+        raise ValueError(
+            "Expected a pair that scores a data point the same however many there are; got other log weights for one "
+            "and for two copies of it. Remove what depends on the size of the batch, such as len(x), but the plate."
+        )
+
+
 def broadcasts(model: Callee, guide: Callee, x: Points) -> bool:
     """Whether the pair may be run in a plate of particles: the same latents have the same log weights as with the data
     x (B, ...) repeated. Where latents cannot be scored a second time, it may not."""

@@ -154,7 +154,7 @@ def test_other_settings_start_anew(folder, capsys, monkeypatch):
     assert (folder / "evaluation_auto_20x30of300.partial").exists()
     assert "finished already" not in run(capsys, folder, "--num-samples", 21, "--num-images", 30)
     assert (arrays(folder, "evaluation_auto_21x30of300")["num_samples"] == 21).all()
-    assert "of 30 images are finished already" in run(capsys, folder, "--num-samples", "20", "--num-images", 30)
+    assert "of 30 data points are finished already" in run(capsys, folder, "--num-samples", "20", "--num-images", 30)
 
 
 def test_evaluations_stand_beside_each_other(folder, capsys):
