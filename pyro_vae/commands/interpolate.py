@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from ..plots import interpolations
 from ..runs.folder import title_of
 from ..runs.parser import Parser
-from ..uses.generate import Way
+from ..uses.latent_walks import Way
 from .pictures import add_picture_options, load_pictured, save
 
 

@@ -10,7 +10,7 @@ from jsonargparse import Namespace
 from ..plots import images_among, manifold_figure
 from ..runs.folder import title_of
 from ..runs.parser import Parser
-from ..uses.generate import most_varied
+from ..uses.latent_walks import most_varied
 from .pictures import CODES, add_picture_options, load_pictured, save
 
 

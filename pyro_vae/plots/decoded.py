@@ -13,7 +13,8 @@ from torch import Tensor
 from ..arguments.at_least import at_least
 from ..pairs.batch import Points
 from ..pairs.modules import Callee
-from ..uses.generate import Way, between, manifold, prior_quantiles, reconstruct, sample, traverse
+from ..uses.generate import reconstruct, sample
+from ..uses.latent_walks import Way, between, manifold, prior_quantiles, traverse
 from .charts import tidy
 from .images import (
     beside,

@@ -2,8 +2,9 @@
 
 from .calibration import Calibration, calibrate
 from .diagnostics import Diagnostics, diagnose
-from .generate import decode, encode, interpolate, reconstruct, sample
+from .generate import decode, encode, reconstruct, sample
 from .inference_gaps import InferenceGaps, inference_gaps
+from .latent_walks import interpolate
 
 __all__ = [
     "Calibration",

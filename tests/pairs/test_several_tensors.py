@@ -26,7 +26,8 @@ from pyro_vae import (
 from pyro_vae.evidence.bidirectional import BidirectionalGap
 from pyro_vae.pairs.batch import Batch
 from pyro_vae.pairs.inputs import as_points
-from pyro_vae.uses.generate import between, decode
+from pyro_vae.uses.generate import decode
+from pyro_vae.uses.latent_walks import between
 
 N, D, X, Y = 12, 2, 3, 2
 SCALE = 0.8

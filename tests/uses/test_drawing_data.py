@@ -7,7 +7,7 @@ import torch
 from goodness_of_fit import assert_within_standard_errors
 
 from pyro_vae import annealed_log_marginal, bidirectional, decode, log_marginal, plots, reconstruct, sample
-from pyro_vae.uses.generate import between, manifold, traverse
+from pyro_vae.uses.latent_walks import between, manifold, traverse
 
 
 def normal_guide(x):

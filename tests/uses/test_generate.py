@@ -9,7 +9,7 @@ from goodness_of_fit import assert_within_standard_errors
 
 from pyro_vae import decode, encode, interpolate, reconstruct, sample
 from pyro_vae.distributions.von_mises_fisher import VonMisesFisher
-from pyro_vae.uses.generate import between, manifold, most_varied, prior_quantiles, traverse
+from pyro_vae.uses.latent_walks import between, manifold, most_varied, prior_quantiles, traverse
 
 
 @pytest.mark.parametrize("name", PAIRS)
