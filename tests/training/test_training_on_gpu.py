@@ -2,9 +2,15 @@
 
 import math
 
+import numpy as np
+import pyro
+import pyro.distributions as dist
 import pytest
+import scipy.sparse
 import torch
 from examples import PAIRS, Bernoulli, GaussianEncoder, small_mlp
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from pyro_vae import VAE, StandardNormal, VampPrior, adam, fit
 from pyro_vae.compiled.cuda_graph import Captured
@@ -19,6 +25,11 @@ def small_vae(x, prior="standard"):
     encoder = GaussianEncoder(x.shape[1:], 3, network=small_mlp)
     pz = StandardNormal(3) if prior == "standard" else VampPrior(encoder, x, 5)
     return VAE(pz, encoder, small_mlp(3, x.shape[1:]), Bernoulli(x.shape[1:]))
+
+
+def on_disk(x, path):
+    np.save(path / "x.npy", x)
+    return np.load(path / "x.npy", mmap_mode="r")
 
 
 @pytest.fixture
@@ -97,3 +108,40 @@ def test_every_pair_trains(name):
     settings = {"epochs": 3, "batch_size": 6, "device": "cuda", "compile": False, "progress": False}
     result = fit(pair.model, pair.guide, pair.x, **settings)
     assert all(math.isfinite(metrics["loss"]) for metrics in result.history)
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize("form", ["memory map", "sparse", "loader", "tuple"])
+def test_data_come_to_the_gpu_in_every_form(x, form, compile, tmp_path):
+    flat = x.flatten(1)
+    forms = {
+        "memory map": lambda: on_disk(flat.numpy(), tmp_path),
+        "sparse": lambda: scipy.sparse.csr_matrix(flat.numpy()),
+        "loader": lambda: DataLoader(TensorDataset(flat), batch_size=32, shuffle=False),
+        "tuple": lambda: (flat, torch.arange(len(flat)).float()),
+    }
+
+    class Pair(nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(5)
+            self.encoder, self.decoder = nn.Linear(16, 2), nn.Linear(2, 16)
+
+        def model(self, x, y=None):
+            with pyro.plate("data", len(x), dim=-1):
+                z = pyro.sample("z", dist.Normal(x.new_zeros(2), 1.0).to_event(1))
+                pyro.sample("x", dist.Bernoulli(logits=self.decoder(z)).to_event(1), obs=x)
+
+        def guide(self, x, y=None):
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("z", dist.Normal(self.encoder(x), 0.9).to_event(1))
+
+    losses = []
+    for given, compiled in ((flat, False), (forms[form](), compile)):
+        pair, size = Pair(), {} if isinstance(given, DataLoader) else {"batch_size": 32}
+        settings = {"epochs": 5, "optimizer": adam(lr=1e-3), "device": "cuda", "progress": False, **size}
+        result = fit(pair.model, pair.guide, given, compile=compiled, **settings)
+        assert next(pair.parameters()).is_cuda
+        losses.append([entry["loss"] for entry in result.history])
+    # A loader has an order of its own: other noise for a data point.
+    assert losses[1] == pytest.approx(losses[0], rel=0.05 if form == "loader" else 2e-3)

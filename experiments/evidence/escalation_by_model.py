@@ -1,0 +1,183 @@
+"""What each rung of the default estimate costs and misses, on models of several kinds, against annealing.
+
+python experiments/evidence/escalation_by_model.py RUN... --root data --device cuda
+
+The runs are trained on static MNIST, each for itself:
+
+cd experiments/evidence && pyro-vae train --data static_mnist --batch-size 100 --learning-rate 5e-4 --kl-warmup 30 MODEL
+
+with MODEL one of
+
+--prior VampPrior --prior.num_components 500
+--model two_level.TwoLevelVAE --binarization none
+--latent-dim 2
+--network ConvEncoder --decoder ConvDecoder
+
+All estimators see the same random test images. What they cost is counted in evaluations of the model for an image,
+which any device spends alike (a gradient counts as three). Annealing stands for the truth: a lower bound, too, and
+annealing both ways on simulated images bounds how far.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from setting import digits_vae, parsed, parser, save, timed
+from torch import Tensor
+
+import pyro_vae
+from pyro_vae import HeavyTail, LogMarginal, annealed_log_marginal, bidirectional, log_marginal, widened
+
+GRADIENT = 3  # evaluations of the model that a gradient costs
+LEAPFROG = 5
+
+
+def estimates(
+    model: Callable[..., Any], guide: Callable[..., Any], x: Tensor, *, num_chains: int, num_temperatures: int
+) -> Iterator[tuple[str, LogMarginal, Tensor, dict[str, float]]]:
+    """Name, result, evaluations of the model for each image, seconds; annealing first."""
+    chunk = {} if x.device.type == "cpu" else {"chunk_size": len(x) * num_chains}
+    chains = {"num_chains": num_chains, "num_temperatures": num_temperatures, "num_leapfrog": LEAPFROG, **chunk}
+    guided = functools.partial(log_marginal, model, guide, x, estimator="guide", compile=False)
+    wide = functools.partial(log_marginal, model, widened(guide, 1.2), x, estimator="guide", compile=False)
+    for name, estimate, evaluations in (
+        ("annealed", functools.partial(annealed_log_marginal, model, guide, x, **chains), None),
+        ("guide, 1,000", functools.partial(guided, num_samples=1000), 1000),
+        ("guide, 5,000", functools.partial(guided, num_samples=5000), 5000),
+        ("guide, 20,000", functools.partial(guided, num_samples=20_000), 20_000),
+        ("guide widened by 1.2, 5,000", functools.partial(wide, num_samples=5000), 5000),
+        ("default, 1,000", functools.partial(log_marginal, model, guide, x, compile=False), None),
+        ("default, 5,000", functools.partial(log_marginal, model, guide, x, num_samples=5000, compile=False), None),
+    ):
+        with timed() as seconds:
+            result = estimate()
+        if name == "annealed":
+            evaluations = num_chains * num_temperatures * LEAPFROG * GRADIENT
+        counts = result.details.get("evaluations", evaluations)
+        counts = torch.as_tensor(counts, dtype=torch.float64).expand(len(x))
+        yield name, result, counts, seconds
+
+
+def row_of(name: str, result: LogMarginal, best: LogMarginal, evaluations: Tensor) -> dict[str, Any]:
+    """The numbers of an estimator on some images."""
+    below = (best.log_prob - result.log_prob).double()
+    # Both are estimates for the same images: what is uncertain about the mean difference is their Monte Carlo error.
+    error = torch.hypot(best.standard_error, result.standard_error).double().square().sum().sqrt() / len(below)
+    return {
+        "estimator": name,
+        "num_images": len(below),
+        "log_marginal": result.mean.value,
+        "standard_error_over_images": result.mean.standard_error,
+        "monte_carlo_error": result.mean.monte_carlo_error,
+        "below_annealed": below.mean().item(),
+        "error_of_below": error.item(),
+        "share_with_khat_above_0.7": (result.khat > 0.7).double().mean().item(),
+        "median_ess": result.ess.median().item(),
+        "evaluations_per_image": evaluations.mean().item(),
+    }
+
+
+def study(module: Any, x: Tensor, *, num_chains: int, num_temperatures: int) -> dict[str, Any]:
+    """Every estimator on one model, the default by rung, and annealing's own gap."""
+    rows, by_rung, best = [], [], None
+    settings = {"num_chains": num_chains, "num_temperatures": num_temperatures}
+    for name, result, evaluations, seconds in estimates(module.model, module.guide, x, **settings):
+        best = best or result
+        rows.append(row_of(name, result, best, evaluations) | seconds)
+        print(f"  {name}: {result}, {seconds['seconds']:.0f} s", flush=True)
+        if name == "default, 1,000":
+            rung = result.details["rung"]
+            for number in rung.unique().tolist():
+                which = (rung == number).nonzero()[:, 0].tolist()
+                by_rung.append(
+                    {"rung": number} | row_of(name, result[which], best[which], evaluations[torch.tensor(which)])
+                )
+    chunk = {} if x.device.type == "cpu" else {"chunk_size": len(x) * num_chains}
+    both = bidirectional(module.model, module.guide, x, num_leapfrog=LEAPFROG, **settings, **chunk)
+    gap = {"mean": both.mean_gap.value, "standard_error": both.mean_gap.standard_error}
+    print(f"  {both}", flush=True)
+    return {"rows": rows, "by_rung": by_rung, "gap": gap | {"largest": both.gap.max().item()}}
+
+
+def draw(panels: list[dict[str, Any]], path: Path) -> None:
+    """Nats below annealing against evaluations of the model, a panel for each model."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(2.1 * len(panels) + 0.6, 2.9), sharey=True, squeeze=False)
+    styles = {"guide": ("C0", "o", "guide"), "guide widened": ("C1", "s", "guide widened"), "default": ("C2", "D", "")}
+    for axis, panel in zip(axes[0], panels, strict=True):
+        for row in panel["rows"]:
+            kind = row["estimator"].split(",")[0].removesuffix(" by 1.2")
+            if kind not in styles:
+                continue
+            color, marker, _ = styles[kind]
+            axis.errorbar(
+                row["evaluations_per_image"],
+                row["below_annealed"],
+                yerr=2 * row["error_of_below"],
+                color=color,
+                marker=marker,
+                markersize=4,
+                capsize=2,
+                linestyle="none",
+                label=kind,
+            )
+        gap = panel["gap"]["mean"]
+        axis.axhspan(-max(gap, 0.0), 0.0, color="0.85", linewidth=0)  # how far annealing itself may lie below
+        axis.axhline(0.0, color="0.5", linewidth=0.8)
+        axis.set_xscale("log")
+        axis.set_yscale("symlog", linthresh=0.1)
+        axis.set_title(panel["name"], fontsize=8)
+        axis.tick_params(labelsize=7)
+    axes[0][0].set_ylabel("nats below annealing", fontsize=8)
+    figure.supxlabel("evaluations of the model for an image", fontsize=8)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    found = dict(zip(labels, handles, strict=True))
+    figure.legend(found.values(), found.keys(), loc="upper center", ncols=len(found), fontsize=8, frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    figure.savefig(path, dpi=200)
+
+
+def main() -> None:
+    """Estimate, save, draw."""
+    options = parser(__doc__.splitlines()[0])
+    options.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="trained run folders")
+    options.add_argument("--names", nargs="*", default=[], help="how the models are called; by default the folders'")
+    options.add_argument("--join", nargs="*", type=Path, default=[], help="earlier results, other models: one figure")
+    options.add_argument("--root", default="data", help="folder of the data sets")
+    options.add_argument("--device", default="cpu")
+    options.add_argument("--num-images", type=int, default=100)
+    options.add_argument("--num-chains", type=int, default=32)
+    options.add_argument("--num-temperatures", type=int, default=500)
+    chosen = parsed(options, "evidence_by_model")
+    warnings.simplefilter("ignore", HeavyTail)  # what guides have is the point
+    settings = {"num_chains": chosen.num_chains, "num_temperatures": chosen.num_temperatures}
+    panels: list[dict[str, Any]] = []
+    if chosen.smoke:
+        vae, dataset = digits_vae(latent_dim=2, epochs=1)
+        panels.append({"name": "VAE", **study(vae, dataset.test[:4], num_chains=4, num_temperatures=5)})
+        protocol = dataset.protocol
+    for folder, name in zip(chosen.runs, chosen.names or [run.name for run in chosen.runs], strict=True):
+        run = pyro_vae.load(folder, root=chosen.root, device=chosen.device, trust=True)
+        protocol, test = run.data.protocol, run.data.test
+        order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: chosen.num_images]
+        print(name, flush=True)
+        found = study(run.module, test[order].to(chosen.device), **settings)
+        training = {key: run.about[key] for key in ("epochs", "best_epoch", "command") if key in run.about}
+        panels.append({"name": name, "training": training, **found})
+        save(chosen, {"protocol": protocol, **settings, "panels": panels})
+    for path in chosen.join:
+        earlier = json.loads(path.read_text())
+        protocol = earlier["protocol"]
+        panels += earlier["panels"]
+    save(chosen, {"protocol": protocol, **settings, "panels": panels})
+    draw(panels, chosen.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
