@@ -29,6 +29,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from escalation_on_mnist import mnist_vae
 from setting import digits_vae, parsed, parser, save, timed
 from torch import Tensor
 
@@ -63,6 +64,11 @@ def estimates(
         counts = result.details.get("evaluations", evaluations)
         counts = torch.as_tensor(counts, dtype=torch.float64).expand(len(x))
         yield name, result, counts, seconds
+
+
+def random_order(count: int) -> Tensor:
+    """The same for all models."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(0))
 
 
 def row_of(name: str, result: LogMarginal, best: LogMarginal, evaluations: Tensor) -> dict[str, Any]:
@@ -149,6 +155,7 @@ def main() -> None:
     options.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="trained run folders")
     options.add_argument("--names", nargs="*", default=[], help="how the models are called; by default the folders'")
     options.add_argument("--join", nargs="*", type=Path, default=[], help="earlier results, other models: one figure")
+    options.add_argument("--weights", type=Path, help="of a VAE as escalation_on_mnist.py takes them: a model more")
     options.add_argument("--root", default="data", help="folder of the data sets")
     options.add_argument("--device", default="cpu")
     options.add_argument("--num-images", type=int, default=100)
@@ -162,13 +169,19 @@ def main() -> None:
         vae, dataset = digits_vae(latent_dim=2, epochs=1)
         panels.append({"name": "VAE", **study(vae, dataset.test[:4], num_chains=4, num_temperatures=5)})
         protocol = dataset.protocol
+    if chosen.weights:
+        vae, dataset = mnist_vae(chosen.weights, chosen.root)
+        protocol, order = dataset.protocol, random_order(len(dataset.test))[: chosen.num_images]
+        print("VAE", flush=True)
+        found = study(vae.to(chosen.device), dataset.test[order].to(chosen.device), **settings)
+        panels.append({"name": "VAE", **found})
     for folder, name in zip(chosen.runs, chosen.names or [run.name for run in chosen.runs], strict=True):
         run = pyro_vae.load(folder, root=chosen.root, device=chosen.device, trust=True)
         protocol, test = run.data.protocol, run.data.test
-        order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0))[: chosen.num_images]
+        order = random_order(len(test))[: chosen.num_images]
         print(name, flush=True)
         found = study(run.module, test[order].to(chosen.device), **settings)
-        training = {key: run.about[key] for key in ("epochs", "best_epoch", "command") if key in run.about}
+        training = {key: run.about[key] for key in ("epochs", "best_epoch") if key in run.about}
         panels.append({"name": name, "training": training, **found})
         save(chosen, {"protocol": protocol, **settings, "panels": panels})
     for path in chosen.join:

@@ -16,6 +16,7 @@ STUDIES = (
     "coverage",
     "default_coverage",
     "defaults",
+    "escalation_by_model",
     "escalation_on_mnist",
     "gap_on_digits",
     "priors_on_mnist",
