@@ -13,7 +13,7 @@ from jsonargparse import Namespace
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..disk.writing import FORMATS, save_figure, written_whole
+from ..disk.writing import FORMATS, TABLES, save_figure, save_table, written_whole
 from ..pairs.batch import Points
 from ..runs.folder import doubts_of, read_about, require_run
 from ..runs.loading import data_of, load_run, points_of, random_subset, read_run
@@ -77,23 +77,25 @@ def with_doubts(figure: Figure, folder: Path) -> Figure:
 def save(
     chosen: Namespace,
     name: str,
-    draw: Callable[[], Figure] | None,
+    draw: Callable[[], Figure] | None = None,
     arrays: Callable[[], Mapping[str, Tensor]] | None = None,
+    table: Callable[[], Any] | None = None,
 ) -> None:
-    """Save a figure, or arrays, where --out says, else in the run folder, where it replaces the one before.
+    """Save a figure, arrays or a table where --out says, else in the run folder, where it replaces the one before.
 
     Args:
         chosen: options of the command.
         name: of the file in the run folder.
         draw: makes the figure; None where there is none.
         arrays: makes arrays by name, the first of which stands alone in a .npy file; None where there are none.
+        table: makes a data frame; None where there is none.
 
     Raises:
         ValueError: no kind of file that can be written.
         FileExistsError: --out is there already and --overwrite is not given.
     """
     path = Path(chosen.out or Path(chosen.run) / name)
-    kinds = [*(FORMATS if draw else ()), *(ARRAYS if arrays else ())]
+    kinds = [*(FORMATS if draw else ()), *(TABLES if table else ()), *(ARRAYS if arrays else ())]
     if path.suffix not in kinds:
         raise ValueError(f"Expected --out to be a file that ends in {', '.join(kinds)}; got {path}.")
     if chosen.out and path.exists() and not chosen.overwrite:
@@ -102,6 +104,10 @@ def save(
         figure = with_doubts(draw(), Path(chosen.run))
         path.parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
+    elif table is not None and path.suffix in TABLES:
+        made = table()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_table(made, path)
     elif arrays is not None:
         content = {key: value.cpu().numpy() for key, value in arrays().items()}
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -63,7 +63,7 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
     if "--resume" not in words[:-1]:
         return words
     folder = Path(words[words.index("--resume") + 1])
-    if extra := {"--config", "--out", "--overwrite"} & {word.partition("=")[0] for word in words}:
+    if extra := {"--config", "--out", "-o", "--overwrite"} & {word.partition("=")[0] for word in words}:
         raise ValueError(f"Expected --resume without {min(extra)}: it goes on in {folder}, with its settings.")
     settings = settings_to_resume(folder) or folder / SETTINGS
     return ["--config", str(settings), "--out", str(folder), *words]

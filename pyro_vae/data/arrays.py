@@ -18,7 +18,7 @@ from ..arguments.memory import require_memory
 from ..arguments.nearest import did_you_mean
 from .binarization import Binarization, binarize
 from .entries import as_entry
-from .protocol import Data, Order, Splits, describe_sizes, random_split
+from .protocol import Data, Order, Splits, describe_sizes, describe_split, random_split
 
 T = TypeVar("T")
 
@@ -98,9 +98,6 @@ def data_of_arrays(
     found = {name: [arrays[each] for each in of_parts] for name, of_parts in names.items()}
     main = _main(found, inputs, path, arrays)
     values, scaling = _to_float(found[main], path)
-    how = "as given"
-    if not groups:
-        how = "in their order" if order == "ordered" else f"random split with seed {seed}"
 
     def split(tensors: list[Tensor]) -> Splits:
         return Splits(*tensors) if groups else random_split(tensors[0], seed=seed, order=order)
@@ -116,7 +113,8 @@ def data_of_arrays(
                 f"got {', '.join(str(len(x)) for x in entries)}."
             )
         others[name] = split(entries)
-    described = f"{path.name}, {scaling}; {describe_sizes(parts)}, {how}"
+    how = f"{describe_sizes(parts)}, as given" if groups else describe_split(parts, order, seed=seed)
+    described = f"{path.name}, {scaling}; {how}"
     read = {each for name in (main, *used) for each in names[name]}
     if left_out := [name for name in arrays if name not in read]:
         described += f"; left out: {', '.join(left_out)}"
@@ -132,6 +130,7 @@ def data_of_arrays(
         protocol=described,
         levels=256 if scaling == SCALED else None,
         missing=missing,
+        is_whole=order == "whole" and not groups,
         labels=labels,
         others=others,
         main=main,

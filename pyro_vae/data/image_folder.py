@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..arguments.memory import require_memory
 from .binarization import Binarization, binarize
-from .protocol import Data, Order, Splits, describe_sizes, random_split
+from .protocol import Data, Order, Splits, describe_sizes, describe_split, random_split
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")  # no other one is tried: some start programs
@@ -63,14 +63,13 @@ def image_folder(
     classes = sorted({name for name in names if name is not None})
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
     is_labelled = bool(classes) and None not in names
-    random = "in the order of their names" if order == "ordered" else f"random split with seed {seed}"
-    how = "as given by subfolders" if splits else random
 
     def split(x: Tensor) -> Splits:
         return Splits(*x.split([len(group) for group in groups])) if splits else random_split(x, seed=seed, order=order)
 
     parts = split(pixels)
-    words = [f"images of folder {path.resolve().name}, level / 255{how_read}; {describe_sizes(parts)}, {how}"]
+    how = f"{describe_sizes(parts)}, as given by subfolders" if splits else describe_split(parts, order, seed=seed)
+    words = [f"images of folder {path.resolve().name}, level / 255{how_read}; {how}"]
     if is_labelled:
         words.append(f"labels of {len(classes)} class folders ({_some(classes)})")
     elif classes:
@@ -82,6 +81,7 @@ def image_folder(
         **parts._asdict(),
         protocol="; ".join(words),
         levels=256,
+        is_whole=order == "whole" and not splits,
         labels=split(torch.tensor([numbers[name] for name in names])) if is_labelled else None,
     )
     return binarize(data, binarization, seed=seed)

@@ -46,6 +46,7 @@ class Data:
         levels: number of grey levels k / (levels - 1) that the values are; None where they are not known to be levels.
         is_dequantized: whether noise was added within the levels, see `pyro_vae.data.dequantized`.
         missing: whether NaN marks a value that is missing; without, NaN is an error.
+        is_whole: whether each of the three splits holds all items, see `random_split`.
 
     Raises:
         ValueError: a split is empty, not float32, not finite, wholly missing, or its items differ in shape from the
@@ -70,10 +71,11 @@ class Data:
     levels: int | None = field(default=None, repr=False)
     is_dequantized: bool = field(default=False, repr=False)
     missing: bool = field(default=False, repr=False)
+    is_whole: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         self._take_apart()
-        for part, x in self.splits._asdict().items():
+        for part, x in [(self.name, self.test)] if self.is_whole else self.splits._asdict().items():
             if not isinstance(x, Tensor):
                 raise ValueError(
                     f"Expected {part} as a tensor; got {type(x).__name__}. Convert it with `torch.tensor`."
@@ -100,7 +102,7 @@ class Data:
                 raise ValueError(
                     f"Expected known values in the {part} split of {self.name}; got {x.numel():,} that are all missing."
                 )
-            labels = None if self.labels is None else getattr(self.labels, part)
+            labels = None if self.labels is None else getattr(self.labels, "test" if self.is_whole else part)
             if labels is not None and labels.shape != x.shape[:1]:
                 raise ValueError(f"Expected {part} labels of shape ({len(x)},); got {tuple(labels.shape)}.")
 
@@ -213,7 +215,7 @@ class Data:
         return mean
 
 
-Order = Literal["random", "ordered"]
+Order = Literal["random", "ordered", "whole"]
 
 
 def random_split(
@@ -226,7 +228,7 @@ def random_split(
         sizes: items for train, validation and test, N in all; by default 80%, 10% and 10% of N.
         seed: of a generator of its own; the global one is left alone.
         order: "ordered" takes the first items for train and the last for test: for series and videos, whose neighbours
-            are alike.
+            are alike. "whole" gives all items as each of the three: for data that a trained model is used on.
 
     Raises:
         ValueError: the sizes do not add up to N, or N is below 10 and no sizes are given.
@@ -235,6 +237,8 @@ def random_split(
         >>> [len(part) for part in random_split(torch.arange(25))]
         [21, 2, 2]
     """
+    if order == "whole":
+        return Splits(x, x, x)
     if sizes is None:
         if len(x) < 10:
             raise ValueError(
@@ -257,6 +261,20 @@ def describe_sizes(splits: Splits) -> str:
         '1,200 train / 3 validation / 3 test'
     """
     return " / ".join(f"{len(x):,} {part}" for part, x in splits._asdict().items())
+
+
+def describe_split(splits: Splits, order: Order, *, seed: int) -> str:
+    """Say how `random_split` has split.
+
+    Example:
+        >>> describe_split(random_split(torch.ones(20)), "random", seed=0)
+        '16 train / 2 validation / 2 test, random split with seed 0'
+        >>> describe_split(random_split(torch.ones(20), order="whole"), "whole", seed=0)
+        'all 20, not split'
+    """
+    if order == "whole":
+        return f"all {len(splits.test):,}, not split"
+    return f"{describe_sizes(splits)}, {'in their order' if order == 'ordered' else f'random split with seed {seed}'}"
 
 
 def check_sha256(pixels: np.ndarray, expected: str, *, what: str, cure: str) -> None:

@@ -48,7 +48,8 @@ def load(
         missing: NaN in a file of arrays or a table marks values that are missing.
         inputs: arrays by the argument of a pair that is called with more than x: ``{"x": "images", "y": "labels"}``,
             see `Data.with_inputs`. Of a file of arrays the first of them is x; of a table columns are named.
-        order: "ordered" takes the first items of data without splits for training and the last for the test.
+        order: "ordered" takes the first items of data without splits for training and the last for the test; "whole"
+            takes all of them, in their order, for each of the three: to use a trained model on.
 
     Raises:
         ValueError: an unknown name or binarization, ``dequantize`` or ``missing`` where the data do not allow it, or
@@ -64,7 +65,7 @@ def load(
     """
     check_binarization(binarization)
     if order not in get_args(Order):
-        raise ValueError(f"Expected order 'random' or 'ordered'; got {order!r}.")
+        raise ValueError(f"Expected order 'random', 'ordered' or 'whole'; got {order!r}.")
     is_array, is_table = (Path(name).suffix.lower() in suffixes for suffixes in (ARRAYS, TABLES))
     if missing and not is_array and not is_table:
         raise ValueError(f"Expected a file of arrays or a table, where NaN can mark missing values; got {str(name)!r}.")

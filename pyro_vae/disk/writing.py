@@ -13,6 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 PART = re.compile(r"\.[0-9a-f]{16}\.part")  # name of a file that is being written; a killed process leaves it behind
 CURES = {
@@ -24,6 +25,7 @@ CURES = {
 }
 
 FORMATS = (".png", ".pdf", ".svg")
+TABLES = (".parquet", ".csv", ".tsv")
 
 
 @contextlib.contextmanager
@@ -74,6 +76,28 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 200) -> None:
         raise ValueError(f"Expected the path of a figure to end in {', '.join(FORMATS)}; got {path}.")
     with written_whole(path) as file:
         figure.savefig(file, format=path.suffix[1:], dpi=dpi)
+
+
+def save_table(table: DataFrame, path: Path) -> None:
+    """Save a data frame without its index, in the format that the suffix says, whole or not at all.
+
+    Raises:
+        ValueError: another suffix than .parquet, .csv or .tsv.
+        ImportError: nothing that writes Parquet is installed.
+    """
+    if path.suffix not in TABLES:
+        raise ValueError(f"Expected the path of a table to end in {', '.join(TABLES)}; got {path}.")
+    with written_whole(path) as file:
+        if path.suffix == ".parquet":
+            try:
+                file.write(table.to_parquet(None, index=False))
+            except ImportError as error:
+                text = (
+                    f'Expected pyarrow, to write {path}; got none. Run pip install "pyro-vae[tables]", or write .csv.'
+                )
+                raise ImportError(text) from error
+        else:
+            table.to_csv(file, index=False, sep="\t" if path.suffix == ".tsv" else ",")
 
 
 def require_regular(path: Path) -> None:

@@ -17,7 +17,7 @@ bracket.*             log p(x) of simulated data from both sides
 calibration.*         where the guide is too narrow, too wide or shifted, on simulated data
 rate_distortion.*     what the decoder needs to know to reconstruct data so well
 *.png                 pictures
-codes.npz             codes of data points, by latent site
+codes.npz             codes of data points: means and scales by latent site
 checkpoint-*          what ``pyro-vae train --resume RUN`` goes on from, .safetensors and .json; until the training is
                       over, or for good by --keep-checkpoint
 unfinished/           what a training has written that runs, was killed, or stopped before it could replace a run

@@ -45,7 +45,7 @@ def add_data_options(parser: Parser) -> None:
     text = "What a --model of your own is called with: x=images y=labels, other arrays of a file, columns of a table."
     add("--inputs", type=str, nargs="*", metavar="ARGUMENT=ARRAY", default=[], help=text)
     text = "How data without splits are split: at random, or first, middle and last for series and videos."
-    add("--order", type=data.Order, default="random", help=text)
+    add("--order", type=Literal["random", "ordered"], default="random", help=text)
     add("--data-seed", type=int, default=0, help="Seed of random splits, of the binarization or dequantization.")
     text = "Each part is a class of this library, or another one by import path. The options of the chosen one follow."
     add = parser.add_argument_group("model", text).add_argument
@@ -104,7 +104,7 @@ def add_run_options(parser: Parser, *, out: str) -> None:
     """--seed, --device, --out, --overwrite"""
     add_seed_option(parser, "Seed of everything random here.")
     add_device_option(parser)
-    parser.add_argument("--out", type=str | None, default=None, help=out)
+    parser.add_argument("--out", "-o", type=str | None, default=None, help=out)
     parser.add_argument("--overwrite", action="store_true", help="Replace earlier results.")
 
 

@@ -2,7 +2,7 @@
 
 from .calibration import Calibration, calibrate
 from .diagnostics import Diagnostics, diagnose
-from .generate import decode, encode, reconstruct, sample
+from .generate import decode, encode, encode_with_scales, reconstruct, sample
 from .inference_gaps import InferenceGaps, inference_gaps
 from .latent_walks import interpolate
 
@@ -14,6 +14,7 @@ __all__ = [
     "decode",
     "diagnose",
     "encode",
+    "encode_with_scales",
     "inference_gaps",
     "interpolate",
     "reconstruct",

@@ -86,6 +86,36 @@ def encode(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> 
     return {name: code for name, (code, _) in codes_and_supports(model, guide, x, seed=seed).items()}
 
 
+def encode_with_scales(
+    model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """The code of each data point with its scale: mean and standard deviation of q at each latent site, by name.
+
+    Args:
+        model, guide: the pair.
+        x: data (N, ...).
+        seed: of the draws that deeper levels are conditioned on: theirs are mean and scale of q given those above.
+
+    Returns:
+        Means as `encode`, and standard deviations, both (N, ...) with the data points first; None where q has no
+        standard deviation in closed form. That of a point, as an autoencoder's, is 0.
+
+    Example:
+        >>> from pyro_vae import MLP, Bernoulli, GaussianEncoder, StandardNormal, VAE
+        >>> vae = VAE(StandardNormal(2), GaussianEncoder(9, 2), MLP(2, 9), Bernoulli(9))
+        >>> mean, scale = encode_with_scales(vae.model, vae.guide, torch.ones(5, 9))["z"]
+        >>> mean.shape, (scale > 0).all()
+        (torch.Size([5, 2]), tensor(True))
+    """
+    with seeded(seed):
+        guided = _guided(model, guide, x)
+    found = {}
+    for name, site in guided.items():
+        scale = _scale(site)
+        found[name] = _by_data_point(site, _mean(site)), None if scale is None else _by_data_point(site, scale)
+    return found
+
+
 def decode(
     model: Callee, latents: Mapping[str, Tensor], like: Inputs, *, site: str | None = None, seed: int = 0
 ) -> Any:
@@ -155,12 +185,19 @@ def codes_and_supports(
     model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0
 ) -> dict[str, tuple[Tensor, Any]]:
     """Mean of q and support of p(z) at each latent site, in the model's order."""
+    with seeded(seed):
+        guided = _guided(model, guide, x)
+    return {name: (_mean(site), site["support"]) for name, site in guided.items()}
+
+
+def _guided(model: Callee, guide: Callee, x: Inputs) -> dict[str, dict[str, Any]]:
+    """The guide's latent sites in the model's order, each with the support of its prior."""
     points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
-    with seeded(seed), evaluating(model, guide):
+    with evaluating(model, guide):
         model_trace, guide_trace = traces(beside_guide(model, guide, points), guide, points)
     latents = _latents(model_trace)
-    return {name: (_mean(guide_trace.nodes[name]), site["fn"].support) for name, site in latents.items()}
+    return {name: {**guide_trace.nodes[name], "support": site["fn"].support} for name, site in latents.items()}
 
 
 def _latents(model_trace: poutine.Trace) -> dict[str, Any]:
@@ -186,3 +223,14 @@ def _mean(site: Any) -> Tensor:
     except NotImplementedError:
         mean = site["value"]
     return mean.expand(site["value"].shape)
+
+
+def _scale(site: Any) -> Tensor | None:
+    """The standard deviation of a site's distribution; None where it has none in closed form, or where its mean has
+    none."""
+    try:
+        site["fn"].mean  # noqa: B018 (a scale around a draw would be none)
+        scale: Tensor = site["fn"].stddev
+    except (NotImplementedError, AttributeError):
+        return None
+    return scale.expand(site["value"].shape)

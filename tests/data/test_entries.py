@@ -168,7 +168,7 @@ def test_splits_in_order(tmp_path):
     assert [x.tolist() for x in random_split(torch.arange(10), order="ordered")] == [[*range(8)], [8], [9]]
     with pytest.raises(ValueError, match="without splits of their own to take in order; got digits"):
         load("digits", order="ordered")
-    with pytest.raises(ValueError, match="order 'random' or 'ordered'; got 'sorted'"):
+    with pytest.raises(ValueError, match="order 'random', 'ordered' or 'whole'; got 'sorted'"):
         load(tmp_path / "series.npy", order="sorted")
 
 

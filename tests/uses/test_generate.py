@@ -7,7 +7,7 @@ import torch
 from examples import PAIRS, LinearGaussian
 from goodness_of_fit import assert_within_standard_errors
 
-from pyro_vae import decode, encode, interpolate, reconstruct, sample
+from pyro_vae import decode, encode, encode_with_scales, interpolate, reconstruct, sample
 from pyro_vae.distributions.von_mises_fisher import VonMisesFisher
 from pyro_vae.uses.latent_walks import between, manifold, most_varied, prior_quantiles, traverse
 
@@ -88,6 +88,47 @@ def test_codes_are_means_in_the_order_of_the_model():
     codes = encode(two.model, two.guide, two.x)  # its guide draws z1 first
     assert {name: tuple(code.shape) for name, code in codes.items()} == {"z2": (24, 2), "z1": (24, 3)}
     assert list(codes) == ["z2", "z1"]
+
+
+def test_scales_are_those_of_the_posterior():
+    linear, x = LinearGaussian(), torch.randn(4, 5)
+    mean, scale = encode_with_scales(linear.model, linear.guide, x)["z"]
+    posterior = linear.posterior(x)
+    torch.testing.assert_close(mean, posterior.mean.detach())
+    torch.testing.assert_close(scale, posterior.stddev.detach().expand(4, -1))
+
+
+def test_data_points_come_first_in_codes_with_scales():
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            with pyro.plate("parts", 3, dim=-2):
+                z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z.sum(0), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("parts", 3, dim=-2), pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x * torch.arange(3.0)[:, None], 0.5))
+
+    mean, scale = encode_with_scales(model, guide, x := torch.randn(4))["z"]
+    torch.testing.assert_close(mean, x[:, None] * torch.arange(3.0))
+    torch.testing.assert_close(scale, torch.full((4, 3), 0.5))
+
+
+def test_without_a_closed_form_there_is_no_scale():
+    class Meanless(dist.Normal):
+        @property
+        def mean(self):
+            raise NotImplementedError
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("x", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", Meanless(x, 1.0))
+
+    assert encode_with_scales(model, guide, torch.randn(4))["z"][1] is None
 
 
 def test_decoding_a_code_is_the_mean_at_it():

@@ -1,0 +1,110 @@
+"""The data that a trained run is used on: a split of its own, or others of the same kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from .. import data
+from ..data import Data
+from ..pairs.batch import Batch, Points, taking
+from ..pairs.checks import check_data
+from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.inputs import as_points
+from .loading import data_of, load_data, points_of, read_run
+from .options import add_root_option
+from .parser import Parser
+
+Split = Literal["train", "validation", "test"]
+CHECKED_TOGETHER = 1000  # data points
+
+
+@dataclass(frozen=True, eq=False)
+class GivenData:
+    """Data points for the pair of a run.
+
+    Attributes:
+        points: what the pair is called with, in the order of the file.
+        data: that they are from.
+        split: which of its splits they are.
+    """
+
+    points: Points
+    data: Data
+    split: Split
+
+    @property
+    def labels(self) -> Tensor | None:
+        """Labels (N,), where the source has them."""
+        found: Tensor | None = None if self.data.labels is None else getattr(self.data.labels, self.split)
+        return found
+
+    @property
+    def protocol(self) -> str:
+        """What they are, in one line."""
+        return self.data.protocol if self.data.is_whole else f"{self.split} split of {self.data.protocol}"
+
+
+def add_given_options(parser: Parser) -> None:
+    """RUN, DATA, --split, --root and --trust, for `given_data`."""
+    parser.add_argument("run", metavar="RUN", type=str, help="Run folder.")
+    text = (
+        f"Data to use it on: {', '.join(data.NAMES)}, or an array, a table or a folder of images, of which all data "
+        f"points are taken; by default those that it was trained on."
+    )
+    parser.add_argument("data", metavar="DATA", nargs="?", type=str | None, default=None, help=text)
+    text = "Which data points, of data that have splits."
+    parser.add_argument("--split", type=Split, default="test", help=text)
+    add_root_option(parser)
+
+
+def given_data(folder: Path, source: str | None, split: Split, *, root: str | None = None) -> GivenData:
+    """The data points of a source, read as those of the run are: binarized or dequantized as they, the same inputs.
+
+    Training data that are drawn anew at each visit are drawn once.
+
+    Args:
+        folder: of the run.
+        source: name of a data set, or the path of a file or folder, of which all data points are taken, in its order,
+            unless it has splits; None for the run's own.
+        split: which split, where there are any.
+        root: folder of the data.
+
+    Raises:
+        FileNotFoundError: they are not there.
+        ValueError: they cannot be read, or are of another shape than those of the run.
+    """
+    if source is None:
+        found = data_of(folder, root=root)
+        return _given(found, split)
+    config, about = read_run(folder)
+    config = config.clone()
+    if source in data.NAMES and root is None:
+        root = str(Path(about.get("working_directory", ".")) / (config.root or "data"))
+    config.data, config.root, config.order = source, root, "random" if source in data.NAMES else "whole"
+    found = load_data(config)
+    if found.event_shape != (wanted := tuple(about["event_shape"])):
+        raise ValueError(
+            f"Expected data points of shape {wanted}, as {folder} was trained on; got {found.event_shape} in {source}."
+        )
+    return _given(found, split)
+
+
+def _given(found: Data, split: Split) -> GivenData:
+    points = points_of(found, split)
+    if split == "train" and (change := found.transform) is not None:  # as training saw them: binarized, say
+        with seeded(0):
+            changed = change(*points.args, **points.kwargs) if isinstance(points, Batch) else change(points)
+        points = as_points("train", changed)
+    return GivenData(points, found, split)
+
+
+def check_given(module: Any, points: Points) -> None:
+    """Raise a ValueError unless all data points are such as the model of a run can have: in the supports of its sites,
+    and no NaN where nothing is missing."""
+    model, guide = taking(points, module.model, module.guide)
+    with evaluating(model, guide), unvalidated():
+        check_data(model, guide, points.split(CHECKED_TOGETHER))
