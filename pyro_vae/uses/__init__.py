@@ -1,15 +1,21 @@
 """What a trained pair is used for."""
 
+from typing import TYPE_CHECKING, Any
+
 from .calibration import Calibration, calibrate
 from .diagnostics import Diagnostics, diagnose
 from .generate import decode, encode, encode_with_scales, reconstruct, sample
 from .inference_gaps import InferenceGaps, inference_gaps
 from .latent_walks import interpolate
 
+if TYPE_CHECKING:
+    from .latent_features import LatentFeatures as LatentFeatures
+
 __all__ = [
     "Calibration",
     "Diagnostics",
     "InferenceGaps",
+    "LatentFeatures",
     "calibrate",
     "decode",
     "diagnose",
@@ -20,3 +26,11 @@ __all__ = [
     "reconstruct",
     "sample",
 ]
+
+
+def __getattr__(name: str) -> Any:  # a second of import of scikit-learn, which the commands need not wait for
+    if name != "LatentFeatures":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from .latent_features import LatentFeatures
+
+    return LatentFeatures
