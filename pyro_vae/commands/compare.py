@@ -12,6 +12,7 @@ from typing import Any
 from jsonargparse import Namespace
 
 from .. import plots
+from ..arguments.at_least import at_least
 from ..disk.json_files import read_json, write_json
 from ..disk.writing import save_figure, write_text
 from ..evidence import LogMarginal
@@ -24,6 +25,7 @@ from ..runs.evaluations import evaluations_of, load_evaluation
 from ..runs.folder import doubts_of, read_about, require_run
 from ..runs.grid import candidates_of, taken_apart
 from ..runs.grouping import grouped
+from ..runs.jobs import Backend
 from ..runs.loading import command_line, data_of, load_run, points_of, random_subset
 from ..runs.new_folder import RESULTS, claimed
 from ..runs.parser import Parser
@@ -73,6 +75,17 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         known = ", ".join(short_names(part))
         add(f"--{option}", nargs="+", type=str, metavar="CANDIDATE", help=f"From {known}{default}.")
     add("--seeds", type=int, default=3, help="Runs of each candidate, with seeds from --seed on.")
+    add(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="Runs at a time, each in a process with its share of the threads.",
+    )
+    text = (
+        "Where they run: on this machine (loky), or on the cluster that Dask or Ray is configured for, if there is one."
+    )
+    add("--backend", type=Backend, default="loky", metavar="{loky,dask,ray}", help=text)
     add_evaluation_options(parser, arguments, without=["precision"])  # which is that of the training here
     own = parser.names()
     words, axes = taken_apart(arguments)
@@ -107,6 +120,7 @@ def run(chosen: Namespace) -> None:
     if (estimator := ESTIMATORS[chosen.estimator]).kind is not LogMarginal:
         of_one = " or ".join(name for name, each in ESTIMATORS.items() if each.kind is LogMarginal)
         raise ValueError(f"Expected --estimator {of_one} for a comparison; got {estimator.name}.")
+    at_least(1, jobs=chosen.jobs)
     out = Path(chosen.out or "comparison")
     if chosen.runs:
         varied, groups = grouped([require_run(name) for name in chosen.runs])

@@ -102,18 +102,19 @@ def finished_evaluation(folder: Path, chosen: Namespace, dataset: Data) -> LogMa
 
 
 def evaluate_run(
-    folder: Path, chosen: Namespace, dataset: Data, *, rank: int = 0, count: int = 1
+    folder: Path, chosen: Namespace, dataset: Data, *, rank: int = 0, count: int = 1, progress: bool = True
 ) -> LogMarginal | BidirectionalGap | None:
-    """Estimate log p(x) for one run and save it there; None in all processes but the first."""
+    """Estimate log p(x) for one run and save it there; None in all processes but the first, which alone may show its
+    progress."""
     name = f"evaluation_{chosen.estimator}"
     with contextlib.ExitStack() as held:
         if rank == 0:
             held.enter_context(locked(folder / f".{name}", doing=f"evaluating {folder} with the same estimator"))
-        return _evaluate(folder, chosen, dataset, rank=rank, count=count)
+        return _evaluate(folder, chosen, dataset, rank=rank, count=count, progress=progress and rank == 0)
 
 
 def _evaluate(
-    folder: Path, chosen: Namespace, dataset: Data, *, rank: int, count: int
+    folder: Path, chosen: Namespace, dataset: Data, *, rank: int, count: int, progress: bool
 ) -> LogMarginal | BidirectionalGap | None:
     device, estimator, settings = (
         choose_device(chosen.device),
@@ -138,7 +139,7 @@ def _evaluate(
     left = [i for i in range(len(x)) if i not in done][rank::count]
     try:
         if left:
-            _estimate(module, x, chosen, only=left, on_result=partial.add, progress=rank == 0)
+            _estimate(module, x, chosen, only=left, on_result=partial.add, progress=progress)
     except KeyboardInterrupt:
         partial.flush()
         kept = f"stopped; {len(partial.numbers()):,} of {len(x):,} data points are kept: the same command goes on"

@@ -126,13 +126,17 @@ def _is_over(folder: Path, epochs: int) -> bool:
     return True
 
 
-def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool, resume: bool = False) -> None:
+def train_run(
+    config: Namespace, dataset: Data, folder: Path, *, verbose: bool, resume: bool = False, progress: bool = True
+) -> None:
     """Train the model of the settings and write its run folder; after an interrupt, with its best state so far.
 
     A run that is there already is replaced when the new one is whole, and not before.
 
     Args:
+        verbose: whether lines tell of it.
         resume: go on from a checkpoint of it, if there is one.
+        progress: whether a bar may, where no line does.
     """
     device = choose_device(config.device)
     module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
@@ -152,7 +156,7 @@ def train_run(config: Namespace, dataset: Data, folder: Path, *, verbose: bool, 
         reserve_space(unfinished, module)
         recorder = _Recorder(unfinished, config, done, loud=verbose and not sys.stderr.isatty())
         try:
-            result = so_far = _fit(config, module, objective, dataset, device, unfinished, recorder)
+            result = so_far = _fit(config, module, objective, dataset, device, unfinished, recorder, progress)
         except BaseException as error:
             so_far = getattr(error, "fit", None)
             if isinstance(error, KeyboardInterrupt):
@@ -197,6 +201,7 @@ def _fit(
     device: torch.device,
     folder: Path,
     recorder: _Recorder,
+    progress: bool,
 ) -> Fit:
     total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size)
     decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=total_steps)
@@ -216,7 +221,7 @@ def _fit(
         precision=config.precision,
         device=device,
         seed=config.seed,
-        progress=not recorder.loud,
+        progress=progress and not recorder.loud,
         on_step=recorder,
         tensorboard=folder / "tensorboard" if config.tensorboard else None,
         checkpoint=Checkpoint(folder, config.checkpoint_minutes, keep=True, settings=fixed(config)),

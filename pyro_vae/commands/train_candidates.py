@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import gethostname
 
 from jsonargparse import Namespace
+from tqdm import tqdm
 
 from ..data import Data
 from ..evidence import LogMarginal
 from ..evidence.comparison import require_one_kind
 from ..evidence.measure import measure_of
+from ..output.progress import progress_bar
 from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
@@ -21,10 +27,40 @@ from ..pairs.scoring import traces
 from ..runs.candidates import file_name
 from ..runs.folder import is_finished, require_same_data
 from ..runs.grid import Candidate
+from ..runs.jobs import Died, in_processes
 from ..runs.loading import binarization, load_data, points_of
 from ..runs.settings import DEFAULT_PARTS, dump, layer_of, over, settings_of
 from .evaluate import evaluate_run, finished_evaluation
 from .train import build_module, train_run
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one run, in numbers.
+
+    Attributes:
+        log_marginal: mean over the data points, in nats.
+        smallest_ess: over the data points.
+        seconds: that it took; None where it was there.
+        failed: why there are no numbers; empty where there are.
+    """
+
+    log_marginal: float = math.nan
+    smallest_ess: float = math.nan
+    seconds: float | None = None
+    failed: str = ""
+
+    @classmethod
+    def of(cls, result: LogMarginal, *, seconds: float | None = None) -> Outcome:
+        """That of a run with this estimate."""
+        return cls(result.mean.value, result.ess.min().item(), seconds)
+
+    def __str__(self) -> str:
+        if self.failed:
+            return f"failed: {self.failed}"
+        spent = "was there" if self.seconds is None else f"{self.seconds:5.1f} s"
+        return f"log p(x) {self.log_marginal:8.2f}  smallest ESS {self.smallest_ess:6.1f}  {spent}"
+
 
 Configs = Mapping[tuple[str, int], Namespace]  # by name and number of the seed
 
@@ -124,35 +160,80 @@ def train_all(configs: Configs, dataset: Data, folder: Path, chosen: Namespace) 
     print(f"runs   {len(names)} models x {seeds}, {epochs} epoch{'s' * (epochs != '1')} each\n", flush=True)
     evaluation = chosen.clone()
     evaluation.precision = "fp32"  # what was given is that of the training
-    width, trained = max(18, *map(len, names)), Trained()
+    width, outcomes = max(18, *map(len, names)), dict[tuple[str, int], Outcome]()
     try:
-        for count, (key, config) in enumerate(configs.items(), 1):
-            started, run = time.perf_counter(), run_folder(folder, key[0], config)
-            line = f"{count:3d}/{len(configs)}  {key[0]:<{width}} seed {config.seed}  "
-            try:
-                if key not in there:
-                    train_run(config, dataset, run, verbose=False, resume=not chosen.overwrite)
-                earlier = finished_evaluation(run, evaluation, dataset) if key in there else None
-                result = earlier or _evaluated(run, evaluation, dataset)
-            except (ValueError, ArithmeticError, RuntimeError) as error:
-                reason = " ".join(str(error).split())
-                trained.failed.setdefault(key[0], []).append(f"seed {config.seed}: {reason}")
-                print(f"{line}failed: {reason}", flush=True)
-                continue
-            trained.runs.setdefault(key[0], []).append(run)
-            spent = "was there" if earlier else f"{time.perf_counter() - started:5.1f} s"
-            print(
-                f"{line}log p(x) {result.mean.value:8.2f}  smallest ESS {result.ess.min().item():6.1f}  {spent}",
-                flush=True,
-            )
+        with contextlib.closing(_outcomes(configs, there, dataset, folder, evaluation)) as found:
+            for count, (key, outcome) in enumerate(found, 1):
+                outcomes[key] = outcome
+                line = f"{count:3d}/{len(configs)}  {key[0]:<{width}} seed {configs[key].seed}"
+                tqdm.write(f"{line}  {outcome}", file=sys.stdout)  # above a bar, if there is one
+                sys.stdout.flush()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"stopped; the same command goes on from here. What is finished can be compared with: "
             f"pyro-vae compare {folder}/runs/* --out NEW"
         ) from None
+    trained = Trained()
+    for key, config in configs.items():  # in their order, whichever came first
+        if reason := outcomes[key].failed:
+            trained.failed.setdefault(key[0], []).append(f"seed {config.seed}: {reason}")
+        else:
+            trained.runs.setdefault(key[0], []).append(run_folder(folder, key[0], config))
     if not trained.runs:
         raise ValueError(f"Expected a candidate that can be trained; all of them failed: {trained.failed}.")
     return trained
+
+
+def _outcomes(
+    configs: Configs, there: set[tuple[str, int]], dataset: Data, folder: Path, evaluation: Namespace
+) -> Generator[tuple[tuple[str, int], Outcome]]:
+    """What comes of each run, as it comes; with one job, in this process and in their order."""
+    calls = {key: (config, evaluation, run_folder(folder, key[0], config)) for key, config in configs.items()}
+    if evaluation.jobs == 1 and evaluation.backend == "loky":
+        for key, call in calls.items():
+            yield key, outcome_of(*call, dataset)
+        return
+    for key in there:
+        if (earlier := finished_evaluation(calls[key][2], evaluation, dataset)) is not None:
+            yield key, Outcome.of(earlier)
+            del calls[key]
+    shared = {key: (*call, dataset.digest) for key, call in calls.items()}
+    jobs, backend = evaluation.jobs, evaluation.backend
+    with (
+        progress_bar(len(shared), unit="run", shown=True) as bar,
+        contextlib.closing(in_processes(outcome_of, shared, jobs=jobs, backend=backend, bar=bar)) as outcomes,
+    ):
+        for key, outcome in outcomes:
+            yield key, Outcome(failed=outcome.reason) if isinstance(outcome, Died) else outcome
+
+
+def outcome_of(config: Namespace, evaluation: Namespace, run: Path, dataset: Data | str) -> Outcome:
+    """Train and evaluate one run, or take what is there of it.
+
+    Args:
+        dataset: its data; in another process the digest of what they must be.
+
+    Raises:
+        OSError: files cannot be read or written.
+    """
+    started = time.perf_counter()
+    alone = not isinstance(dataset, str)
+    try:
+        if isinstance(dataset, str):
+            dataset, digest = load_data(config), dataset
+            if dataset.digest != digest:
+                raise ValueError(f"Expected the data of the comparison on each machine; got others on {gethostname()}.")
+        fresh = evaluation.overwrite or not is_finished(run)
+        if fresh:
+            train_run(config, dataset, run, verbose=False, resume=not evaluation.overwrite, progress=alone)
+        earlier = None if fresh else finished_evaluation(run, evaluation, dataset)
+        result = earlier or _evaluated(run, evaluation, dataset, progress=alone)
+    except OSError:
+        raise
+    except Exception as error:
+        kind = "" if isinstance(error, (ValueError, ArithmeticError)) else f"{type(error).__name__}: "
+        return Outcome(failed=kind + " ".join(str(error).split()))
+    return Outcome.of(result, seconds=None if earlier else time.perf_counter() - started)
 
 
 def _there(configs: Configs, dataset: Data, folder: Path, chosen: Namespace) -> set[tuple[str, int]]:
@@ -169,8 +250,8 @@ def _there(configs: Configs, dataset: Data, folder: Path, chosen: Namespace) -> 
     return there
 
 
-def _evaluated(run: Path, chosen: Namespace, dataset: Data) -> LogMarginal:
-    result = evaluate_run(run, chosen, dataset)
+def _evaluated(run: Path, chosen: Namespace, dataset: Data, *, progress: bool) -> LogMarginal:
+    result = evaluate_run(run, chosen, dataset, progress=progress)
     assert isinstance(result, LogMarginal)
     if bad := int((~result.log_prob.isfinite()).sum()):
         raise ValueError(f"log p(x) is not finite for {bad:,} of {len(result):,} data points")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,36 @@ def test_an_interrupted_comparison_goes_on(capsys, monkeypatch):
     assert trained == ["StandardNormal-seed0", "DiagonalNormal-seed0", "DiagonalNormal-seed0"]
     assert [*finished()["log_marginal"]] == ["StandardNormal", "DiagonalNormal"]
     assert run(capsys, *command).count("was there") == 2  # all of it: nothing is trained
+
+
+def test_what_is_missing_is_made_in_other_processes_and_is_the_same(capsys):
+    command = ["compare", "--priors", "StandardNormal", "DiagonalNormal", *TINY, *SMALL]
+    run(capsys, *command)
+    plain = finished()
+    shutil.rmtree("comparison/runs/DiagonalNormal-seed0")
+    Path("comparison/comparison.json").unlink()
+    said = run(capsys, *command, "--jobs", "2")
+    assert re.search(r"1/2  StandardNormal     seed 0 .* was there\n  2/2  DiagonalNormal     seed 0 .* s\n", said)
+    for key in ("log_marginal", "differences", "runs", "failed"):
+        assert finished()[key] == plain[key]
+    about = json.loads(Path("comparison/runs/DiagonalNormal-seed0/run.json").read_text())
+    assert about["working_directory"] == str(Path.cwd())
+    assert "Expected jobs >= 1; got 0." in refused(capsys, *command, "--jobs", "0")
+
+
+def test_who_fails_in_whatever_way_is_named_and_the_others_are_compared(capsys, monkeypatch):
+    train_run = train_candidates.train_run
+
+    def failing(config, dataset, folder, **options):
+        if "Diagonal" in folder.name:
+            raise TypeError("no number\nof this kind")
+        train_run(config, dataset, folder, **options)
+
+    monkeypatch.setattr(train_candidates, "train_run", failing)
+    said = run(capsys, "compare", "--priors", "StandardNormal", "DiagonalNormal", *TINY, *SMALL)
+    assert "DiagonalNormal     seed 0  failed: TypeError: no number of this kind" in said
+    assert finished()["failed"] == {"DiagonalNormal": ["seed 0: TypeError: no number of this kind"]}
+    assert [*finished()["log_marginal"]] == ["StandardNormal"]
 
 
 def test_a_comparison_grows(capsys, monkeypatch):
