@@ -51,12 +51,14 @@ class Home(NamedTuple):
 def array_behind(x: Any) -> Any:
     """The array of numbers that a container holds: a NumPy array, rows of a sparse matrix, or what is read like one.
 
-    Data frames and series give their values (``to_numpy()``), annotated data (AnnData) their matrix ``X``; None stands
-    for what holds no array.
+    Data frames, series and Arrow's tables give their values (``to_numpy()``), annotated data (AnnData) their matrix
+    ``X``; None stands for what holds no array.
     """
+    if callable(getattr(x, "to_pandas", None)) and hasattr(x, "schema"):  # a table of Arrow
+        x = x.to_pandas()
     if callable(getattr(x, "to_numpy", None)):
-        x = x.to_numpy()
-    if hasattr(x, "X") and hasattr(x, "obs"):
+        x = _numbers_of(x)
+    if is_annotated(x):
         x = x.X
     if callable(getattr(x, "tocsr", None)):
         return x.tocsr()
@@ -65,8 +67,40 @@ def array_behind(x: Any) -> Any:
     return None
 
 
-def check_array(name: str, array: Any) -> None:
-    """Refuse an array that holds no plain real numbers.
+def is_annotated(x: Any) -> bool:
+    """Whether x is a matrix with a table of its rows or columns, as AnnData is, and its ``raw``."""
+    return hasattr(x, "X") and (hasattr(x, "obs") or hasattr(x, "var"))
+
+
+def _numbers_of(frame: Any) -> Any:
+    """The values of a data frame or a series; NaN for what is missing in columns that mark it (pandas' Int64, say)."""
+    array, types = frame.to_numpy(), _column_types(frame)
+    if array.dtype.kind != "O" or not types or any(kind not in "biuf" for kind in types.values()):
+        return array
+    whole = all(kind in "iu" for kind in types.values()) and not frame.isna().to_numpy().any()
+    return frame.to_numpy(dtype=np.int64) if whole else frame.to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _column_types(frame: Any) -> dict[str, str]:
+    """The kinds of number in the columns of pandas' frames, by name, as NumPy says them; of a series, its own."""
+    if hasattr(frame, "columns") and hasattr(frame, "dtypes"):
+        return {str(name): getattr(t, "kind", "") for name, t in zip(frame.columns, frame.dtypes, strict=True)}
+    return {str(getattr(frame, "name", "")): getattr(getattr(frame, "dtype", None), "kind", "")}
+
+
+def _cure(container: Any, kind: str) -> str:
+    """What to do with an array of no numbers."""
+    if hasattr(container, "cat"):  # a series of categories
+        return "Give the numbers of its categories, .cat.codes."
+    others = [name for name, k in _column_types(container).items() if k not in "biuf"]
+    if hasattr(container, "columns") and others:
+        shown = ", ".join(map(repr, others[:5]))
+        return f"Columns such as {shown} hold none: leave them out, or replace categories by whole numbers."
+    return CURES.get(kind, "Convert it to numbers.")
+
+
+def check_array(name: str, array: Any, container: Any = None) -> None:
+    """Refuse an array that holds no plain real numbers; ``container`` is what it is of.
 
     Raises:
         TypeError: its type is another, or some of its values are masked.
@@ -78,8 +112,9 @@ def check_array(name: str, array: Any) -> None:
             f"Masked(likelihood) for what is missing, or array.data."
         )
     if dtype.kind not in "biuf":
-        cure = CURES.get(dtype.kind, "Convert it to numbers.")
-        raise TypeError(f"Expected {name} to hold real numbers; got an array of {dtype}. {cure}")
+        raise TypeError(
+            f"Expected {name} to hold real numbers; got an array of {dtype}. {_cure(container, dtype.kind)}"
+        )
 
 
 class Rows:
@@ -127,10 +162,11 @@ def to_tensor(array: np.ndarray) -> Tensor:
         >>> to_tensor(np.array([1, 2], dtype=">u2"))
         tensor([1, 2])
     """
-    if array.dtype.kind == "u" and array.dtype.itemsize > 1:  # of which torch has no arithmetic
-        if array.dtype.itemsize == 8 and array.max(initial=0) > np.iinfo(np.int64).max:
+    is_label = array.ndim == 1 and array.dtype.kind in "iu"  # one whole number each, which torch looks up as int64
+    if is_label or (array.dtype.kind == "u" and array.dtype.itemsize > 1):  # of which torch has no arithmetic
+        if array.dtype.kind == "u" and array.dtype.itemsize == 8 and array.max(initial=0) > np.iinfo(np.int64).max:
             raise ValueError("Expected whole numbers below 2^63; got larger ones. Convert them with .astype(float).")
-        array = array.astype(np.int64)
+        array = array.astype(np.int64, copy=False)
     elif array.dtype.itemsize > 8:
         array = array.astype(np.float64)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)

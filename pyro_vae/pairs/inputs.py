@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, TensorDataset, default_collate
+from torch.utils.data import DataLoader, Dataset, IterableDataset, RandomSampler, TensorDataset, default_collate
 
 from ..arguments.memory import require_memory
 from ..arguments.rows import Home, Rows
@@ -147,7 +147,7 @@ def arrays_of(name: str, inputs: Any, home: Home) -> Any:
     """
     if isinstance(inputs, Mapping):
         batch = Batch((), {str(key): entry for key, entry in inputs.items()})
-    elif isinstance(inputs, list | tuple) and any(map(is_array, inputs)):
+    elif isinstance(inputs, list | tuple) and any(map(_is_entry, inputs)):
         batch = Batch(inputs)
     elif isinstance(inputs, Batch):
         batch = inputs
@@ -166,6 +166,12 @@ def arrays_of(name: str, inputs: Any, home: Home) -> Any:
     if len({tensor.device for tensor in batch.tensors}) > 1:
         raise ValueError(f"Expected tensors of {name} on one device; got several. Move them with .to(device).")
     return batch.args[0] if len(batch.args) == 1 and not batch.kwargs else batch
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether this is an array, or has rows, as a column of a data set, so that it stands for one entry of a batch."""
+    rows = hasattr(entry, "__getitem__") and hasattr(entry, "__len__")
+    return is_array(entry) or (rows and not isinstance(entry, list | tuple | str | bytes))
 
 
 def batch_of(name: str, inputs: Any, home: Home) -> Points:
@@ -189,8 +195,17 @@ def as_given(name: str, inputs: Any, home: Home) -> Any:
     if isinstance(inputs, IterableDataset):
         raise TypeError(
             f"Expected {name} to give batches; got {type(inputs).__name__}, which gives data points one by one. Give "
-            f"DataLoader({name}, batch_size=...)."
+            f"DataLoader({name}, batch_size=...), or, where it gives batches already, batch_size=None."
         )
+    if isinstance(inputs, Mapping) and any(
+        isinstance(entry, Dataset) or hasattr(entry, "__getitems__") for entry in inputs.values()
+    ):
+        raise TypeError(
+            f"Expected {name} to be one data set; got several, {list(inputs)}. Give one of them, {name}[...], and "
+            f"another for validation."
+        )
+    if hasattr(inputs, "with_format") and hasattr(inputs, "format") and inputs.format["type"] is None:
+        inputs = inputs.with_format("torch")  # of Hugging Face, which gives Python's numbers else
     if isinstance(inputs, Batch | Mapping | str | bytes | list | tuple | set | range) or is_array(inputs):
         return arrays_of(name, inputs, home)
     if not hasattr(inputs, "splits") and hasattr(inputs, "__len__") and hasattr(inputs, "__getitem__"):
@@ -205,8 +220,8 @@ def as_points(name: str, inputs: Inputs, *pair: Callee) -> Any:
 
     - A torch tensor stays as it is. Arrays (NumPy, memory maps, SciPy's sparse ones, data frames and series, annotated
       data by their matrix ``X``) become tensors beside the pair's parameters; of their floating-point numbers, whatever
-      their precision, the pair's own dtype is made. Whole numbers and truth values stay what they are: labels,
-      counts, grey levels of 8 bits.
+      their precision, the pair's own dtype is made. Whole numbers and truth values stay what they are: counts,
+      grey levels of 8 bits; one for each data point, a label, becomes int64, which torch looks up.
     - A tuple of them stands for a call by position, a dict for one by keyword.
     - A torch data set or a loader is read as a whole, in its order, to the device of the pair's parameters.
 

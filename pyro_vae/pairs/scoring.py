@@ -185,7 +185,7 @@ OF_TORCH = (
     (r"Class values must be (?:non-negative|smaller than num_classes)", CATEGORIES),
     (
         r"(?:Expected tensor for argument #1 'indices'.* but got (\S+)|one_hot is only applicable)",
-        "Expected categories as whole numbers; got floating-point ones. Convert them with .long(), or .astype(int).",
+        "Expected categories as whole numbers of 64 bits; got others. Convert them with .long(), or .astype('int64').",
     ),
 )
 

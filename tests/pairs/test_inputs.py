@@ -157,11 +157,13 @@ def test_estimators_and_uses_take_them(form, values, tmp_path):
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int16", "int32", "int64", "uint16", "uint32", "uint64"])
 def test_whole_numbers_stay_whole(dtype):
-    array = np.array([0, 1, 1, 0]).astype(dtype)
+    array = np.array([[0, 1], [1, 0]]).astype(dtype)
     points = as_points("y", array)
     kept = getattr(torch, dtype) if dtype[:4] != "uint" or dtype == "uint8" else torch.int64
     assert points.dtype == kept
     assert points.tolist() == array.tolist()
+    labels = as_points("y", array[0])  # torch looks things up by int64
+    assert (labels.dtype, labels.tolist()) == (torch.bool if dtype == "bool" else torch.int64, array[0].tolist())
 
 
 def test_several_arrays_are_a_batch(values):
@@ -208,7 +210,7 @@ REFUSED = {
     "too large whole": (np.array([2**63], np.uint64), ValueError, r"whole numbers below 2\^63"),
     "lengths": ((np.zeros(3), np.zeros(4)), ValueError, r"same number of data points; got \[0\]: 3, \[1\]: 4"),
     "no arrays": ({"x": None}, ValueError, r"at least one tensor"),
-    "text beside": ({"x": np.zeros(2), "y": ["a", "b"]}, TypeError, r"Expected x\['y'\] to be a tensor .* got list"),
+    "text beside": ({"x": np.zeros(2), "y": ["a", "b"]}, TypeError, r"be a tensor .* got a list of texts\. Leave it"),
     "one by one": (Stream(), TypeError, r"gives data points one by one\. Give DataLoader\(x, batch_size"),
     "generator": ((batch for batch in [torch.zeros(2)]), TypeError, r"iterated anew .* got generator, which one pass"),
     "no batch": (Batches([]), ValueError, r"at least one batch; got none"),
