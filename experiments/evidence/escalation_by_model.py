@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,7 +35,7 @@ from setting import digits_vae, parsed, parser, save, timed
 from torch import Tensor
 
 import pyro_vae
-from pyro_vae import HeavyTail, LogMarginal, annealed_log_marginal, bidirectional, log_marginal, widened
+from pyro_vae import VAE, HeavyTail, LogMarginal, annealed_log_marginal, bidirectional, log_marginal, widened
 
 GRADIENT = 3  # evaluations of the model that a gradient costs
 LEAPFROG = 5
@@ -90,38 +91,66 @@ def row_of(name: str, result: LogMarginal, best: LogMarginal, evaluations: Tenso
     }
 
 
-def study(module: Any, x: Tensor, *, num_chains: int, num_temperatures: int) -> dict[str, Any]:
-    """Every estimator on one model, the default by rung, and annealing's own gap."""
-    rows, by_rung, best = [], [], None
+def by_grid(module: Any, x: Tensor, *, side: int, limit: float = 6.0, rows: int = 200) -> Tensor:
+    """log p(x) of a model of two latents with a standard normal prior, by a sum over a grid."""
+    line = torch.linspace(-limit, limit, side, device=x.device)
+    z = torch.cartesian_prod(line, line)
+    total = x.new_full((len(x),), -torch.inf, dtype=torch.float64)
+    with torch.no_grad():
+        for part in z.split(rows):
+            px = module.likelihood(module.decoder(part[:, None]))  # batch (rows, 1)
+            joint = px.log_prob(x).double() + module.prior().log_prob(part).double()[:, None]
+            total = torch.logaddexp(total, joint.logsumexp(0))
+    cell = (2 * limit / (side - 1)) ** 2
+    return total + math.log(cell)
+
+
+def study(module: Any, x: Tensor, *, num_chains: int, num_temperatures: int, side: int = 1000) -> dict[str, Any]:
+    """Every estimator on one model, the default by rung, annealing's own gap, and the truth where there are two
+    latents."""
+    rows, by_rung, best, default = [], [], None, None
     settings = {"num_chains": num_chains, "num_temperatures": num_temperatures}
     for name, result, evaluations, seconds in estimates(module.model, module.guide, x, **settings):
         best = best or result
         rows.append(row_of(name, result, best, evaluations) | seconds)
         print(f"  {name}: {result}, {seconds['seconds']:.0f} s", flush=True)
         if name == "default, 1,000":
+            default = result
             rung = result.details["rung"]
             for number in rung.unique().tolist():
                 which = (rung == number).nonzero()[:, 0].tolist()
                 by_rung.append(
                     {"rung": number} | row_of(name, result[which], best[which], evaluations[torch.tensor(which)])
                 )
+    truth: dict[str, Any] = {}
+    if isinstance(module, VAE) and module.prior().event_shape == (2,):
+        log_prob = by_grid(module, x, side=side).cpu()
+        difference = log_prob - default.log_prob
+        truth["grid"] = {
+            "log_marginal": log_prob.mean().item(),
+            "annealed_below": (log_prob - best.log_prob).mean().item(),
+            "default_below": difference.mean().item(),
+            "largest_difference_from_default": difference.abs().max().item(),
+        }
+        print(f"  grid: {truth['grid']}", flush=True)
     chunk = {} if x.device.type == "cpu" else {"chunk_size": len(x) * num_chains}
     both = bidirectional(module.model, module.guide, x, num_leapfrog=LEAPFROG, **settings, **chunk)
     gap = {"mean": both.mean_gap.value, "standard_error": both.mean_gap.standard_error}
     print(f"  {both}", flush=True)
-    return {"rows": rows, "by_rung": by_rung, "gap": gap | {"largest": both.gap.max().item()}}
+    return {"rows": rows, "by_rung": by_rung, "gap": gap | {"largest": both.gap.max().item()}, **truth}
 
 
 def draw(panels: list[dict[str, Any]], path: Path) -> None:
     """Nats below annealing against evaluations of the model, a panel for each model."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(2.1 * len(panels) + 0.6, 2.9), sharey=True, squeeze=False)
-    styles = {"guide": ("C0", "o", "guide"), "guide widened": ("C1", "s", "guide widened"), "default": ("C2", "D", "")}
+    size = 2.0 * len(panels) + 0.6, 2.6
+    figure, axes = plt.subplots(1, len(panels), figsize=size, sharey=True, squeeze=False, layout="constrained")
+    styles = {"guide": ("C0", "o"), "guide widened": ("C1", "s"), "default": ("C2", "D")}
     for axis, panel in zip(axes[0], panels, strict=True):
         for row in panel["rows"]:
             kind = row["estimator"].split(",")[0].removesuffix(" by 1.2")
             if kind not in styles:
                 continue
-            color, marker, _ = styles[kind]
+            color, marker = styles[kind]
             axis.errorbar(
                 row["evaluations_per_image"],
                 row["below_annealed"],
@@ -144,8 +173,7 @@ def draw(panels: list[dict[str, Any]], path: Path) -> None:
     figure.supxlabel("evaluations of the model for an image", fontsize=8)
     handles, labels = axes[0][0].get_legend_handles_labels()
     found = dict(zip(labels, handles, strict=True))
-    figure.legend(found.values(), found.keys(), loc="upper center", ncols=len(found), fontsize=8, frameon=False)
-    figure.tight_layout(rect=(0, 0, 1, 0.92))
+    figure.legend(found.values(), found.keys(), loc="outside upper center", ncols=len(found), fontsize=8, frameon=False)
     figure.savefig(path, dpi=200)
 
 
@@ -167,7 +195,7 @@ def main() -> None:
     panels: list[dict[str, Any]] = []
     if chosen.smoke:
         vae, dataset = digits_vae(latent_dim=2, epochs=1)
-        panels.append({"name": "VAE", **study(vae, dataset.test[:4], num_chains=4, num_temperatures=5)})
+        panels.append({"name": "VAE", **study(vae, dataset.test[:4], num_chains=4, num_temperatures=5, side=50)})
         protocol = dataset.protocol
     if chosen.weights:
         vae, dataset = mnist_vae(chosen.weights, chosen.root)
@@ -187,7 +215,8 @@ def main() -> None:
     for path in chosen.join:
         earlier = json.loads(path.read_text())
         protocol = earlier["protocol"]
-        panels += earlier["panels"]
+        made = {key: earlier[key] for key in ("command", "device", "date", *settings)}
+        panels += [{**panel, **made} for panel in earlier["panels"]]
     save(chosen, {"protocol": protocol, **settings, "panels": panels})
     draw(panels, chosen.out.with_suffix(".png"))
 

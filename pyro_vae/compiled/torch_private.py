@@ -83,6 +83,7 @@ def without_its_advice() -> Iterator[None]:
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)
         warnings.filterwarnings("ignore", message="TensorFloat32|The CUDA Graph is empty")
+        warnings.filterwarnings("ignore", module=r"torch\._(inductor|functorch|dynamo)")
         yield
 
 

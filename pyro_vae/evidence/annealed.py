@@ -199,18 +199,20 @@ class Chains:
         """Draws of q0 (K, B, D)."""
         return Path(*self.pair, x, num_chains, self.annealing.start).start.view(num_chains, len(x), -1)
 
-    def _moved(self, x: Points, keys: Tensor, packed: Tensor, b: Tensor, step: Tensor, stream: Tensor) -> Tensor:
+    def _moved(self, x: Points, keys: Tensor, packed: Tensor, b: Tensor, step: Tensor, numbers: Tensor) -> Tensor:
         """A transition of all chains, as a function of tensors alone: packed state and acceptance (R, D + 4)."""
         num_chains = len(packed) // len(x)
         path = self.path.continued(x, num_chains)  # what the guide draws here is not used
-        with CounterRandom(keys, torch.zeros_like(stream), num_chains, stream):
+        # The first sample is no constant: in Triton, products of an index of 32 bits do not have 64.
+        first, stream = numbers
+        with CounterRandom(keys, first, num_chains, stream):
             state, acceptance = path.move(State.unpacked(packed), b, step, self.annealing.num_leapfrog)
         return torch.cat([state.packed(), acceptance.repeat(num_chains)[:, None]], 1)
 
     def move(self, x: Points, keys: Tensor, state: State, b: Tensor, step: Tensor, stream: int) -> tuple[State, Tensor]:
         """The next state, and mean acceptance probabilities (B,)."""
-        number = torch.tensor(stream, device=x.device)
-        moved = self.moved(x, keys, state.packed(), b.to(step.dtype), step, number)
+        numbers = torch.tensor([0, stream], device=x.device)
+        moved = self.moved(x, keys, state.packed(), b.to(step.dtype), step, numbers)
         return State.unpacked(moved[:, :-1]), moved[: len(x), -1]
 
     def warm_up(self, x: Points, keys: Tensor) -> Plan:
