@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..arguments.nearest import did_you_mean
+from ..output.log_level import OPTION, is_said, level_among, said_if_slow, saying_no_more_than
 from ..version import __version__
 from .atexit_private import run_exit_handlers
 from .mistyped import refuse_unknown
@@ -65,6 +66,11 @@ def command() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; exits with code 2 and one line on standard error if the input is wrong."""
     words = [*(sys.argv[1:] if arguments is None else arguments)]
+    with saying_no_more_than(level_among(words)):
+        _answer(words)
+
+
+def _answer(words: Sequence[str]) -> None:
     try:
         if not words or words[0] in ("-h", "--help"):
             print(usage())
@@ -101,9 +107,11 @@ def _run(name: str, *arguments: str) -> None:
     refuse_unknown(arguments, Path(__file__).parent)
     keep_freed_memory()
     with warnings.catch_warnings():
-        warnings.showwarning = _shown_once()
-        module = importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
-        from ..runs.parser import Parser
+        if not is_said("debug"):
+            warnings.showwarning = _shown_once()
+        with said_if_slow(f"pyro-vae {name}: loading torch and Pyro"):
+            module = importlib.import_module(f"{__package__}.{name.replace('-', '_')}")
+            from ..runs.parser import Parser
 
         chosen = module.parse(Parser(f"pyro-vae {name}", known[name]), arguments)
         from ..runs.own_classes import trusting
@@ -119,10 +127,10 @@ def fail(error: Exception) -> NoReturn:
     """
     text = " ".join(str(error).split("Trace Shapes")[0].split())
     is_ours = type(error).__module__.startswith("pyro_vae.") or text.startswith("Expected ")
+    if is_said("debug"):
+        raise error
     if not (isinstance(error, (ValueError, OSError, ImportError)) or is_ours):
-        if os.environ.get("PYRO_VAE_TRACEBACK"):
-            raise error
-        text = f"{type(error).__name__}: {text} Set PYRO_VAE_TRACEBACK=1 to see where."
+        text = f"{type(error).__name__}: {text} Add {OPTION} debug to see where."
     print(f"pyro-vae: error: {text}", file=sys.stderr)
     sys.exit(2)
 
@@ -132,7 +140,7 @@ def _shown_once() -> Callable[..., None]:
     seen: set[str] = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        if str(message) not in seen:
+        if str(message) not in seen and is_said("warning"):
             print(f"pyro-vae: warning: {message}", file=sys.stderr)
         seen.add(str(message))
 

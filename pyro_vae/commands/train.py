@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -46,6 +44,7 @@ from ..training.checkpoint import Checkpoint, saved_epochs, saved_history
 from ..training.device import choose_device
 from ..training.fit import fit
 from ..training.fitted import Fit, Metrics
+from ..training.nonfinite import NonFiniteLoss
 from ..training.optimizer import adam
 
 
@@ -154,13 +153,15 @@ def train_run(
             )
         copy_sources(unfinished, [config[part].class_path for part in PARTS if part in config])
         reserve_space(unfinished, module)
-        recorder = _Recorder(unfinished, config, done, loud=verbose and not sys.stderr.isatty())
+        recorder = _Recorder(unfinished, config, done)
         try:
             result = so_far = _fit(config, module, objective, dataset, device, unfinished, recorder, progress)
         except BaseException as error:
             so_far = getattr(error, "fit", None)
             if isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(_stopped(folder, so_far)) from None
+            if isinstance(error, NonFiniteLoss):
+                raise NonFiniteLoss(f"{error} {_kept(folder, so_far)}") from error
             raise
         finally:  # also after an interrupt or an error: the module holds its best state
             if so_far is not None and so_far.history:
@@ -174,9 +175,22 @@ def _stopped(folder: Path, so_far: Fit | None) -> str:
     """What an interrupt has left, and how to go on."""
     text = "stopped in the first epoch: nothing to keep"
     if so_far is not None and so_far.history:
-        stays = f"{folder / UNFINISHED}; the run in {folder} stays as it was"
-        text = f"stopped; the best state so far is kept in {stays if (folder / 'run.json').exists() else folder}"
+        text = f"stopped; the best state so far is kept in {_place(folder)}"
     return f"{text}. Go on with: pyro-vae train --resume {folder}" if saved_epochs(folder / UNFINISHED) else text
+
+
+def _kept(folder: Path, so_far: Fit | None) -> str:
+    """What a training has left whose loss is not finite."""
+    if so_far is None or not so_far.best_epoch:
+        return "It was so in the first epoch: there is no run to keep."
+    state = f"The state after epoch {so_far.best_epoch}, the best one of {len(so_far.history)}, is kept"
+    return f"{state} in {_place(folder)}, as a run that is not finished."
+
+
+def _place(folder: Path) -> str:
+    """Where a training that did not come to its end leaves its run."""
+    stays = f"{folder / UNFINISHED}; the run in {folder} stays as it was"
+    return stays if (folder / "run.json").exists() else str(folder)
 
 
 def _save(folder: Path, config: Namespace, module: Any, result: Fit, about: dict[str, Any], *, name: str) -> None:
@@ -221,7 +235,7 @@ def _fit(
         precision=config.precision,
         device=device,
         seed=config.seed,
-        progress=progress and not recorder.loud,
+        progress=progress,
         on_step=recorder,
         tensorboard=folder / "tensorboard" if config.tensorboard else None,
         checkpoint=Checkpoint(folder, config.checkpoint_minutes, keep=True, settings=fixed(config)),
@@ -277,17 +291,16 @@ def warned(what: str) -> Iterator[None]:
 
 
 class _Recorder:
-    """Writes each epoch's metrics to the run, and now and then to a terminal that shows no progress bar.
+    """Writes each epoch's metrics to the run.
 
     Args:
         folder: to write to.
         config: the settings, written at the first epoch's end: not before it is known that they suit a checkpoint.
         history: of the epochs before, where a training goes on.
-        loud: whether there are lines for a terminal.
     """
 
-    def __init__(self, folder: Path, config: Namespace, history: Sequence[Metrics], *, loud: bool) -> None:
-        self.folder, self.epochs, self.loud, self.shown = folder, config.epochs, loud, -math.inf
+    def __init__(self, folder: Path, config: Namespace, history: Sequence[Metrics]) -> None:
+        self.folder = folder
         self.settings: str | None = dump(config)
         if history:
             write_metrics(folder, history)
@@ -300,10 +313,3 @@ class _Recorder:
                 write_text(self.folder / SETTINGS, self.settings)
                 self.settings = None
             append_metrics(self.folder, metrics)
-        if self.loud and (time.monotonic() - self.shown > 10 or metrics["epoch"] == self.epochs):
-            self.shown = time.monotonic()
-            print(
-                f"epoch {metrics['epoch']:.0f}/{self.epochs}: loss {metrics['loss']:.2f}, validation ELBO "
-                f"{metrics['validation_elbo']:.2f} nats per data point",
-                flush=True,
-            )

@@ -21,6 +21,7 @@ from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import score_traces
+from ..pairs.unconditional import drawn_from, observed_entries, observed_sites, replaced_by_draws
 from .annealed import Chains, result_of
 from .annealing_path import Path, Start, flat
 from .annealing_schedule import AnnealingSettings, Plan, Schedule
@@ -31,7 +32,6 @@ from .latent_space import unconstrained
 from .measured import Measured, measured
 from .result import LogMarginal, counted
 from .saved import arrays_of, load_arrays, of_prefix, points_of, save_arrays, with_prefix
-from .unconditional import drawn_from, observed_entries, observed_sites, replaced_by_draws
 
 SIMULATION, APART = 3 * 2**30, 7 * 2**29  # random streams of the simulated data, and of chains that move apart
 MOVES = 20  # by which they do

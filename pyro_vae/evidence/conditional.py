@@ -17,10 +17,10 @@ from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.modules import Callee
 from ..pairs.scoring import in_a_sentence, site_log_prob
 from ..pairs.sites import counted_sites, sample_sites
+from ..pairs.unconditional import entries_of, made_up
 from .doubts import HeavyTail
 from .measure import measure_of
 from .result import LogMarginal
-from .unconditional import entries_of, made_up
 
 APART = 2**61  # from the seed of one estimate to that of the other: their errors are independent
 

@@ -17,6 +17,8 @@ from ..pairs.batch import Points, tensors_of
 from .folder import weights_digest
 from .new_folder import FIGURES
 
+MEAN = ("log_marginal_nats_per_data_point", "standard_error_over_data_points", "monte_carlo_error")
+
 
 def evaluation_name(estimator: str, samples: int | None, points: int, *, of: int, others: Mapping[str, Any]) -> str:
     """The name of an evaluation's files: estimator, samples (or chains), data points, and what is not as by default.
@@ -78,6 +80,19 @@ def evaluations_of(folder: Path) -> dict[str, dict[str, Any]]:
             if about["weights_sha256"] == weights_digest(folder) and path.with_suffix(".npz").is_file():
                 found[path.stem] = about
     return dict(sorted(found.items(), key=lambda item: _size(item[1])))
+
+
+def in_a_line(about: Mapping[str, Any]) -> str:
+    """log p(x) of an evaluation with its errors, its numbers of data points and samples, and what speaks against it."""
+    mean, spread, noise = (about[name] for name in MEAN)
+    errors = "" if spread is None else f" +- {spread:.3f} over data points"
+    errors += "" if noise is None else f", +- {noise:.3f} Monte Carlo"
+    samples = about["num_samples"]
+    count = f"{samples[0]:,} to {samples[-1]:,}" if isinstance(samples, list) else f"{samples:,}"
+    doubtful = about["data_points_with_khat_above_0.7"]
+    doubt = f"; k-hat above 0.7 for {doubtful:,} of them" if doubtful else ""
+    value = "not finite" if mean is None else f"{mean:.3f}{errors}, nats per data point"
+    return f"{value}; {count} samples for each of {about['num_data_points']:,} data points{doubt}"
 
 
 def _size(about: Mapping[str, Any]) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from .loading import read_run
 from .parts import PARTS
 
 # Settings that do not make another model.
-IGNORED = {"seed", "root", "device", "out", "overwrite", "download", "config", "tensorboard", "compile"}
+IGNORED = {"seed", "root", "device", "out", "overwrite", "download", "config", "tensorboard", "compile", "log_level"}
 
 
 def grouped(trained: Sequence[Path]) -> tuple[str, dict[str, list[Path]]]:

@@ -60,12 +60,13 @@ def new_run(folder: str | Path, *, overwrite: bool = False, resume: bool = False
     """
     with claimed(folder, "run", overwrite=overwrite or resume) as run:
         unfinished = run / UNFINISHED
-        kept = [SETTINGS, *_checkpoints(unfinished)] if resume else []
+        kept = [SETTINGS, *_checkpoints(unfinished), *_events(unfinished)] if resume else []
         _remove(unfinished, but=kept)  # what was written by a process that was killed or stopped
         with saying(unfinished):
             unfinished.mkdir(exist_ok=True)
         if resume and not saved_epochs(unfinished):
-            for name in _checkpoints(run):
+            for name in (*_checkpoints(run), *_events(run)):
+                (unfinished / name).parent.mkdir(exist_ok=True)
                 with written_whole(unfinished / name) as file:
                     file.write(read_whole(run / name, limit=None))
         try:
@@ -202,10 +203,15 @@ def _checkpoints(folder: Path) -> list[str]:
     return sorted((name for name in names if not name.startswith(".")), reverse=True)
 
 
+def _events(folder: Path) -> list[str]:
+    """Names of the files of TensorBoard in the folder of a run."""
+    return [str(path.relative_to(folder)) for path in _written(folder) if path.parent != folder]
+
+
 def _remove(folder: Path, *, but: Collection[str] = ()) -> None:
     """Remove what the program has written into a folder, some files aside, and the folder if it is empty then."""
     for path in _written(folder):
-        if path.name not in but:
+        if str(path.relative_to(folder)) not in but:
             path.unlink()
     for path in (folder / "tensorboard", folder):
         with contextlib.suppress(OSError):  # not there, or it holds files of others

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser, Namespace
 
 from ..arguments.unknown_options import unknown_options
+from ..output.log_level import OPTION, Level
 from .argparse_private import HelpFormatter, actions, type_of
 
 # Types in the words of a user.
@@ -33,6 +34,8 @@ class Parser(ArgumentParser):
         # A mistyped option is an error, not the option it is short for.
         super().__init__(prog=prog, description=description, formatter_class=HelpFormatter, allow_abbrev=False)
         self.usage = f"{prog} [OPTIONS]"
+        text = "Beside the results, say: error, warning (both), info (progress, too), debug (and places in the code)."
+        self.add_argument(OPTION, type=Level, default="info", metavar="LEVEL", help=text)
         self.kinds_of_parts: list[str] = []  # options such as --prior, which are read before the parser is made
 
     def known(self) -> list[str]:

@@ -42,7 +42,8 @@ DEFAULT_PARTS = {
     "objective": "Trace_ELBO",
 }
 ABOVE_ZERO = ("latent_dim", "epochs", "batch_size", "learning_rate", "patience", "clip_norm")
-OF_THIS_CALL = ("config", "out", "overwrite", "resume", "checkpoint_minutes", "keep_checkpoint")  # no settings of a run
+# No settings of a run.
+OF_THIS_CALL = ("config", "out", "overwrite", "resume", "checkpoint_minutes", "keep_checkpoint", "log_level")
 ON_ANOTHER_MACHINE = ("root", "download", "device", "compile", "tensorboard", "epochs")  # see `fixed`
 LONGEST_WARMUP = 30.0  # epochs, where no length is given
 LARGEST = 100_000  # bytes of a settings file; those of a run have two thousand

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,15 @@ import torch
 from ..data import Data
 from ..pairs.modules import Callee
 from ..training.device import choose_device
+from .evaluations import evaluations_of, in_a_line
 from .folder import require_run
 from .loading import data_of, load_run
 from .own_classes import trusting
+from .parts import PARTS
 from .settings import read_yaml
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Run:
     """A trained run, as `load` gives it.
 
@@ -32,11 +34,11 @@ class Run:
     """
 
     folder: Path
-    module: Any = field(repr=False)
-    settings: dict[str, Any] = field(repr=False)
-    about: dict[str, Any] = field(repr=False)
-    root: str | None = field(default=None, repr=False)
-    trust: bool = field(default=False, repr=False)
+    module: Any
+    settings: dict[str, Any]
+    about: dict[str, Any]
+    root: str | None = None
+    trust: bool = False
 
     @property
     def model(self) -> Callee:
@@ -60,6 +62,20 @@ class Run:
         """
         with trusting(self.trust):
             return data_of(self.folder, root=self.root)
+
+    def __repr__(self) -> str:
+        about = self.about
+        parts = ", ".join(self.settings[part]["class_path"] for part in PARTS if part in self.settings)
+        epochs = f"after {about['epochs']} of {about['epochs_asked_for']} epochs, not finished"
+        if about["finished"]:
+            epochs = f"best epoch {about['best_epoch']} of {about['epochs']}"
+        elbo = about["best_validation_elbo"]
+        known = "" if elbo is None else f", validation ELBO {elbo:.2f} nats per data point"
+        logged = "".join(f"\n  log p(x)    {in_a_line(each)}" for each in evaluations_of(self.folder).values())
+        return (
+            f"Run {self.folder}\n  model       {parts}; {about['num_parameters']:,} parameters\n"
+            f"  data        {about['protocol']}\n  trained     {epochs}{known}{logged}"
+        )
 
 
 def load(

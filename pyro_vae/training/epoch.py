@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..objectives.kl_weights import KLWeight
@@ -12,6 +12,18 @@ from .steps import Steps
 from .visiting import with_last
 
 OnStep = Callable[[int, Metrics], None]
+
+
+def each_of(on_step: OnStep | Sequence[OnStep] | None) -> tuple[OnStep, ...]:
+    """What is called after a step: none, one or several.
+
+    Raises:
+        TypeError: one of them cannot be called.
+    """
+    found = () if on_step is None else (on_step,) if callable(on_step) else tuple(on_step)
+    if wrong := [each for each in found if not callable(each)]:
+        raise TypeError(f"Expected on_step to be a function, or several; got {type(wrong[0]).__name__}.")
+    return found
 
 
 class StopTraining(Exception):
@@ -34,7 +46,7 @@ def train_epoch(
     kl_weight: KLWeight,
     *,
     read_every: int,
-    on_step: OnStep | None,
+    on_step: Sequence[OnStep],
     bar: Progress,
 ) -> tuple[Metrics, bool]:
     """Take a step for each batch.
@@ -43,10 +55,10 @@ def train_epoch(
         batches: what each step takes: indices of data points (B,), or the data points themselves.
         kl_weight: set before each step.
         read_every: losses are read once in so many steps, and after the last one.
-        on_step: called with the number and the loss of each step but the last one, which the caller reports.
+        on_step: each is called with the number and the loss of each step but the last one, which the caller reports.
 
     Returns:
-        The entries of the history about training, and whether ``on_step`` has stopped it.
+        The entries of the history about training, and whether one of ``on_step`` has stopped it.
     """
     total, seen, stopped, compiling = 0.0, 0, False, steps.compile_seconds
     unread: list[tuple[int, int]] = []  # number and size of each step whose loss is not read yet
@@ -61,7 +73,7 @@ def train_epoch(
             continue
         for (step, size), loss in zip(unread, steps.read(), strict=True):
             total, seen = total + loss, seen + size
-            if on_step is not None and not (is_last and step == steps.taken):
+            if not (is_last and step == steps.taken):
                 stopped = told(on_step, step, {"loss": loss / size}) or stopped
         unread.clear()
         if stopped:
@@ -70,14 +82,15 @@ def train_epoch(
     metrics |= {"kl_weight": kl_weight.tensor.item()} | steps.optimizer.metrics()
     if spent := steps.compile_seconds - compiling:
         metrics["compile_seconds"] = spent
-    bar.set_description(f"epoch {epoch}, loss {metrics['loss']:.2f} nats per data point")
     return metrics, stopped
 
 
-def told(on_step: OnStep, step: int, metrics: Metrics) -> bool:
-    """Call back; whether that stopped the training."""
-    try:
-        on_step(step, metrics)
-    except StopTraining:
-        return True
-    return False
+def told(on_step: Sequence[OnStep], step: int, metrics: Metrics) -> bool:
+    """Call all of them back; whether one stopped the training."""
+    stopped = False
+    for each in on_step:
+        try:
+            each(step, metrics)
+        except StopTraining:
+            stopped = True
+    return stopped

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
 from ..objectives.accepted import as_objective, check_kl_weight, for_enumeration
 from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
-from ..output.progress import progress_bar
+from ..output.progress import begun_at, progress_bar
 from ..pairs.batch import Batch, taking
 from ..pairs.contexts import seeded
 from ..pairs.inputs import Inputs, home_of
@@ -32,8 +33,8 @@ from .checkpoint import Checkpoint, described, saving
 from .conditions import training_conditions
 from .course import Course
 from .device import choose_device
-from .epoch import OnStep, told, train_epoch
-from .fitted import Fit, Metrics, attach
+from .epoch import OnStep, each_of, told, train_epoch
+from .fitted import Fit, Metrics, attach, in_words
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer
 from .preconditions import (
     Transform,
@@ -79,7 +80,7 @@ def fit(
     device: str | torch.device = "auto",
     seed: int | None = 0,
     progress: bool = True,
-    on_step: OnStep | None = None,
+    on_step: OnStep | Sequence[OnStep] | None = None,
     tensorboard: str | Path | None = None,
     checkpoint: str | Path | Checkpoint | None = None,
 ) -> Fit:
@@ -135,13 +136,15 @@ def fit(
             functions it is the device of the data.
         seed: of a random stream for this run (order of the data, latents, binarization); None for the global one.
         progress: show a progress bar on a terminal or in a notebook; where the output is a file, a line now and then.
-        on_step: called after each step with its number, from 1, and {"loss": nats per data point}; the last step of an
-            epoch brings the entries of ``history`` too. On a GPU the losses of 50 steps are read, and told, together
-            (10 where data are read in batches). It ends the run by ``raise StopTraining``. Any other error of it, and
-            an interrupt (Ctrl-C), leave `fit` as they are; like every error after the first step's beginning they carry
-            what happened so far, a `Fit`, in their attribute ``fit``:
+        on_step: a function, or several. It is called after each step with its number, from 1, and {"loss": nats per
+            data point}; the last step of an epoch brings the entries of ``history`` too. On a GPU the losses of 50
+            steps are read, and told, together (10 where data are read in batches). It ends the run by ``raise
+            StopTraining``. Any other error of it, and an interrupt (Ctrl-C), leave `fit` as they are; like every error
+            after the first step's beginning they carry what happened so far, a `Fit`, in their attribute ``fit``:
             ``except KeyboardInterrupt as stopped: result = stopped.fit``.
-        tensorboard: folder for TensorBoard scalars of ``history``.
+        tensorboard: folder for TensorBoard: ``history`` as scalars and, of validation data, the rate of each latent
+            dimension (nats per data point, of the first 1,000) and, after epochs 1, 2, 5, 10, 20 and so on, images:
+            reconstructions below their data, and means of p(x|z) with z from the prior.
         checkpoint: folder to save the training in, every few minutes at the end of an epoch and on an interrupt, or a
             `Checkpoint`. Where it holds the state of a training that was stopped or killed, the same call goes on from
             there, to the same numbers to the last bit on the same machine: state of the optimizer and the scheduler,
@@ -189,7 +192,7 @@ def fit(
     with seeded(seed):  # a loader draws its order
         home = Home(home_of(model, guide).dtype)
         data, validation, batch_transform = unpacked(data, validation, batch_transform, home)
-    chosen, warmup = as_objective(objective), as_warmup(kl_weight)
+    chosen, warmup, callbacks = as_objective(objective), as_warmup(kl_weight), each_of(on_step)
     check_kl_weight(chosen, warmup)
     check_settings(validation, epochs=epochs, batch_size=batch_size, patience=patience)
     (p, q), modules = taking(example_of(data), model, guide), modules_of(model, guide)
@@ -214,7 +217,7 @@ def fit(
     with (
         saving(checkpoint) as saver,
         training_conditions(modules, seed=seed, tf32=precision == "tf32"),
-        tensorboard_writer(tensorboard, anew=saver.found is not None) as write,
+        tensorboard_writer(tensorboard, device, past=[] if saver.found is None else saver.found["history"]) as board,
         bar,
     ):
         announced = for_the_batch(*announcing(p, q))
@@ -246,24 +249,22 @@ def fit(
 
         try:
             saver.resume(course, visited.epoch, kl, validated)
-            bar.update(steps.taken)
-            for metrics in course.history:
-                write(metrics)
+            begun_at(bar, steps.taken)
             while not course.is_over(epochs, patience):
                 started, epoch = time.perf_counter(), len(course.history) + 1
                 batches = visited.epoch()
                 if visited.streamed and epoch == 1:
                     batches = checked(batches, *summed, visited.batch_of, modules)
                 metrics, course.stopped = train_epoch(
-                    epoch, steps, batches, kl, read_every=read_every, on_step=on_step, bar=bar
+                    epoch, steps, batches, kl, read_every=read_every, on_step=callbacks, bar=bar
                 )
                 scores, sites = validated()
                 metrics |= scores | {"seconds": time.perf_counter() - started}
                 course.history.append(metrics)
-                write(metrics)
+                bar.set_description(in_words(metrics))
+                board.write(metrics, p, q, validation)
                 best.update(metrics, sites)
-                if on_step is not None and not course.stopped:
-                    course.stopped = told(on_step, steps.taken, metrics)
+                course.stopped = course.stopped or told(callbacks, steps.taken, metrics)
                 saver.take(course)
             best.require_one()
         except BaseException as error:

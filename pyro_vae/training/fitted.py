@@ -139,6 +139,17 @@ class Fit:
         return f"Fit({of}: loss {best['loss']:.2f}{elbo} nats per data point{weight}{over})"
 
 
+def in_words(metrics: Metrics) -> str:
+    """An epoch in a line.
+
+    Example:
+        >>> in_words({"epoch": 3, "loss": 101.234, "validation_elbo": -99.1})
+        'epoch 3, loss 101.23, validation ELBO -99.10 nats per data point'
+    """
+    elbo = f", validation ELBO {metrics['validation_elbo']:.2f}" if "validation_elbo" in metrics else ""
+    return f"epoch {metrics['epoch']:.0f}, loss {metrics['loss']:.2f}{elbo} nats per data point"
+
+
 def attach(error: BaseException, result: Fit) -> None:
     """Let an error or an interrupt of a training carry what happened so far."""
     error.fit = result  # type: ignore[attr-defined]

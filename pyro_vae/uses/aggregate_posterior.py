@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..evidence.drawing import handful
 from ..pairs.batch import Points
+from ..pairs.dimensions import rows
 from ..pairs.modules import Callee
 from ..pairs.particles import in_particle_plate, repeat_data
 from ..pairs.scoring import score_traces, traces
@@ -134,10 +135,3 @@ def factorizes(guide: Callee, x: Points) -> bool:
         and factors(sites[0]["fn"]) is not None
         and sites[0]["mask"] is None
     )
-
-
-def rows(values: Tensor, event_dim: int, shape: tuple[int, ...]) -> Tensor:
-    """Values (*inner plates, *shape, *event) as (*shape, D)."""
-    inner = values.dim() - event_dim - len(shape)
-    values = values.movedim(tuple(range(inner)), tuple(range(-inner, 0))) if inner else values
-    return values.reshape(*shape, -1).double()

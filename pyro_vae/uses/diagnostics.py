@@ -20,13 +20,13 @@ from ..pairs.batch import Points, taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_own_density
+from ..pairs.dimensions import rate_by_dimension, rows
 from ..pairs.enumerated import summed_out
 from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
 from ..pairs.sites import is_summed_out, latents_of
-from ..pairs.supports import factors
-from .aggregate_posterior import Bounds, aggregate, factorizes, rows
+from .aggregate_posterior import Bounds, aggregate, factorizes
 
 ACTIVE = 0.01  # both conventions: variance of the posterior mean, and nats
 
@@ -276,23 +276,14 @@ class _Batch:
     @staticmethod
     def of(model: Callee, guide: Callee, x: Points, num_samples: int) -> _Batch:
         """Draw num_samples times, by whole passes of the pair: any pair can do that."""
-        shape, scores, values, parts = (len(x),), [], [], []
+        shape, scores, values, whole = (len(x),), [], [], []
         for _ in range(num_samples):
             model_trace, guide_trace = traces(model, guide, x)
             scores.append(score_traces(model_trace, guide_trace, shape=shape))
             latents = latents_of(guide_trace)
             values.append(torch.cat([rows(s["value"], s["fn"].event_dim, shape) for s in latents.values()], -1))
-            # Around summed sites the densities of a single one depend on what was drawn there.
-            summed = is_summed_out(model_trace)
-            parts.append(
-                [
-                    None if summed else _site_information(model_trace.nodes[n], s, shape, len(latents))
-                    for n, s in latents.items()
-                ]
-            )
-        whole = [
-            torch.cat(known, -1) for draw in parts if len(known := [p for p in draw if p is not None]) == len(draw)
-        ]
+            if (nats := rate_by_dimension(model_trace, guide_trace, shape=shape)) is not None:
+                whole.append(torch.cat([*nats.values()], -1))
         information = torch.stack(whole).mean(0) if whole else None
         z = torch.stack(values)  # (K, B, D)
         single = len(latents) == 1 and not is_summed_out(guide_trace)
@@ -309,19 +300,6 @@ class _Batch:
                 for d in range(rows(s["value"], s["fn"].event_dim, shape).shape[-1])
             ),
         )
-
-
-def _site_information(prior: Any, site: Any, shape: tuple[int, ...], num_sites: int) -> Tensor | None:
-    q, p = factors(site["fn"]), factors(prior["fn"])
-    if q is None or p is None or site["mask"] is not None or prior["mask"] is not None:
-        return None
-    try:
-        if num_sites > 1:  # the prior of one may be conditional on a draw that depends on the other: no closed form
-            raise NotImplementedError
-        nats = torch.distributions.kl_divergence(q, p)
-    except NotImplementedError:
-        nats = q.log_prob(site["value"]) - p.log_prob(site["value"])
-    return rows(nats.expand_as(site["value"]), site["fn"].event_dim, shape)
 
 
 def _exact_mean(site: Any) -> Tensor | None:

@@ -14,7 +14,6 @@ from pyro import poutine
 from torch import Tensor
 
 from ..arguments.tensors import require_tensor
-from ..evidence.unconditional import drawn_from, observed_site, observed_sites
 from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.enumerated import beside_guide
@@ -22,6 +21,7 @@ from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import latents_of, sample_sites
+from ..pairs.unconditional import drawn_from, mean_of, observed_site, observed_sites
 
 
 def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | None = 0) -> tuple[Any, Any]:
@@ -56,7 +56,7 @@ def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | 
     (model,) = taking(points, model)
     with seeded(seed), evaluating(model, model):
         drawn = drawn_from(model, points)
-    return _observed(drawn, site, lambda found: found["value"]), _observed(drawn, site, _mean)
+    return _observed(drawn, site, lambda found: found["value"]), _observed(drawn, site, mean_of)
 
 
 def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = None, seed: int | None = 0) -> Any:
@@ -69,7 +69,7 @@ def reconstruct(model: Callee, guide: Callee, x: Inputs, *, site: str | None = N
     with seeded(seed), evaluating(model, guide):
         model_trace, _ = traces(beside_guide(model, guide, points), guide, points)
         latents = {name: latent["value"] for name, latent in _latents(model_trace).items()}
-        return _observed(drawn_from(model, points, given=latents), site, _mean)
+        return _observed(drawn_from(model, points, given=latents), site, mean_of)
 
 
 def encode(model: Callee, guide: Callee, x: Inputs, *, seed: int | None = 0) -> dict[str, Tensor]:
@@ -112,7 +112,7 @@ def encode_with_scales(
     found = {}
     for name, site in guided.items():
         scale = _scale(site)
-        found[name] = _by_data_point(site, _mean(site)), None if scale is None else _by_data_point(site, scale)
+        found[name] = _by_data_point(site, mean_of(site)), None if scale is None else _by_data_point(site, scale)
     return found
 
 
@@ -152,7 +152,7 @@ def decode(
             return drawn_from(model, points[rows], given=values)
 
     def mean(trace: poutine.Trace) -> Any:
-        return _observed(trace, site, _mean)
+        return _observed(trace, site, mean_of)
 
     with evaluating(model, model):
         trace = run(latents, rows)
@@ -187,7 +187,7 @@ def codes_and_supports(
     """Mean of q and support of p(z) at each latent site, in the model's order."""
     with seeded(seed):
         guided = _guided(model, guide, x)
-    return {name: (_mean(site), site["support"]) for name, site in guided.items()}
+    return {name: (mean_of(site), site["support"]) for name, site in guided.items()}
 
 
 def _guided(model: Callee, guide: Callee, x: Inputs) -> dict[str, dict[str, Any]]:
@@ -214,15 +214,6 @@ def _latents(model_trace: poutine.Trace) -> dict[str, Any]:
 def _by_data_point(site: Any, value: Tensor) -> Tensor:
     """A value of a site with the data points first: inner plates stand left of that of the data."""
     return value.movedim(-1 - site["fn"].event_dim, 0)
-
-
-def _mean(site: Any) -> Tensor:
-    """The mean of a site's distribution; the value that was drawn where it has none in closed form."""
-    try:
-        mean: Tensor = site["fn"].mean
-    except NotImplementedError:
-        mean = site["value"]
-    return mean.expand(site["value"].shape)
 
 
 def _scale(site: Any) -> Tensor | None:

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..arguments.at_least import at_least
-from ..evidence.unconditional import drawn_from
 from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.sites import sample_sites
+from ..pairs.unconditional import drawn_from
 from .generate import codes_and_supports, decode, each_site
 
 Way = Literal["linear", "sphere"]

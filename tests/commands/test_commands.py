@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+import pyro_vae
 from pyro_vae.commands.main import commands, main
 
 EVALUATED = "evaluation_auto_20x50of300"  # files of an evaluation with 20 samples for each of 50 images
@@ -358,12 +359,43 @@ def test_a_faulty_class_of_the_users_is_one_line(tmp_path, capsys, monkeypatch):
         "from torch import nn\n\n\nclass Faulty(nn.Module):\n    def __init__(self, dim):\n        super().__init__()\n"
         "    def forward(self):\n        raise KeyError('mine')\n"
     )
-    assert "PYRO_VAE_TRACEBACK" in refused(capsys, "train", "--prior", "faulty_classes_of_a_user.Faulty", "--out", "f")
-    monkeypatch.setenv("PYRO_VAE_TRACEBACK", "1")
+    said = refused(capsys, "train", "--prior", "faulty_classes_of_a_user.Faulty", "--out", "f")
+    assert said.endswith("KeyError: 'mine' Add --log-level debug to see where.")
     with pytest.raises(KeyError, match="mine"):
-        main(["train", "--prior", "faulty_classes_of_a_user.Faulty", "--out", "f2"])
+        main(["train", "--prior", "faulty_classes_of_a_user.Faulty", "--out", "f2", "--log-level", "debug"])
     (tmp_path / "unreadable_classes_of_a_user.py").write_text("class")
     assert "SyntaxError" in refused(capsys, "train", "--prior", "unreadable_classes_of_a_user.Faulty")
+
+
+EXPLODING = """
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+
+class Exploding(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.loc, self.calls = nn.Parameter(torch.zeros(dim)), 0
+
+    def forward(self):
+        if self.training and torch.is_grad_enabled():
+            self.calls += 1
+        return dist.Normal(self.loc * (1.0 if self.calls < 25 else float("inf")), 1.0).to_event(1)
+"""
+
+
+def test_a_loss_that_is_not_finite_says_what_is_kept(tmp_path, capsys):
+    (tmp_path / "exploding_classes_of_a_user.py").write_text(EXPLODING)
+    prior = "exploding_classes_of_a_user.Exploding"
+    said = refused(capsys, "train", *SMALL, "--epochs", "4", "--compile", "false", "--prior", prior, "--out", "f")
+    found = re.search(
+        r"The state after epoch (\d), the best one of (\d), is kept in f, as a run that is not finished.", said
+    )
+    assert found is not None, said
+    about = json.loads(Path("f/run.json").read_text())
+    assert (about["epochs"], about["finished"]) == (int(found[2]), False)
+    assert "not finished" in repr(pyro_vae.load("f"))
 
 
 def test_a_run_is_not_overwritten_unasked(capsys):

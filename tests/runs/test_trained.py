@@ -1,5 +1,6 @@
 """From a run folder to Python in one line; classes of the user's own come back from their copies, with consent."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -68,13 +69,21 @@ def test_a_run_comes_back_in_one_line(tmp_path):
     assert run.data.test.shape == (300, 1, 8, 8)
     result = log_marginal(run.model, run.guide, run.data.test[:5], num_samples=10)
     assert result.log_prob.isfinite().all()
-    assert repr(run).startswith("Run(folder=")
     main(["evaluate", "run", "--num-images", "4", "--num-samples", "5", "--seed", "3"])
     saved = LogMarginal.load(
         next(Path("run").glob("evaluation_*.json")).with_suffix("")
     )  # which data points of the split these are
     again = log_marginal(run.model, run.guide, run.data.test, num_samples=5, only=saved.indices.tolist())
     assert torch.equal(saved.digests, again.digests)
+    shown = repr(run).splitlines()
+    assert shown[0] == "Run run"
+    assert shown[1].startswith("  model       VAE, VampPrior, Bernoulli, GaussianEncoder, MLP, Trace_ELBO; ")
+    assert shown[2] == f"  data        {run.data.protocol}"
+    assert re.fullmatch(r"  trained     best epoch 1 of 1, validation ELBO -[\d.]+ nats per data point", shown[3])
+    assert shown[4].startswith(
+        f"  log p(x)    {saved.mean.value:.3f} +- {saved.mean.standard_error:.3f} over data points"
+    )
+    assert "5 samples for each of 4 data points" in shown[4]
     assert len(set(saved.indices.tolist())) == 4
 
 

@@ -501,7 +501,11 @@ def test_events_of_tensorboard_hold_each_epoch_once(tmp_path):
     result = train(module, tmp_path / "c", tensorboard=tmp_path / "t")
     read = events.EventAccumulator(str(tmp_path / "t"))
     read.Reload()
-    assert [event.step for event in read.Scalars("loss")] == [entry["step"] for entry in result.history]
+    steps = [entry["step"] for entry in result.history]
+    assert [event.step for event in read.Scalars("loss")] == steps
+    rates = [tag for tag in read.Tags()["scalars"] if tag.startswith("rate_by_dimension/")]
+    assert rates
+    assert [event.step for event in read.Scalars(rates[0])] == steps
 
 
 def test_its_numbers_are_plain_json(tmp_path):

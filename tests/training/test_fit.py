@@ -1,6 +1,7 @@
 """`fit` trains any pair, towards the closed-form optimum, and leaves everything else as it was."""
 
 import functools
+import io
 import math
 import re
 import warnings
@@ -12,6 +13,7 @@ import pytest
 import torch
 from examples import PAIRS, LinearGaussian, Own, Pyronic, Undecorated, bound, functions_with_modules, patterns, vae
 from goodness_of_fit import assert_within_standard_errors
+from PIL import Image
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from sklearn.decomposition import PCA
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -20,11 +22,13 @@ from torch import nn
 from pyro_vae import (
     MLP,
     VAE,
+    Bernoulli,
     Gaussian,
     GaussianEncoder,
     KLWarmup,
     NonFiniteLoss,
     StandardNormal,
+    StopTraining,
     adam,
     fit,
     log_marginal,
@@ -565,12 +569,52 @@ def test_progress_is_shown_only_on_a_terminal(capsys):
     assert captured.out == captured.err == ""
 
 
+def test_tensorboard_shows_the_rate_of_each_dimension_and_images(tmp_path):
+    px = Bernoulli((1, 4, 4))
+    pair = VAE(StandardNormal(3), GaussianEncoder((1, 4, 4), 3), MLP(3, px.feature_shape), px)
+    x, expected = torch.rand(20, 1, 4, 4).round(), []
+
+    def on_step(step, metrics):
+        if "epoch" in metrics:
+            with torch.no_grad():
+                q = pair.encoder(x).base_dist
+                nats = (q.loc**2 + q.scale**2 - 1) / 2 - q.scale.log()  # KL to N(0, 1)
+            expected.append(nats.mean(0).tolist())
+
+    train(pair.model, pair.guide, x, validation=x, epochs=3, tensorboard=tmp_path, on_step=[on_step])
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    for dimension in range(3):
+        found = [event.value for event in events.Scalars(f"rate_by_dimension/z/{dimension}")]
+        assert found == pytest.approx([rates[dimension] for rates in expected], rel=1e-4, abs=1e-6)
+    shown = events.Images("x/reconstructions")
+    assert [image.step for image in shown] == [3, 6]  # epochs 1 and 2
+    page = np.asarray(Image.open(io.BytesIO(shown[0].encoded_image_string)))[:, :, 0] / 255
+    assert page.shape == (2 * 5 + 1, 8 * 5 + 1)
+    assert (page[1:5, 1:5] == x[0, 0].numpy()).all()  # the data in the upper row
+    assert 0 < page[6:10, 1:5].min() < page[6:10, 1:5].max() < 1
+    assert len(events.Images("x/samples")) == 2
+
+
+def test_several_callbacks_are_called_and_any_of_them_may_stop():
+    pair, seen = bound(Own()), []
+
+    def stop(step, metrics):
+        if step == 2:
+            raise StopTraining
+
+    result = train(pair.model, pair.guide, pair.x, epochs=3, on_step=[stop, lambda step, metrics: seen.append(step)])
+    assert (result.stopped_early, seen) == (True, [1, 2])
+    with pytest.raises(TypeError, match="Expected on_step to be a function, or several; got str"):
+        train(pair.model, pair.guide, pair.x, on_step=["mlflow"])
+
+
 def test_tensorboard_holds_the_history(tmp_path):
     pair = bound(Own())
     result = train(pair.model, pair.guide, pair.x, validation=pair.x, epochs=3, tensorboard=tmp_path / "logs")
     events = EventAccumulator(str(tmp_path / "logs"))
     events.Reload()
-    assert set(events.Tags()["scalars"]) == set(result.history[0])
+    assert {tag for tag in events.Tags()["scalars"] if "/" not in tag} == set(result.history[0])
     scalars = events.Scalars("validation_elbo")
     assert [scalar.step for scalar in scalars] == column(result, "step")
     assert [scalar.value for scalar in scalars] == pytest.approx(column(result, "validation_elbo"), rel=1e-5)

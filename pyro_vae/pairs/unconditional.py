@@ -10,13 +10,13 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..pairs.batch import Batch, Points
-from ..pairs.contexts import unvalidated
-from ..pairs.enumerated import SummedOut
-from ..pairs.modules import Callee
-from ..pairs.scales import check_whole
-from ..pairs.scoring import check_inside, drawn_from_prior
-from ..pairs.sites import sample_sites
+from .batch import Batch, Points
+from .contexts import unvalidated
+from .enumerated import SummedOut
+from .modules import Callee
+from .scales import check_whole
+from .scoring import check_inside, drawn_from_prior
+from .sites import sample_sites
 
 
 def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | None = None) -> poutine.Trace:
@@ -174,3 +174,12 @@ def observed_site(drawn: poutine.Trace, name: str | None = None) -> tuple[str, A
         raise ValueError(f"Expected site to be one that the model observes, {sorted(sites)}; got {name!r}.")
     name = next(iter(sites)) if name is None else name
     return name, sites[name]
+
+
+def mean_of(site: Any) -> Tensor:
+    """The mean of a site's distribution; the value that was drawn where it has none in closed form."""
+    try:
+        mean: Tensor = site["fn"].mean
+    except NotImplementedError:
+        mean = site["value"]
+    return mean.expand(site["value"].shape)
