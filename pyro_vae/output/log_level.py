@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,6 @@ def level_among(words: Sequence[str]) -> Level:
         >>> level_among(["--epochs", "3", "--log-level=error"])
         'error'
     """
-    asked = [after for word, after in zip(words, [*words[1:], ""], strict=True) if word == OPTION]
+    asked = [after for word, after in itertools.pairwise(words) if word == OPTION]
     asked += [word.partition("=")[2] for word in words if word.startswith(f"{OPTION}=")]
     return next((level for level in LEVELS if asked and asked[-1] == level), "info")
