@@ -17,6 +17,7 @@ bracket.*             log p(x) of simulated data from both sides
 calibration.*         where the guide is too narrow, too wide or shifted, on simulated data
 rate_distortion.*     what the decoder needs to know to reconstruct data so well
 *.png                 pictures
+scores.*              how unlike those of training data points are, by several scores
 codes.npz             codes of data points: means and scales by latent site
 checkpoint-*          what ``pyro-vae train --resume RUN`` goes on from, .safetensors and .json; until the training is
                       over, or for good by --keep-checkpoint

@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .anomaly import AnomalyScores, score
 from .calibration import Calibration, calibrate
+from .detection import Detection, detect
 from .diagnostics import Diagnostics, diagnose
 from .generate import decode, encode, encode_with_scales, reconstruct, sample
 from .inference_gaps import InferenceGaps, inference_gaps
@@ -12,12 +14,15 @@ if TYPE_CHECKING:
     from .latent_features import LatentFeatures as LatentFeatures
 
 __all__ = [
+    "AnomalyScores",
     "Calibration",
+    "Detection",
     "Diagnostics",
     "InferenceGaps",
     "LatentFeatures",
     "calibrate",
     "decode",
+    "detect",
     "diagnose",
     "encode",
     "encode_with_scales",
@@ -25,6 +30,7 @@ __all__ = [
     "interpolate",
     "reconstruct",
     "sample",
+    "score",
 ]
 
 
