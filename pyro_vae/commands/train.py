@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import math
 import warnings
@@ -40,6 +41,7 @@ from ..runs.own_classes import copy_sources
 from ..runs.parser import Parser
 from ..runs.parts import PARTS, build_objective
 from ..runs.settings import DEFAULT_PARTS, dump, fixed, parse_training, with_warmup
+from ..runs.starting_weights import Start, freeze, start_from
 from ..training.checkpoint import Checkpoint, saved_epochs, saved_history
 from ..training.device import choose_device
 from ..training.fit import fit
@@ -139,9 +141,16 @@ def train_run(
     """
     device = choose_device(config.device)
     module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
+    start = None
+    if config.init_from is not None and not (resume and _has_checkpoint(folder)):  # which has the weights
+        start = start_from(config.init_from, module, needed=config.freeze)
+    num_frozen = freeze(module, config.freeze)
     if verbose:
         described = ", ".join(config[part].class_path for part in PARTS if part in config)
-        print(f"model  {described}: {count_parameters(module):,} parameters, on {device}")
+        frozen = f" and {num_frozen:,} frozen ones" if num_frozen else ""
+        print(f"model  {described}: {count_parameters(module):,} parameters{frozen}, on {device}")
+        if start is not None:
+            print(f"start  {start}")
     result = so_far = None
     with new_run(folder, overwrite=config.overwrite, resume=resume) as unfinished, few_threads(module):
         done = saved_history(unfinished)
@@ -165,10 +174,20 @@ def train_run(
             raise
         finally:  # also after an interrupt or an error: the module holds its best state
             if so_far is not None and so_far.history:
-                about = _about(config, module, dataset, so_far, finished=result is not None)
+                about = _about(config, module, dataset, so_far, finished=result is not None) | _began(start, num_frozen)
                 _save(unfinished, config, module, so_far, about | environment(device), name=folder.name)
     if verbose:
         _say_best(result)
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return bool(saved_epochs(folder / UNFINISHED) or saved_epochs(folder))
+
+
+def _began(start: Start | None, num_frozen: int) -> dict[str, Any]:
+    """With which weights a training began, and how many of them it left alone; that of one that goes on, from a
+    checkpoint, is not known."""
+    return {"num_frozen": num_frozen, "init_from": None if start is None else dataclasses.asdict(start)}
 
 
 def _stopped(folder: Path, so_far: Fit | None) -> str:

@@ -68,6 +68,10 @@ def add_fit_options(parser: Parser) -> None:
     """Options of the optimization."""
     add = parser.add_argument_group("training").add_argument
     add("--epochs", type=int, default=100, help="Passes over the training data, at most.")
+    text = "Run whose weights to start from: of all parts that have the same names and shapes there."
+    add("--init-from", type=str | None, metavar="RUN", default=None, help=text)
+    text = "Parts that are not trained, by their attributes in the model: encoder, decoder, decoder.layers.0."
+    add("--freeze", type=str, nargs="*", metavar="PART", default=[], help=text)
     add("--batch-size", type=int, default=128, help="Data points in a step.")
     add("--learning-rate", type=float, default=1e-3, help="Learning rate of Adam.")
     add("--learning-rate-decay", type=Literal["none", "cosine"], default="none", help="To zero, over the epochs.")

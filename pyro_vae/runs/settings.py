@@ -45,6 +45,7 @@ ABOVE_ZERO = ("latent_dim", "epochs", "batch_size", "learning_rate", "patience",
 # No settings of a run.
 OF_THIS_CALL = ("config", "out", "overwrite", "resume", "checkpoint_minutes", "keep_checkpoint", "log_level")
 ON_ANOTHER_MACHINE = ("root", "download", "device", "compile", "tensorboard", "epochs")  # see `fixed`
+LATER = ("init_from", "freeze")  # which runs of an earlier version do not name, and trainings from a checkpoint of one
 LONGEST_WARMUP = 30.0  # epochs, where no length is given
 LARGEST = 100_000  # bytes of a settings file; those of a run have two thousand
 
@@ -179,7 +180,7 @@ def read_settings(file: Path) -> Namespace:
     names, values = read_layer(file)
     with _in(file):
         config = settings_of((names, values), given=names)
-        if missing := layer_of(config)[1].keys() - values.keys():
+        if missing := layer_of(config)[1].keys() - {*values, *LATER}:
             raise ValueError(f"Expected all settings of a run; there is no {min(missing)}.")
     return config
 
@@ -244,7 +245,7 @@ def fixed(config: Namespace) -> dict[str, Any]:
     The others may be different: where the data are, how far to go. On which device it is, and whether steps are
     compiled, the checkpoint says itself.
     """
-    kept = {key: _plain(value) for key, value in config.as_dict().items()}
+    kept = {key: _plain(value) for key, value in config.as_dict().items() if value or key not in LATER}
     return {key: value for key, value in kept.items() if key not in {*OF_THIS_CALL, *ON_ANOTHER_MACHINE}}
 
 

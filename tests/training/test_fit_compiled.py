@@ -50,6 +50,20 @@ def assert_same_run(found, expected, *, rel=1e-4):
 # Training
 
 
+@pytest.mark.filterwarnings("ignore:.* was not registered in the param store because requires_grad=False")
+@pytest.mark.parametrize("part", ["encode", "decode"])
+def test_frozen_parts_stay_and_the_others_learn_the_same(part):
+    runs = []
+    for objective in (Trace_ELBO(), eager()):
+        pair = bound(fresh(Own))
+        module = pair.model.__self__
+        before = {name: p.clone() for name, p in module.get_submodule(part).requires_grad_(False).named_parameters()}
+        runs.append(train(pair.model, pair.guide, pair.x[:21], epochs=3, objective=objective))
+        assert before
+        assert all(torch.equal(p, before[name]) for name, p in module.get_submodule(part).named_parameters())
+    assert_same_run(runs[1], runs[0])
+
+
 @pytest.mark.parametrize("name", PAIRS)
 def test_every_pair_is_trained_to_the_same_parameters(name):
     runs = []
