@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from . import data as data
     from . import plots as plots
     from .compiled import *  # noqa: F403 (each room says itself what is public)
+    from .compression import *  # noqa: F403
     from .encoders import *  # noqa: F403
     from .evidence import *  # noqa: F403
     from .likelihoods import *  # noqa: F403
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 else:
     from importlib import import_module as _import_module
 
-    _PUBLIC = ["compiled", "encoders", "evidence", "likelihoods", "models", "networks", "objectives", "pairs", "priors"]
-    _PUBLIC += ["runs", "training", "uses"]
+    _PUBLIC = ["compiled", "compression", "encoders", "evidence", "likelihoods", "models", "networks", "objectives"]
+    _PUBLIC += ["pairs", "priors", "runs", "training", "uses"]
     _ROOMS = [*_PUBLIC, "arguments", "commands", "data", "disk", "distributions", "output", "plots"]
 
     def __getattr__(name):

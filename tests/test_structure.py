@@ -19,7 +19,7 @@ ROOMS = """
     distributions networks data pairs
     encoders likelihoods priors models compiled objectives
     training evidence
-    runs uses
+    runs uses compression
     plots
     commands
 """

@@ -69,7 +69,9 @@ class Parser(ArgumentParser):
             return unknown_options(unknown[1], self.known())
         if missing := re.search(r"arguments are required: (\S+)\b|[Kk]ey \"(\S+)\" is required", text):
             name = missing[1] or missing[2]
-            return f"Expected {'RUN' if name in ('run', 'runs') else f'--{name}'}; got nothing for it."
+            positional = [action.dest for action in actions(self) if not action.option_strings]
+            word = "RUN" if name == "runs" else name.upper() if name in positional else f"--{name}"
+            return f"Expected {word}; got nothing for it."
         key, value = re.search(r"[Kk]ey \"([\w.]+)\"", text), re.search(r"[Gg](?:iven|ot) value: ?(.*)$", text)
         action = next((action for action in actions(self) if key and action.dest == key[1]), None)
         if action is None or value is None:

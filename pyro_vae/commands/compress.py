@@ -1,0 +1,77 @@
+"""Compress an array of data to a file with the model of a run, by bits-back coding; decompress gives back every bit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jsonargparse import Namespace
+from numpy.typing import NDArray
+
+from ..arguments.nearest import did_you_mean
+from ..compression import compress, decompress
+from ..data.arrays import read_arrays
+from ..disk.writing import written_whole
+from ..runs.folder import require_run
+from ..runs.loading import load_run, read_run
+from ..runs.options import add_trust_option
+from ..runs.parser import Parser
+
+
+def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
+    """Options of this command."""
+    add = parser.add_argument
+    add("run", metavar="RUN", type=str, help="Run folder.")
+    add("data", metavar="DATA", type=str, help="An .npy or .npz file, as decompress will give it back.")
+    add("-o", "--out", type=str | None, default=None, help="The compressed file; by default DATA, ending in .pvz.")
+    add("--array", type=str | None, default=None, help="Name of the array in an .npz file of several.")
+    add("--check", action="store_true", help="Decompress it at once and compare, before anything is written.")
+    add("--overwrite", action="store_true", help="Replace an earlier file.")
+    add_trust_option(parser)
+    return parser.parse_args(arguments)
+
+
+def run(chosen: Namespace) -> None:
+    """Compress an array."""
+    folder, path = require_run(chosen.run), Path(chosen.data)
+    out = new_file(chosen, path.with_suffix(".pvz"))
+    config, about = read_run(folder)
+    if config.inputs:
+        raise ValueError(f"Expected a model that is called with x alone; got one of {', '.join(config.inputs)}.")
+    x = _array(path, chosen.array)
+    module, _ = load_run(folder, torch.device("cpu"))
+    file = compress(module.model, module.guide, x, event_shape=tuple(about["event_shape"]), progress=True)
+    if chosen.check and decompress(module.model, module.guide, file, progress=True).numpy().tobytes() != x.tobytes():
+        raise RuntimeError("Expected the data back; got others. Please report this.")
+    with written_whole(out) as target:
+        target.write(file)
+    bits = 8 * len(file)
+    print(f"{len(x):,} data points in {len(file):,} bytes: {bits / len(x):,.1f} bits each, {bits / x.size:.3f} a value")
+    print(f"saved in {out}")
+
+
+def new_file(chosen: Namespace, usual: Path) -> Path:
+    """The file to write.
+
+    Raises:
+        FileExistsError: it is there already and --overwrite is not given.
+    """
+    out = Path(chosen.out or usual)
+    if out.exists() and not chosen.overwrite:
+        raise FileExistsError(f"Expected a new file; {out} is there already. Add --overwrite, or another --out.")
+    return out
+
+
+def _array(path: Path, name: str | None) -> NDArray[Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected an .npy or .npz file at {path}; got none.")
+    arrays = read_arrays(path)
+    if name is None and len(arrays) > 1:
+        raise ValueError(f"Expected --array, one of {', '.join(sorted(arrays))}, the arrays of {path}; got none.")
+    name = next(iter(arrays)) if name is None else name
+    if name not in arrays:
+        near = did_you_mean(name, arrays)
+        raise ValueError(f"Expected --array to be one of {', '.join(sorted(arrays))}; got {name}.{near}")
+    return arrays[name]
