@@ -18,7 +18,7 @@ from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..evidence import BidirectionalGap, HeavyTail, LogMarginal
 from ..evidence.bits import bits_of, said_in_bits
-from ..evidence.result import data_points
+from ..evidence.words import data_points
 from ..pairs.batch import Points
 from ..pairs.widened import widened
 from ..runs.environment import environment, few_threads

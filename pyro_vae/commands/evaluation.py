@@ -13,7 +13,8 @@ from .. import plots
 from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal
 from ..evidence.doubts import samples_help
-from ..evidence.result import FEWEST, HEAVY, data_points
+from ..evidence.result import FEWEST, HEAVY
+from ..evidence.words import data_points
 from ..pairs.batch import Points
 from ..plots import evidence as evidence_plots
 from ..runs.estimators import ESTIMATORS, FOR_SPEED

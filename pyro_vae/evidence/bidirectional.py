@@ -30,8 +30,9 @@ from .drawing import can_be_keyed, handful, keyed, one_by_one
 from .importance import selected, shared_error
 from .latent_space import unconstrained
 from .measured import Measured, measured
-from .result import LogMarginal, counted
+from .result import LogMarginal
 from .saved import arrays_of, load_arrays, of_prefix, points_of, save_arrays, with_prefix
+from .words import counted
 
 SIMULATION, APART = 3 * 2**30, 7 * 2**29  # random streams of the simulated data, and of chains that move apart
 MOVES = 20  # by which they do

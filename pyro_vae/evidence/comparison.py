@@ -15,7 +15,8 @@ from torch import Tensor
 from ..output.frames import frame, html
 from .cautions import cautions, over
 from .measured import Measured, with_interval
-from .result import LogMarginal, largest
+from .result import LogMarginal
+from .words import largest
 
 NUMBERS = ("value", "low", "high", "standard_error", "monte_carlo_error")  # of a `Measured`
 PLURAL = {"density": "densities", "probability": "probabilities", "mixed": "products of both"}

@@ -7,7 +7,8 @@ import warnings
 
 import torch
 
-from .result import HEAVY, HOPELESS, STUCK, LogMarginal, data_points
+from .result import HEAVY, HOPELESS, STUCK, LogMarginal
+from .words import data_points
 
 
 class HeavyTail(UserWarning):

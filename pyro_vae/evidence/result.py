@@ -16,6 +16,7 @@ from ..disk.json_files import null_for_nan
 from ..output.frames import frame, html
 from .measured import Measured, measured
 from .saved import load_arrays, of_prefix, save_arrays, with_prefix
+from .words import joined, largest, line_of, one_or_range, rows_of
 
 HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
 HOPELESS = 1.0  # k-hat above which the weights have no mean that more samples could find
@@ -180,8 +181,8 @@ class LogMarginal:
             log_levels={k: (level(k, 0), level(k, 1)) for k in sorted({k for r in results for k in r.log_levels})},
             shared_error=max(r.shared_error for r in results),
             details={name: torch.cat([r.details[name] for r in results]) for name in results[0].details},
-            measure=_joint({r.measure for r in results}),
-            estimator=_joint({r.estimator for r in results}),
+            measure=joined({r.measure for r in results}),
+            estimator=joined({r.estimator for r in results}),
             sites=results[0].sites,
             given=results[0].given,
         )
@@ -208,7 +209,7 @@ class LogMarginal:
             "jackknife_nats_per_data_point": self.jackknife.mean().item(),
             "data_points_not_finite": int((~self.log_prob.isfinite()).sum()),
             "num_data_points": len(self),
-            "num_samples": _one_or_range(self.num_samples),
+            "num_samples": one_or_range(self.num_samples),
             "convergence": [
                 {"num_samples": k, "log_marginal": mean, "monte_carlo_error": error}
                 for k, mean, error in self.convergence()
@@ -282,37 +283,14 @@ class LogMarginal:
         return frame(arrays, index=numbers.tolist(), index_name="data_point")
 
     def _repr_html_(self) -> str:
-        mean, khat = self.mean, largest(self.khat)
-        rows = [
-            (f"{self.quantity}, nats per data point", f"{mean.value:.3f} ({self._side})"),
-            ("standard error over data points", f"{mean.standard_error:.3f}"),
-            ("Monte Carlo error", f"{mean.monte_carlo_error:.3f}"),
-            ("data points", f"{len(self):,}"),
-            ("samples each", counted(self.num_samples)),
-            ("effective sample size", f"{-largest(-self.ess):.1f} to {largest(self.ess):.1f}"),
-            ("largest k-hat", "none" if math.isnan(khat) else f"{khat:.2f}"),
-            ("not to be trusted", data_points(int(self.unreliable.sum()))),
-            ("estimator", self.estimator or "not recorded"),
-        ]
-        return html("log p(x)", rows)
+        return html("log p(x)", rows_of(self))
 
     def __repr__(self) -> str:
-        flagged, highest = int(self.unreliable.sum()), largest(self.khat)
-        khat = "no k-hat" if math.isnan(highest) else f"k-hat up to {highest:.2f}"
-        untold = int(self.undecided.sum())
-        too_few = f", samples too few to tell whether to trust {data_points(untold)}" if untold else ""
-        mean = self.mean
-        return (
-            f"LogMarginal({f'{self.quantity}: ' if self.sites else ''}mean {mean.value:.3f} nats per data point, "
-            f"+- {mean.standard_error:.3f} over {data_points(len(self))}, "
-            f"+- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(self.num_samples)} samples each, "
-            f"ESS from {-largest(-self.ess):.1f} to {largest(self.ess):.1f}, "
-            f"{khat}{f', {data_points(flagged)} unreliable' if flagged else ''}{too_few}; "
-            f"{self._side})"
-        )
+        return line_of(self)
 
     @property
-    def _side(self) -> str:
+    def side(self) -> str:
+        """ "lower bound", "upper bound" or "no bound"."""
         return "no bound" if self.bound == "none" else f"{self.bound} bound"
 
     @property
@@ -320,30 +298,3 @@ class LogMarginal:
         """What is estimated: "log p(a, b)", "log p(a | b)"."""
         condition = f" | {', '.join(self.given)}" if self.given else ""
         return f"log p({', '.join(self.sites) or 'x'}{condition})"
-
-
-def _joint(words: set[str]) -> str:
-    """The word of all parts of a result; all of their words where they differ."""
-    return " and ".join(sorted(words))
-
-
-def data_points(count: int) -> str:
-    """So many data points, in words: "1 data point", "1,000 data points"."""
-    return f"{count:,} data point{'' if count == 1 else 's'}"
-
-
-def counted(num_samples: Tensor) -> str:
-    """How many samples, or from how many to how many."""
-    least, most = int(num_samples.min()), int(num_samples.max())
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
-
-
-def largest(values: Tensor) -> float:
-    """The largest of those that are numbers; nan for none: a data point without one does not hide the others'."""
-    known = values[~values.isnan()]
-    return known.max().item() if len(known) else math.nan
-
-
-def _one_or_range(num_samples: Tensor) -> int | list[int]:
-    least, most = int(num_samples.min()), int(num_samples.max())
-    return least if least == most else [least, most]

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..arguments.at_least import at_least
 from ..evidence import HeavyTail, LogMarginal, Measured, log_marginal
 from ..evidence.drawing import check_by_itself, handful
-from ..evidence.result import data_points
+from ..evidence.words import data_points
 from ..output.frames import frame, html
 from ..output.progress import progress_bar
 from ..pairs.batch import Points, taking

@@ -1,0 +1,72 @@
+"""How an estimate is put into words."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from .result import LogMarginal
+
+
+def joined(words: set[str]) -> str:
+    """The word of all parts of a result; all of their words where they differ."""
+    return " and ".join(sorted(words))
+
+
+def data_points(count: int) -> str:
+    """So many data points, in words: "1 data point", "1,000 data points"."""
+    return f"{count:,} data point{'' if count == 1 else 's'}"
+
+
+def counted(num_samples: Tensor) -> str:
+    """How many samples, or from how many to how many."""
+    least, most = int(num_samples.min()), int(num_samples.max())
+    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def largest(values: Tensor) -> float:
+    """The largest of those that are numbers; nan for none: a data point without one does not hide the others'."""
+    known = values[~values.isnan()]
+    return known.max().item() if len(known) else math.nan
+
+
+def one_or_range(num_samples: Tensor) -> int | list[int]:
+    """How many samples; from how many to how many, where they differ."""
+    least, most = int(num_samples.min()), int(num_samples.max())
+    return least if least == most else [least, most]
+
+
+def rows_of(result: LogMarginal) -> list[tuple[str, str]]:
+    """What a notebook shows of an estimate: names and numbers."""
+    mean, khat = result.mean, largest(result.khat)
+    return [
+        (f"{result.quantity}, nats per data point", f"{mean.value:.3f} ({result.side})"),
+        ("standard error over data points", f"{mean.standard_error:.3f}"),
+        ("Monte Carlo error", f"{mean.monte_carlo_error:.3f}"),
+        ("data points", f"{len(result):,}"),
+        ("samples each", counted(result.num_samples)),
+        ("effective sample size", f"{-largest(-result.ess):.1f} to {largest(result.ess):.1f}"),
+        ("largest k-hat", "none" if math.isnan(khat) else f"{khat:.2f}"),
+        ("not to be trusted", data_points(int(result.unreliable.sum()))),
+        ("estimator", result.estimator or "not recorded"),
+    ]
+
+
+def line_of(result: LogMarginal) -> str:
+    """An estimate in a line."""
+    flagged, highest = int(result.unreliable.sum()), largest(result.khat)
+    khat = "no k-hat" if math.isnan(highest) else f"k-hat up to {highest:.2f}"
+    untold = int(result.undecided.sum())
+    too_few = f", samples too few to tell whether to trust {data_points(untold)}" if untold else ""
+    mean = result.mean
+    return (
+        f"LogMarginal({f'{result.quantity}: ' if result.sites else ''}mean {mean.value:.3f} nats per data point, "
+        f"+- {mean.standard_error:.3f} over {data_points(len(result))}, "
+        f"+- {mean.monte_carlo_error:.3f} Monte Carlo; {counted(result.num_samples)} samples each, "
+        f"ESS from {-largest(-result.ess):.1f} to {largest(result.ess):.1f}, "
+        f"{khat}{f', {data_points(flagged)} unreliable' if flagged else ''}{too_few}; "
+        f"{result.side})"
+    )
