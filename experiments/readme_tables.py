@@ -598,7 +598,33 @@ def parts_table(kind: str) -> str:
     )
 
 
+def features_table() -> str:
+    """What codes are worth to classifiers and clusters, beside principal components and pixels."""
+    result = json.loads((RESULTS / "features.json").read_text())
+    kinds = [key for key in result["rows"][0] if key.partition("_")[0] in ("linear", "nearest")]
+    rows = []
+    for row in result["rows"]:
+        cells = [f"{row[kind]['accuracy']:.1%}" for kind in kinds]
+        spreads = [row[kind]["standard_deviation"] for kind in kinds]
+        cells = [f"{cell} +- {100 * s:.1f}" if s is not None else cell for cell, s in zip(cells, spreads, strict=True)]
+        rows.append([row["features"], *cells, f"{row['nmi']:.2f}"])
+    headers = ["features", *(kind.replace("_", ", ").replace("1000", "1,000") for kind in kinds), "NMI of k-means"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\nTest accuracy by number of labels, {result['num_test']:,} test images; +- the standard deviation over "
+        f"{result['draws']} draws of the labelled. {trained_by(result)} "
+        f"{source(result)}, {result['minutes']:.0f} minutes on a busy machine."
+    )
+
+
+def trained_by(result: dict[str, Any]) -> str:
+    """How the run that an experiment looks at was trained, and on what."""
+    run = result["trained"]
+    epochs = f"{run['epochs']} of {run['epochs_asked_for']} epochs on {run['device']}"
+    return f"Trained with `{run['command']}`: {epochs}. Data: {run['protocol']}."
+
+
 TABLES = {
+    "features.md": features_table,
     "autoencoders.md": autoencoders_table,
     "autoencoder_numbers.md": autoencoder_numbers,
     "priors_on_digits.md": functools.partial(parts_table, "priors"),
