@@ -125,7 +125,7 @@ def run(chosen: Namespace) -> None:
     if chosen.runs:
         varied, groups = grouped([require_run(name) for name in chosen.runs])
         with claimed(out, "comparison", overwrite=chosen.overwrite) as folder:
-            _compare(varied, Trained(groups), folder, chosen, started)
+            write_comparison(varied, Trained(groups), folder, chosen, started)
         return
     candidates = candidates_of(chosen.varied, chosen.axes)
     configs = configs_of(candidates, chosen.training, seed=chosen.seed, num_seeds=chosen.seeds)
@@ -133,7 +133,7 @@ def run(chosen: Namespace) -> None:
     with claimed(out, "comparison", overwrite=chosen.overwrite or _grows(out, configs)) as folder:
         trained = train_all(configs, dataset, folder, chosen)
         parts = [VARIED[option] for option in chosen.varied]
-        _compare(parts[0] if len(parts) == 1 else "model", trained, folder, chosen, started)
+        write_comparison(parts[0] if len(parts) == 1 else "model", trained, folder, chosen, started)
 
 
 def _grows(folder: Path, configs: Configs) -> bool:
@@ -193,7 +193,7 @@ def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Pa
     return {run: [*of_run][-1] for run, of_run in found.items()}
 
 
-def _compare(varied: str, trained: Trained, folder: Path, chosen: Namespace, started: float) -> None:
+def write_comparison(varied: str, trained: Trained, folder: Path, chosen: Namespace, started: float) -> None:
     """Compare evaluated runs, given by the names of their models, and write the results into the folder."""
     groups = trained.runs
     names = _evaluations(groups, chosen)

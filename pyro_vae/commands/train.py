@@ -44,6 +44,7 @@ from ..runs.settings import DEFAULT_PARTS, dump, fixed, parse_training, with_war
 from ..runs.starting_weights import Start, freeze, start_from
 from ..training.checkpoint import Checkpoint, saved_epochs, saved_history
 from ..training.device import choose_device
+from ..training.epoch import OnStep
 from ..training.fit import fit
 from ..training.fitted import Fit, Metrics
 from ..training.nonfinite import NonFiniteLoss
@@ -137,7 +138,7 @@ def train_run(
     Args:
         verbose: whether lines tell of it.
         resume: go on from a checkpoint of it, if there is one.
-        progress: whether a bar may, where no line does.
+        progress: whether it is shown.
     """
     device = choose_device(config.device)
     module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
@@ -164,7 +165,9 @@ def train_run(
         reserve_space(unfinished, module)
         recorder = _Recorder(unfinished, config, done)
         try:
-            result = so_far = _fit(config, module, objective, dataset, device, unfinished, recorder, progress)
+            result = so_far = fit_settings(
+                config, module, objective, dataset, device, on_step=recorder, folder=unfinished, progress=progress
+            )
         except BaseException as error:
             so_far = getattr(error, "fit", None)
             if isinstance(error, KeyboardInterrupt):
@@ -226,16 +229,24 @@ def _save(folder: Path, config: Namespace, module: Any, result: Fit, about: dict
         save_figure(figure, folder / "training.png")
 
 
-def _fit(
+def fit_settings(
     config: Namespace,
     module: Any,
     objective: ELBO,
     dataset: Data,
     device: torch.device,
-    folder: Path,
-    recorder: _Recorder,
-    progress: bool,
+    *,
+    on_step: OnStep,
+    folder: Path | None = None,
+    progress: bool = True,
 ) -> Fit:
+    """Train a model as the settings say.
+
+    Args:
+        on_step: called after each step.
+        folder: for checkpoints and, if the settings ask for it, TensorBoard; None for neither.
+        progress: whether it is shown.
+    """
     total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size)
     decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=total_steps)
     return fit(
@@ -255,9 +266,9 @@ def _fit(
         device=device,
         seed=config.seed,
         progress=progress,
-        on_step=recorder,
-        tensorboard=folder / "tensorboard" if config.tensorboard else None,
-        checkpoint=Checkpoint(folder, config.checkpoint_minutes, keep=True, settings=fixed(config)),
+        on_step=on_step,
+        tensorboard=folder / "tensorboard" if folder and config.tensorboard else None,
+        checkpoint=Checkpoint(folder, config.checkpoint_minutes, keep=True, settings=fixed(config)) if folder else None,
     )
 
 

@@ -122,7 +122,7 @@ class _Lines:
     def __exit__(self, *error: Any) -> None:
         self.over.set()
         self.speaker.join()
-        if self.line and self.done > self.seen:  # the last line says where it ended
+        if self.done > self.seen and time.monotonic() - self.started >= BETWEEN:  # the last line says where it ended
             self.say()
 
 

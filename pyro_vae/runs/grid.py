@@ -42,7 +42,7 @@ def taken_apart(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
         >>> taken_apart(["--priors", "LARS", "VampPrior", "--latent-dim", "2", "8", "--epochs", "5"])
         (['--priors', 'LARS', 'VampPrior', '--latent-dim', '2', '--epochs', '5'], {'latent_dim': ['2', '8']})
     """
-    settings = _settings()
+    settings = setting_names()
     rest: list[str] = []
     axes: dict[str, list[str]] = {}
     groups: list[list[str]] = []
@@ -65,7 +65,7 @@ def taken_apart(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     return rest, axes
 
 
-def _settings() -> set[str]:
+def setting_names() -> set[str]:
     """Names of the settings that do not depend on the chosen classes."""
     parser = Parser()
     add_data_options(parser)

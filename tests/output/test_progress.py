@@ -55,6 +55,7 @@ def test_a_line_says_no_total_that_is_not_known(monkeypatch, capsys):
 
 def test_a_line_comes_while_a_single_unit_takes_long_and_the_last_one_says_the_end(monkeypatch, capsys):
     monkeypatch.setattr(progress, "PATIENCE", 0.05)
+    monkeypatch.setattr(progress, "BETWEEN", 0.1)
     with progress_bar(20, unit="step", shown=True) as bar:
         bar.set_description("compiling")
         bar.speaker.join(0.3)
@@ -63,6 +64,7 @@ def test_a_line_comes_while_a_single_unit_takes_long_and_the_last_one_says_the_e
     assert first == "compiling: 0 of 20 steps, 0 s\n"
     assert capsys.readouterr().err.startswith("compiling: 20 of 20 steps, 0 s, ")
     monkeypatch.setattr(progress, "PATIENCE", 60.0)
+    monkeypatch.setattr(progress, "BETWEEN", 60.0)
     work(progress_bar(20, unit="step", shown=True))
     assert capsys.readouterr().err == ""  # what is short says nothing
 
