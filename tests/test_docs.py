@@ -197,7 +197,7 @@ def test_options_in_the_text_exist():
     known = {"--nproc-per-node", "--version"}  # of torchrun, and of no command
     for name in commands():
         parser = Parser()
-        chosen = ["--prior", "VampPrior", "--model", "VAE"] if name in ("train", "compare") else ["run"]
+        chosen = ["--prior", "VampPrior", "--model", "VAE"] if name in ("train", "tune") else ["run"]
         chosen += ["data"] if name in ("compress", "decompress") else []
         importlib.import_module(f"pyro_vae.commands.{name.replace('-', '_')}").parse(
             parser, chosen if name != "compare" else []
