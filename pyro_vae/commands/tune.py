@@ -23,6 +23,7 @@ from ..runs.parser import Parser
 from ..runs.parts import build_objective
 from ..runs.search_space import Axis, axes_of, chosen_layer
 from ..runs.settings import DEFAULT_PARTS, Layer, dump, layer_of, over, parse_training, settings_of
+from ..runs.starting_weights import freeze, start_from
 from ..runs.study import asked, best_of, opened, told, tried
 from ..training.device import choose_device
 from ..training.epoch import StopTraining
@@ -157,6 +158,9 @@ def _try(study: Any, axes: Sequence[Axis], base: Layer, dataset: Data, chosen: N
     try:
         config = _config(base, layer, chosen)
         module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
+        if config.init_from is not None:
+            start_from(config.init_from, module, needed=config.freeze)
+        freeze(module, config.freeze)
         with few_threads(module):
             result = fit_settings(config, module, objective, dataset, choose_device(config.device), on_step=on_step)
         value = result.history[result.best_epoch - 1]["validation_elbo"]
