@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -13,7 +14,6 @@ from typing import Any
 import torch
 
 import pyro_vae
-from pyro_vae.commands.main import main
 from pyro_vae.runs.environment import environment
 
 SMALL_RUN = ("--epochs", "2", "--latent-dim", "4", "--network", "MLP", "--network.hidden", "[16]", "--compile", "false")
@@ -49,7 +49,7 @@ class Record:
         if not self.smoke:
             return pyro_vae.load(self.chosen.run, root=self.chosen.root, device="cpu")
         folder = Path(tempfile.mkdtemp()) / "digits"
-        main(["train", *SMALL_RUN, *words, "--out", str(folder)])
+        subprocess.run([sys.executable, "-m", "pyro_vae", "train", *SMALL_RUN, *words, "--out", folder], check=True)
         return pyro_vae.load(folder)
 
     def figure(self, figure: Any, name: str = "") -> None:
