@@ -1,4 +1,4 @@
-"""Compress an array of data to a file with the model of a run, by bits-back coding; decompress gives back every bit."""
+"""Compress an array of data to a file with the model of a run, without loss or, with --lossy, to fewer bytes."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jsonargparse import Namespace
 from numpy.typing import NDArray
 
 from ..arguments.nearest import did_you_mean
-from ..compression import compress, decompress
+from ..compression import compress, compress_lossy, decompress, decompress_lossy
 from ..data.arrays import read_arrays
 from ..disk.writing import written_whole
 from ..runs.folder import require_run
@@ -27,6 +28,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add("data", metavar="DATA", type=str, help="An .npy or .npz file, as decompress will give it back.")
     add("-o", "--out", type=str | None, default=None, help="The compressed file; by default DATA, ending in .pvz.")
     add("--array", type=str | None, default=None, help="Name of the array in an .npz file of several.")
+    text = "Keep rounded codes alone, on a grid of so many scales of the guide: 1 for little loss, more for less."
+    add("--lossy", type=float | None, metavar="STEP", default=None, help=text)
     add("--check", action="store_true", help="Decompress it at once and compare, before anything is written.")
     add("--overwrite", action="store_true", help="Replace an earlier file.")
     add_trust_option(parser)
@@ -42,13 +45,23 @@ def run(chosen: Namespace) -> None:
         raise ValueError(f"Expected a model that is called with x alone; got one of {', '.join(config.inputs)}.")
     x = _array(path, chosen.array)
     module, _ = load_run(folder, torch.device("cpu"))
-    file = compress(module.model, module.guide, x, event_shape=tuple(about["event_shape"]), progress=True)
-    if chosen.check and decompress(module.model, module.guide, file, progress=True).numpy().tobytes() != x.tobytes():
-        raise RuntimeError("Expected the data back; got others. Please report this.")
+    shape = tuple(about["event_shape"])
+    if chosen.lossy is not None:
+        file = compress_lossy(module.model, module.guide, x, step=chosen.lossy, event_shape=shape, progress=True)
+    else:
+        file = compress(module.model, module.guide, x, event_shape=shape, progress=True)
+    if chosen.check or chosen.lossy is not None:
+        restore = decompress if chosen.lossy is None else decompress_lossy
+        restored = restore(module.model, module.guide, file, progress=True).numpy()
+        if chosen.lossy is None and restored.tobytes() != x.tobytes():
+            raise RuntimeError("Expected the data back; got others. Please report this.")
     with written_whole(out) as target:
         target.write(file)
     bits = 8 * len(file)
     print(f"{len(x):,} data points in {len(file):,} bytes: {bits / len(x):,.1f} bits each, {bits / x.size:.3f} a value")
+    if chosen.lossy is not None:
+        error = np.mean((restored.astype(np.float64) - x) ** 2)
+        print(f"mean squared error {error:.3g}, for values from {x.min()} to {x.max()}")
     print(f"saved in {out}")
 
 

@@ -1,4 +1,4 @@
-"""Give back the array that compress has compressed, in every bit; with the same run, on any machine."""
+"""Give back what compress has compressed, in every bit unless it was lossy; with the same run, on any machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from jsonargparse import Namespace
 
-from ..compression import decompress
+from ..compression import decompress, decompress_lossy
+from ..compression.container import is_lossy
 from ..disk.reading import read_whole
 from ..disk.writing import written_whole
 from ..runs.folder import require_run
@@ -38,7 +39,8 @@ def run(chosen: Namespace) -> None:
         raise ValueError(f"Expected --out to be a file that ends in .npy; got {out}.")
     content = read_whole(path, limit=None)
     module, _ = load_run(folder, torch.device("cpu"))
-    x = decompress(module.model, module.guide, content, progress=True).numpy()
+    restore = decompress_lossy if is_lossy(content) else decompress
+    x = restore(module.model, module.guide, content, progress=True).numpy()
     with written_whole(out) as target:
         np.save(target, x, allow_pickle=False)
     print(f"{len(x):,} data points of {x.dtype.name}, {tuple(x.shape[1:])} each, saved in {out}")

@@ -17,7 +17,8 @@ from ..pairs.contexts import evaluating, unvalidated
 from ..pairs.modules import Callee, modules_of
 from ..pairs.sites import counts
 from ..pairs.state import get_state
-from .latent_grid import Coder, coder_of, step_exponent
+from .elementary import Floats
+from .latent_grid import Coder, coder_of
 from .pixels import Pixels, pixels_of
 from .reproducible import reproducible
 from .stack import Stack, Whole
@@ -58,7 +59,8 @@ class BitsBack:
 
     Attributes:
         levels: the values that x can have.
-        exponents: of two, the step of each latent site's grid, in the guide's order; set by `set_steps`.
+        sites: names of the latent sites, in the guide's order, and how many variables each has.
+        steps: of each latent site's grid; `set_steps` is to be called before anything is coded.
 
     Raises:
         ValueError: a pair that cannot be coded in this way.
@@ -67,34 +69,29 @@ class BitsBack:
     def __init__(self, model: Callee, guide: Callee, event_shape: tuple[int, ...]) -> None:
         self.model, self.guide, self.event_shape = model, guide, event_shape
         self.levels = np.zeros(0)
-        self.exponents: list[int] = []
-        self.steps: dict[str, float] = {}
-        self.sites = list(self._look(torch.zeros(1, *event_shape)))
+        self.steps: dict[str, Floats] = {}
+        looked = self.look(torch.zeros(1, *event_shape))
+        self.sites = {name: len(coder.usual_scale) for name, coder in looked.items()}
 
-    def exponents_for(self, symbols: Whole) -> list[int]:
-        """Steps that are fine enough for these data."""
-        return [step_exponent(*extent) for extent in self._look(self.values(symbols)).values()]
-
-    def set_steps(self, exponents: list[int]) -> None:
-        """Set the step of each latent site's grid.
+    def set_steps(self, steps: Floats) -> None:
+        """Set the steps of the latents' grid: one for each site, or one for each variable of all sites.
 
         Raises:
-            ValueError: as many as there are no latent sites.
+            ValueError: another number of them.
         """
-        if len(exponents) != len(self.sites):
-            raise ValueError(f"Expected a pair of {len(exponents)} latent sites; got {len(self.sites)}.")
-        self.exponents = exponents
-        self.steps = {name: 2.0**exponent for name, exponent in zip(self.sites, exponents, strict=True)}
+        sizes = [*self.sites.values()] if len(steps) != len(self.sites) else [1] * len(self.sites)
+        if len(steps) != sum(sizes):
+            raise ValueError(f"Expected a pair of {len(steps)} latent sites or variables; got {len(self.sites)} sites.")
+        self.steps = dict(zip(self.sites, np.split(steps, np.cumsum(sizes)[:-1]), strict=True))
 
-    def _look(self, x: Tensor) -> dict[str, tuple[float, float]]:
-        """The latent sites of the guide, with the extent that each has for x; checks those of the model."""
-        scales: dict[str, tuple[float, float]] = {}
+    def look(self, x: Tensor) -> dict[str, Coder]:
+        """The coders that the guide's latent sites have for x, on a grid with step 1; checks the model's sites."""
+        coders: dict[str, Coder] = {}
         values: dict[str, Tensor] = {}
 
         def in_guide(name: str, fn: Any, _: bool) -> Tensor:
-            coder = coder_of(name, fn, len(x), 1.0)
-            scales[name] = coder.extent
-            values[name] = torch.from_numpy(coder.middle).to(torch.get_default_dtype()).reshape(fn.shape())
+            coders[name] = coder_of(name, fn, len(x), 1.0)
+            values[name] = torch.from_numpy(coders[name].middle).to(torch.get_default_dtype()).reshape(fn.shape())
             return values[name]
 
         found: list[str] = []
@@ -128,12 +125,12 @@ class BitsBack:
                 f"Expected a model that observes x and has the latent sites of its guide, {sorted(values)}; got one "
                 f"without {'an observed site' if not found else sorted(unused)}."
             )
-        return scales
+        return coders
 
     def encode(self, stack: Stack, symbols: Whole) -> None:
         """Put on a batch of data, given by their levels (B, *event_shape)."""
         x = self.values(symbols)
-        _, points, given = self._guide(x, lambda name, coder: coder.pop(stack))
+        _, points, given = self.run_guide(x, lambda name, coder: coder.pop(stack))
 
         def in_model(name: str, fn: Any, is_observed: bool) -> Tensor:
             if is_observed:
@@ -158,16 +155,16 @@ class BitsBack:
                 symbols.append(pixels_of(name, fn, count).pop(stack).reshape(count, *self.event_shape))
                 return self.values(symbols[0])
             points[name] = coder_of(name, fn, count, self.steps[name]).pop(stack)
-            return self._on_grid(name, points[name], fn)
+            return self.on_grid(name, points[name], fn)
 
         with Sites(in_model):
             self.model(torch.zeros(count, *self.event_shape))
-        coders, _, _ = self._guide(self.values(symbols[0]), lambda name, coder: points[name])
+        coders, _, _ = self.run_guide(self.values(symbols[0]), lambda name, coder: points[name])
         for name, coder in reversed(coders):
             coder.push(stack, points[name])
         return symbols[0]
 
-    def _guide(
+    def run_guide(
         self, x: Tensor, points_of: Callable[[str, Coder], Whole]
     ) -> tuple[list[tuple[str, Coder]], dict[str, Whole], dict[str, Tensor]]:
         """Run the guide: its coders in their order, points of the grid at its sites, and their values."""
@@ -179,14 +176,15 @@ class BitsBack:
             coder = coder_of(name, fn, len(x), self.steps[name])
             coders.append((name, coder))
             points[name] = points_of(name, coder)
-            values[name] = self._on_grid(name, points[name], fn)
+            values[name] = self.on_grid(name, points[name], fn)
             return values[name]
 
         with Sites(choose):
             self.guide(x)
         return coders, points, values
 
-    def _on_grid(self, name: str, points: Whole, fn: Any) -> Tensor:
+    def on_grid(self, name: str, points: Whole, fn: Any) -> Tensor:
+        """What points of a latent site's grid stand for, as the pair takes them."""
         values = torch.from_numpy(points * self.steps[name]).to(torch.get_default_dtype())
         return values.reshape(*fn.batch_shape, *fn.event_shape)
 
@@ -207,7 +205,7 @@ class BitsBack:
         def middle(name: str, coder: Coder) -> Whole:
             return np.rint(coder.middle / self.steps[name]).clip(-1e6, 1e6).astype(np.int64)
 
-        coders, _, given = self._guide(self.values(symbols), middle)
+        coders, _, given = self.run_guide(self.values(symbols), middle)
         of_guide = [p for _, coder in coders for p in coder.parameters]
 
         def in_model(name: str, fn: Any, is_observed: bool) -> Tensor:

@@ -91,6 +91,11 @@ def unpack(file: bytes, kind: int) -> Content:
     return content
 
 
+def is_lossy(file: bytes) -> bool:
+    """Whether a file says so of itself."""
+    return file[: len(MAGIC)] == MAGIC and file[5:6] == bytes([LOSSY])
+
+
 def _parsed(file: bytes) -> Content:
     kind, dtype, form = file[5:8]
     shape, place = _list(file, 8)

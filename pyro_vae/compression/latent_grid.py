@@ -39,6 +39,10 @@ class Coder(Protocol):
         """The smallest scale, and how far from 0 values are."""
 
     @property
+    def usual_scale(self) -> Floats:
+        """The mean scale of each variable, (D,)."""
+
+    @property
     def parameters(self) -> list[Floats]:
         """All that it depends on."""
 
@@ -53,10 +57,10 @@ class Independent:
     Args:
         family: "normal" or "laplace".
         loc, scale: (B, D).
-        step: of the grid.
+        step: of the grid, (D,).
     """
 
-    def __init__(self, family: str, loc: Floats, scale: Floats, step: float) -> None:
+    def __init__(self, family: str, loc: Floats, scale: Floats, step: Floats) -> None:
         self.family, self.loc, self.scale, self.step = family, loc, scale, step
         _, log_size = np.frexp(2 * REACH[family] * scale / (SLOTS * step))
         self.sizes = np.left_shift(np.int64(1), np.clip(log_size, 0, 14))  # points of a slot, (B, D)
@@ -73,12 +77,17 @@ class Independent:
         return float(self.scale.min()), float(np.max(np.abs(self.loc) + REACH[self.family] * self.scale))
 
     @property
+    def usual_scale(self) -> Floats:
+        found: Floats = self.scale.mean(0)
+        return found
+
+    @property
     def parameters(self) -> list[Floats]:
         return [self.loc, self.scale]
 
     def _weights(self) -> Floats:
         edges = self.start[..., None] + np.arange(SLOTS + 1) * self.sizes[..., None] - 0.5  # (B, D, slots + 1)
-        below = elementary.cdf(self.family, (edges * self.step - self.loc[..., None]) / self.scale[..., None])
+        below = elementary.cdf(self.family, (edges * self.step[:, None] - self.loc[..., None]) / self.scale[..., None])
         slots = np.diff(below, axis=-1).reshape(-1, SLOTS)
         return np.concatenate([slots, np.full((len(slots), 1), RARE)], -1)
 
@@ -112,13 +121,13 @@ class Mixture:
     Args:
         logits: of the components, (B, C).
         loc, scale: (C, D), or (B, C, D), of Gaussians.
-        step: of the grid.
+        step: of the grid, (D,).
 
     Reference:
         Townsend, Bird, Barber 2019, "Practical lossless compression with latent variables using bits back coding".
     """
 
-    def __init__(self, logits: Floats, loc: Floats, scale: Floats, step: float) -> None:
+    def __init__(self, logits: Floats, loc: Floats, scale: Floats, step: Floats) -> None:
         self.logits, self.loc, self.scale, self.step = logits, loc, scale, step
         self.inverse, self.log_scale = 1 / scale, elementary.log(scale)
 
@@ -129,6 +138,10 @@ class Mixture:
     @property
     def extent(self) -> tuple[float, float]:
         return float(self.scale.min()), float(np.max(np.abs(self.loc) + REACH["normal"] * self.scale))
+
+    @property
+    def usual_scale(self) -> Floats:
+        return self.scale.reshape(-1, self.scale.shape[-1]).mean(0)
 
     @property
     def parameters(self) -> list[Floats]:
@@ -142,7 +155,7 @@ class Mixture:
     def _posterior(self, points: Whole) -> Floats:
         log_joint = self.logits
         for d in range(points.shape[1]):  # (B, C) at a time
-            t = (points[:, None, d] * self.step - self.loc[..., d]) * self.inverse[..., d]
+            t = (points[:, None, d] * self.step[d] - self.loc[..., d]) * self.inverse[..., d]
             log_joint = log_joint - 0.5 * t * t - self.log_scale[..., d]
         return elementary.softmax(log_joint, -1)
 
@@ -158,8 +171,8 @@ class Mixture:
         return points
 
 
-def coder_of(name: str, fn: Any, num_data: int, step: float) -> Coder:
-    """The coder of a latent site's distribution, batch (B,).
+def coder_of(name: str, fn: Any, num_data: int, step: float | Floats) -> Coder:
+    """The coder of a latent site's distribution, batch (B,), on a grid with one step, or one for each variable.
 
     Raises:
         ValueError: a distribution for which there is none.
@@ -168,6 +181,7 @@ def coder_of(name: str, fn: Any, num_data: int, step: float) -> Coder:
     while isinstance(base, dist.Independent):
         base = base.base_dist
     shape = torch.Size((*fn.batch_shape, *fn.event_shape))
+    step = np.broadcast_to(np.asarray(step, dtype=np.float64), (fn.event_shape.numel(),))
     if tuple(fn.batch_shape) == (num_data,):
         if isinstance(base, dist.Normal):
             return Independent("normal", array_of(base.loc, shape), array_of(base.scale, shape), step)

@@ -17,6 +17,8 @@ from ..pairs.modules import Callee
 from . import container
 from .bits_back import BitsBack, batches, coding
 from .container import Content
+from .elementary import Floats
+from .latent_grid import step_exponent
 from .pixel_values import DTYPES, levels_of, values_of
 from .stack import LEAST, Stack, Words
 
@@ -64,13 +66,15 @@ def compress(
         True
     """
     values, shape = as_values(x, event_shape)
-    fresh = _words(seed)
+    fresh = random_words(seed)
     stack = Stack(fresh(LEAST), fresh)
     with coding(model, guide), progress_bar(len(values), unit="data point", shown=progress) as bar:
         code = BitsBack(model, guide, shape)
         levels, form = levels_of(values, len(code.levels))
         levels = levels.reshape(-1, *shape)
-        code.set_steps(code.exponents_for(levels[:LOOKED_AT]))
+        looked = code.look(code.values(levels[:LOOKED_AT]))
+        exponents = [step_exponent(*coder.extent) for coder in looked.values()]
+        code.set_steps(powers(exponents))
         for symbols in np.split(levels, np.cumsum(batches(len(levels)))[:-1]):
             code.encode(stack, symbols)
             bar.update(len(symbols))
@@ -82,7 +86,7 @@ def compress(
             form,
             values.shape,
             shape,
-            code.exponents,
+            exponents,
             fingerprint,
             checksum(values),
             stack.words,
@@ -101,7 +105,7 @@ def decompress(model: Callee, guide: Callee, file: bytes, *, progress: bool = Fa
     content = container.unpack(file, container.LOSSLESS)
     count = content.shape[0]
     with coding(model, guide), progress_bar(count, unit="data point", shown=progress) as bar:
-        code = code_of(model, guide, content)
+        code = code_of(model, guide, content, powers(content.exponents))
         stack, parts = Stack(content.words), []
         for size in reversed(batches(count)):
             parts.append(code.decode(stack, size))
@@ -137,15 +141,15 @@ def as_values(x: Any, event_shape: tuple[int, ...] | None) -> tuple[NDArray[Any]
     return values, shape
 
 
-def code_of(model: Callee, guide: Callee, content: Content) -> BitsBack:
-    """The code that a file was written with.
+def code_of(model: Callee, guide: Callee, content: Content, steps: Floats) -> BitsBack:
+    """The code that a file was written with, with the steps of its grid.
 
     Raises:
         ValueError: the pair is another one, or computes something else.
     """
     try:
         code = BitsBack(model, guide, content.event_shape)
-        code.set_steps(content.exponents)
+        code.set_steps(steps)
         is_same = code.fingerprint() == content.fingerprint
     except (ValueError, RuntimeError) as error:  # of shapes that do not fit, for instance
         if "constriction" in str(error):
@@ -168,7 +172,12 @@ def checksum(values: NDArray[Any]) -> bytes:
     return container.digest(f"{values.dtype.name} {values.shape} ".encode() + values.tobytes())
 
 
-def _words(seed: int) -> Callable[[int], Words]:
+def powers(exponents: list[int]) -> Floats:
+    """Powers of two."""
+    return np.ldexp(1.0, exponents)
+
+
+def random_words(seed: int) -> Callable[[int], Words]:
     """A source of random words, none of them 0."""
     generator = np.random.default_rng(seed)
     return lambda count: generator.integers(1, 1 << 32, count, dtype=np.uint32)

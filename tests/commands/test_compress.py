@@ -46,6 +46,16 @@ def test_arrays_of_other_shapes_and_types(folder, form, tmp_path):
     assert (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
 
 
+def test_lossy_files_are_smaller_and_come_back_about(folder, tmp_path, capsys):
+    words = [f"{folder}/run", f"{folder}/images.npy", "--lossy", "1", "-o", f"{tmp_path}/lossy.pvz"]
+    main(["compress", *words])
+    assert "mean squared error" in capsys.readouterr().out
+    main(["decompress", f"{folder}/run", f"{tmp_path}/lossy.pvz"])
+    x, y = np.load(folder / "images.npy"), np.load(tmp_path / "lossy.npy")
+    assert (x.dtype, x.shape) == (y.dtype, y.shape)
+    assert (tmp_path / "lossy.pvz").stat().st_size < (folder / "images.pvz").stat().st_size / 2
+
+
 def test_mistakes_are_refused_and_nothing_is_written(folder, tmp_path, capsys):
     run, data, file = folder / "run", folder / "images.npy", folder / "images.pvz"
     np.save(tmp_path / "grey.npy", np.full((3, 4, 5), 0.3))
