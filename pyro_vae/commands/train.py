@@ -37,7 +37,7 @@ from ..runs.folder import (
 from ..runs.loading import build_model, command_line, load_data
 from ..runs.loose_params import save_params
 from ..runs.new_folder import SETTINGS, UNFINISHED, new_run, settings_to_resume
-from ..runs.own_classes import copy_sources
+from ..runs.own_classes import copy_sources, sources_of
 from ..runs.parser import Parser
 from ..runs.parts import PARTS, build_objective
 from ..runs.settings import DEFAULT_PARTS, dump, fixed, parse_training, with_warmup
@@ -293,6 +293,7 @@ def _about(config: Namespace, module: Any, dataset: Data, result: Fit, *, finish
         "seconds": round(sum(metrics["seconds"] for metrics in history), 1),
         "command": command_line(),
         "working_directory": str(Path.cwd()),
+        "sources": sources_of(config[part].class_path for part in PARTS if part in config),
     }
 
 

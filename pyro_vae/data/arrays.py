@@ -26,6 +26,7 @@ CHANNELS = (1, 3, 4)
 SCALED = "uint8 / 255"
 PARTS = ("train", "validation", "valid", "test")
 SPLIT = re.compile(f"({'|'.join(PARTS)})(?:_(.+))?")
+MOST_ARRAYS = 1_000  # in one archive
 EXACT = 1 << 24  # the largest whole number up to which float32 has them all
 
 
@@ -208,9 +209,12 @@ def _each_array(path: Path, read: Callable[[IO[bytes]], T]) -> dict[str, T]:
                 return {path.stem: read(file)}
         found = {}
         with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                with archive.open(name) as file:
-                    found[name.removesuffix(".npy")] = read(file)
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            if len(names) > MOST_ARRAYS or len(names) > len({*names}):
+                raise ValueError(f"{len(names):,} arrays; at most {MOST_ARRAYS:,} are read, each of another name")
+            for name, member in zip(names, archive.namelist(), strict=True):
+                with archive.open(member) as file:
+                    found[name] = read(file)
         return found
     except Exception as error:  # a broken file makes NumPy and zipfile raise any of a dozen kinds
         raise ValueError(
@@ -220,10 +224,13 @@ def _each_array(path: Path, read: Callable[[IO[bytes]], T]) -> dict[str, T]:
 
 
 def _declared_size(file: IO[bytes]) -> int:
-    """Number of values that the header of an .npy file claims."""
+    """Number of values that the header of an .npy file claims; long ones, such as words, count as several."""
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return math.prod(read(file)[0])
+    shape, _, kind = read(file)
+    if kind.hasobject:
+        raise ValueError("Object arrays hold Python objects, which are never read")
+    return math.prod(shape) * max(1, kind.itemsize // 4)
 
 
 def _read_array(file: IO[bytes]) -> np.ndarray:

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments.memory import require_memory
 from ..arguments.nearest import did_you_mean
 from .arrays import data_of_arrays
 from .binarization import Binarization
 from .protocol import Data, Order
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
+MOST_COLUMNS = 200_000
 UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
 
 
@@ -48,6 +50,11 @@ def table_file(
     except ImportError as error:
         raise ImportError(f'Expected pandas, to read {path}; got none. Run pip install "pyro-vae[tables]".') from error
     frame = _read(pandas, path)
+    if not is_parquet(path) and not isinstance(frame.index, pandas.RangeIndex):
+        raise ValueError(
+            f"Expected a name for each column in the first line of {path}; got rows with more values than there are "
+            f"names. Give the first column a name, too, or an empty one if it names the rows."
+        )
     named = [name for name in (inputs or {}).values() if name != "table"]
     if unknown := [name for name in named if name not in frame.columns]:
         near = did_you_mean(unknown[0], ["table", *map(str, frame.columns)])
@@ -77,10 +84,44 @@ def table_file(
     return replace(data, protocol=f"{data.protocol}; left out: the first column, {called}, as names of the rows")
 
 
+def is_parquet(path: Path) -> bool:
+    """Whether a table is one by its name."""
+    return path.suffix.lower() == ".parquet"
+
+
 def _read(pandas: Any, path: Path) -> Any:
-    if path.suffix.lower() == ".parquet":
-        return pandas.read_parquet(path)
-    return pandas.read_csv(path, sep="\t" if path.suffix.lower() == ".tsv" else ",")
+    """The table of a file, whose size is looked at before it is read."""
+    tab = path.suffix.lower() == ".tsv"
+    try:
+        require_memory(_parquet_values(path) if is_parquet(path) else _text_values(path, b"\t" if tab else b","), path)
+        return pandas.read_parquet(path) if is_parquet(path) else pandas.read_csv(path, sep="\t" if tab else ",")
+    except ImportError as error:
+        raise ImportError(f'Expected pyarrow, to read {path}; got none. Run pip install "pyro-vae[tables]".') from error
+    except Exception as error:  # of a broken table the readers raise any of a dozen kinds
+        if str(error).startswith("Expected at most"):
+            raise
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"Expected a whole table in {path}; got an error: {reason}. Save it again.") from error
+
+
+def _text_values(path: Path, separator: bytes) -> int:
+    """How many values a table of text holds at most: the places between separators and ends of lines."""
+    count = 1
+    with path.open("rb") as file:
+        if (columns := file.readline(2**24).count(separator) + 1) > MOST_COLUMNS:
+            raise ValueError(f"{columns:,} columns, above {MOST_COLUMNS:,}: turn it, if its rows are columns")
+        file.seek(0)
+        while block := file.read(2**20):
+            count += block.count(separator) + block.count(b"\n") + block.count(b"\r")
+    return count
+
+
+def _parquet_values(path: Path) -> int:
+    """How many values a table says that it holds."""
+    import pyarrow.parquet
+
+    about = pyarrow.parquet.read_metadata(path)
+    return max(about.num_rows, 0) * max(about.num_columns, 0)
 
 
 def _names_rows(column: Any) -> bool:

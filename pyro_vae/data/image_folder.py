@@ -17,6 +17,7 @@ EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")  # no other one is tried: some start programs
 SPLIT_OF = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 MOST_PIXELS = 4096 * 4096  # of one image
+MOST_BYTES = 2**28  # of one file, animations among them
 
 
 def image_folder(
@@ -217,6 +218,8 @@ def _open(file: Path) -> tuple[np.ndarray, bool]:
     """An image (H, W, C) of 8 bits, and whether it is the first of several: grey or colour, then opacity where any."""
     if not file.is_file():
         raise ValueError(f"Expected an image in {file}; got a broken link, pipe, socket or device. Remove it.")
+    if (size := file.stat().st_size) > MOST_BYTES:
+        raise ValueError(f"Expected at most {MOST_BYTES:,} bytes in {file}; got {size:,}. Convert or remove it.")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

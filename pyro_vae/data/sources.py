@@ -78,9 +78,10 @@ def load(
         raise ValueError(f"Expected data without splits of their own to take in order; got {name}. Leave that out.")
     folder = Path("data" if root is None else root).expanduser()
     path = Path("" if root is None else root).expanduser() / Path(name).expanduser()
+    is_folder = name not in NAMES and _is_folder(path)
     if name in NAMES:
         found = _named(str(name), folder, binarization, download, seed)
-    elif path.is_dir():
+    elif is_folder:
         found = image_folder(path, binarization=binarization, seed=seed, order=order)
     elif is_array:
         found = array_file(path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
@@ -93,6 +94,13 @@ def load(
         )
     found = dequantized(found, seed=seed) if dequantize else found
     return found.with_inputs(**inputs) if inputs else found
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError) as error:  # a name that no file can have
+        raise ValueError(f"Expected the name of a data set or a path; got an error: {error!s:.90}.") from error
 
 
 def _named(name: str, folder: Path, binarization: Binarization, download: bool, seed: int) -> Data:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ..disk.reading import read_whole
 from ..disk.writing import written_whole
 from .arrays import read_arrays
 from .binarization import binarize
@@ -16,6 +17,7 @@ from .protocol import Data, Splits, check_sha256, describe_sizes
 from .torchvision_sets import torchvision_datasets
 
 URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/binarized_mnist_{}.amat"
+LARGEST = 2**28  # bytes of an .amat file; the published ones have at most 78,400,000
 CURE = "Delete it and load again with download=True (--download)."
 SHA256 = {  # of the pixels as uint8, in C order
     "train": "43490d4d6ac9002727af4426d8748609fdb7e4094fa65ad8d681ea60082a7a5a",
@@ -105,7 +107,7 @@ def _read_amat(root: Path, download: bool) -> dict[str, np.ndarray]:
     for part, sha256 in SHA256.items():
         path = found[part] or _download(URL.format(part), root / "MNIST_static")
         try:
-            pixels[part] = parse_amat(path.read_bytes())
+            pixels[part] = parse_amat(read_whole(path, limit=LARGEST))
         except ValueError as error:
             raise ValueError(f"Expected the published content in {path}; got an error: {error} {CURE}") from error
         check_sha256(pixels[part], sha256, what=str(path), cure=CURE)

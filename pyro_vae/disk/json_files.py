@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,30 @@ def write_json(path: Path, content: dict[str, Any], *, kind: str) -> None:
         file.write(_text({**content, SEAL: _digest(content)}).encode() + b"\n")
 
 
-def read_json(path: Path, *, kind: str) -> dict[str, Any]:
+class Content(dict[str, Any]):
+    """What a JSON file says; to ask for what it leaves out is a ValueError that names the file."""
+
+    def __init__(self, content: dict[str, Any], path: Path) -> None:
+        super().__init__(content)
+        self.path = path
+
+    def __missing__(self, name: str) -> Any:
+        raise ValueError(f"Expected {name} in {self.path}; got none. Make the file again.")
+
+
+def read_json(path: Path, *, kind: str, types: Mapping[str, type | tuple[type, ...]] | None = None) -> Content:
     """The content that `write_json` has written, its kind aside.
+
+    A digest tells damage, not intent: whoever changes a file can make its digest anew. So what is there has its type.
+
+    Args:
+        path: of the file.
+        kind: of its content.
+        types: of entries by name, where these are there.
 
     Raises:
         FileNotFoundError: it is not there.
-        ValueError: the file is damaged, was changed, or holds content of another kind.
+        ValueError: the file is damaged, was changed, or holds content of another kind or type.
 
     Example:
         >>> import tempfile
@@ -54,9 +73,12 @@ def read_json(path: Path, *, kind: str) -> dict[str, Any]:
         raise ValueError(f"Expected JSON in {path}; got an error: {error}. Make it again.") from error
     if not whole:
         raise ValueError(f"Expected {path} as it was written; it is damaged or was changed. Make it again.")
-    if (found := content.pop("kind")) != kind:
-        raise ValueError(f"Expected a {kind} in {path}; got a {found}. Use the folder or the file of a {kind}.")
-    return dict(content)
+    if (found := content.pop("kind", "file without a kind")) != kind:
+        raise ValueError(f"Expected a {kind} in {path}; got a {found!s:.50}. Use the folder or the file of a {kind}.")
+    for name, expected in (types or {}).items():
+        if name in content and not isinstance(content[name], expected):
+            raise ValueError(f"Expected {name} in {path} of another type; got {content[name]!r:.50}. Make it again.")
+    return Content(content, path)
 
 
 def _digest(content: dict[str, Any]) -> str:

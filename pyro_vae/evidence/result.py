@@ -15,7 +15,7 @@ from torch import Tensor
 from ..disk.json_files import null_for_nan
 from ..output.frames import frame, html
 from .measured import Measured, measured
-from .saved import load_arrays, of_prefix, save_arrays, with_prefix
+from .saved import load_arrays, of_prefix, require_arrays, require_levels, save_arrays, with_prefix
 from .words import joined, largest, line_of, one_or_range, rows_of
 
 HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
@@ -250,8 +250,14 @@ class LogMarginal:
 
     @staticmethod
     def from_arrays(arrays: Mapping[str, Tensor], *, about: Mapping[str, Any]) -> LogMarginal:
-        """The result with these `arrays`, and what `to_json` says about it."""
-        errors = of_prefix("level_error", arrays)
+        """The result with these `arrays`, and what `to_json` says about it.
+
+        Raises:
+            ValueError: arrays are missing, or are not of one length and of numbers.
+        """
+        errors, levels = of_prefix("level_error", arrays), of_prefix("level", arrays)
+        require_arrays(arrays, ARRAYS, OPTIONAL)
+        require_levels(levels, errors)
         numbers: dict[str, Any] = {name: arrays[name] for name in ARRAYS} | {n: arrays.get(n) for n in OPTIONAL}
         return LogMarginal(
             **numbers,
@@ -260,7 +266,7 @@ class LogMarginal:
             estimator=about["estimator"],
             sites=about.get("sites", {}),
             given=about.get("given", {}),
-            log_levels={int(k): (value, errors[k]) for k, value in of_prefix("level", arrays).items()},
+            log_levels={int(k): (value, errors[k]) for k, value in levels.items()},
             shared_error=arrays["shared_error"].item(),
             details=of_prefix("details", arrays),
         )

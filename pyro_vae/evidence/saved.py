@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,14 @@ from ..disk.writing import written_whole
 from ..pairs.batch import Batch, Points
 
 LARGEST = 2**32  # bytes of all arrays together, unpacked
+TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read again from what results are about
+    **dict.fromkeys(("bound", "measure", "estimator", "weights_sha256", "protocol", "likelihood"), str),
+    **dict.fromkeys(("arrays_sha256", "evaluation_protocol", "settings_sha256"), str),
+    **dict.fromkeys(("sites", "given", "lower", "upper", "estimator_settings", "training"), dict),
+    "num_data_points": int,
+    "num_samples": (int, list),
+    "numbers": list,
+}
 
 
 def save_arrays(path: str | Path, arrays: Mapping[str, Tensor], about: Mapping[str, Any], *, kind: str) -> None:
@@ -44,7 +52,7 @@ def load_arrays(path: str | Path, *, kind: str) -> tuple[dict[str, Tensor], dict
         ValueError: one of them is damaged, they do not belong together, or hold results of another kind.
     """
     try:
-        about = read_json(Path(f"{path}.json"), kind=kind)
+        about = read_json(Path(f"{path}.json"), kind=kind, types=TYPES)
         content = read_whole(Path(f"{path}.npz"), limit=LARGEST)
         if about["arrays_sha256"] != hashlib.sha256(content).hexdigest():
             raise ValueError(f"{path}.npz is damaged, or of another time than {path}.json")
@@ -53,10 +61,30 @@ def load_arrays(path: str | Path, *, kind: str) -> tuple[dict[str, Tensor], dict
             raise ValueError(f"{path}.npz unpacks to {unpacked:,} bytes; at most {LARGEST:,} are read")
         with np.load(io.BytesIO(content), allow_pickle=False) as saved:
             return {name: torch.from_numpy(saved[name]) for name in saved.files}, about
-    except (ValueError, zipfile.BadZipFile) as error:
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # of an archive that is none, NumPy and zipfile raise any of a dozen kinds
         raise ValueError(
             f"Expected a saved {kind} in {path}.json and {path}.npz; got an error: {error}. Make it again."
         ) from error
+
+
+def require_arrays(arrays: Mapping[str, Tensor], each: Sequence[str], optional: Sequence[str]) -> None:
+    """Raise a ValueError unless there are these arrays of one number for each data point, and a shared error."""
+    if missing := [name for name in (*each, "shared_error") if name not in arrays]:
+        raise ValueError(f"Expected the arrays of log p(x); got none called {', '.join(missing)}.")
+    count, of_each = arrays[each[0]].shape[:1], {name: arrays[name] for name in (*each, *optional) if name in arrays}
+    if wrong := [name for name, array in of_each.items() if array.shape != count or array.is_complex()]:
+        raise ValueError(f"Expected one number for each data point; got other shapes or types in {', '.join(wrong)}.")
+    if arrays["shared_error"].numel() != 1:
+        raise ValueError(f"Expected one shared error; got {arrays['shared_error'].numel()}.")
+
+
+def require_levels(levels: Mapping[str, Tensor], errors: Mapping[str, Tensor]) -> None:
+    """Raise a ValueError unless bounds with fewer samples are named by these numbers and have errors of their shape."""
+    shapes = ({name: array.shape for name, array in arrays.items()} for arrays in (levels, errors))
+    if len({str(shape) for shape in shapes}) > 1 or not all(name.isdecimal() for name in levels):
+        raise ValueError(f"Expected bounds by numbers of samples, each with its errors; got {', '.join(levels)}.")
 
 
 def with_prefix(prefix: str, arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:

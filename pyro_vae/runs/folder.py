@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,19 @@ from torch import Tensor, nn
 from ..data import Data
 from ..disk.json_files import null_for_nan, read_json, write_json
 from ..disk.reading import MEBIBYTE, read_whole
+from ..disk.tensors import require_finite, tensors_of
 from ..disk.writing import write_text, written_whole
 from .new_folder import CHECKPOINT, RESERVED
+
+NAME = re.compile(r"[\w][\w.-]*")  # of a file of the run: in its folder, and in no other
+TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read from run.json again
+    **dict.fromkeys(("files", "sources"), dict),
+    **dict.fromkeys(("protocol", "data_sha256", "command", "working_directory"), str),
+    **dict.fromkeys(("num_train", "epochs", "epochs_asked_for"), int),
+    **dict.fromkeys(("finished", "warmed_up", "keeps_checkpoint"), bool),
+    "kl_weight": (int, float),
+    "event_shape": list,
+}
 
 
 def require_run(folder: str | Path) -> Path:
@@ -67,7 +79,22 @@ def read_about(folder: Path) -> dict[str, Any]:
         FileNotFoundError: it is not there.
         ValueError: it is damaged or was changed.
     """
-    return read_json(folder / "run.json", kind="run")
+    path = folder / "run.json"
+    about = read_json(path, kind="run", types=TYPES)
+    for name, file in about["files"].items():
+        if not (NAME.fullmatch(name) and _is_about_a_file(file)):
+            raise ValueError(f"Expected size and digest of files in {path}; got {name!r:.50}: {file!r:.90}.")
+    sizes = [*about.get("event_shape", []), about.get("num_train", 1)]
+    if not all(type(size) is int and size > 0 for size in sizes):
+        raise ValueError(f"Expected sizes of at least 1 in {path}; got {sizes!r:.90}.")
+    return about
+
+
+def _is_about_a_file(file: Any) -> bool:
+    match file:
+        case {"bytes": int(), "sha256": str()}:
+            return True
+    return False
 
 
 def title_of(folder: Path, *, name: str = "") -> str:
@@ -106,7 +133,10 @@ def read_checked(folder: Path, name: str) -> bytes:
         FileNotFoundError: it is not there.
         ValueError: it is not the one that run.json belongs to.
     """
-    expected = read_about(folder)["files"][name]
+    files = read_about(folder)["files"]
+    if name not in files:
+        raise ValueError(f"Expected size and digest of {name} in {folder / 'run.json'}; got none. Train the run again.")
+    expected = files[name]
     content = read_whole(folder / name, limit=expected["bytes"])
     if expected["sha256"] != _sha256(content):
         raise ValueError(
@@ -152,16 +182,18 @@ def load_weights(folder: Path, module: nn.Module) -> None:
     """Put the weights of a run into a module of the same shape.
 
     Raises:
-        ValueError: the file is damaged or belongs to another model.
+        ValueError: the file is damaged, belongs to another model, or has parameters that are not finite.
     """
-    found = safetensors.torch.load(read_checked(folder, "weights.safetensors"))
+    path = folder / "weights.safetensors"
+    found = tensors_of(read_checked(folder, path.name), path)
     wanted = _tensors(module)
     kinds = ({name: (t.dtype, t.shape) for name, t in tensors.items()} for tensors in (found, wanted))
     if differing := sorted({name for name, _ in set.symmetric_difference(*(set(kind.items()) for kind in kinds))}):
         raise ValueError(
-            f"Expected weights of this model in {folder / 'weights.safetensors'}; names, types or shapes differ: "
+            f"Expected weights of this model in {path}; names, types or shapes differ: "
             f"{', '.join(differing[:5])}. Use the classes that the run was trained with, or train it again."
         )
+    require_finite(found, (name for name, _ in module.named_parameters()), path)
     with torch.no_grad():
         for name, tensor in wanted.items():
             tensor.copy_(found[name])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,18 @@ from jsonargparse import Namespace
 from torch import Tensor
 
 from .. import data
+from ..arguments.memory import physical_memory, require_memory
 from ..data import Data
 from ..pairs.batch import Points
 from ..pairs.inputs import as_points
+from .allowance import at_most
 from .folder import load_weights, read_about, require_same_data
 from .loose_params import load_params
 from .own_classes import own_classes
 from .parts import PARTS, build
 from .settings import read_settings
+
+SPARE = 16  # times the bytes of weights and training data, that a model takes at most while it is made
 
 
 def load_data(config: Namespace, *, root: str | None = None) -> Data:
@@ -90,9 +95,14 @@ def _is_binary(config: Namespace) -> bool:
 
 
 def build_model(config: Namespace, **data: Any) -> Any:
-    """The model of a run; from the data come what `build` asks for."""
+    """The model of a run; from the data come what `build` asks for.
+
+    Raises:
+        ValueError: an option of a part that does not fit, or sizes that fill more than a quarter of the memory.
+    """
     parts = {part: config[part].as_dict() for part in PARTS if part in config}
-    return build(parts, latent_dim=config.latent_dim, seed=config.seed, missing=config.missing, **data)
+    with at_most(physical_memory() // 4, what="a model that leaves room for training"):
+        return build(parts, latent_dim=config.latent_dim, seed=config.seed, missing=config.missing, **data)
 
 
 def random_subset(count: int, wanted: int, seed: int) -> Tensor:
@@ -130,13 +140,12 @@ def load_run(folder: Path, device: torch.device) -> tuple[Any, dict[str, Any]]:
     """The trained model of a run. Its data are not needed: what came from them is among the weights."""
     with own_classes(folder):
         config, about = read_run(folder)
-        shape = tuple(about["event_shape"])
-        module = build_model(
-            config,
-            event_shape=shape,
-            mean=torch.full(shape, 0.5),
-            pseudo_inputs=torch.zeros(about["num_train"], *shape),
-        )
+        shape, count = tuple(about["event_shape"]), about["num_train"]
+        require_memory(count * math.prod(shape), f"the training data of {folder}")
+        size = (folder / "weights.safetensors").stat().st_size + 4 * count * math.prod(shape)
+        with at_most(SPARE * size, what=f"a model whose weights are in {folder / 'weights.safetensors'}"):
+            mean, pseudo_inputs = torch.full(shape, 0.5), torch.zeros(count, *shape)
+            module = build_model(config, event_shape=shape, mean=mean, pseudo_inputs=pseudo_inputs)
     load_weights(folder, module)
     load_params(folder, module, device)
     return module.to(device), about

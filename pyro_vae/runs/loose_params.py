@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ..disk.tensors import require_finite, tensors_of
 from ..disk.writing import written_whole
 from ..pairs.state import with_store
 from .folder import read_about, read_checked
@@ -31,6 +32,7 @@ def load_params(folder: Path, module: Any, device: torch.device) -> None:
     """
     if NAME not in read_about(folder)["files"]:
         return
-    params = safetensors.torch.load(read_checked(folder, NAME))
+    params = tensors_of(read_checked(folder, NAME), folder / NAME)
+    require_finite(params, params, folder / NAME)
     params = {name: param.to(device) for name, param in params.items()}
     module.model, module.guide = with_store(module.model, module.guide, {"params": params, "constraints": {}})

@@ -6,11 +6,10 @@ import ast
 import contextlib
 import importlib.machinery
 import importlib.util
-import re
 import site
 import sys
 import sysconfig
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from pathlib import Path
@@ -22,6 +21,8 @@ from ..disk.writing import written_whole
 from .folder import read_about, read_checked
 from .imports import look_in_working_directory
 from .new_folder import COPY
+from .parts import PARTS
+from .settings import read_yaml
 
 _trusted: ContextVar[bool] = ContextVar("_trusted", default=False)
 
@@ -43,6 +44,18 @@ def copy_sources(folder: Path, paths: Iterable[str]) -> None:
         folder: of the run.
         paths: of classes, ``package.module.Name``; what is installed is not copied, and names without a dot are ours.
     """
+    for name, file in _own_files(paths):
+        stem = f"{name}.__init__" if file.stem == "__init__" else name
+        with written_whole(folder / f"source.{stem}.py") as copy:
+            copy.write(read_whole(file, limit=None))
+
+
+def sources_of(paths: Iterable[str]) -> dict[str, str]:
+    """The files of `copy_sources` and where they lie, by module."""
+    return {name: str(file.resolve()) for name, file in _own_files(paths)}
+
+
+def _own_files(paths: Iterable[str]) -> Iterator[tuple[str, Path]]:
     waiting = [path.rpartition(".")[0] for path in paths if "." in path]
     seen: set[str] = set()
     while waiting:
@@ -51,24 +64,24 @@ def copy_sources(folder: Path, paths: Iterable[str]) -> None:
         if name in seen or module is None or (file := _own_file(module)) is None:
             continue
         seen.add(name)
-        content = read_whole(file, limit=None)
-        stem = f"{name}.__init__" if file.stem == "__init__" else name
-        with written_whole(folder / f"source.{stem}.py") as copy:
-            copy.write(content)
+        yield name, file
         package = name if file.stem == "__init__" else name.rpartition(".")[0]
-        waiting += [name.rpartition(".")[0], *_imported(content, package)]
+        waiting += [name.rpartition(".")[0], *_imported(read_whole(file, limit=None), package)]
 
 
 def _own_file(module: ModuleType) -> Path | None:
     """The file of a module that is neither installed nor of the standard library."""
-    file = getattr(module, "__file__", None)
-    known = (sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
-    installed = [*known, *site.getsitepackages(), site.getusersitepackages()]
-    ours = Path(__file__).parent.parent
-    if file is None or not file.endswith(".py") or ours in Path(file).parents:
+    file: Any = getattr(module, "__file__", None)
+    if file is None or not file.endswith(".py") or _is_installed(Path(file)):
         return None
-    path = Path(file)
-    return None if {path.parent, *path.parents} & {Path(place) for place in installed if place} else path
+    return Path(file)
+
+
+def _is_installed(file: Path) -> bool:
+    """Whether a file belongs to what is installed, the standard library or this one."""
+    known = (sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+    installed = [*known, *site.getsitepackages(), site.getusersitepackages(), str(Path(__file__).parent.parent)]
+    return bool({*file.parents} & {Path(place) for place in installed if place})
 
 
 def _imported(content: bytes, package: str) -> Iterator[str]:
@@ -86,23 +99,28 @@ def _imported(content: bytes, package: str) -> Iterator[str]:
 def own_classes(folder: Path) -> Iterator[None]:
     """Inside, the classes of a run are those that it was trained with.
 
-    Where the files that they come from are found as they were, these are imported, as usual. Else the copies in the
-    run are, if that is `trusting`; they stand in for modules of the same names, which come back afterwards.
+    Where the files that they come from are found as they were and where they were, these are imported, as usual. Else
+    the copies in the run are, if that is `trusting`; they stand in for modules of the same names, which come back
+    afterwards. A run that was made elsewhere could bring such files along: they are not where they were.
 
     Raises:
-        ValueError: the files are not there, or were changed, and there is no consent.
+        ValueError: the files are not there, or were changed, or the run has no copy, and there is no consent.
     """
-    copies = {match["module"]: name for name in read_about(folder)["files"] if (match := COPY.fullmatch(name))}
-    changed = [name for name in copies.values() if read_checked(folder, name) != _present(COPY.fullmatch(name))]
+    about = read_about(folder)
+    copies = {match["module"]: name for name in about["files"] if (match := COPY.fullmatch(name))}
+    places = about.get("sources", {})
+    changed = [name for module, name in copies.items() if _present(module, places) != read_checked(folder, name)]
+    if not _trusted.get():
+        _require_copies(folder, {*copies})
     if not changed:
         yield
         return
     if not _trusted.get():
         file = f"{COPY.fullmatch(changed[0])['module'].replace('.', '/')}.py"  # type: ignore[index]
         raise ValueError(
-            f"Expected {file} as it was when {folder} was trained, in the working directory or on PYTHONPATH; it is "
-            f"not there, or was changed. The run keeps a copy: look at {folder / changed[0]}, and import it by --trust "
-            f"(load(..., trust=True)), which runs its code. Or put the file back."
+            f"Expected {file} as it was when {folder} was trained, and where it was, in the working directory or on "
+            f"PYTHONPATH; it is not there, or was changed. The run keeps a copy: look at {folder / changed[0]}, and "
+            f"import it by --trust (load(..., trust=True)), which runs its code. Or put the file back."
         )
     tops = {module.partition(".")[0] for module in copies}
     finder = _Copies({module: folder / name for module, name in copies.items()})
@@ -118,17 +136,49 @@ def own_classes(folder: Path) -> Iterator[None]:
         sys.modules.update(before)
 
 
-def _present(match: re.Match[str] | None) -> bytes | None:
-    """The content of the file that a module would be imported from, or has been."""
-    assert match is not None
-    name = match["module"].removesuffix(".__init__")
+def _present(module: str, places: Mapping[str, Any]) -> bytes | None:
+    """The content of the file that a module would be imported from, or has been, if it is where it was."""
+    name = module.removesuffix(".__init__")
     look_in_working_directory()
     try:
-        spec = sys.modules[name].__spec__ if name in sys.modules else importlib.util.find_spec(name)
-        origin = None if spec is None else spec.origin
-        return None if origin is None else read_whole(Path(origin), limit=None)
-    except Exception:  # whatever the package around it raises when it is imported
+        file = _file_of(name)
+        if file is None or str(file.resolve()) != places.get(name):
+            return None
+        return read_whole(file, limit=None)
+    except (OSError, ValueError):
         return None
+
+
+def _file_of(name: str) -> Path | None:
+    """The file that a module would be imported from, or has been; nothing is imported."""
+    if name in sys.modules:
+        spec = sys.modules[name].__spec__
+    else:
+        top, *rest = name.split(".")
+        spec = importlib.util.find_spec(top)
+        for i, _ in enumerate(rest):
+            places = None if spec is None else spec.submodule_search_locations
+            if places is None:
+                return None
+            spec = importlib.machinery.PathFinder.find_spec(".".join([top, *rest[: i + 1]]), list(places))
+    return None if spec is None or spec.origin is None else Path(spec.origin)
+
+
+def _require_copies(folder: Path, copies: set[str]) -> None:
+    """Raise a ValueError if the settings name a class that is neither installed nor among the copies."""
+    look_in_working_directory()
+    for part, given in read_yaml(folder / "settings.yaml").items():
+        path = given.get("class_path") if part in PARTS and isinstance(given, dict) else None
+        module = path.rpartition(".")[0] if isinstance(path, str) else ""
+        if not module or {module, f"{module}.__init__"} & copies:
+            continue
+        file = _file_of(module.partition(".")[0])
+        if file is not None and not _is_installed(file):
+            raise ValueError(
+                f"Expected a copy of {module}, of which {folder} names a class, in that folder; got none, so that "
+                f"nothing tells whether {file} is what it was trained with. If you know that file, --trust "
+                f"(load(..., trust=True)) imports it."
+            )
 
 
 def _taken_out(tops: set[str]) -> dict[str, Any]:

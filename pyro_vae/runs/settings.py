@@ -41,6 +41,7 @@ DEFAULT_PARTS = {
     "network": "GatedMLP",
     "objective": "Trace_ELBO",
 }
+SEEDS = ("seed", "data_seed")  # which torch and NumPy take from 0 to 2^32 - 1
 ABOVE_ZERO = ("latent_dim", "epochs", "batch_size", "learning_rate", "patience", "clip_norm")
 # No settings of a run.
 OF_THIS_CALL = ("config", "out", "overwrite", "resume", "checkpoint_minutes", "keep_checkpoint", "log_level")
@@ -136,6 +137,9 @@ def _with_classes(config: Namespace, names: Mapping[str, str]) -> Namespace:
     for key in ABOVE_ZERO:
         if config[key] is not None and not 0 < config[key] < math.inf:
             raise ValueError(f"Expected --{key.replace('_', '-')} > 0; got {config[key]}.")
+    for key in SEEDS:
+        if not 0 <= config[key] < 2**32:
+            raise ValueError(f"Expected --{key.replace('_', '-')} from 0 to 4,294,967,295; got {config[key]!s:.30}.")
     whole = Namespace()
     for key, value in vars(config).items():
         if key not in PARTS:

@@ -18,19 +18,22 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
+from ..arguments.memory import physical_memory
 from ..compiled.elbo import CompiledELBO
 from ..disk.json_files import read_json, write_json
 from ..disk.lock import locked
 from ..disk.packing import packed, unpacked
 from ..disk.reading import read_whole
+from ..disk.tensors import tensors_of
 from ..disk.writing import saying, written_whole
 from ..objectives.kl_weights import KLWeight
-from .course import Course
+from .course import FORM, Course
 from .fitted import Metrics
 from .sameness import comparable, require_equal
 
 # Names of all files that are written here; those of others are left alone.
 FILES = re.compile(r"checkpoint-(?P<epoch>\d{8})\.(json|safetensors)|\.checkpoint\.(lock|holder)")
+TYPES = {"bytes": int, "tensors_sha256": str, "settings": dict, "state": dict}  # in the file .json
 KEPT = 2  # the newest checkpoint, and the one before in case that the newest gets damaged
 
 
@@ -257,12 +260,21 @@ def remove(folder: Path) -> None:
 
 def _read(folder: Path, epoch: int) -> dict[str, Any]:
     stem = _stem(folder, epoch)
-    about = read_json(stem.with_suffix(".json"), kind="checkpoint")
+    about = read_json(stem.with_suffix(".json"), kind="checkpoint", types=TYPES)
     path = stem.with_suffix(".safetensors")
-    content = read_whole(path, limit=about["bytes"])
+    content = read_whole(path, limit=min(about["bytes"], physical_memory() // 2))
     if hashlib.sha256(content).hexdigest() != about["tensors_sha256"]:
         raise ValueError(f"Expected {path} as it was written with {stem.name}.json; it is damaged or was changed.")
-    return {"settings": about["settings"], "state": unpacked(about["state"], safetensors.torch.load(content))}
+    tensors = tensors_of(content, path)
+    try:
+        state = unpacked(about["state"], tensors)
+    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:  # places and forms of tensors
+        raise ValueError(f"Expected {stem.name}.json to fit {path}; got an error: {error}.") from error
+    if wrong := [name for name, kind in FORM.items() if not isinstance(state.get(name), kind)]:
+        raise ValueError(f"Expected the state of a training in {stem}.json; got no {', '.join(wrong)}.")
+    if len(state["history"]) != epoch or not all(isinstance(entry, dict) for entry in state["history"]):
+        raise ValueError(f"Expected a history of {epoch} epochs in {stem}.json; got {len(state['history'])}.")
+    return {"settings": about["settings"], "state": state}
 
 
 def _write(folder: Path, state: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,13 @@ from .sameness import comparable, require_equal
 from .selection import BestState
 from .steps import Steps
 
+FORM: dict[str, type] = {  # of a state
+    "history": list,
+    "stopped": bool,
+    "steps": int,
+    "full_steps": int,
+    **dict.fromkeys(("best", "pair", "buffers", "optimizer", "made", "random"), dict),
+}
 TOLERANCE = 1e-3  # of an ELBO, relative: another machine rounds in another way
 
 
@@ -118,16 +126,19 @@ class Course:
             kl_weight.set(self.steps.taken)
             self.steps.take(batch)
             self.steps.read()
-        self._require_same(state)
+        with _told(state):
+            self._require_same(state)
+        self._require_finite(state)
         set_state(self.modules, pyro.get_param_store(), state["pair"])
         for name, buffer in self._unsaved_buffers().items():
             buffer.copy_(state["buffers"][name])
         _require_same_elbo(state["history"][-1], validated()[0])
         self.steps.taken, self.steps.full_taken = state["steps"], state["full_steps"]
-        self.steps.optimizer.set_state(state["optimizer"])
-        self.best.set_state(state["best"])
         self.history[:], self.stopped = state["history"], state["stopped"]
-        _set_random_state(state["random"])
+        with _told(state):
+            self.steps.optimizer.set_state(state["optimizer"])
+            self.best.set_state(state["best"])
+            _set_random_state(state["random"])
 
     def _first(self, batches: Iterable[Any], full_steps: int) -> list[Any]:
         """Full batches for as many of so many steps as are taken before all is recorded; at least one, of any size."""
@@ -149,6 +160,16 @@ class Course:
             )
         require_equal(theirs["made"], mine["made"])
 
+    def _require_finite(self, state: dict[str, Any]) -> None:
+        """Raise a ValueError if parameters in a state hold NaN or infinite numbers, with which no training goes on."""
+        held = (f"{name}.{key}" for name, module in self.modules.items() for key, _ in module.named_parameters())
+        names = [*held, *(name for name in state["pair"] if name.startswith("param."))]
+        if wrong := [name for name in names if name in state["pair"] and not state["pair"][name].isfinite().all()]:
+            raise ValueError(
+                f"Expected finite parameters in the checkpoint; got NaN or infinite ones in {', '.join(wrong[:5])}. "
+                f"{_without(state)}"
+            )
+
     def _unsaved_buffers(self) -> dict[str, Tensor]:
         """Buffers that are no part of a module's state_dict."""
         return {
@@ -157,6 +178,22 @@ class Course:
             for key, buffer in module.named_buffers()
             if key not in module.state_dict()
         }
+
+
+@contextlib.contextmanager
+def _told(state: dict[str, Any]) -> Iterator[None]:
+    """What goes wrong inside is the fault of a state that is not as it was saved."""
+    try:
+        yield
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
+        raise ValueError(
+            f"Expected the checkpoint to hold the state of this training; got {type(error).__name__}: {error}. "
+            f"{_without(state)}"
+        ) from error
+
+
+def _without(state: dict[str, Any]) -> str:
+    return f"Remove checkpoint-{len(state['history']):08d}.json to go on from the one before."
 
 
 def _require_same_elbo(before: Metrics, now: Metrics) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from ..arguments.memory import physical_memory
 from ..disk.json_files import read_json, write_json
 from ..disk.reading import read_whole
+from ..disk.tensors import tensors_of
 from ..disk.writing import saying, written_whole
 from ..output.frames import frame, html
 from ..pairs.modules import Callee, modules_of
@@ -21,6 +23,7 @@ from ..pairs.state import loaded_pair
 Metrics = dict[str, float]
 STATE = "fit.safetensors"
 SAVED = ("history", "best_epoch", "stopped_early", "warmed_up", "summed_over")
+TYPES = {"history": list, "best_epoch": int, "stopped_early": bool, "warmed_up": bool, "summed_over": list}
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,16 +110,18 @@ class Fit:
             FileNotFoundError: fit.json or fit.safetensors is not there.
             ValueError: one of them is damaged, they do not belong together, or the pair has another shape.
         """
-        about = read_json(Path(folder) / "fit.json", kind="Fit")
-        content = read_whole(Path(folder) / STATE, limit=None)
+        about = read_json(Path(folder) / "fit.json", kind="Fit", types=TYPES)
+        content = read_whole(Path(folder) / STATE, limit=physical_memory() // 2)
         if hashlib.sha256(content).hexdigest() != about["state_sha256"]:
             raise ValueError(f"Expected {STATE} of the same time as fit.json in {folder}; it is damaged, or another.")
-        state = safetensors.torch.load(content)
+        state = tensors_of(content, Path(folder) / STATE)
         pair = loaded_pair(model, guide, state)
         for module in modules_of(model, guide).values():
             module.eval()
         numbers = {name: about[name] for name in SAVED}
         # JSON has no numbers that are not finite: those of the history came out as null.
+        if not all(isinstance(entry, dict) for entry in about["history"]):
+            raise ValueError(f"Expected a history of epochs in {folder}/fit.json; got {about['history']!r:.90}.")
         numbers["history"] = [{k: math.nan if v is None else v for k, v in entry.items()} for entry in about["history"]]
         numbers["summed_over"] = tuple(about["summed_over"])
         return Fit(*pair, state=state, **numbers)

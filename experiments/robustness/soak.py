@@ -1,0 +1,164 @@
+"""Trainings, comparisons and evaluations that are killed at random moments: python experiments/robustness/soak.py
+
+Each kind of command is given once undisturbed, then again and again: it is killed by SIGKILL at a moment drawn evenly
+from the time that it takes, and gone on with, until it comes to its end, and the next one begins. Every one must end
+with the weights, the metrics and log p(x) of the undisturbed one, to the last bit, seconds aside.
+
+What is imported once is there in every process forked from it, which makes a kill cost a second and not ten. The result
+is written after each kind, and kinds that it holds already are left out: the command goes on where it was stopped, and
+--minutes lets it take several portions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import random
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot  # noqa: F401 (imported once, here)
+import numpy as np
+import sklearn.datasets  # noqa: F401
+import torch
+
+from pyro_vae import compare, fit, log_marginal  # noqa: F401
+from pyro_vae.commands.main import main as pyro_vae
+from pyro_vae.runs.environment import environment
+
+SMALL = ["--latent-dim", "4", "--network", "MLP", "--network.hidden", "[32]", "--kl-warmup", "5"]
+SAVED = ["--checkpoint-minutes", "0", "--learning-rate-decay", "cosine", "--patience", "20"]
+COMPARE = ["--priors", "StandardNormal", "VampPrior", "--seeds", "1", "--num-samples", "20", "--num-images", "20"]
+LONG = ["--num-samples", "10000", "--num-images", "100"]
+# Command, and its options; evaluations are of a run that is trained before.
+KINDS = {
+    "train, plain": ("train", [*SMALL, *SAVED, "--epochs", "30", "--compile", "false"]),
+    "train, compiled": ("train", [*SMALL, *SAVED, "--epochs", "30", "--compile", "true"]),
+    "compare, plain": ("compare", [*SMALL, *SAVED, "--epochs", "10", "--compile", "false", *COMPARE]),
+    "compare, compiled": ("compare", [*SMALL, *SAVED, "--epochs", "10", "--compile", "true", *COMPARE]),
+    "evaluate, escalated": ("evaluate", LONG),
+    "evaluate, from the guide": ("evaluate", ["--estimator", "importance", *LONG]),
+}
+
+
+def command(kind: str, folder: Path) -> list[str]:
+    """The command, or how to go on with it."""
+    name, options = KINDS[kind]
+    begun = any((folder / place).exists() for place in ("unfinished/settings.yaml", "run.json"))
+    if name == "train" and begun:
+        words = ["--resume", str(folder)]
+    else:
+        words = [*options, *([str(folder)] if name == "evaluate" else ["--out", str(folder)])]
+    return [name, *words]
+
+
+def started(words: list[str], said: Path) -> int:
+    """A process that runs a command, as one thread; what it says goes into a file."""
+    if process := os.fork():
+        return process
+    os.setpgid(0, 0)  # a group of its own, so that compilers die with it
+    with said.open("w") as file, contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+        code = 1
+        try:
+            pyro_vae(words)
+            code = 0
+        except SystemExit as left:
+            code = int(left.code or 0)
+        finally:
+            file.flush()
+            os._exit(code)
+
+
+def whole(words: list[str], said: Path) -> None:
+    """Run a command to its end."""
+    if os.waitpid(started(words, said), 0)[1]:
+        raise SystemExit(f"{shlex.join(words)} failed: {said.read_text()[-500:]}")
+
+
+def content(folder: Path) -> dict[str, Any]:
+    """Digest of the weights, metrics without seconds and log p(x) of each run in a folder."""
+    found: dict[str, Any] = {}
+    for path in sorted(folder.rglob("metrics.jsonl")):
+        entries = [json.loads(line) for line in path.read_text().splitlines()]
+        metrics = [{name: value for name, value in entry.items() if "seconds" not in name} for entry in entries]
+        weights = hashlib.sha256((path.parent / "weights.safetensors").read_bytes()).hexdigest()
+        found[str(path.parent.relative_to(folder))] = weights, metrics
+    for path in sorted(folder.rglob("evaluation_*.npz")):
+        with np.load(path) as arrays:
+            found[str(path.relative_to(folder))] = {name: arrays[name].tobytes() for name in sorted(arrays)}
+    return found
+
+
+def soak(kind: str, kills: int, work: Path) -> dict[str, Any]:
+    """Kill one kind of command so often."""
+    said = work / "said"
+    if KINDS[kind][0] == "evaluate":
+        whole(["train", *SMALL, "--epochs", "10", "--out", str(work / "trained")], said)
+
+    def new(folder: Path) -> Path:
+        return shutil.copytree(work / "trained", folder) if (work / "trained").exists() else folder
+
+    for _ in range(2):  # the first one fills the caches of the compiler, as a user's have been
+        shutil.rmtree(work / "undisturbed", ignore_errors=True)
+        undisturbed = command(kind, new(work / "undisturbed"))
+        started_at = time.monotonic()
+        whole(undisturbed, said)
+        seconds = time.monotonic() - started_at
+    expected = content(work / "undisturbed")
+    killed = finished = same = 0
+    failures: list[str] = []
+    folder, ended = new(work / "0"), False
+    while killed < kills or not ended:
+        process = started(command(kind, folder), said)
+        if killed < kills:
+            time.sleep(random.uniform(0, seconds))
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process, signal.SIGKILL)
+        status = os.waitpid(process, 0)[1]
+        killed += os.WIFSIGNALED(status)
+        ended = os.WIFEXITED(status)
+        if ended:
+            finished += 1
+            same += os.WEXITSTATUS(status) == 0 and content(folder) == expected
+            failures += [said.read_text().strip()[-500:]] if os.WEXITSTATUS(status) else []
+            folder = new(work / f"{finished}") if killed < kills else folder
+    return {"method": kind, "kills": killed, "ended": finished, "same bits": same, "failures": failures}
+
+
+def main() -> None:
+    """Kill, say and save."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=35, help="of each kind of command")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further kind after so many")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--smoke", action="store_true", help="one kill of the first kind, to see that it works")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "soak.json")
+    settings = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.optim.AdamW([torch.zeros(1)])  # brings torch's compiler, which takes seconds to import
+    began = time.monotonic()
+    rows = json.loads(settings.out.read_text())["rows"] if settings.out.exists() else []
+    done = {row["method"] for row in rows}
+    for kind in [kind for kind in list(KINDS)[: 1 if settings.smoke else None] if kind not in done]:
+        if time.monotonic() - began > 60 * settings.minutes:
+            break
+        random.seed(f"{settings.seed} {kind}")
+        with tempfile.TemporaryDirectory() as work:
+            rows.append(soak(kind, 1 if settings.smoke else settings.kills, Path(work)))
+        print(rows[-1], flush=True)
+        line = shlex.join(["python", "experiments/robustness/soak.py", *sys.argv[1:]])
+        result = environment(torch.device("cpu")) | {"command": line, "smoke": settings.smoke, "rows": rows}
+        settings.out.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
