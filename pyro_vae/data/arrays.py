@@ -27,6 +27,7 @@ SCALED = "uint8 / 255"
 PARTS = ("train", "validation", "valid", "test")
 SPLIT = re.compile(f"({'|'.join(PARTS)})(?:_(.+))?")
 MOST_ARRAYS = 1_000  # in one archive
+VERSIONS = ((1, 0), (2, 0), (3, 0))  # of the format .npy
 EXACT = 1 << 24  # the largest whole number up to which float32 has them all
 
 
@@ -202,19 +203,20 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     return _each_array(path, _read_array)
 
 
-def _each_array(path: Path, read: Callable[[IO[bytes]], T]) -> dict[str, T]:
+def _each_array(path: Path, read: Callable[[IO[bytes], int], T]) -> dict[str, T]:
+    """What is read of each array, from its beginning and the number of its bytes."""
     try:
         if not zipfile.is_zipfile(path):
             with path.open("rb") as file:
-                return {path.stem: read(file)}
+                return {path.stem: read(file, path.stat().st_size)}
         found = {}
         with zipfile.ZipFile(path) as archive:
-            names = [name.removesuffix(".npy") for name in archive.namelist()]
-            if len(names) > MOST_ARRAYS or len(names) > len({*names}):
-                raise ValueError(f"{len(names):,} arrays; at most {MOST_ARRAYS:,} are read, each of another name")
-            for name, member in zip(names, archive.namelist(), strict=True):
+            members = archive.infolist()
+            if len(members) > MOST_ARRAYS or len(members) > len({member.filename for member in members}):
+                raise ValueError(f"{len(members):,} arrays; at most {MOST_ARRAYS:,} are read, each of another name")
+            for member in members:
                 with archive.open(member) as file:
-                    found[name] = read(file)
+                    found[member.filename.removesuffix(".npy")] = read(file, member.file_size)
         return found
     except Exception as error:  # a broken file makes NumPy and zipfile raise any of a dozen kinds
         raise ValueError(
@@ -223,20 +225,37 @@ def _each_array(path: Path, read: Callable[[IO[bytes]], T]) -> dict[str, T]:
         ) from error
 
 
-def _declared_size(file: IO[bytes]) -> int:
+def _declared_size(file: IO[bytes], size: int) -> int:
     """Number of values that the header of an .npy file claims; long ones, such as words, count as several."""
+    shape, kind = _header(file, size)
+    return math.prod(shape) * max(1, kind.itemsize // 4)
+
+
+def _header(file: IO[bytes], size: int) -> tuple[tuple[int, ...], np.dtype]:
+    """Shape and type of the array in an .npy file of so many bytes, which stands at its first value then."""
     version = np.lib.format.read_magic(file)
+    if version not in VERSIONS:
+        raise ValueError(f"version {version} of the format, which is none of {', '.join(map(str, VERSIONS))}")
+    start = file.tell()
+    length = int.from_bytes(file.read(2 if version == (1, 0) else 4), "little")
+    if length > size:
+        raise ValueError("its header is not whole")
+    file.seek(start)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, kind = read(file)
     if kind.hasobject:
         raise ValueError("Object arrays hold Python objects, which are never read")
-    return math.prod(shape) * max(1, kind.itemsize // 4)
+    return shape, kind
 
 
-def _read_array(file: IO[bytes]) -> np.ndarray:
+def _read_array(file: IO[bytes], size: int) -> np.ndarray:
+    shape, kind = _header(file, size)
+    declared, there = math.prod(shape) * kind.itemsize, size - file.tell()
+    if declared != there:
+        wrong = "the array is not whole" if declared > there else "something follows the array, such as a second one"
+        raise ValueError(f"{wrong}: {there:,} bytes, of which its header declares {declared:,}")
+    file.seek(0)
     array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-    if file.read(1):
-        raise ValueError("something follows the array, such as a second one")
     return array
 
 

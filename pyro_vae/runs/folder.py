@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..data import Data
 from ..disk.json_files import null_for_nan, read_json, write_json
 from ..disk.reading import MEBIBYTE, read_whole
-from ..disk.tensors import require_finite, tensors_of
+from ..disk.tensor_files import require_finite, tensors_of
 from ..disk.writing import write_text, written_whole
 from .new_folder import CHECKPOINT, RESERVED
 

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from ..disk.tensors import require_finite, tensors_of
+from ..disk.tensor_files import require_finite, tensors_of
 from ..disk.writing import written_whole
 from ..pairs.state import with_store
 from .folder import read_about, read_checked

@@ -24,7 +24,7 @@ from ..disk.json_files import read_json, write_json
 from ..disk.lock import locked
 from ..disk.packing import packed, unpacked
 from ..disk.reading import read_whole
-from ..disk.tensors import tensors_of
+from ..disk.tensor_files import tensors_of
 from ..disk.writing import saying, written_whole
 from ..objectives.kl_weights import KLWeight
 from .course import FORM, Course

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..arguments.memory import physical_memory
 from ..disk.json_files import read_json, write_json
 from ..disk.reading import read_whole
-from ..disk.tensors import tensors_of
+from ..disk.tensor_files import tensors_of
 from ..disk.writing import saying, written_whole
 from ..output.frames import frame, html
 from ..pairs.modules import Callee, modules_of

@@ -120,7 +120,7 @@ def test_damaged_images_are_read_as_they_are_or_refused(folder, name):
     for i in range(10):
         (place / f"{i}{name}").write_bytes(IMAGES[name])
 
-    @settings(TRIED, max_examples=50)
+    @settings(TRIED, max_examples=25)
     @given(damaged(IMAGES[name]))
     def tried(content):
         (place / name).write_bytes(content)
