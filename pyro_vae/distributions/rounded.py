@@ -49,10 +49,21 @@ class Rounded(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """The exact mean of the rounded variable: the sum over thresholds of P(x >= threshold), one at a time."""
+        return self._sum_over_thresholds(lambda k: 1) / (self.levels - 1)
+
+    @property
+    def variance(self) -> Tensor:
+        """The exact variance of the rounded variable, whose mean square is a sum over thresholds, too."""
+        square = self._sum_over_thresholds(lambda k: 2 * k - 1) / (self.levels - 1) ** 2
+        return (square - self.mean.square()).clamp(min=0)
+
+    def _sum_over_thresholds(self, weight: Callable[[int], int]) -> Tensor:
+        """The sum of weight(k) P(x >= threshold k), k = 1, ..., levels - 1."""
         total = torch.zeros_like(self.loc)
         for k in range(1, self.levels):  # all at once would take `levels` times the memory of the data
-            total = total + self.family.log_below((self.loc - (k - 0.5) / (self.levels - 1)) / self.scale).exp()
-        return total / (self.levels - 1)
+            above = self.family.log_below((self.loc - (k - 0.5) / (self.levels - 1)) / self.scale).exp()
+            total = total + weight(k) * above
+        return total
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> Rounded:
         loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)

@@ -88,14 +88,18 @@ class Path:
             path.fixed_guide = poutine.trace(self.guide).get_trace(path.rows)
         return path
 
-    def at(self, u: Tensor) -> State:
-        """The log densities at u (R, D)."""
+    def placed(self, u: Tensor) -> tuple[poutine.Trace, Tensor]:
+        """The model's trace with its latents at u (R, D), and log |dz/du|."""
         parts = u.split([shape.numel() for shape in self.shapes.values()], 1)
         named = zip(self.shapes.items(), parts, strict=True)
         given = {name: part.reshape(len(u), *shape) for (name, shape), part in named}
         placing = Placing(given)
         with placing:
-            model_trace = poutine.trace(self.model).get_trace(self.rows)
+            return poutine.trace(self.model).get_trace(self.rows), placing.log_jacobian
+
+    def at(self, u: Tensor) -> State:
+        """The log densities at u (R, D)."""
+        model_trace, log_jacobian = self.placed(u)
         if self.fixed_guide is not None:
             guide_trace = self.fixed_guide.copy()
             for name, site in sample_sites(guide_trace):
@@ -106,7 +110,7 @@ class Path:
             guide_trace = poutine.Trace()
         terms = score_traces(model_trace, guide_trace, shape=(len(self.rows),))
         log_joint = terms.log_likelihood + terms.log_prior
-        return State(u, terms.log_prior if self.guide is None else terms.log_guide, log_joint, placing.log_jacobian)
+        return State(u, terms.log_prior if self.guide is None else terms.log_guide, log_joint, log_jacobian)
 
     def check_parts(self, parts: list[Tensor]) -> None:
         """Raise a ValueError unless data points, given by their numbers, have the same densities without the others."""

@@ -9,6 +9,8 @@ from .diagnostics import Diagnostics, diagnose
 from .generate import decode, encode, encode_with_scales, reconstruct, sample
 from .inference_gaps import InferenceGaps, inference_gaps
 from .latent_walks import interpolate
+from .observations import Denoising, Inpainting, SuperResolution
+from .restoration import Restoration, missing_log_prob, observing, restore
 
 if TYPE_CHECKING:
     from .latent_features import LatentFeatures as LatentFeatures
@@ -16,10 +18,14 @@ if TYPE_CHECKING:
 __all__ = [
     "AnomalyScores",
     "Calibration",
+    "Denoising",
     "Detection",
     "Diagnostics",
     "InferenceGaps",
+    "Inpainting",
     "LatentFeatures",
+    "Restoration",
+    "SuperResolution",
     "calibrate",
     "decode",
     "detect",
@@ -28,7 +34,10 @@ __all__ = [
     "encode_with_scales",
     "inference_gaps",
     "interpolate",
+    "missing_log_prob",
+    "observing",
     "reconstruct",
+    "restore",
     "sample",
     "score",
 ]

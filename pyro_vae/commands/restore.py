@@ -1,0 +1,198 @@
+"""Restore damaged data by a trained model: what a mask leaves out, noise, or coarse pixels; several samples of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jsonargparse import Namespace
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .. import data
+from ..arguments.at_least import at_least
+from ..data.arrays import read_arrays
+from ..data.sources import ARRAYS
+from ..plots import image_rows
+from ..runs.environment import few_threads
+from ..runs.folder import require_run, title_of
+from ..runs.given_data import add_given_options, check_given, given_data
+from ..runs.loading import load_run, random_subset, read_run
+from ..runs.options import add_run_options
+from ..runs.parser import Parser
+from ..training.device import choose_device
+from ..uses.observations import Denoising, Inpainting, SuperResolution
+from ..uses.restoration import Restoration, missing_log_prob, restore
+from .pictures import save
+
+DAMAGES = ("mask", "noise", "downsample")
+
+
+def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
+    """Options of this command."""
+    add_given_options(parser)
+    add = parser.add_argument
+    text = (
+        "Known values: a .npy file of the shape of one or of all data points, 0 where a value is missing; or the share "
+    )
+    add("--mask", type=float | str | None, default=None, help=f"{text}that is left out at random.")
+    text = "Standard deviation of noise, in units of x."
+    add("--noise", type=float | None, default=None, help=text)
+    text = "Pixels along a side of the blocks that are known by their means."
+    add("--downsample", type=int | None, default=None, help=text)
+    text = "DATA, a file or folder, are damaged already; by default they are damaged here, and the error is known."
+    add("--damaged", type=bool, nargs="?", const=True, default=False, help=text)
+    add("--num-images", type=int, default=8, help="A seeded random subset of so many data points; 0 for all.")
+    add("--num-samples", type=int, default=4, help="Samples of each.")
+    add(
+        "--num-proposals",
+        type=int,
+        default=100,
+        help="Draws of the guide, of which chains are chosen by their weights.",
+    )
+    add("--num-transitions", type=int, default=50, help="Hamiltonian transitions of each chain.")
+    add_run_options(parser, out="A .png, .pdf or .svg file, or arrays as .npz; by default a .png in the run folder.")
+    return parser.parse_args(arguments)
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is to be restored."""
+
+    observation: Any
+    y: Tensor
+    x: Tensor | None  # the truth, where it is known
+    words: str
+
+
+def run(chosen: Namespace) -> None:
+    """Restore data points, and say how well where the truth is known."""
+    folder, device = require_run(chosen.run), choose_device(chosen.device)
+    at_least(1, num_samples=chosen.num_samples, num_proposals=chosen.num_proposals)
+    at_least(0, num_images=chosen.num_images, num_transitions=chosen.num_transitions)
+    module, _ = load_run(folder, device)
+    task = _task(chosen, folder, module, device)
+    print(f"{folder}\ndata   {task.words}\n")
+    with few_threads(module):
+        result = restore(
+            module.model,
+            module.guide,
+            task.y,
+            task.observation,
+            num_samples=chosen.num_samples,
+            num_proposals=chosen.num_proposals,
+            num_transitions=chosen.num_transitions,
+            seed=chosen.seed,
+            progress=True,
+        )
+        print(result)
+        if task.x is not None:
+            for name, text in _errors(chosen, module, task, task.x, result):
+                print(f"{name:<22}{text}")
+    print()
+
+    def arrays() -> dict[str, Tensor]:
+        found = {"restored": result.mean, "samples": result.samples, "damaged": task.y}
+        found |= {"ess": result.ess, "acceptance": result.acceptance}
+        return found if task.x is None else {**found, "originals": task.x}
+
+    save(chosen, "restored.png", lambda: _figure(task, result, title=title_of(folder)), arrays)
+
+
+def _task(chosen: Namespace, folder: Path, module: Any, device: torch.device) -> _Task:
+    """The data and what is known of them.
+
+    Raises:
+        ValueError: not one damage, data of several inputs, or a mask of another shape.
+    """
+    given = [name for name in DAMAGES if chosen[name] is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"Expected one of --mask, --noise and --downsample; got {' and '.join(f'--{n}' for n in given) or 'none'}."
+        )
+    x, words = _read(chosen, folder)
+    if not chosen.damaged:
+        check_given(module, x.to(device))
+    numbers = random_subset(len(x), chosen.num_images or len(x), chosen.seed).sort().values
+    subset = f"a random {len(numbers):,} (seed {chosen.seed}) of: " if len(numbers) < len(x) else ""
+    total, x = len(x), x[numbers]
+    draws = torch.Generator().manual_seed(chosen.seed)
+    observation: Any = Inpainting()
+    if given == ["mask"]:
+        known = _known(chosen.mask, x, total, numbers, draws)
+        y, how = torch.where(known, x, math.nan), f"{1 - known.double().mean().item():.0%} of the values left out"
+    elif given == ["noise"]:
+        observation = Denoising(chosen.noise)
+        noise = 0.0 if chosen.damaged else chosen.noise * torch.randn(x.shape, generator=draws)
+        y, how = x + noise, f"noise of {chosen.noise:g}"
+    else:
+        observation = SuperResolution(chosen.downsample)
+        y, how = x if chosen.damaged else observation.reduced(x), f"blocks of {chosen.downsample} x {chosen.downsample}"
+    truth = None if chosen.damaged else x.to(device)
+    return _Task(observation, y.to(device), truth, f"{subset}{words}; {how}")
+
+
+def _read(chosen: Namespace, folder: Path) -> tuple[Tensor, str]:
+    """The data points, and where they are from."""
+    if chosen.damaged:
+        if chosen.data is None:
+            raise ValueError("Expected DATA with --damaged; got none.")
+        is_array = Path(chosen.data).suffix.lower() in ARRAYS
+        loaded = data.load(chosen.data, chosen.root, order="whole", missing=is_array)
+        return loaded.test, loaded.protocol
+    if read_run(folder)[0].inputs:
+        raise ValueError(f"Expected a model that is called with x alone; {folder} takes several inputs.")
+    given = given_data(folder, chosen.data, chosen.split, root=chosen.root)
+    assert isinstance(given.points, Tensor)
+    return given.points, given.protocol
+
+
+def _known(mask: float | str, x: Tensor, total: int, numbers: Tensor, draws: torch.Generator) -> Tensor:
+    """Which values of x are known, bool (N, ...)."""
+    event = tuple(x.shape[1:])
+    if isinstance(mask, float | int):
+        if not 0 < mask < 1:
+            raise ValueError(f"Expected --mask to be a file, or a share between 0 and 1; got {mask:g}.")
+        known = torch.rand(x.shape, generator=draws) >= mask
+    else:
+        if Path(mask).suffix != ".npy" or not Path(mask).is_file():
+            raise ValueError(f"Expected --mask to be a .npy file, or a share between 0 and 1; got {mask}.")
+        (found,) = read_arrays(Path(mask)).values()
+        shape = tuple(found.shape)
+        if shape not in (event, event[1:], (total, *event), (total, *event[1:])):
+            raise ValueError(
+                f"Expected a mask of the shape of one data point, {event}, or of all, {(total, *event)}; got {shape}."
+            )
+        values = torch.from_numpy(np.asarray(found) != 0)
+        values = values[numbers] if len(shape) and shape[0] == total and shape not in (event, event[1:]) else values
+        known = (values.unsqueeze(-len(event)) if shape[-len(event) :] != event else values).expand(x.shape)
+    return known & ~x.isnan()
+
+
+def _errors(chosen: Namespace, module: Any, task: _Task, x: Tensor, result: Restoration) -> list[tuple[str, str]]:
+    """How far the restored data are from the truth, and how likely that is."""
+    off = (result.mean - x.cpu()).square()
+    found = [("squared error", f"{off.mean().item():.4f} a value")]
+    if isinstance(task.observation, Inpainting):
+        missing = task.y.isnan()
+        found = [("squared error", f"{off[missing.cpu()].mean().item():.4f} a missing value")]
+        some = missing.flatten(1).any(1) & (~missing).flatten(1).any(1)
+        if some.any():
+            estimate = missing_log_prob(module.model, module.guide, x[some], missing[some], seed=chosen.seed)
+            found.append(("log p(missing|known)", f"{estimate.mean} nats per data point"))
+    return found
+
+
+def _figure(task: _Task, result: Restoration, *, title: str) -> Figure:
+    """Rows of originals, what was known, the mean, and samples."""
+    y = task.y.cpu()
+    shown = y if y.shape == result.mean.shape else task.observation.enlarged(y)
+    rows = {} if task.x is None else {"original": task.x.cpu()}
+    rows |= {"damaged": shown, "mean": result.mean}
+    rows |= {f"sample {i + 1}": sample for i, sample in enumerate(result.samples.unbind(1))}
+    return image_rows(rows, title=title)
