@@ -10,6 +10,7 @@ from .generate import decode, encode, encode_with_scales, reconstruct, sample
 from .inference_gaps import InferenceGaps, inference_gaps
 from .latent_walks import interpolate
 from .observations import Denoising, Inpainting, SuperResolution
+from .onnx_export import export_onnx
 from .restoration import Restoration, missing_log_prob, observing, restore
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "diagnose",
     "encode",
     "encode_with_scales",
+    "export_onnx",
     "inference_gaps",
     "interpolate",
     "missing_log_prob",
