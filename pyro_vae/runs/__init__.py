@@ -32,9 +32,10 @@ together, or was changed, is refused when it is read.
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Run", "load"]
+__all__ = ["Run", "from_pretrained", "load"]
 
 if TYPE_CHECKING:
+    from .pretrained import from_pretrained as from_pretrained
     from .trained import Run as Run
     from .trained import load as load
 
@@ -42,6 +43,6 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:  # the command line reads its options before torch is there
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import trained
+    from . import pretrained, trained
 
-    return getattr(trained, name)
+    return getattr(pretrained if name == "from_pretrained" else trained, name)

@@ -63,6 +63,42 @@ class Run:
         with trusting(self.trust):
             return data_of(self.folder, root=self.root)
 
+    def save_pretrained(self, folder: str | Path, *, license: str | None = None) -> None:
+        """Write a new folder with what others need of it: weights, settings, evaluations and a model card.
+
+        The card states the data protocol, and log p(x) of each evaluation with its errors; `from_pretrained` reads such
+        a folder.
+
+        Args:
+            folder: a new or empty one.
+            license: of the weights, as the Hugging Face Hub names it, such as "apache-2.0".
+
+        Raises:
+            FileExistsError: the folder holds something.
+            ValueError: a file of the run is damaged or was changed.
+        """
+        from .pretrained import save_pretrained
+
+        save_pretrained(self.folder, folder, license=license)
+
+    def push_to_hub(
+        self, name: str, *, private: bool | None = None, token: str | None = None, license: str | None = None
+    ) -> str:
+        """Upload it to the Hugging Face Hub, as `save_pretrained` writes it; returns the address.
+
+        Args:
+            name: on the Hub, "user/model"; made if it is not there.
+            private: whether only you see it, if it is made now.
+            token: of the Hub; by default that of ``hf auth login``.
+            license: as in `save_pretrained`.
+
+        Raises:
+            ImportError: huggingface_hub is not installed.
+        """
+        from .pretrained import push_to_hub
+
+        return push_to_hub(self.folder, name, private=private, token=token, license=license)
+
     def __repr__(self) -> str:
         about = self.about
         parts = ", ".join(self.settings[part]["class_path"] for part in PARTS if part in self.settings)
