@@ -70,6 +70,14 @@ def like_of(folder: Path, count: int, *, seed: int, root: str | None) -> Points:
 def with_doubts(figure: Figure, folder: Path) -> Figure:
     """The figure of a run, with what speaks against the run below it."""
     if doubts := doubts_of(read_about(folder)):
+        if figure.get_layout_engine() is None:  # a picture, whose axes stand where they were put: room below them
+            height, more = figure.get_figheight(), 0.18 * len(doubts)
+            figure.set_figheight(height + more)
+            for axes in figure.axes:
+                left, bottom, width, tall = axes.get_position().bounds
+                axes.set_position(
+                    (left, (bottom * height + more) / (height + more), width, tall * height / (height + more))
+                )
         figure.supxlabel("\n".join(doubts), fontsize=8)
     return figure
 

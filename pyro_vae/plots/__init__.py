@@ -12,7 +12,16 @@ from .charts import (
     tidy,
     training_curves,
 )
-from .decoded import interpolations, manifold_figure, reconstructions, samples, traversals
+from .decoded import (
+    attribute_walks,
+    beside_nearest,
+    interpolations,
+    manifold_figure,
+    reconstructions,
+    said_noise,
+    samples,
+    traversals,
+)
 from .images import (
     beside,
     check_images,
@@ -29,7 +38,9 @@ __all__ = [
     "BLUE",
     "GREY",
     "INK",
+    "attribute_walks",
     "beside",
+    "beside_nearest",
     "check_images",
     "comparison_figure",
     "curves",
@@ -44,6 +55,7 @@ __all__ = [
     "log_marginal_histogram",
     "manifold_figure",
     "reconstructions",
+    "said_noise",
     "samples",
     "save_gif",
     "tidy",

@@ -13,11 +13,13 @@ from torch import Tensor
 from ..arguments.at_least import at_least
 from ..pairs.batch import Points
 from ..pairs.modules import Callee
+from ..uses.directions import along
 from ..uses.generate import reconstruct, sample
 from ..uses.latent_walks import Way, between, manifold, prior_quantiles, traverse
 from .charts import tidy
 from .images import (
     beside,
+    check_images,
     column_places,
     full_rows,
     image_grid,
@@ -54,7 +56,14 @@ def reconstructions(
 
 
 def samples(
-    model: Callee, like: Points, *, columns: int | None = None, seed: int | None = 0, title: str = ""
+    model: Callee,
+    like: Points,
+    *,
+    columns: int | None = None,
+    temperature: float = 1.0,
+    truncation: float | None = None,
+    seed: int | None = 0,
+    title: str = "",
 ) -> Figure:
     """Means of p(x|z) for z from the prior; draws of x, which the figure says, where p(x|z) has no mean.
 
@@ -62,6 +71,7 @@ def samples(
         model: p(x, z).
         like: any tensor of the wanted number and shape of images (N, C, H, W).
         columns: images in a row; by default so many that the rows are full.
+        temperature, truncation: of the latents, see `sample`; the figure says them.
         seed: of the draws of z.
         title: of the figure, above what it shows.
 
@@ -70,9 +80,17 @@ def samples(
     """
     shape_of = images_among(like)
     columns = columns or full_rows(len(like), ideal=max(8.0, math.sqrt(len(like))))
-    draws, means = (_images(data, shape_of) for data in sample(model, like, seed=seed))
+    noise: dict[str, Any] = {"temperature": temperature, "truncation": truncation}
+    draws, means = (_images(data, shape_of) for data in sample(model, like, seed=seed, **noise))
     what = "draws of x" if torch.equal(draws, means) else "means of p(x|z)"
-    return image_grid(means, columns=columns, title=_lines(title, f"{what}, z from the prior"))
+    return image_grid(means, columns=columns, title=_lines(title, f"{what}, z from the prior{said_noise(**noise)}"))
+
+
+def said_noise(*, temperature: float, truncation: float | None) -> str:
+    """What stands behind a prior of other noise in words; nothing behind one as it is."""
+    parts = [f" at temperature {temperature:g}"] if temperature != 1 else []
+    parts += [f" within {truncation:g} scales of its means"] if truncation is not None else []
+    return ",".join(parts)
 
 
 def traversals(
@@ -143,6 +161,52 @@ def interpolations(
     way = {"linear": "a straight line", "sphere": "the sphere"}[path]
     page = tile(rows.flatten(0, 1), columns=steps + 2, apart=(1, steps + 1))
     return picture(page, title=_lines(title, f"images, and between them their codes along {way}"))
+
+
+def attribute_walks(
+    model: Callee, guide: Callee, x: Points, direction: Tensor, *, amounts: Tensor, what: str = "", title: str = ""
+) -> Figure:
+    """Images along a direction of their codes, a row for each, the image itself on the left.
+
+    Args:
+        model, guide: the pair.
+        x: images (N, C, H, W), or several inputs that hold them.
+        direction: (D,), see `attribute_direction`.
+        amounts: (S,), in lengths of the direction.
+        what: what the direction stands for.
+        title: of the figure, above what it shows.
+
+    Raises:
+        ValueError: flat data, or as `along`.
+    """
+    originals = images_among(x)
+    ways = _images(along(model, guide, x, direction, amounts=amounts), originals, dims=2)
+    page = tile(torch.cat([originals[:, None], ways], 1).flatten(0, 1), columns=1 + len(amounts), apart=(1,))
+    span = f"{amounts[0]:g} to {amounts[-1]:g}"
+    return picture(
+        page, title=_lines(title, f"images, and their codes moved by {span} of the direction {what}".rstrip())
+    )
+
+
+def beside_nearest(draws: Tensor, nearest: Tensor, *, across: int, title: str = "") -> Figure:
+    """Draws, each with the data points that are nearest to it on its right.
+
+    Args:
+        draws: (N, C, H, W).
+        nearest: (N, K, C, H, W), the nearest first.
+        across: how many of the draws stand in a row.
+        title: of the figure.
+
+    Raises:
+        ValueError: flat data.
+    """
+    check_images(draws.shape)
+    count = 1 + nearest.shape[1]
+    blank = -len(draws) % across
+    blocks = torch.cat([draws[:, None], nearest], 1)
+    blocks = torch.cat([blocks, blocks.new_ones(blank, *blocks.shape[1:])])
+    apart = tuple(range(count, count * across, count))
+    return picture(tile(blocks.flatten(0, 1), columns=count * across, apart=apart), title=title)
 
 
 def manifold_figure(

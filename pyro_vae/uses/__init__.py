@@ -6,12 +6,16 @@ from .anomaly import AnomalyScores, score
 from .calibration import Calibration, calibrate
 from .detection import Detection, detect
 from .diagnostics import Diagnostics, diagnose
+from .directions import along, attribute_direction
+from .fidelity import Fidelity, fidelity
 from .generate import decode, encode, encode_with_scales, reconstruct, sample
 from .inference_gaps import InferenceGaps, inference_gaps
 from .latent_walks import interpolate
+from .memorization import NearestShare, nearest, nearest_share
 from .observations import Denoising, Inpainting, SuperResolution
 from .onnx_export import export_onnx
 from .restoration import Restoration, missing_log_prob, observing, restore
+from .tempered import tempered
 
 if TYPE_CHECKING:
     from .latent_features import LatentFeatures as LatentFeatures
@@ -22,11 +26,15 @@ __all__ = [
     "Denoising",
     "Detection",
     "Diagnostics",
+    "Fidelity",
     "InferenceGaps",
     "Inpainting",
     "LatentFeatures",
+    "NearestShare",
     "Restoration",
     "SuperResolution",
+    "along",
+    "attribute_direction",
     "calibrate",
     "decode",
     "detect",
@@ -34,14 +42,18 @@ __all__ = [
     "encode",
     "encode_with_scales",
     "export_onnx",
+    "fidelity",
     "inference_gaps",
     "interpolate",
     "missing_log_prob",
+    "nearest",
+    "nearest_share",
     "observing",
     "reconstruct",
     "restore",
     "sample",
     "score",
+    "tempered",
 ]
 
 

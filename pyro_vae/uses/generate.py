@@ -22,14 +22,25 @@ from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import latents_of, sample_sites
 from ..pairs.unconditional import drawn_from, mean_of, observed_site, observed_sites
+from .tempered import tempered
 
 
-def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | None = 0) -> tuple[Any, Any]:
+def sample(
+    model: Callee,
+    like: Inputs,
+    *,
+    temperature: float = 1.0,
+    truncation: float | None = None,
+    site: str | None = None,
+    seed: int | None = 0,
+) -> tuple[Any, Any]:
     """Unconditional draws of x, from the very code of the model that is trained.
 
     Args:
         model: p(x, z).
         like: any tensor of the wanted number and shape of data (N, ...); its values do not count.
+        temperature: what the scales of the latents are multiplied by; below 1, draws are more typical, see `tempered`.
+        truncation: how many of these scales latents lie from their means at most.
         site: name of the one observed site to give, where there are several.
         seed: of the draws; None for the global stream.
 
@@ -38,8 +49,8 @@ def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | 
         several observed sites, both a dict by name.
 
     Raises:
-        ValueError: a site that the model does not observe, or a model that reads its argument otherwise than to observe
-            it.
+        ValueError: a site that the model does not observe, a model that reads its argument otherwise than to observe
+            it, or a temperature or truncation of latents that are not normal, mixtures of such or transformed ones.
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -55,7 +66,7 @@ def sample(model: Callee, like: Inputs, *, site: str | None = None, seed: int | 
     points = as_points("like", like, model)
     (model,) = taking(points, model)
     with seeded(seed), evaluating(model, model):
-        drawn = drawn_from(model, points)
+        drawn = drawn_from(tempered(model, temperature=temperature, truncation=truncation), points)
     return _observed(drawn, site, lambda found: found["value"]), _observed(drawn, site, mean_of)
 
 

@@ -44,12 +44,12 @@ def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], va
             one: discrete ones, or proportions.
     """
     x = as_points("x", x, model, guide)[:1]
-    name, code, support = _top(model, guide, x)
+    name, code, support = top_site(model, guide, x)
     _check_dims(dims, code)
     moved = code.repeat(len(dims) * len(values), 1).view(len(dims), len(values), -1)
     for row, dim in enumerate(dims):
         moved[row, :, dim] = values.to(code)
-    decoded = decode(model, {name: _kept_in(support, moved.flatten(0, 1))}, x)
+    decoded = decode(model, {name: kept_in(support, moved.flatten(0, 1))}, x)
     return each_site(lambda data: data.unflatten(0, moved.shape[:2]), decoded)
 
 
@@ -64,7 +64,7 @@ def most_varied(model: Callee, guide: Callee, x: Inputs, *, count: int) -> list[
     Raises:
         ValueError: latents that are not vectors.
     """
-    _, codes, _ = _top(model, guide, x)
+    _, codes, _ = top_site(model, guide, x)
     return codes.var(0, correction=0).argsort(descending=True, stable=True)[:count].tolist()
 
 
@@ -80,7 +80,7 @@ def between(model: Callee, guide: Callee, start: Inputs, end: Inputs, *, steps: 
     Returns:
         Data (N, steps, ...). Codes on a sphere stay there, whichever the path.
     """
-    (name, first, support), (_, last, _) = _top(model, guide, start), _top(model, guide, end)
+    (name, first, support), (_, last, _) = top_site(model, guide, start), top_site(model, guide, end)
     codes = interpolate(first, last, steps=steps, path=path)  # (N, steps, D)
     way = functional.normalize(codes, dim=-1) if _is_sphere(support) else codes
     like = as_points("start", start, model, guide)[torch.arange(len(codes)).repeat_interleave(steps)]
@@ -147,7 +147,7 @@ def manifold(model: Callee, guide: Callee, x: Inputs, *, coordinates: Tensor, di
         ValueError: a latent dimension out of range, the same one twice, latents that are not vectors, or such that
             cannot be moved one by one: discrete ones, or proportions.
     """
-    name, codes, support = _top(model, guide, x)
+    name, codes, support = top_site(model, guide, x)
     _check_dims(dims, codes)
     if len(dims) != 2 or dims[0] == dims[1]:
         raise ValueError(f"Expected two different latent dimensions; got {list(dims)}.")
@@ -155,7 +155,7 @@ def manifold(model: Callee, guide: Callee, x: Inputs, *, coordinates: Tensor, di
     grid = codes.mean(0).repeat(len(across) * len(upwards), 1)  # (S * S, D)
     vertical, horizontal = torch.meshgrid(upwards.flip(0), across, indexing="ij")
     grid[:, dims[0]], grid[:, dims[1]] = horizontal.flatten().to(grid), vertical.flatten().to(grid)
-    return decode(model, {name: _kept_in(support, grid)}, x)
+    return decode(model, {name: kept_in(support, grid)}, x)
 
 
 def prior_quantiles(
@@ -199,7 +199,7 @@ def prior_quantiles(
     return draws[:, chosen].double().quantile(wanted.double(), dim=0).T.to(draws)
 
 
-def _top(model: Callee, guide: Callee, x: Inputs) -> tuple[str, Tensor, Any]:
+def top_site(model: Callee, guide: Callee, x: Inputs) -> tuple[str, Tensor, Any]:
     """Name, code (N, D) and support of the first latent site, if it is a vector for each data point."""
     name, (code, support) = next(iter(codes_and_supports(model, guide, x).items()))
     return name, _vectors(name, code), support
@@ -217,7 +217,7 @@ def _is_sphere(support: Any) -> bool:
     return isinstance(support, type(dist.constraints.sphere))
 
 
-def _kept_in(support: Any, codes: Tensor) -> Tensor:
+def kept_in(support: Any, codes: Tensor) -> Tensor:
     """Codes (N, D) of which some dimensions were moved, back on the sphere if that is where they live."""
     if _is_sphere(support):
         return functional.normalize(codes, dim=-1)
