@@ -34,6 +34,7 @@ from .train_candidates import check, configs_of, train_all
 
 JOURNAL = "study.jsonl"
 GIVEN = "as given"
+ROUNDED = 1e-6  # a weight is float32 in training
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
@@ -64,6 +65,8 @@ def run(chosen: Namespace) -> None:
     if (estimator := ESTIMATORS[chosen.estimator]).kind is not LogMarginal:
         of_one = " or ".join(name for name, each in ESTIMATORS.items() if each.kind is LogMarginal)
         raise ValueError(f"Expected --estimator {of_one} for a search; got {estimator.name}.")
+    if chosen.split != "test":
+        raise ValueError(f"Expected --split test, data that the search has not seen; got {chosen.split}.")
     at_least(1, trials=chosen.trials, seeds=chosen.seeds)
     axes, base = axes_of(chosen.search), layer_of(chosen.training)
     dataset = check(configs_of(_ends(axes, base), chosen.training, seed=chosen.seed, num_seeds=1))
@@ -80,7 +83,7 @@ def run(chosen: Namespace) -> None:
         print(
             f"\nbest   trial {best.number}, {_in_words(best.params)}: validation ELBO {best.value:.2f} nats per data "
             f"point,\n       which is too high for these settings: it was chosen as the best of {len(trials)}. What "
-            f"counts is log p(x)\n       of the {chosen.split} data, with fresh seeds:\n"
+            f"counts is log p(x)\n       of the test data, with fresh seeds:\n"
         )
         chosen.jobs, chosen.backend, chosen.runs, chosen.given = 1, "loky", [], []
         write_comparison("model", train_all(configs, dataset, folder, chosen), folder, chosen, started)
@@ -148,7 +151,7 @@ def _try(study: Any, axes: Sequence[Axis], base: Layer, dataset: Data, chosen: N
 
     def on_step(step: int, metrics: dict[str, float]) -> None:
         nonlocal stopped
-        if "epoch" in metrics and metrics["kl_weight"] >= config.kl_weight:  # before, states are of another objective
+        if "epoch" in metrics and metrics["kl_weight"] >= config.kl_weight * (1 - ROUNDED):  # the warm-up is over
             trial.report(metrics["validation_elbo"], int(metrics["epoch"]))
             stopped = trial.should_prune()
         if stopped:

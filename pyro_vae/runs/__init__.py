@@ -9,7 +9,7 @@ run.json              what the run saw and reached: data protocol, best epoch, v
 source.*.py           copies of the files that define classes of your own; ``load(run, trust=True)`` imports them
 metrics.jsonl         one line for each epoch, in nats
 training.png          the course of training
-tensorboard/          the same as scalars, if asked for
+tensorboard/          what TensorBoard shows of it, if asked for
 evaluation_*          .npz: log p(x) and its error for each data point; .json: means, protocol; .png: figures;
                       named by estimator, samples x data points, and what is not as by default
 diagnostics.*         rate, distortion, mutual information, active units

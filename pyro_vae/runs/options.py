@@ -90,7 +90,7 @@ def add_fit_options(parser: Parser) -> None:
     add(
         "--precision", type=Literal["fp32", "tf32", "bf16"], default="fp32", help="Of matrix products and convolutions."
     )
-    add("--tensorboard", type=bool, nargs="?", const=True, default=False, help="Write TensorBoard scalars too.")
+    add("--tensorboard", type=bool, nargs="?", const=True, default=False, help="Write what TensorBoard shows, too.")
 
 
 def add_checkpoint_options(parser: Parser) -> None:

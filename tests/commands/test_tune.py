@@ -14,7 +14,7 @@ from pyro_vae.runs import study
 
 SMALL = ["--epochs", "2", "--kl-warmup", "0", "--latent-dim", "3", "--network.hidden", "[16]", "--compile", "false"]
 FINAL = ["--seeds", "1", "--num-images", "20", "--num-samples", "30"]
-SEARCH = ["tune", *SMALL, *FINAL, "--search", "learning_rate=1e-4..1e-2", "batch_size=64,1000000"]
+SEARCH = ["tune", *SMALL, *FINAL, "--kl-weight", "0.7", "--search", "learning_rate=1e-4..1e-2", "batch_size=64,1000000"]
 
 
 def read(name):
@@ -93,6 +93,8 @@ def test_what_cannot_be_searched_is_refused_before_anything_is_trained(tmp_path,
     assert "Expected --latent-dim > 0; got 0." in capsys.readouterr().err
     assert stopped("tune", *SMALL, "--search", "likelihood=Bernoulli,Gaussian") == 2
     assert "Expected" in capsys.readouterr().err
+    assert stopped(*SEARCH, "--split", "validation") == 2
+    assert "Expected --split test, data that the search has not seen" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert stopped(*SEARCH, "--out", "t") == 2
     assert 'Expected the package optuna; got none. Run pip install "pyro-vae[tune]".' in capsys.readouterr().err
