@@ -14,7 +14,7 @@ from ..pairs.batch import Points
 from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
-from ..pairs.scoring import drawn_from_prior, score_traces, traces
+from ..pairs.scoring import drawn_from_prior, in_a_sentence, score_traces, traces
 from ..pairs.sites import counted_sites, is_summed_out, sample_sites
 from .latent_space import Placing, unconstrained
 from .measure import measure_of
@@ -94,7 +94,7 @@ class Path:
         named = zip(self.shapes.items(), parts, strict=True)
         given = {name: part.reshape(len(u), *shape) for (name, shape), part in named}
         placing = Placing(given)
-        with placing:
+        with placing, in_a_sentence():
             return poutine.trace(self.model).get_trace(self.rows), placing.log_jacobian
 
     def at(self, u: Tensor) -> State:
@@ -118,6 +118,13 @@ class Path:
         points = self.rows[: starts.shape[1]]
         with unvalidated():
             together = self.at(self.start)
+            if not torch.allclose(together.log_joint, self.at(self.start).log_joint, 1e-4, 1e-3, equal_nan=True):
+                raise ValueError(
+                    "Expected a model with one density at given latents; got another when it was asked again: it draws "
+                    "random numbers that are no sites. Use nn.Dropout, which is off in evaluation, or give "
+                    "functional.dropout training=self.training; make noise that belongs to the model a latent, or use "
+                    "log_marginal, which averages over it."
+                )
             for part in parts:
                 alone = self.continued(points[part], self.num_chains).at(starts[:, part].flatten(0, 1))
                 for name in ("log_start", "log_joint"):

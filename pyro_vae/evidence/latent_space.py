@@ -18,7 +18,7 @@ from ..pairs.modules import Callee
 from ..pairs.particles import broadcasts, in_particle_plate, repeat_data
 from ..pairs.scoring import drawn_from_prior, score_traces, traces
 from ..pairs.sites import latents_of
-from ..pairs.supports import is_angle, is_made_of, support_of
+from ..pairs.supports import is_angle, is_made_of, is_straight_through, support_of
 
 MOST_LATENTS = 512  # dimensions: Gaussians of 64 data points are some matrices of 64 MiB then
 TRIED = (
@@ -185,6 +185,11 @@ def coordinates(name: str, prior: Any) -> tuple[Transform, int]:
         raise ValueError(
             f"Expected continuous latents, which can be moved; site {name!r} is discrete. Mark it for "
             f"enumeration, infer={{'enumerate': 'parallel'}}, so that it is summed out, or use log_marginal."
+        )
+    if is_straight_through(prior):
+        raise ValueError(
+            f"Expected latents that can be moved; site {name!r} rounds its draws, straight through. Use log_marginal "
+            f"with estimator='guide'."
         )
     try:
         transform = biject_to(support_of(prior))

@@ -6,6 +6,7 @@ import pyro
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
+from torch.nn.parameter import is_lazy
 
 from .batch import Points
 from .modules import Callee, modules_of
@@ -16,7 +17,7 @@ from .state import loose
 LOOKED_AT = 8  # data points: fewer could pass for it by chance, where a hidden layer is as wide as the batch
 CURE = (
     "Batches are shuffled, and others hold other data. Use an amortized guide, whose distributions a network computes "
-    "from x: GaussianEncoder, say."
+    "from x: GaussianEncoder, say; for numbers that all data share, pyro.param."
 )
 
 
@@ -55,7 +56,7 @@ def check_amortized(model: Callee, guide: Callee, x: Points) -> None:
         return
     store = pyro.get_param_store().get_state()["params"]
     held = {name: p for module in modules_of(model, guide).values() for name, p in module.named_parameters()}
-    named = {**store, **held}
+    named = {name: p for name, p in {**store, **held}.items() if not is_lazy(p)}  # of a layer that no one has called
     of_plates = {name for name, p in loose(store).items() if max(p.shape, default=0) > len(x)}
     suspects = {n: p for n, p in named.items() if p.requires_grad and (len(x) in p.shape or n in of_plates)}
     if not suspects:

@@ -22,6 +22,7 @@ from .supports import (
     free_coordinates,
     is_angle,
     is_point_mass,
+    is_straight_through,
     of_one_value,
     support_of,
     words_and_cure,
@@ -55,6 +56,7 @@ def check_scores(model_trace: poutine.Trace, guide_trace: poutine.Trace, num_dat
         )
     check_support(model_trace)
     _check_each_observed(model_trace)
+    _check_possible(model_trace)
     score_traces(model_trace, guide_trace, shape=(num_data,))  # for its errors
 
 
@@ -72,6 +74,16 @@ def _check_each_observed(model_trace: poutine.Trace) -> None:
             f"{tuple(site['fn'].event_shape)}; got one of shape {tuple(site['value'].shape)} for all. Give one data "
             f"point as x[None]; a loader has to give batches of them."
         )
+
+
+def _check_possible(model_trace: poutine.Trace) -> None:
+    """Raise a ValueError where what is observed is another value than that of a point mass."""
+    for name, site in sample_sites(model_trace):
+        if site["is_observed"] and is_point_mass(site["fn"]) and site["fn"].log_prob(site["value"]).isneginf().any():
+            raise ValueError(
+                f"Expected site {name!r} to observe what its distribution can draw; got data beside a point mass, "
+                f"where there is no probability. Give it some noise, such as dist.Normal(loc, scale)."
+            )
 
 
 def check_support(model_trace: poutine.Trace) -> None:
@@ -122,6 +134,12 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
             raise ValueError(
                 f"Expected site {name!r} under the same mask in model and guide; it is not: where only one of the two "
                 f"counts a latent, log p(x, z) - log q(z|x) is no weight. Put poutine.mask around the site in both."
+            )
+        if is_straight_through(site["fn"]) != is_straight_through(guided["fn"]):
+            raise ValueError(
+                f"Expected draws of site {name!r} that both prior and guide round, or neither; got a straight-through "
+                f"distribution in one of them alone, whose draws have another density in the other. Use "
+                f"RelaxedOneHotCategoricalStraightThrough (or RelaxedBernoulliStraightThrough) in both."
             )
         prior, guide = support_of(site["fn"]), support_of(guided["fn"])
         if prior is None or guide is None:

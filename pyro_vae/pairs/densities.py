@@ -17,7 +17,7 @@ from .modules import Callee
 from .scales import check_whole
 from .scoring import drawn_from_prior, traces
 from .sites import is_latent, latents_of, sample_sites
-from .supports import describe, is_point_mass, num_coordinates, support_of
+from .supports import describe, is_point_mass, is_straight_through, num_coordinates, support_of
 
 
 def check_own_density(guide: Callee, x: Points, cure: str) -> None:
@@ -26,6 +26,11 @@ def check_own_density(guide: Callee, x: Points, cure: str) -> None:
     for name, site in sample_sites(trace):
         if site["infer"].get("is_auxiliary"):
             raise ValueError(f"Expected a guide whose q(z|x) is known; got the auxiliary site {name!r}. {cure}")
+        if is_straight_through(site["fn"]):
+            raise ValueError(
+                f"Expected a guide whose density is known at other draws; site {name!r} rounds its own, "
+                f"straight through. {cure}"
+            )
         if is_point_mass(site["fn"]):
             raise ValueError(f"Expected a guide with a density; got a point mass at site {name!r}. {cure}")
     elsewhere = poutine.condition(guide, data={name: site["value"].clone() for name, site in latents_of(trace).items()})

@@ -25,6 +25,7 @@ from torch import Tensor
 from .batch import Points
 from .contexts import seeded, unvalidated
 from .enumeration_private import WithoutPlate, summed_log_prob
+from .lookups_private import LookupsChecked
 from .modules import Callee
 from .scales import check_whole
 from .scoring import (
@@ -205,7 +206,12 @@ def enumeration_of(model: Callee, guide: Callee, x: Points) -> Enumeration:
     Raises:
         ValueError: an enumerated site that the guide alone has.
     """
-    with in_a_sentence(), seeded(0), unvalidated():  # what does not fit is said when the pair is checked
+    with (
+        in_a_sentence(),
+        seeded(0),
+        unvalidated(),
+        LookupsChecked(),
+    ):  # what does not fit is said when the pair is checked
         guide_trace = poutine.trace(guide).get_trace(x)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
     check_observed(model_trace, guide_trace)

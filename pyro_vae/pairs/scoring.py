@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -102,6 +103,14 @@ def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
             f"Expected a prior that can be drawn from; got {first or 'one that cannot'}. Give the model one that can, "
             f"or, for annealing, use start='guide'; an autoencoder's flat prior leaves no log p(x) at all."
         ) from error
+    except AssertionError as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        if "pyro" not in where.filename:
+            raise
+        raise ValueError(
+            f"Expected distributions that can be drawn from; got one that asserts {where.line!r}. A hidden Markov "
+            f"model needs its duration, dist.DiscreteHMM(..., duration=T)."
+        ) from error
 
 
 @contextmanager
@@ -118,6 +127,8 @@ def in_a_sentence() -> Iterator[None]:
             raise ValueError(text.strip()) from error
         raise
     except (TypeError, AttributeError) as error:
+        if found := re.match(r"'(\w+)' object has no attribute 'contiguous'", str(error)):
+            raise TypeError(f"Expected a tensor as initial value of pyro.param; got {found[1]}.") from None
         found = re.match(r"'(\w+)' object (is not callable|has no attribute 'event_dim')", str(error))
         if found is None or not hasattr(torch.distributions, found[1]):
             raise
@@ -126,6 +137,12 @@ def in_a_sentence() -> Iterator[None]:
             f"pyro.distributions.{found[1]}, whose arguments are the same."
         ) from None
     except KeyError as error:
+        if traceback.extract_tb(error.__traceback__)[-1].filename.endswith("param_store.py"):
+            raise ValueError(
+                f"Expected an initial value for pyro.param({error}), which the param store does not hold; got none. "
+                f"Write pyro.param({error}, value); to evaluate what fit has trained, give its result.model and "
+                f"result.guide."
+            ) from None
         if "intermediates cache" not in str(error):
             raise
         raise ValueError(
@@ -174,14 +191,36 @@ WHOLE = (
     "floating-point numbers beforehand, x.to(dtype)."
 )
 CATEGORIES = (
-    "Expected categories within those of the embedding or one-hot code that looks them up; got others. Number them "
-    "from 0 (numpy.unique(y, return_inverse=True)), or make room for more."
+    "Expected categories within those of the embedding, one-hot code or table that looks them up; got others. Number "
+    "them from 0 (numpy.unique(y, return_inverse=True)), or make room for more."
 )
 OF_TORCH = (
     (r"mat1 and mat2 must have the same dtype, but got (\w+) and (\w+)", WHOLE),
     (r"expected m1 and m2 to have the same dtype, but got: (.+) != (\w+)", WHOLE),
     (r"Input type \((.+)\) and (?:bias|weight) type \((.+)\) should be the same", WHOLE),
     (r"index out of range in self", CATEGORIES),
+    (r"index \d+ is out of bounds for dimension", CATEGORIES),
+    (
+        r"tensors used as indices must be",
+        "Expected indices that are whole numbers; got floating-point ones. Convert them with .long(), or "
+        ".astype('int64').",
+    ),
+    (
+        r"Length of all samples has to be greater than 0",
+        "Expected lengths of at least 1 for packed sequences; got 0 or less. Leave out sequences without values, or "
+        "pack lengths.clamp(min=1).",
+    ),
+    (
+        r"(?:Attempted to use an uninitialized parameter|Can't access the shape of an uninitialized)",
+        "Expected layers that have got their shapes before pyro.module announces them; got a lazy one, such as "
+        "nn.LazyLinear, that has not been called. Call it once with an example, or make it an attribute of an "
+        "nn.Module whose methods are model and guide.",
+    ),
+    (
+        r"(?:torch\.)?linalg[.\w]*:",
+        "Expected matrices that have a factorization, at all values of the latents; got one that has none: not "
+        "positive definite, say. Add a small number to its diagonal, and bounds to what it is made of.",
+    ),
     (r"Class values must be (?:non-negative|smaller than num_classes)", CATEGORIES),
     (
         r"(?:Expected tensor for argument #1 'indices'.* but got (\S+)|one_hot is only applicable)",
@@ -315,6 +354,12 @@ def log_prob_in_plate(name: str, site: Any, num_data: int) -> Tensor:
         )
     with in_a_sentence():
         log_prob: Tensor = fn.log_prob(value, *site["args"], **site["kwargs"])
+    if log_prob.dtype in (torch.float16, torch.bfloat16):
+        raise ValueError(
+            f"Expected log-probabilities of 32 bits or more, whose sums are right to a thousandth of a nat; got "
+            f"{log_prob.dtype} at site {name!r}. Give distributions .float() of what networks of fewer bits return, or "
+            f"use fit(..., precision='bf16'), which takes matrix products alone in fewer."
+        )
     return log_prob
 
 

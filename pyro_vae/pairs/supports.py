@@ -44,6 +44,12 @@ def is_angle(fn: Any) -> bool:
     return is_made_of(fn, torch.distributions.VonMises | dist.SineBivariateVonMises | dist.SineSkewed)
 
 
+def is_straight_through(fn: Any) -> bool:
+    """Whether a distribution rounds its draws, and counts the density of what they were before."""
+    kinds = dist.RelaxedBernoulliStraightThrough | dist.RelaxedOneHotCategoricalStraightThrough
+    return is_made_of(fn, kinds)
+
+
 def support_of(fn: Any) -> Constraint | None:
     """The support of a distribution; None for one that does not say, as a user's own may.
 

@@ -8,6 +8,7 @@ from typing import Any
 import pyro
 from pyro import poutine
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from .amortized import check_amortized, check_follows, check_no_autoguide
 from .batch import Points
@@ -28,6 +29,12 @@ def call_once(model: Callee, guide: Callee, batch_of: Callable[[Any], Points], f
     with seeded(seed), evaluating(model, guide, initial=True), LookupsChecked(), in_a_sentence():
         batch = batch_of(first)  # whether its sites fit together is looked at later, when it is known which are summed
         poutine.replay(model, trace=poutine.trace(guide).get_trace(batch))(batch)
+    for role, module in modules_of(model, guide).items():
+        if lazy := [name for name, parameter in module.named_parameters() if is_lazy(parameter)]:
+            raise ValueError(
+                f"Expected layers that the pair calls, so that they get their shapes; got {lazy[0]!r} of the {role}, "
+                f"which it does not call. Leave it out, or call it once with an example."
+            )
 
 
 def check_trainable(model: Callee, guide: Callee, batch: Points) -> None:

@@ -182,4 +182,4 @@ def mean_of(site: Any) -> Tensor:
         mean: Tensor = site["fn"].mean
     except NotImplementedError:
         mean = site["value"]
-    return mean.expand(site["value"].shape)
+    return mean.detach().expand(site["value"].shape)  # it may be a parameter itself

@@ -235,4 +235,4 @@ def _scale(site: Any) -> Tensor | None:
         scale: Tensor = site["fn"].stddev
     except (NotImplementedError, AttributeError):
         return None
-    return scale.expand(site["value"].shape)
+    return scale.detach().expand(site["value"].shape)

@@ -142,6 +142,33 @@ def conditioned(x, y=None):
     pyro.condition(free, data={"x": x})(x, y)
 
 
+def transformed(x, y=None):
+    with pyro.plate("data", len(x), dim=-1):
+        loc = mean(pyro.sample("z", STANDARD), x, y)
+        half = dist.Normal(loc / 2, S / 2).to_event(1)
+        pyro.sample("x", dist.TransformedDistribution(half, [dist.transforms.AffineTransform(0.0, 2.0)]), obs=x)
+
+
+class FlowGuide(Posterior):
+    def forward(self, x, y=None):
+        q = self.distribution(x, y)
+        flow = dist.transforms.AffineTransform(q.loc, q.scale)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.TransformedDistribution(STANDARD.expand([len(x)]), [flow]))
+
+
+def without_noise(x, y=None):
+    with pyro.plate("data", len(x), dim=-1):
+        loc = mean(pyro.sample("z", STANDARD), x, y)
+        pyro.sample("x", dist.Delta(loc, event_dim=1), obs=x)
+
+
+def of_few_bits(x, y=None):
+    with pyro.plate("data", len(x), dim=-1):
+        loc = mean(pyro.sample("z", STANDARD), x, y)
+        pyro.sample("x", dist.Normal(loc.bfloat16(), S.bfloat16()).to_event(1), obs=x.bfloat16())
+
+
 # Values that are missing: all but the first, where that is negative
 
 
@@ -184,6 +211,22 @@ class ObsMaskGuide(Posterior):
 
 
 # Parameters and networks
+
+
+def without_initial_value(x, y=None):
+    pyro.param("nowhere")
+    plain(x, y)
+
+
+def announced_too_early():
+    """A lazy layer that is announced before its first call."""
+    layer = nn.LazyLinear(X)
+
+    def model(x, y=None):
+        pyro.module("layer", layer)
+        plain(x, y)
+
+    return model
 
 
 def params(x, y=None):

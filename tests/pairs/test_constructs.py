@@ -24,6 +24,7 @@ from constructs import (
     BuiltAtFirstCall,
     ByGroup,
     Decoder,
+    FlowGuide,
     InnerLatentsGuide,
     ObsMaskGuide,
     OfPyroModule,
@@ -38,6 +39,7 @@ from constructs import (
     UnsizedGuide,
     W,
     X,
+    announced_too_early,
     autoencoder_elbo,
     by_place,
     conditioned,
@@ -55,6 +57,7 @@ from constructs import (
     masked_distribution,
     masked_out,
     obs_mask,
+    of_few_bits,
     of_lengths,
     of_torch,
     of_total_size,
@@ -71,8 +74,11 @@ from constructs import (
     subsampled,
     subsampled_features,
     teacher_forcing,
+    transformed,
     unrolled,
     unsized,
+    without_initial_value,
+    without_noise,
 )
 from pyro import poutine
 from pyro.infer.autoguide import AutoDelta, AutoMultivariateNormal, AutoNormal
@@ -156,6 +162,8 @@ ROWS = [
     Row("a sequential plate, `for j in pyro.plate(...)`", of(sequential_plate), drawn=("x_1", slice(1, 2))),
     Row("`pyro.factor`", of(factor), refused={"sample": FACTOR}),
     Row("`pyro.deterministic`", of(deterministic)),
+    Row("a `TransformedDistribution` of the data", of(transformed)),
+    Row("a flow in the guide, as a `TransformedDistribution`", of(plain, FlowGuide)),
     Row("`pyro.condition` in the model, `pyro.condition(free, {'x': x})(x)`", of(conditioned)),
     Row(
         "`pyro.condition(model, {'x': values})`, values fixed for all batches",
@@ -259,6 +267,28 @@ ROWS = [
         "`poutine.mask(mask=False)` around all that is observed",
         of(masked_out),
         refused=in_all_but("sample", said="got no observed site that counts"),
+    ),
+    Row(
+        "data at a point mass, `dist.Delta(f(z)), obs=x`",
+        of(without_noise),
+        refused=in_all_but("sample", said="got data beside a point mass"),
+        drawn=None,
+    ),
+    Row(
+        "log-probabilities in bfloat16 or float16",
+        of(of_few_bits),
+        refused=in_all_but("sample", said="Expected log-probabilities of 32 bits or more"),
+        drawn=None,
+    ),
+    Row(
+        "`pyro.param` without an initial value",
+        of(without_initial_value),
+        refused=in_all_but(said="Expected an initial value for pyro.param('nowhere')"),
+    ),
+    Row(
+        "`pyro.module` of a lazy layer before its first call",
+        made(announced_too_early),
+        refused=in_all_but(said="Expected layers that have got their shapes before pyro.module announces them"),
     ),
     Row(
         "a distribution of `torch.distributions`",

@@ -9,7 +9,15 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from pyro_vae.pairs.lookups_private import LookupsChecked
 
 table = nn.Embedding(3, 2)
-LOOK_UPS = [table, lambda y: functional.one_hot(y, 3), lambda y: functional.one_hot(y, num_classes=3)]
+LOOK_UPS = [
+    table,
+    lambda y: functional.one_hot(y, 3),
+    lambda y: functional.one_hot(y, num_classes=3),
+    lambda y: table.weight[y],
+    lambda y: torch.zeros(2, 3)[:, y],
+    lambda y: torch.zeros(2, 3)[..., y],
+    lambda y: torch.zeros(5, 4, 3, 2)[torch.ones(5, 4) > 0, y[-1:], None, 0],
+]
 
 
 @pytest.mark.parametrize("wrong", [-1, 3])
@@ -43,3 +51,5 @@ def test_lengths(batch_first):
         assert pack([2, 4]).batch_sizes.tolist() == [2, 2, 1, 1]
         with pytest.raises(ValueError, match=r"lengths up to that of the padded sequences, 4; got 5"):
             pack([2, 5])
+        with pytest.raises(ValueError, match=r"lengths of at least 1 for packed sequences; got 0"):
+            pack([0, 4])
