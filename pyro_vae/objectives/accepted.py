@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from pyro import infer
+from torch import Tensor
 
 from ..pairs.enumerated import Enumeration
-from .kl_weights import KLWarmup
+from .kl_weights import KLWarmup, WeightedRate
 
 RECORDED_BY_JIT = (
     infer.JitTrace_ELBO,
@@ -69,20 +71,12 @@ def has_kl_term(objective: infer.ELBO) -> bool:
     return bool(getattr(inner, "has_kl_term", not isinstance(inner, WITHOUT_KL_TERM)))
 
 
-def for_enumeration(objective: infer.ELBO | None, enumeration: Enumeration, kl_weight: KLWarmup) -> infer.ELBO:
+def for_enumeration(objective: infer.ELBO | None, enumeration: Enumeration) -> infer.ELBO:
     """The objective to train a pair with whose sites are marked for enumeration: `TraceEnum_ELBO` for None.
 
     Raises:
-        ValueError: an objective of Pyro that does not sum over marked sites, or a KL weight where the model alone has
-            some: their sum is inside the logarithm, together with the likelihood.
+        ValueError: an objective of Pyro that does not sum over marked sites.
     """
-    alone = sorted(enumeration.in_model - enumeration.in_guide)
-    if alone and not _constant_one(kl_weight):
-        raise ValueError(
-            f"Expected kl_weight 1 without a warm-up where sites of the model alone, {alone}, are summed over, for the "
-            f"logarithm of their sum holds the likelihood, too; got {kl_weight}. Leave the weight at 1, or give the "
-            f"guide these sites, marked in the same way."
-        )
     if objective is None:
         return infer.TraceEnum_ELBO(max_plate_nesting=enumeration.plate_nesting)
     inner = _inner(objective)
@@ -93,6 +87,32 @@ def for_enumeration(objective: infer.ELBO | None, enumeration: Enumeration, kl_w
             f"objective is given, or remove the marks."
         )
     return objective
+
+
+def with_kl_weight(objective: infer.ELBO, kl_weight: KLWarmup, now: Tensor) -> infer.ELBO:
+    """The objective that puts a KL weight on sums over sites of the model alone: see `WeightedRate`.
+
+    Args:
+        now: holds the weight of each step in turn.
+
+    Raises:
+        ValueError: the objective has no loss with a gradient, of which the weighted one could be made.
+    """
+    if _constant_one(kl_weight):
+        return objective
+    inner = _inner(objective)
+    if not hasattr(inner, "differentiable_loss"):
+        raise ValueError(
+            f"Expected an objective with differentiable_loss, for a KL weight where sites of the model alone are "
+            f"summed over; got {type(inner).__name__}. Use TraceEnum_ELBO, or leave the weight at 1."
+        )
+    weighted = WeightedRate(inner, now)
+    if inner is objective:
+        return weighted
+    compiled: Any = copy.copy(objective)
+    compiled.elbo = weighted
+    result: infer.ELBO = compiled
+    return result
 
 
 def _constant_one(kl_weight: KLWarmup) -> bool:

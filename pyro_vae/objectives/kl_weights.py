@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pyro import poutine
+from pyro.infer import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..pairs.modules import Callee
-from ..pairs.sites import is_latent
+from ..pairs.sites import counts, is_latent
 
 
 class ScaleLatents(Messenger):
@@ -46,6 +48,57 @@ def scale_latents(function: Callee, weight: float | Tensor) -> Callee:
             return function(*args, **kwargs)
 
     return scaled
+
+
+class WeightedRate(ELBO):
+    """A KL weight for sums over sites that the model alone has, which no scale of a site can give.
+
+    With such sites y summed out, the latents are the others, z, and
+
+        distortion = -E_q[log p(x|z)],  p(x|z) = sum_y p(x, y, z) / p(z),    rate = E_q[log q(z|x) - log p(z)],
+        p(z) = sum_y p(y, z),
+
+    so that distortion + weight * rate is the objective's own loss plus weight - 1 times its loss of the model without
+    its observed sites, at the same draws. A scale of a site would stand inside the logarithm of the sum.
+
+    Args:
+        elbo: an objective that sums over them, `TraceEnum_ELBO`.
+        weight: a 0-dim tensor that may be changed in place between steps.
+    """
+
+    def __init__(self, elbo: Any, weight: Tensor) -> None:
+        super().__init__(max_plate_nesting=elbo.max_plate_nesting)
+        self.elbo_of_all, self.weight = elbo, weight
+
+    def differentiable_loss(self, model: Callee, guide: Callee, *args: Any, **kwargs: Any) -> Tensor:
+        """Distortion + weight * rate, of all data points together."""
+        loss: Tensor = self._weighted(self.elbo_of_all.differentiable_loss, model, guide, *args, **kwargs)
+        return loss
+
+    def loss(self, model: Callee, guide: Callee, *args: Any, **kwargs: Any) -> float:
+        """The number alone."""
+        return float(self._weighted(self.elbo_of_all.loss, model, guide, *args, **kwargs))
+
+    def _weighted(self, loss_of: Callable[..., Any], model: Callee, guide: Callee, *args: Any, **kwargs: Any) -> Any:
+        rate = 0.0
+        if self.weight != 1:
+            devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+            with torch.random.fork_rng(devices):  # the draws that follow are the same
+                rate = loss_of(poutine.block(model, hide_fn=_is_observed), guide, *args, **kwargs)
+        return loss_of(model, guide, *args, **kwargs) + (self.weight - 1) * rate
+
+    def loss_and_grads(self, model: Callee, guide: Callee, *args: Any, **kwargs: Any) -> float:
+        """The number, its gradient added to those of the parameters."""
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
+        loss.backward()
+        return loss.item()
+
+    def _get_trace(self, model: Callee, guide: Callee, args: Any, kwargs: Any) -> Any:
+        return self.elbo_of_all._get_trace(model, guide, args, kwargs)
+
+
+def _is_observed(site: Any) -> bool:
+    return counts(site) and bool(site["is_observed"])
 
 
 @dataclass(frozen=True)

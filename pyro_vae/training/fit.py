@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ..arguments.rows import Home
 from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
-from ..objectives.accepted import as_objective, check_kl_weight, for_enumeration
+from ..objectives.accepted import as_objective, check_kl_weight, for_enumeration, with_kl_weight
 from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
 from ..output.progress import begun_at, progress_bar
 from ..pairs.batch import Batch, taking
@@ -222,8 +222,11 @@ def fit(
     ):
         announced = for_the_batch(*announcing(p, q))
         summed, enumeration = summed_pair(*announced, visited)
+        alone = enumeration.in_model - enumeration.in_guide
         if enumeration.in_model:
-            chosen = for_enumeration(None if objective is None else chosen, enumeration, warmup)
+            chosen = for_enumeration(None if objective is None else chosen, enumeration)
+            if alone:
+                chosen = with_kl_weight(chosen, warmup, kl.tensor)
             compile = False if compile == "auto" and precision != "bf16" else compile  # Pyro reads values for its sums
             if progress:
                 tqdm.write(f"TraceEnum_ELBO sums over {', '.join(sorted(enumeration.in_model))}.", file=sys.stderr)
@@ -235,8 +238,7 @@ def fit(
         saver.require(given, epochs=epochs)
         check_pair(*summed, visited)
         check_all(*summed, visited, validation, device, modules)
-        # Pyro compares the scales of the model's own sums as numbers, which no recorded step could read of a tensor.
-        weight = 1.0 if enumeration.in_model - enumeration.in_guide else kl.tensor
+        weight = 1.0 if alone else kl.tensor  # the objective has it for sums that are the model's alone
         weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
         if enumeration.in_model:
             try_loss(getattr(chosen, "elbo", chosen), *weighted, visited)

@@ -4,6 +4,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceEnum_ELBO, TraceMeanField_ELBO, config_enumerate
 from torch import nn
 
@@ -20,6 +21,7 @@ from pyro_vae import (
     fit,
     log_marginal,
 )
+from pyro_vae.objectives.kl_weights import WeightedRate
 from pyro_vae.pairs.contexts import evaluating
 from pyro_vae.pairs.enumerated import summed_out
 from pyro_vae.pairs.scoring import score
@@ -129,13 +131,71 @@ def test_objectives_that_do_not_sum(objective):
         train(pair.model, pair.of_z, torch.randn(5), objective=objective)
 
 
-def test_a_kl_weight_needs_the_sites_in_the_guide():
+@pytest.mark.parametrize("guide", ["of_z", "of_k_and_z"])
+def test_a_kl_weight_warms_up(guide):
     pair, x = Clusters(), torch.randn(20)
-    for weight in (0.5, KLWarmup(epochs=1)):
-        with pytest.raises(ValueError, match=r"^Expected kl_weight 1 without a warm-up where .* \['k'\], are summed"):
-            train(pair.model, pair.of_z, x, kl_weight=weight)
-    result = train(pair.model, pair.of_k_and_z, x, kl_weight=KLWarmup(steps=2), epochs=3)
+    result = train(pair.model, getattr(pair, guide), x, kl_weight=KLWarmup(steps=2), epochs=3)
     assert result.warmed_up
+    assert [entry["kl_weight"] for entry in result.history] == [0.0, 0.5, 1.0]
+
+
+class Shifted(Clusters):
+    """The same with data that depend on k beside z, by a factor, too."""
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-1):
+            k = pyro.sample("k", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"})
+            z = pyro.sample("z", dist.Normal(self.means[k], 1.0))
+            pyro.sample("x", dist.Normal(z + k, 0.6), obs=x)
+            pyro.factor("f", -0.3 * (x - k).square())
+
+    def terms(self, x, z):
+        """log p(x, k, z) without the data, and with them, of each k: (2, B)."""
+        k = torch.arange(2.0)[:, None]
+        of_latents = self.logits.log_softmax(0)[:, None] + dist.Normal(self.means[:, None], 1.0).log_prob(z)
+        return of_latents, of_latents + dist.Normal(z + k, 0.6).log_prob(x) - 0.3 * (x - k).square()
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0, 2.5])
+def test_a_weight_on_the_rate_of_what_is_summed_out(weight):
+    """Loss and gradient are those of -log p(x|z) + weight (log q(z|x) - log p(z)), each a sum over k, at the draws."""
+    pair, x = Shifted(), torch.randn(5)
+    pair.means.data += torch.tensor([0.3, 0.8])
+    objective = WeightedRate(TraceEnum_ELBO(max_plate_nesting=1), torch.tensor(weight))
+    torch.manual_seed(1)
+    loss = objective.differentiable_loss(pair.model, pair.of_z, x)
+    torch.manual_seed(1)
+    site = poutine.trace(pair.of_z).get_trace(x).nodes["z"]
+    log_latents, log_joint = (term.logsumexp(0) for term in pair.terms(x, site["value"]))
+    rate = site["fn"].log_prob(site["value"]) - log_latents
+    truth = (log_latents - log_joint + weight * rate).sum()
+    assert loss.item() == pytest.approx(truth.item(), rel=1e-5)
+    torch.manual_seed(1)
+    assert objective.loss(pair.model, pair.of_z, x) == pytest.approx(truth.item(), rel=1e-5)
+    wanted = torch.autograd.grad(truth, list(pair.parameters()))
+    loss.backward()
+    for parameter, gradient in zip(pair.parameters(), wanted, strict=True):
+        assert torch.allclose(parameter.grad, gradient, rtol=1e-4, atol=1e-5)
+
+
+def test_a_weight_leaves_the_estimate_as_it_is():
+    """Of a model without other latents nothing has a rate: the loss is -log p(x) under any weight."""
+
+    def guide(x):
+        pass
+
+    class Mixture(Clusters):
+        def model(self, x):
+            with pyro.plate("data", len(x), dim=-1):
+                k = pyro.sample("k", dist.Categorical(logits=self.logits), infer={"enumerate": "parallel"})
+                pyro.sample("x", dist.Normal(self.means[k], 1.0), obs=x)
+
+    pair, x = Mixture(), torch.randn(8)
+    rate = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1e-9)}
+    (plain,), (weighted,) = (train(pair.model, guide, x, kl_weight=w, **rate).history for w in (1.0, 0.2))
+    assert weighted["loss"] == pytest.approx(plain["loss"], abs=1e-5)
+    exact = -log_marginal(pair.model, guide, x).log_prob.mean().item()
+    assert weighted["loss"] == pytest.approx(exact, abs=1e-5)
 
 
 def test_compiling_is_left_where_it_cannot_be(monkeypatch):
