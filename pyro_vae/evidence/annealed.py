@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee, modules_of
 from .annealing_path import Path, Start, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, Schedule, adapted
+from .conditional import conditional
 from .counter_random import CounterRandom, data_digests, data_keys
 from .doubts import warn_of
 from .drawing import can_be_keyed, halves, handful, keyed, one_by_one
@@ -50,6 +52,7 @@ def annealed_log_marginal(
     compile: bool | Literal["auto"] = "auto",
     seed: int | None = 0,
     progress: bool = False,
+    given: Sequence[str] = (),
     only: Sequence[int] | None = None,
     on_result: OnResult | None = None,
 ) -> LogMarginal:
@@ -86,6 +89,8 @@ def annealed_log_marginal(
         seed: of the draws, which belong to data points and chains as in `log_marginal`; None takes one from the global
             stream.
         progress: show a progress bar on the terminal.
+        given: names of observed sites B, for log p(x_A | x_B), A the others: two estimates with one error, as in
+            `log_marginal`; "acceptance" is then the lower one of both.
         only: numbers of the data points of x to estimate, as in `log_marginal`.
         on_result: called with numbers of data points and their results, as soon as they are there.
 
@@ -98,7 +103,8 @@ def annealed_log_marginal(
     Raises:
         ValueError: a count below 1, x of another kind or empty, a discrete latent that is not marked for enumeration, a
             guide whose support is not the prior's, a site outside the plate over the data, model and guide that do not
-            fit together, or a pair that scores a data point by those beside it.
+            fit together, a pair that scores a data point by those beside it, or ``given`` that is no split of the
+            observed sites or cannot be had.
 
     Reference:
         Neal 2001, "Annealed importance sampling"; Wu, Burda, Salakhutdinov, Grosse 2017, "On the quantitative analysis
@@ -115,13 +121,33 @@ def annealed_log_marginal(
         >>> bool((result.log_prob + 1.5155).abs() < 5 * result.standard_error)
         True
     """
-    points = as_points("x", x, model, guide)
+    points, pair = as_points("x", x, model, guide), (model, guide)
     model, guide = taking(points, model, guide)
     annealing = AnnealingSettings(
         num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
     )
     seed = int(torch.randint(2**62, ())) if seed is None else seed
     wanted = selected(len(points), only)
+    if given:
+        estimate = functools.partial(
+            annealed_log_marginal,
+            num_chains=num_chains,
+            num_temperatures=num_temperatures,
+            start=start,
+            schedule=schedule,
+            num_leapfrog=num_leapfrog,
+            num_warmup_chains=num_warmup_chains,
+            target_acceptance=target_acceptance,
+            chunk_size=chunk_size,
+            compile=compile,
+            progress=progress,
+            only=wanted,
+        )
+        result = conditional(estimate, *pair, points, given, seed=seed)
+        warn_of(result, wanted, stacklevel=3)
+        if on_result is not None:
+            on_result(wanted, result)
+        return result
     results = []
     with seeded(seed), evaluating(model, guide), annealing.bar(2 * len(wanted), progress=progress) as bar:
         few = handful(points)

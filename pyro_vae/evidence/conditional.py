@@ -46,6 +46,9 @@ def conditional(
         warnings.simplefilter("ignore", HeavyTail)  # of an estimate that nobody asked for by itself
         joint = estimate(model, guide, x, seed=seed)
         marginal = estimate(poutine.block(model, hide=hidden), guide, x, seed=(seed + APART) % 2**63)
+    acceptance = {  # of annealed chains
+        name: torch.fmin(value, marginal.details[name]) for name, value in joint.details.items() if name == "acceptance"
+    }
     return dataclasses.replace(
         joint,
         log_prob=joint.log_prob - marginal.log_prob,
@@ -60,7 +63,8 @@ def conditional(
             "log_joint": joint.log_prob,
             "log_given": marginal.log_prob,
             "jackknife": joint.jackknife - marginal.jackknife,
-        },
+        }
+        | acceptance,
         measure=measure,
         sites={name: joint.sites[name] for name in hidden},
         given={name: joint.sites[name] for name in given},

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from pyro_vae import compare, log_marginal
+from pyro_vae import annealed_log_marginal, compare, log_marginal
 from pyro_vae.evidence import LogMarginal
 
 N = 8
@@ -56,6 +56,23 @@ def test_linear_gaussian_blocks(x, form, given, which, sites, estimator):
     assert ((*result.sites,), (*result.given,), result.bound) == (sites, (given,), "none")
     assert f"log p({sites[0]} | {given}): " in repr(result)
     assert "no bound" in repr(result)
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
+@pytest.mark.parametrize("start", ["guide", "prior"])
+def test_annealed_chains(x, start, monkeypatch):
+    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 10)
+    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 20)
+    settings = {"num_chains": 32, "num_temperatures": 20, "start": start, "compile": False}
+    result = annealed_log_marginal(blocks, posterior, (x[:, A], x[:, B]), given=["b"], only=[1, 0, 4], **settings)
+    truth = (log_density(x, slice(0, 4)) - log_density(x, B))[[1, 0, 4]]
+    assert ((result.log_prob - truth).abs() < 5 * result.standard_error).all()
+    assert (result.standard_error < 0.5).all()
+    assert ((*result.sites,), (*result.given,), result.bound) == (("a",), ("b",), "none")
+    assert ((result.details["acceptance"] > 0.3) & (result.details["acceptance"] <= 1)).all()
+    assert result.indices.tolist() == [1, 0, 4]
+    with pytest.raises(ValueError, match="Expected given to be a list of some of the sites that the model observes"):
+        annealed_log_marginal(blocks, posterior, (x[:, A], x[:, B]), given=["z"], **settings)
 
 
 @pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")  # by chance, of so many results
