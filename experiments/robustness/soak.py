@@ -145,6 +145,8 @@ def main() -> None:
     settings = parser.parse_args()
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.zeros(1)])  # brings torch's compiler, which takes seconds to import
+    if settings.smoke:
+        KINDS["train, plain"] = ("train", [*SMALL, *SAVED, "--epochs", "2", "--compile", "false"])
     began = time.monotonic()
     rows = json.loads(settings.out.read_text())["rows"] if settings.out.exists() else []
     done = {row["method"] for row in rows}
