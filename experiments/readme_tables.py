@@ -623,7 +623,48 @@ def trained_by(result: dict[str, Any]) -> str:
     return f"Trained with `{run['command']}`: {epochs}. Data: {run['protocol']}."
 
 
+def damaged_inputs_table() -> str:
+    """What became of damaged and hostile inputs, by kind."""
+    if not (path := RESULTS / "damaged_inputs.json").exists():
+        return NOT_YET
+    result = json.loads(path.read_text())
+    columns = ("tried", "refused", "read", "failed")
+    rows = [[row["method"], *(f"{row[name]:,}" for name in columns)] for row in result["rows"]]
+    rows.append(["all", *(f"{sum(row[name] for row in result['rows']):,}" for name in columns)])
+    headers = ["input", "tried", "refused in a sentence", "read as what it says", "failed"]
+    table = tabulate(rows, headers, tablefmt="github", disable_numparse=True)
+    return f"{table}\n\n{_made_on(result)}"
+
+
+def soak_table() -> str:
+    """Kills by kind of command, and whether what was gone on with came to the same bits."""
+    if not (path := RESULTS / "soak.json").exists():
+        return NOT_YET
+    result = json.loads(path.read_text())
+    columns = ("kills", "ended", "same bits")
+    rows = [[row["method"], *(str(row[name]) for name in columns)] for row in result["rows"]]
+    rows.append(["all", *(str(sum(row[name] for row in result["rows"])) for name in columns)])
+    headers = ["command", "kills", "came to their ends", "to the bits of the undisturbed one"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{_made_on(result)}"
+
+
+def many_fits_table() -> str:
+    """What a process holds before and after many trainings."""
+    if not (path := RESULTS / "many_fits.json").exists():
+        return NOT_YET
+    result = json.loads(path.read_text())
+    rows = [[row["method"], f"{row['before']:,}", f"{row['after']:,}"] for row in result["rows"]]
+    headers = ["what the process holds", "before", f"after {result['fits']} trainings"]
+    changed = ", ".join(result["changed"]) or "none"
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\nOf {result['switches']} settings of the process changed: {changed}. {_made_on(result)}"
+    )
+
+
 TABLES = {
+    "damaged_inputs.md": damaged_inputs_table,
+    "soak.md": soak_table,
+    "many_fits.md": many_fits_table,
     "features.md": features_table,
     "autoencoders.md": autoencoders_table,
     "autoencoder_numbers.md": autoencoder_numbers,

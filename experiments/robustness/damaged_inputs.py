@@ -274,13 +274,16 @@ def outcome(attempt: Try, rng: random.Random, started: list[str]) -> tuple[str, 
     return found, said
 
 
+def rows_of(path: Path) -> dict[str, dict[str, Any]]:
+    """What is known already, by kind."""
+    return {row["method"]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
+
+
 def main() -> None:
     """Try, say and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", type=float, default=1.0, help="times the number of inputs")
-    parser.add_argument(
-        "--minutes", type=float, default=float("inf"), help="begin no further kind after so many of work"
-    )
+    parser.add_argument("--kinds", nargs="*", help="of inputs, as the table names them; by default all")
     parser.add_argument("--seed", type=int, default=0, help="of the damages")
     parser.add_argument("--smoke", action="store_true", help="a few inputs of each kind, to see that it works")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "damaged_inputs.json")
@@ -288,17 +291,14 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of a checkpoint that is damaged, for instance
     started: list[str] = []
-    rows: dict[str, dict[str, Any]] = {}
-    if settings.out.exists():
-        rows = {row["method"]: row for row in json.loads(settings.out.read_text())["rows"]}
     line = shlex.join(["python", "experiments/robustness/damaged_inputs.py", *sys.argv[1:]])
     work = Path(tempfile.mkdtemp())
     try:
         made = list(kinds(work, 0.007 if settings.smoke else settings.scale))
         sys.addaudithook(lambda event, _: started.append(event) if event in EXECUTED else None)
-        for method in [method for method in dict.fromkeys(method for method, *_ in made) if method not in rows]:
-            if time.process_time() > 60 * settings.minutes:
-                break
+        for method in dict.fromkeys(method for method, *_ in made):
+            if method in rows_of(settings.out) or (settings.kinds and method not in settings.kinds):
+                continue
             row: dict[str, Any] = {"method": method, "tried": 0, "refused": 0, "read": 0, "failed": 0, "failures": []}
             for file, (_, count, attempt) in enumerate(kind for kind in made if kind[0] == method):
                 for i in range(count):
@@ -306,9 +306,10 @@ def main() -> None:
                     row["tried"] += 1
                     row[found] += 1
                     row["failures"] += [said] if said else []
-            rows[method] = row
             print(row, flush=True)
-            about = environment(torch.device("cpu")) | {"command": line, "smoke": settings.smoke}
+            rows = rows_of(settings.out) | {method: row | {"command": line}}
+            lines = "; ".join(dict.fromkeys(row["command"] for row in rows.values()))
+            about = environment(torch.device("cpu")) | {"command": lines, "smoke": settings.smoke}
             settings.out.write_text(json.dumps(about | {"rows": list(rows.values())}, indent=2) + "\n")
     finally:
         shutil.rmtree(work)
