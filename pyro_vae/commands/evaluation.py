@@ -76,7 +76,8 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
             f"       too few {'chains' if annealed else 'samples'} to tell whether to trust {untold:,} of "
             f"{data_points(len(result))}: k-hat needs {FEWEST}"
         )
-    limit, weak = result.khat_limit.min().item(), int((result.khat > result.khat_limit).sum())
+    judged = result.num_samples >= FEWEST  # of fewer there is no k-hat, but where no weight is finite
+    limit, weak = result.khat_limit.min().item(), int(((result.khat > result.khat_limit) & judged).sum())
     if not annealed and limit < WEAK and weak:
         lines.append(
             f"       k-hat of so few samples sees little of a tail: {weak:,} of {len(result):,} are above {limit:.2f}, "

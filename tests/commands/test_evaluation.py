@@ -46,6 +46,9 @@ def test_fewer_samples_do_not_look_safer():
     text = say_estimate(result(0.5, 0.6, 0.1, num_samples=50), IMPORTANCE)
     assert "2 of 3 are above 0.41, the limit for so few" in text
     assert "limit for so few" not in say_estimate(result(0.5, 0.6, 0.1), IMPORTANCE)
+    text = say_estimate(result(math.inf, math.nan, num_samples=3), IMPORTANCE)  # no weight of the first is finite
+    assert "limit for so few" not in text
+    assert "not to be trusted for 1 of 2 data points" in text
     text = say_estimate(result(math.nan, math.nan, num_samples=10), IMPORTANCE)
     assert "too few samples to tell whether to trust 2 of 2 data points: k-hat needs 25" in text
     assert "samples too few to tell whether to trust 2 data points" in repr(result(math.nan, math.nan, num_samples=10))
