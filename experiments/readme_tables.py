@@ -616,6 +616,47 @@ def features_table() -> str:
     )
 
 
+def transfer_table() -> str:
+    """log p(x) of test images of few training images, by start and epochs."""
+    if not (path := RESULTS / "transfer.json").exists():
+        return NOT_YET
+    result = json.loads(path.read_text())
+    lines: dict[str, dict[int, str]] = {}
+    for row in result["rows"]:
+        cell = f"{row['mean']:.1f} +- {row['standard_error']:.1f} ({row['share_with_khat_above_0.7']:.0%})"
+        lines.setdefault(row["start"], {})[row["epoch"]] = cell
+    epochs = sorted({epoch for line in lines.values() for epoch in line})
+    rows = [[name, *(line.get(epoch, "") for epoch in epochs)] for name, line in lines.items()]
+    headers = ["start", *(f"epoch {epoch}" for epoch in epochs)]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\nlog p(x) in nats per image with its standard error over {result['num_test']} test images, from "
+        f"{result['num_samples']} samples of the guide; in brackets the share of images with k-hat above 0.7, whose "
+        f"numbers are likely too low. Data: {result['protocol']}. The run: {trained_by(result)} {source(result)}, "
+        f"{result['minutes']:.0f} minutes."
+    )
+
+
+def generation_table() -> str:
+    """Precision, coverage and nearest training data of draws, by temperature and truncation."""
+    if not (path := RESULTS / "generation.json").exists():
+        return NOT_YET
+    result = json.loads(path.read_text())
+    rows = [
+        [
+            f"{row['draws']} {row['value']:g}" if "value" in row else row["draws"],
+            *(f"{row[name]:.3f}" for name in ("precision", "recall", "density", "coverage")),
+            f"{row['nearest_share']:.3f} +- {row['nearest_share_error']:.3f}",
+        ]
+        for row in result["rows"]
+    ]
+    headers = ["draws", "precision", "recall", "density", "coverage", "nearest to training data"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\n{result['count']:,} means of p(x\\|z) and as many test images, in the space of {result['components']} "
+        f"principal components; 5 neighbors. Nearest to training data rather than to as many test images: one half "
+        f"where nothing is copied. {trained_by(result)} {source(result)}, {result['minutes']:.1f} minutes."
+    )
+
+
 def trained_by(result: dict[str, Any]) -> str:
     """How the run that an experiment looks at was trained, and on what."""
     run = result["trained"]
@@ -666,6 +707,8 @@ TABLES = {
     "soak.md": soak_table,
     "many_fits.md": many_fits_table,
     "features.md": features_table,
+    "transfer.md": transfer_table,
+    "generation.md": generation_table,
     "autoencoders.md": autoencoders_table,
     "autoencoder_numbers.md": autoencoder_numbers,
     "priors_on_digits.md": functools.partial(parts_table, "priors"),
