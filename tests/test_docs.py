@@ -194,7 +194,7 @@ def test_commands_are_read_by_their_parser(page, workplace):
 
 
 def test_options_in_the_text_exist():
-    known = {"--nproc-per-node", "--version"}  # of torchrun, and of no command
+    known = {"--nproc-per-node", "--nnodes", "--version"}  # of torchrun, and of no command
     for name in commands():
         parser = Parser()
         chosen = ["--prior", "VampPrior", "--model", "VAE"] if name in ("train", "tune") else ["run"]

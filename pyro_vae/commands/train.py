@@ -1,4 +1,5 @@
-"""Train one model; writes a run folder with settings, weights, metrics and figures."""
+"""Train one model; writes a run folder with settings, weights, metrics and figures. Under torchrun, several processes
+share each batch."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import contextlib
 import dataclasses
 import functools
 import math
+import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -40,6 +43,7 @@ from ..runs.new_folder import SETTINGS, UNFINISHED, new_run, settings_to_resume
 from ..runs.own_classes import copy_sources, sources_of
 from ..runs.parser import Parser
 from ..runs.parts import PARTS, build_objective
+from ..runs.processes import processes
 from ..runs.settings import DEFAULT_PARTS, dump, fixed, parse_training, with_warmup
 from ..runs.starting_weights import Start, freeze, start_from
 from ..training.checkpoint import Checkpoint, saved_epochs, saved_history
@@ -49,6 +53,10 @@ from ..training.fit import fit
 from ..training.fitted import Fit, Metrics
 from ..training.nonfinite import NonFiniteLoss
 from ..training.optimizer import adam
+from ..training.sharing import LostProcess, Share
+from .process import stop_undisturbed
+
+SECONDS_FOR_THE_FIRST = 5.0
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
@@ -74,13 +82,51 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
 def run(chosen: Namespace) -> None:
     """Train one model."""
     folder = Path(chosen.out or f"runs/{_label(chosen)}-seed{chosen.seed}")
-    if chosen.resume and _is_over(folder, chosen.epochs):
-        return
-    dataset = load_data(chosen)
-    print(f"data   {dataset.protocol}")
-    train_run(chosen, dataset, folder, verbose=True, resume=chosen.resume is not None)
+    with processes(choose_device(chosen.device)) as (rank, count), _after_the_first(rank):
+        share = Share(rank, count)
+        if share.from_first(rank == 0 and chosen.resume is not None and _is_over(folder, chosen.epochs)):
+            return
+        dataset = load_data(chosen) if rank == 0 else None
+        share.from_first(None)  # the first process has downloaded what is to be downloaded
+        if dataset is None:
+            _train_along(chosen)
+            return
+        print(f"data   {dataset.protocol}")
+        train_run(chosen, dataset, folder, verbose=True, resume=chosen.resume is not None, num_processes=count)
     is_autoencoder = "encoder" in chosen and chosen.encoder.class_path == "PointEncoder"  # without log p(x) to evaluate
     print(f"\nsaved in {folder}\nnext   pyro-vae {'reconstruct' if is_autoencoder else 'evaluate'} {folder}")
+
+
+@contextlib.contextmanager
+def _after_the_first(rank: int) -> Iterator[None]:
+    """Of several processes the first one speaks; another does so of an error of its own alone, which ends all."""
+    if rank == 0:
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            try:
+                yield
+            except (LostProcess, KeyboardInterrupt):
+                raise
+            except Exception:
+                time.sleep(SECONDS_FOR_THE_FIRST)  # an error of all processes is said by it, and then ends this one
+                raise
+        except LostProcess:
+            sys.exit(1)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("") from None
+
+
+def _train_along(config: Namespace) -> None:
+    """Train as one of several processes, of which the first one writes the run folder."""
+    dataset = load_data(config)
+    module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
+    freeze(module, config.freeze)  # the weights to begin with come from the first process
+    with few_threads(module):
+        device = choose_device(config.device)
+        fit_settings(config, module, objective, dataset, device, on_step=None, progress=False, distributed=True)
 
 
 def _label(config: Namespace) -> str:
@@ -129,7 +175,14 @@ def _is_over(folder: Path, epochs: int) -> bool:
 
 
 def train_run(
-    config: Namespace, dataset: Data, folder: Path, *, verbose: bool, resume: bool = False, progress: bool = True
+    config: Namespace,
+    dataset: Data,
+    folder: Path,
+    *,
+    verbose: bool,
+    resume: bool = False,
+    progress: bool = True,
+    num_processes: int = 1,
 ) -> None:
     """Train the model of the settings and write its run folder; after an interrupt, with its best state so far.
 
@@ -139,6 +192,7 @@ def train_run(
         verbose: whether lines tell of it.
         resume: go on from a checkpoint of it, if there is one.
         progress: whether it is shown.
+        num_processes: that share its batches, of which this is the first.
     """
     device = choose_device(config.device)
     module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
@@ -149,7 +203,8 @@ def train_run(
     if verbose:
         described = ", ".join(config[part].class_path for part in PARTS if part in config)
         frozen = f" and {num_frozen:,} frozen ones" if num_frozen else ""
-        print(f"model  {described}: {count_parameters(module):,} parameters{frozen}, on {device}")
+        where = device if num_processes == 1 else f"{device}, in {num_processes} processes"
+        print(f"model  {described}: {count_parameters(module):,} parameters{frozen}, on {where}")
         if start is not None:
             print(f"start  {start}")
     result = so_far = None
@@ -166,18 +221,27 @@ def train_run(
         recorder = _Recorder(unfinished, config, done)
         try:
             result = so_far = fit_settings(
-                config, module, objective, dataset, device, on_step=recorder, folder=unfinished, progress=progress
+                *(config, module, objective, dataset, device),
+                on_step=recorder,
+                folder=unfinished,
+                progress=progress,
+                distributed=num_processes > 1,
             )
         except BaseException as error:
+            if isinstance(error, LostProcess):
+                stop_undisturbed()
             so_far = getattr(error, "fit", None)
             if isinstance(error, KeyboardInterrupt):
                 raise KeyboardInterrupt(_stopped(folder, so_far)) from None
             if isinstance(error, NonFiniteLoss):
                 raise NonFiniteLoss(f"{error} {_kept(folder, so_far)}") from error
+            if isinstance(error, LostProcess):
+                raise LostProcess(f"{error} This one {_stopped(folder, so_far)}") from None
             raise
         finally:  # also after an interrupt or an error: the module holds its best state
             if so_far is not None and so_far.history:
                 about = _about(config, module, dataset, so_far, finished=result is not None) | _began(start, num_frozen)
+                about |= {"processes": num_processes}
                 _save(unfinished, config, module, so_far, about | environment(device), name=folder.name)
     if verbose:
         _say_best(result)
@@ -236,9 +300,10 @@ def fit_settings(
     dataset: Data,
     device: torch.device,
     *,
-    on_step: OnStep,
+    on_step: OnStep | None,
     folder: Path | None = None,
     progress: bool = True,
+    distributed: bool = False,
 ) -> Fit:
     """Train a model as the settings say.
 
@@ -246,6 +311,7 @@ def fit_settings(
         on_step: called after each step.
         folder: for checkpoints and, if the settings ask for it, TensorBoard; None for neither.
         progress: whether it is shown.
+        distributed: whether several processes share the batches.
     """
     total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size)
     decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=total_steps)
@@ -269,6 +335,7 @@ def fit_settings(
         on_step=on_step,
         tensorboard=folder / "tensorboard" if folder and config.tensorboard else None,
         checkpoint=Checkpoint(folder, config.checkpoint_minutes, keep=True, settings=fixed(config)) if folder else None,
+        distributed=distributed,
     )
 
 

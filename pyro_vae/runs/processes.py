@@ -20,7 +20,8 @@ def processes(device: torch.device) -> Iterator[tuple[int, int]]:
         return
     if device.type == "cuda":  # else all would share the first GPU
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=7))
+    own_gpu = device.type == "cuda" and int(os.environ["LOCAL_WORLD_SIZE"]) <= torch.cuda.device_count()
+    torch.distributed.init_process_group("nccl" if own_gpu else "gloo", timeout=timedelta(days=7))
     try:
         yield torch.distributed.get_rank(), count
     finally:

@@ -30,6 +30,7 @@ from ..objectives.kl_weights import KLWeight
 from .course import FORM, Course
 from .fitted import Metrics
 from .sameness import comparable, require_equal
+from .sharing import ALONE, Share
 
 # Names of all files that are written here; those of others are left alone.
 FILES = re.compile(r"checkpoint-(?P<epoch>\d{8})\.(json|safetensors)|\.checkpoint\.(lock|holder)")
@@ -73,8 +74,8 @@ class Saver:
         found: the state that is to be gone on from, if there is one.
     """
 
-    def __init__(self, checkpoint: Checkpoint | None) -> None:
-        self.checkpoint = checkpoint
+    def __init__(self, checkpoint: Checkpoint | None, share: Share = ALONE) -> None:
+        self.checkpoint, self.share = checkpoint, share
         self.found: dict[str, Any] | None = None
         self._before: dict[str, Any] = {}
         self._settings: dict[str, Any] = {}
@@ -83,6 +84,7 @@ class Saver:
             self._saved = time.monotonic()
             if (newest := read_newest(Path(checkpoint.folder))) is not None:
                 self._before, self.found = newest["settings"], newest["state"]
+        self._before, self.found = share.from_first((self._before, self.found))
 
     def as_before(self, saves: float) -> float:
         """Seconds that compiling would save: such that it is done if it was in the part of the training before."""
@@ -103,11 +105,11 @@ class Saver:
             done = len(self.found["history"])
             raise ValueError(f"Expected epochs >= {done}, which the checkpoint has; got {epochs}.")
         self._settings = comparable({**settings, "settings": self.checkpoint.settings})
-        surroundings = _surroundings()
+        surroundings = _surroundings() | {"processes": self.share.count}
         if self.found is not None:
             require_equal(self._before, self._settings, but=surroundings)
             for name, now in surroundings.items():
-                if now != self._before[name]:
+                if now != self._before.get(name, now):
                     warnings.warn(
                         f"This training began with {name} {self._before[name]} and goes on with {now}: its numbers "
                         f"can differ in their last digits from those of one that was never stopped.",
@@ -187,16 +189,18 @@ def described(objective: ELBO) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def saving(checkpoint: str | Path | Checkpoint | None) -> Iterator[Saver]:
+def saving(checkpoint: str | Path | Checkpoint | None, share: Share = ALONE) -> Iterator[Saver]:
     """What saves a training into a folder, made if it is not there, which no other process uses meanwhile.
+
+    Of several processes that share a training, the first one alone does; the others hear from it what it has found.
 
     Raises:
         ValueError: what was saved there is damaged.
         BlockingIOError: another process trains with the same folder.
         OSError: it cannot be written.
     """
-    if checkpoint is None:
-        yield Saver(None)
+    if checkpoint is None or share.rank > 0:
+        yield Saver(None, share)
         return
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint(checkpoint)
@@ -207,7 +211,7 @@ def saving(checkpoint: str | Path | Checkpoint | None) -> Iterator[Saver]:
     try:
         with locked(folder / ".checkpoint", doing=f"training with the checkpoint in {folder}"):
             try:
-                yield Saver(checkpoint)
+                yield Saver(checkpoint, share)
             finally:
                 with contextlib.suppress(OSError):
                     (folder / ".checkpoint.lock").unlink()

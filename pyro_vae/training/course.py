@@ -138,7 +138,7 @@ class Course:
         with _told(state):
             self.steps.optimizer.set_state(state["optimizer"])
             self.best.set_state(state["best"])
-            _set_random_state(state["random"])
+            _set_random_state(state["random"], of_the_first=self.steps.share.count > 1)
 
     def _first(self, batches: Iterable[Any], full_steps: int) -> list[Any]:
         """Full batches for as many of so many steps as are taken before all is recorded; at least one, of any size."""
@@ -223,7 +223,9 @@ def _random_state() -> dict[str, Any]:
     return {**pyro.util.get_rng_state(), "gpus": gpus}
 
 
-def _set_random_state(state: dict[str, Any]) -> None:
+def _set_random_state(state: dict[str, Any], *, of_the_first: bool) -> None:
+    """Put the streams back; several processes go on with that of the first one's GPU, each on its own."""
     pyro.util.set_rng_state(state)
     if state["gpus"] and torch.cuda.is_initialized():
-        torch.cuda.set_rng_state_all(state["gpus"])
+        count = torch.cuda.device_count()
+        torch.cuda.set_rng_state_all([state["gpus"][0]] * count if of_the_first else state["gpus"][:count])

@@ -76,13 +76,13 @@ def train_epoch(
             if not (is_last and step == steps.taken):
                 stopped = told(on_step, step, {"loss": loss / size}) or stopped
         unread.clear()
-        if stopped:
+        if stopped and steps.share.count == 1:  # else all processes end together, with the epoch
             break
     metrics: Metrics = {"epoch": epoch, "step": steps.taken, "loss": total / seen}
     metrics |= {"kl_weight": kl_weight.tensor.item()} | steps.optimizer.metrics()
     if spent := steps.compile_seconds - compiling:
         metrics["compile_seconds"] = spent
-    return metrics, stopped
+    return metrics, steps.share.any(stopped, kl_weight.tensor.device)
 
 
 def told(on_step: Sequence[OnStep], step: int, metrics: Metrics) -> bool:

@@ -24,7 +24,7 @@ from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
 from ..output.progress import begun_at, progress_bar
 from ..pairs.batch import Batch, taking
 from ..pairs.contexts import seeded
-from ..pairs.inputs import Inputs, home_of
+from ..pairs.inputs import Inputs, Loader, home_of
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.scales import for_the_batch
 from ..pairs.state import get_state
@@ -50,6 +50,7 @@ from .preconditions import (
     unpacked,
 )
 from .selection import BestState
+from .sharing import share_of
 from .steps import Steps
 from .tensorboard import tensorboard_writer
 from .validation import validate
@@ -83,6 +84,7 @@ def fit(
     on_step: OnStep | Sequence[OnStep] | None = None,
     tensorboard: str | Path | None = None,
     checkpoint: str | Path | Checkpoint | None = None,
+    distributed: bool = False,
 ) -> Fit:
     """Train a model/guide pair with Pyro's SVI.
 
@@ -151,6 +153,12 @@ def fit(
             KL weight, patience, best state, order of the data and all random streams come back. What a pair or a loader
             of your own keeps in Python from step to step does not; a pair holds it in a buffer. When the training is
             over, the files go.
+        distributed: share each batch out over the processes of ``torch.distributed``, of which each runs this same
+            call. Batches, random numbers, losses and parameters are those of one process, up to rounding; the first
+            process's parameters are those to begin with. The update is not part of the compiled step. Progress,
+            TensorBoard and checkpoints are left to the first process; ``on_step`` is called in each, and
+            ``StopTraining`` in one of them ends all with the epoch. Before the first step a batch is compared with its
+            shares: what is no sum over data points (batch norm), or draws by rejection, is refused.
 
     Raises:
         ValueError: nothing to train, no data, NaN or values outside the support of an observed site in the data, a
@@ -160,6 +168,7 @@ def fit(
             counts, but for data that are read in batches.
         BlockingIOError: another process trains with the same checkpoint.
         OSError: its folder cannot be written.
+        LostProcess: another of several processes has ended.
         TypeError: data, objective, optimizer, scheduler or KL weight are of another kind.
         NonFiniteLoss: the loss or its gradient became NaN or infinite; names the step (on a GPU, where only a gradient
             did, the steps since the last reading) and the sites whose log-probability is not finite. The modules keep
@@ -198,6 +207,8 @@ def fit(
     (p, q), modules = taking(example_of(data), model, guide), modules_of(model, guide)
     check_finite("data", data, modules)
     check_finite("validation", validation, modules)
+    share = share_of(distributed, seed=seed, loader=any(isinstance(each, Loader) for each in (data, validation)))
+    progress, tensorboard = progress and share.rank == 0, None if share.rank else tensorboard
     device = choose_device(device, otherwise=data.device, movable=is_bound(model, guide))
     for module in modules.values():
         module.to(device)
@@ -215,7 +226,7 @@ def fit(
     store = pyro.get_param_store()
     bar = progress_bar(total_steps, unit="step", shown=progress)
     with (
-        saving(checkpoint) as saver,
+        saving(checkpoint, share) as saver,
         training_conditions(modules, seed=seed, tf32=precision == "tf32"),
         tensorboard_writer(tensorboard, device, past=[] if saver.found is None else saver.found["history"]) as board,
         bar,
@@ -238,16 +249,17 @@ def fit(
         saver.require(given, epochs=epochs)
         check_pair(*summed, visited)
         check_all(*summed, visited, validation, device, modules)
+        share.begin(getattr(chosen, "elbo", chosen), announced, visited, modules)
         weight = 1.0 if alone else kl.tensor  # the objective has it for sums that are the model's alone
         weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
         if enumeration.in_model:
             try_loss(getattr(chosen, "elbo", chosen), *weighted, visited)
-        steps = Steps(*weighted, optimizer, chosen, visited.batch_of, full_batch=visited.full_batch)
+        steps = Steps(*weighted, optimizer, chosen, visited.batch_of, full_batch=visited.full_batch, share=share)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch or 0))
         course = Course(modules, steps, best, summed_over=tuple(sorted(enumeration.in_model)))
 
         def validated() -> tuple[Metrics, list[str]]:
-            return validate(*summed, validation, batch_size=batch_size, device=device)
+            return validate(*summed, validation, batch_size=batch_size, device=device, share=share)
 
         try:
             saver.resume(course, visited.epoch, kl, validated)
@@ -267,6 +279,7 @@ def fit(
                 board.write(metrics, p, q, validation)
                 best.update(metrics, sites)
                 course.stopped = course.stopped or told(callbacks, steps.taken, metrics)
+                course.stopped = share.any(course.stopped, device)
                 saver.take(course)
             best.require_one()
         except BaseException as error:

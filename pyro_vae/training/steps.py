@@ -18,6 +18,7 @@ from ..pairs.modules import Callee, modules_of
 from .fused_step import FusedStep
 from .nonfinite import NonFiniteLoss, not_finite_at, sites_not_finite
 from .optimizer import NonFiniteGradient, OneOptimizer
+from .sharing import ALONE, Share
 from .trials import run_pair
 
 
@@ -32,6 +33,8 @@ class Steps:
         objective: of a `CompiledELBO` the settings are used, to record the choice of data and the optimizer's update
             (`FusedStep`) along with it.
         batch_of: the batch for what a step takes: indices of data points (B,), or the data points.
+        share: what this process takes of each batch. With others, the update of the parameters follows the graph of
+            their gradients, which are summed in between.
         full_batch: only batches of this size are compiled: the last, smaller batch of an epoch is not worth a graph of
             its own.
 
@@ -50,6 +53,7 @@ class Steps:
         batch_of: Callable[[Any], Points],
         *,
         full_batch: int,
+        share: Share = ALONE,
     ) -> None:
         elbo = objective.elbo if isinstance(objective, CompiledELBO) else objective
 
@@ -57,12 +61,18 @@ class Steps:
             """The loss of a batch; gradients go to the parameters."""
             return elbo.loss_and_grads(model, guide, batch_of(taken))
 
+        def of_the_share(taken: Points) -> Tensor | float:
+            """The same of this process's part of the batch."""
+            with share.drawing(len(taken)):
+                return elbo.loss_and_grads(model, guide, batch_of(taken[share.rows(len(taken))]))
+
         self.svi = SVI(model, guide, optimizer, objective.loss, loss_and_grads=self._loss_and_grads)
-        self.optimizer, self.batch_of, self.plain = optimizer, batch_of, loss_and_grads
+        self.optimizer, self.batch_of, self.share = optimizer, batch_of, share
+        self.plain = loss_and_grads if share.count == 1 else of_the_share
         self.recorded: Recorded | None = None
         if isinstance(objective, CompiledELBO):
             self.recorded = Recorded(
-                loss_and_grads,
+                self.plain,
                 modules_of(model, guide).values(),
                 backend=objective.backend,
                 precision=objective.precision,
@@ -119,7 +129,7 @@ class Steps:
 
     def _take_fused(self, batch: Points) -> bool:
         """One step from one graph, if there is one."""
-        if self.recorded is None or len(batch) != self.full_batch:
+        if self.recorded is None or len(batch) != self.full_batch or self.share.count > 1:
             return False
         result = self.fused(batch)
         if result is None:
@@ -132,6 +142,8 @@ class Steps:
     def _loss_and_grads(self, model: Callee, guide: Callee, batch: Points) -> float:
         loss_and_grads = self.recorded if self.recorded and len(batch) == self.full_batch else self.plain
         loss = loss_and_grads(batch)
+        if self.share.count > 1:
+            loss = self.share.gradients(loss, len(batch))
         if self._note(loss):
             self.optimizer.watch(torch.as_tensor(loss))
         return 0.0  # SVI returns it as a number, and reading the loss is left to us
