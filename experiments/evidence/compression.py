@@ -80,11 +80,14 @@ def in_bytes(form: str, options: dict[str, Any], image: np.ndarray, *, is_binary
     return len(file.getvalue())
 
 
-def row_of(source: str, root: str, count: int, evaluated: int, other_process: Callable[..., Any]) -> dict[str, Any]:
+def row_of(
+    source: str, root: str, count: int, evaluated: int, num_samples: int, other_process: Callable[..., Any]
+) -> dict[str, Any]:
     """All of one model and its test data."""
     torch.manual_seed(0)
     pair, found = pair_of(source, root)
     x = found.test[:count].cpu()
+    evaluated = min(evaluated, len(x))
     levels = 1 if x.unique().numel() == 2 else 255
     values = (x * levels).round().to(torch.uint8)
     with timed() as encoding:
@@ -93,8 +96,12 @@ def row_of(source: str, root: str, count: int, evaluated: int, other_process: Ca
     assert content == values.numpy().tobytes()  # every bit
     with warnings.catch_warnings(), pyro.get_param_store().scope():
         warnings.simplefilter("ignore", HeavyTail)
+        some = x[:evaluated]
         losses = [pyro.infer.Trace_ELBO().loss(pair.model, pair.guide, x) for _ in range(3)]
-        evidence = log_marginal(pair.model, pair.guide, x[:evaluated])
+        of_some = [pyro.infer.Trace_ELBO().loss(pair.model, pair.guide, some) for _ in range(10)]
+        evidence = log_marginal(
+            pair.model, pair.guide, some, estimator="guide", num_samples=num_samples, compile=False, progress=False
+        )
     bits = 1 / math.log(2) / values.numel()  # of a value, for nats of all
     sizes = codecs(values.numpy().reshape(len(values), *values.shape[-2:]))
     return {
@@ -105,7 +112,9 @@ def row_of(source: str, root: str, count: int, evaluated: int, other_process: Ca
         "bits": 8 * len(file) / values.numel(),
         "negative_elbo_bits": sum(losses) / len(losses) * bits,
         "negative_log_marginal_bits": -evidence.log_prob.mean().item() * len(x) * bits,
-        "evaluated": len(evidence.log_prob),
+        "negative_elbo_bits_of_evaluated": sum(of_some) / len(of_some) * len(x) / evaluated * bits,
+        "evaluated": evaluated,
+        "num_samples": num_samples,
         "codecs": {name: 8 * size / values.numel() for name, size in sizes.items()},
         "encoding": encoding,
         "decoding": decoding,
@@ -120,15 +129,16 @@ def main() -> None:
     options.add_argument("--root", default="data", help="folder of the data sets")
     options.add_argument("--count", type=int, default=1000, help="images of each, or all test images")
     options.add_argument("--evaluated", type=int, default=100, help="images for log p(x)")
+    options.add_argument("--num-samples", type=int, default=1000, help="from the guide, for log p(x) of each")
     chosen = parsed(options, "compression")
     sources = ["digits"] if chosen.smoke else [*chosen.weights, *chosen.runs]
-    count, evaluated = (20, 3) if chosen.smoke else (chosen.count, chosen.evaluated)
+    numbers = (20, 3, 5) if chosen.smoke else (chosen.count, chosen.evaluated, chosen.num_samples)
     rows = []
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=spawn, initializer=torch.set_num_threads, initargs=(2,)) as pool:
         for source in sources:
             elsewhere = decoded if chosen.smoke else lambda *words: pool.submit(decoded, *words).result()
-            rows.append(row_of(source, chosen.root, count, evaluated, elsewhere))
+            rows.append(row_of(source, chosen.root, *numbers, elsewhere))
             print({name: value for name, value in rows[-1].items() if name != "protocol"})
     save(chosen, {"rows": rows})
 

@@ -20,6 +20,7 @@ STUDIES = (
     "escalation_by_model",
     "escalation_on_mnist",
     "gap_on_digits",
+    "lossy_compression",
     "priors_on_mnist",
 )
 

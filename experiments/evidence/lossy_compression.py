@@ -1,0 +1,96 @@
+"""Bytes of an image against its error: rounded codes of VAEs, beside JPEG and WebP.
+
+python experiments/evidence/lossy_compression.py --runs RUN... --root data
+
+Runs are those of 8-bit grey images. All images of a step are in one file; JPEG and WebP get them as one sheet, as a file
+of each would be mostly header. PSNR is of all images together, SSIM the mean over images.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from setting import parsed, parser, save
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from pyro_vae import (
+    VAE,
+    DiscretizedLogistic,
+    GatedMLP,
+    GaussianEncoder,
+    StandardNormal,
+    compress_lossy,
+    decompress_lossy,
+    load,
+)
+
+STEPS = (0.5, 1.0, 2.0, 4.0, 8.0)
+QUALITIES = (0, 5, 10, 20, 35, 50, 75, 90)
+
+
+def quality(found: Tensor, x: Tensor) -> dict[str, float]:
+    """PSNR in dB and SSIM of images of uint8, (N, 1, H, W)."""
+    error = (found.double() - x).square().mean().item()
+    ssim = structural_similarity_index_measure(found.double(), x.double(), data_range=255.0, kernel_size=7)
+    return {"psnr": 10 * math.log10(255**2 / error) if error else math.inf, "ssim": float(ssim)}
+
+
+def codec(form: str, level: int, x: Tensor) -> dict[str, Any]:
+    """One sheet of all images in a format of Pillow, at a quality."""
+    columns = 16
+    padded = torch.cat([x, x[:1].expand(-len(x) % columns, *x.shape[1:])])[:, 0]  # (N, H, W)
+    height, width = padded.shape[1:]
+    sheet = padded.reshape(-1, columns, height, width).transpose(1, 2).reshape(-1, columns * width)
+    file = io.BytesIO()
+    Image.fromarray(sheet.numpy()).save(file, form, quality=level)
+    back = torch.from_numpy(np.array(Image.open(file).convert("L"))).reshape(-1, height, columns, width)
+    found = back.transpose(1, 2).reshape(-1, 1, height, width)[: len(x)]
+    return {"method": form, "setting": level, "bytes": len(file.getvalue()) / len(padded), **quality(found, x)}
+
+
+def rows_of(vae: Any, x: Tensor, steps: Sequence[float]) -> Iterator[dict[str, Any]]:
+    """Sizes and errors of a model at several steps."""
+    for step in steps:
+        file = compress_lossy(vae.model, vae.guide, x, step=step)
+        found = decompress_lossy(vae.model, vae.guide, file)
+        yield {"method": "VAE", "setting": step, "bytes": len(file) / len(x), **quality(found, x)}
+
+
+def noise_vae() -> tuple[VAE, Tensor]:
+    """A model and images to try this with."""
+    px = DiscretizedLogistic((1, 16, 16))
+    vae = VAE(StandardNormal(2), GaussianEncoder((1, 16, 16), 2), GatedMLP(2, px.feature_shape), px)
+    return vae, torch.randint(0, 256, (40, 1, 16, 16)).to(torch.uint8)
+
+
+def main() -> None:
+    """Compress, compare, save."""
+    options = parser(__doc__.splitlines()[0])
+    options.add_argument("--runs", nargs="*", default=[], help="folders of runs")
+    options.add_argument("--root", default="data", help="folder of the data sets")
+    options.add_argument("--count", type=int, default=200, help="images of each, or all test images")
+    chosen = parsed(options, "lossy_compression")
+    panels = []
+    for run in ["noise"] if chosen.smoke else chosen.runs:
+        if chosen.smoke:
+            vae, x, about = *noise_vae(), {"data": "noise"}
+        else:
+            vae = load(run, root=chosen.root, device="cpu")
+            x = (vae.data.test[: chosen.count] * 255).round().to(torch.uint8)
+            about = {"data": vae.data.name, "protocol": vae.data.protocol, "latents": vae.settings["latent_dim"]}
+        rows = [*rows_of(vae, x, STEPS[:2] if chosen.smoke else STEPS)]
+        rows += [codec(form, level, x) for form in ("JPEG", "WebP") for level in QUALITIES]
+        panels.append({**about, "images": len(x), "rows": rows})
+        print(panels[-1])
+    save(chosen, {"panels": panels})
+
+
+if __name__ == "__main__":
+    main()
