@@ -702,6 +702,58 @@ def many_fits_table() -> str:
     )
 
 
+def compression_table() -> str:
+    """Bits for each value: what a file takes, its bounds, and codecs on the same images."""
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("compression_*.json"))]
+    if not results:
+        return NOT_YET
+    shown = ["PNG, each image", "PNG, one sheet", "WebP, each image", "WebP, one sheet", "gzip", "bz2", "xz", "zstd"]
+    rows = [
+        [
+            row["data"],
+            f"{row['images']:,}",
+            f"{row['bits']:.4f}",
+            f"{row['negative_elbo_bits']:.4f}",
+            f"{row['bits'] / row['negative_elbo_bits'] - 1:+.2%}",
+            f"{row['negative_elbo_bits_of_evaluated'] - row['negative_log_marginal_bits']:.4f}",
+            *(f"{row['codecs'][name]:.3f}" if name in row["codecs"] else "" for name in shown),
+            ", ".join(f"{row['images'] / row[way]['core_seconds']:.0f}" for way in ("encoding", "decoding")),
+        ]
+        for result in results
+        for row in result["rows"]
+    ]
+    headers = ["data", "images", "file", "-ELBO", "above it", "-ELBO above -log p(x), at least"]
+    headers += [*shown, "images a second of a core, there and back"]
+    some = results[0]["rows"][0]
+    commands = ", ".join(f"`{result['command']}`" for result in results)
+    about = (
+        f"Bits for each value. log p(x) of {some['evaluated']} of the images, {some['num_samples']:,} samples from the "
+        f"guide: a lower bound. {commands}, {results[0]['device']}, {results[0]['date']}."
+    )
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{about}"
+
+
+def lossy_compression_table() -> str:
+    """Bytes of an image, PSNR and SSIM of rounded codes, and of JPEG and WebP."""
+    if not (path := RESULTS / "lossy_compression.json").exists():
+        return NOT_YET
+    result = json.loads(path.read_text())
+    rows = [
+        [
+            f"{panel['data']}, {panel['latents']} latents",
+            f"{row['method']}, {'step' if row['method'] == 'VAE' else 'quality'} {row['setting']}",
+            f"{row['bytes']:.1f}",
+            f"{row['psnr']:.1f}",
+            f"{row['ssim']:.3f}",
+        ]
+        for panel in result["panels"]
+        for row in panel["rows"]
+    ]
+    about = f"`{result['command']}`, {result['device']}, {result['date']}."
+    headers = ["data and model", "how", "bytes an image", "PSNR, dB", "SSIM"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{about}"
+
+
 TABLES = {
     "damaged_inputs.md": damaged_inputs_table,
     "soak.md": soak_table,
@@ -734,6 +786,8 @@ TABLES = {
     "evidence_time_gpu.md": functools.partial(evidence_time_table, "evidence_time_gpu"),
     "evidence_gap.md": gap_table,
     "evidence_defaults.md": defaults_table,
+    "compression.md": compression_table,
+    "lossy_compression.md": lossy_compression_table,
 }
 
 

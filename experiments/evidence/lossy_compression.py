@@ -2,8 +2,8 @@
 
 python experiments/evidence/lossy_compression.py --runs RUN... --root data
 
-Runs are those of 8-bit grey images. All images of a step are in one file; JPEG and WebP get them as one sheet, as a file
-of each would be mostly header. PSNR is of all images together, SSIM the mean over images.
+Runs are those of 8-bit grey images. All images of a step are in one file; JPEG and WebP get them as one sheet, as a
+file of each would be mostly header. PSNR is of all images together, SSIM the mean over images.
 """
 
 from __future__ import annotations

@@ -177,8 +177,8 @@ class _Exact(TorchDispatchMode):
             with np.errstate(all="ignore"):
                 found = kernel(*map(_array, args), **{k: _array(v) for k, v in kwargs.items()})
             if isinstance(found, tuple):
-                return tuple(torch.from_numpy(np.asarray(each)).to(dtype) for each in found)
-            return torch.from_numpy(np.ascontiguousarray(found)).to(dtype)
+                return tuple(torch.from_numpy(np.array(each)).to(dtype) for each in found)
+            return torch.from_numpy(np.array(found)).to(dtype)
         is_plain = kwargs.get("alpha", 1) in (1, -1) and not (name.startswith("index_put") and True in args[3:])
         if func.is_view or (name in EXACT and is_plain):
             return func(*args, **kwargs)
