@@ -26,8 +26,6 @@ from ..training.device import choose_device
 from ..uses.anomaly import AnomalyScores, Pair, score
 from ..uses.detection import Detection, detect
 
-TYPICAL = 1000  # validation data points, at most, whose log p(x) is the usual one
-
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
@@ -43,6 +41,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add("--anomalies", metavar="LABEL", type=int, nargs="*", default=[], help=text)
     add("--num-images", type=int | None, default=None, help="A seeded random subset of so many data points of each.")
     add("--num-samples", type=int, default=1000, help="Samples of log p(x) for each data point and model.")
+    text = "Validation data points, at most, whose mean log p(x) is the usual one."
+    add("--num-reference", type=int, default=1000, help=text)
     add_run_options(parser, out="A .csv file; a .json, and a .png where anomalies are known, go beside it.")
     return parser.parse_args(arguments)
 
@@ -51,7 +51,7 @@ def run(chosen: Namespace) -> None:
     """Score data, and say how well anomalies are told where they are known."""
     folder, device = require_run(chosen.run), choose_device(chosen.device)
     path = _new_table(chosen, folder)
-    at_least(1, num_samples=chosen.num_samples)
+    at_least(1, num_samples=chosen.num_samples, num_reference=chosen.num_reference)
     module = load_run(folder, device)[0]
     parts = _parts(chosen, folder)
     points = joined([part.points for part in parts]).to(device)
@@ -66,7 +66,9 @@ def run(chosen: Namespace) -> None:
             module.model,
             module.guide,
             points,
-            reference=validation.points[random_subset(len(validation.points), TYPICAL, chosen.seed)].to(device),
+            reference=validation.points[random_subset(len(validation.points), chosen.num_reference, chosen.seed)].to(
+                device
+            ),
             background=with_runs[0] if chosen.background else None,
             others=with_runs[1:] if chosen.background else with_runs,
             num_samples=chosen.num_samples,

@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parents[2] / "experiments" / "evidence"
 STUDIES = (
     "agreement",
     "annealed_vs_importance",
+    "anomalies",
     "compression",
     "coverage",
     "default_coverage",
