@@ -241,6 +241,28 @@ def source(result: dict[str, Any]) -> str:
     return f"{result['device']}, {result['threads']} thread, {result['date']}. `{result['command']}`"
 
 
+def anomalies_table() -> str:
+    """The area under the ROC curve of each score, for each kind of anomalies."""
+    result = json.loads((RESULTS / "anomalies.json").read_text())
+    protocols = "; ".join(f"{name}: {protocol}" for name, protocol in result["protocols"].items())
+    about = (
+        f"Area under the ROC curve, 95% bootstrap interval over test images. Of {result['sizes']['train']:,} training "
+        f"images at most. {protocols}. {result['core_seconds'] / 60:.0f} minutes of one core. {source(result)}"
+    )
+    found = {row["anomalies"]: row["detection"] for row in result["rows"]}
+    return f"{areas_by_case(found)}\n\n{about}"
+
+
+def areas_by_case(found: dict[str, Any]) -> str:
+    """A row for each score, a column for each case."""
+    rows = []
+    for score in next(iter(found.values())):
+        areas = [detection[score]["auc"] for detection in found.values()]
+        shown = [f"{area['value']:.2f} [{area['low']:.2f}, {area['high']:.2f}]" for area in areas]
+        rows.append([score.replace("negative_", "-").replace("log_prob", "log p(x)").replace("_", " "), *shown])
+    return tabulate(rows, ["score", *found], tablefmt="github", disable_numparse=True)
+
+
 def agreement_table() -> str:
     """Estimates of log p(x) against the truth, in their own standard errors."""
     result = json.loads((RESULTS / "evidence_agreement.json").read_text())
@@ -788,6 +810,7 @@ TABLES = {
     "evidence_defaults.md": defaults_table,
     "compression.md": compression_table,
     "lossy_compression.md": lossy_compression_table,
+    "anomalies.md": anomalies_table,
 }
 
 
