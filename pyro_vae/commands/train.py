@@ -7,8 +7,6 @@ import contextlib
 import dataclasses
 import functools
 import math
-import sys
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -54,9 +52,8 @@ from ..training.fitted import Fit, Metrics
 from ..training.nonfinite import NonFiniteLoss
 from ..training.optimizer import adam
 from ..training.sharing import LostProcess, Share
+from .after_the_first import after_the_first
 from .process import stop_undisturbed
-
-SECONDS_FOR_THE_FIRST = 5.0
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
@@ -82,7 +79,7 @@ def _resumed(arguments: Sequence[str]) -> list[str]:
 def run(chosen: Namespace) -> None:
     """Train one model."""
     folder = Path(chosen.out or f"runs/{_label(chosen)}-seed{chosen.seed}")
-    with processes(choose_device(chosen.device)) as (rank, count), _after_the_first(rank):
+    with processes(choose_device(chosen.device)) as (rank, count), after_the_first(rank):
         share = Share(rank, count)
         if share.from_first(rank == 0 and chosen.resume is not None and _is_over(folder, chosen.epochs)):
             return
@@ -95,28 +92,6 @@ def run(chosen: Namespace) -> None:
         train_run(chosen, dataset, folder, verbose=True, resume=chosen.resume is not None, num_processes=count)
     is_autoencoder = "encoder" in chosen and chosen.encoder.class_path == "PointEncoder"  # without log p(x) to evaluate
     print(f"\nsaved in {folder}\nnext   pyro-vae {'reconstruct' if is_autoencoder else 'evaluate'} {folder}")
-
-
-@contextlib.contextmanager
-def _after_the_first(rank: int) -> Iterator[None]:
-    """Of several processes the first one speaks; another does so of an error of its own alone, which ends all."""
-    if rank == 0:
-        yield
-        return
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            try:
-                yield
-            except (LostProcess, KeyboardInterrupt):
-                raise
-            except Exception:
-                time.sleep(SECONDS_FOR_THE_FIRST)  # an error of all processes is said by it, and then ends this one
-                raise
-        except LostProcess:
-            sys.exit(1)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("") from None
 
 
 def _train_along(config: Namespace) -> None:
