@@ -81,7 +81,11 @@ def _is_installed(file: Path) -> bool:
     """Whether a file belongs to what is installed, the standard library or this one."""
     known = (sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
     installed = [*known, *site.getsitepackages(), site.getusersitepackages(), str(Path(__file__).parent.parent)]
-    return bool({*file.parents} & {Path(place) for place in installed if place})
+    if {*file.parents} & {Path(place) for place in installed if place}:
+        return True
+    # A folder of `pip install --target`, on the path by PYTHONPATH.
+    on_path = {*file.parents} & {Path(place) for place in sys.path if place}
+    return any(any(place.glob("*.dist-info")) for place in on_path)
 
 
 def _imported(content: bytes, package: str) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """From a run folder to Python in one line; classes of the user's own come back from their copies, with consent."""
 
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 import pyro_vae
 from pyro_vae import MLP, LogMarginal, log_marginal
 from pyro_vae.commands.main import main
+from pyro_vae.runs.own_classes import sources_of
 
 SMALL = ["--epochs", "1", "--latent-dim", "2", "--network", "MLP", "--network.hidden", "[8]"]
 PRIOR = """
@@ -171,3 +173,14 @@ def test_a_run_is_replaced_with_its_copies(tmp_path):
     }
     train("--overwrite")
     assert not list((tmp_path / "run").glob("source*"))
+
+
+def test_what_pip_put_beside_site_packages_is_not_a_users_own(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere" / "somebody-1.0.dist-info").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "somebody_else.py").write_text("A = 1\n")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "own_model_of_a_user.py").write_text("import somebody_else\n")
+    for folder in ("own", "elsewhere"):
+        monkeypatch.syspath_prepend(str(tmp_path / folder))
+    importlib.import_module("own_model_of_a_user")
+    assert [*sources_of(["own_model_of_a_user.Model"])] == ["own_model_of_a_user"]
