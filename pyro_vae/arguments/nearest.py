@@ -1,7 +1,11 @@
 """The known name nearest to a mistyped one."""
 
 import difflib
+import itertools
 from collections.abc import Iterable
+from pathlib import Path
+
+MOST_FILES = 1_000  # of a folder, that are looked at
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
@@ -14,3 +18,20 @@ def did_you_mean(given: str, known: Iterable[str]) -> str:
     plain = {name.lower().replace("-", "_"): name for name in known}
     near = difflib.get_close_matches(given.lower().replace("-", "_"), plain, n=1, cutoff=0.7)
     return f" Did you mean {plain[near[0]]}?" if near else ""
+
+
+def file_nearest(path: Path) -> str:
+    """Offer the file nearest to a mistyped one, out of those in its folder, or nothing.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     Path(folder, "fashion3k.npz").touch()
+        ...     file_nearest(Path(folder, "fashon3k.npz"))
+        ' Did you mean fashion3k.npz?'
+    """
+    try:
+        names = [each.name for each in itertools.islice(path.parent.iterdir(), MOST_FILES)]
+    except (OSError, ValueError):
+        return ""
+    return did_you_mean(path.name, names)

@@ -35,7 +35,7 @@ from ..training.device import choose_device
 from ..uses.generate import reconstruct, sample
 from .evaluate import name_of
 from .evaluation import add_evaluation_options, parse_evaluation
-from .pictures import like_of, with_doubts
+from .pictures import add_width_option, as_wide_as_asked, like_of, with_doubts
 from .train_candidates import Configs, Trained, check, configs_of, run_folder, train_all
 
 # Without run folders: small enough for three seeds of four priors in under three minutes on two cores. Those of train
@@ -87,6 +87,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     )
     add("--backend", type=Backend, default="loky", metavar="{loky,dask,ray}", help=text)
     add_evaluation_options(parser, arguments, without=["precision"])  # which is that of the training here
+    add_width_option(parser)
     own = parser.names()
     words, axes = taken_apart(arguments)
     out = "Folder of the results; by default comparison."
@@ -220,14 +221,16 @@ def write_comparison(varied: str, trained: Trained, folder: Path, chosen: Namesp
     write_text(folder / "comparison.md", report.comparison_markdown(content))
     title = abouts[0]["protocol"].split(";")[0]
     starred = f"\n* {', '.join(marked)}: not trained as asked for" if marked else ""
-    save_figure(plots.comparison_figure(comparison, title=f"{title}{starred}"), folder / "comparison.png")
+    figure = as_wide_as_asked(plots.comparison_figure(comparison, title=f"{title}{starred}"), chosen)
+    for kind in ("png", "pdf"):
+        save_figure(figure, folder / f"comparison.{kind}")
     write_json(folder / "comparison.json", content, kind="comparison")  # the last: with it the comparison is there
     pages = [path for label, members in groups.items() for path in _page(members[0], folder, label, root=chosen.root)]
     table = report.comparison_table(content, style="simple", most_pairs=MOST_PAIRS)
     print("\n" + table + "\n\n" + "\n".join(report.protocol_lines(content)))
     count = len(comparison.differences)
     pairs = f" (all {count} paired differences)" if count > MOST_PAIRS else ""
-    print(f"\nsaved in {folder}: comparison.md{pairs}, comparison.json, comparison.png")
+    print(f"\nsaved in {folder}: comparison.md{pairs}, comparison.json, comparison.png and .pdf")
     if pages:
         print(f"       samples and reconstructions in {', '.join(path.name for path in pages)}")
     if not chosen.runs and varied == "prior" and chosen.data == "digits":  # the first look
@@ -262,5 +265,5 @@ def _page(folder: Path, out: Path, title: str, *, root: str | None) -> list[Path
         return []
     panels = {f"{title}: samples": means, "test images, reconstructions below": rows}
     path = out / f"{file_name(title)}.png"
-    save_figure(with_doubts(plots.image_panels(panels), folder), path, dpi=110)
+    save_figure(with_doubts(plots.image_panels(panels), folder), path, dpi=300)
     return [path]

@@ -11,12 +11,12 @@ import torch
 from jsonargparse import Namespace
 from numpy.typing import NDArray
 
-from ..arguments.nearest import did_you_mean
+from ..arguments.nearest import did_you_mean, file_nearest
 from ..compression import compress, compress_lossy, decompress, decompress_lossy
-from ..data.arrays import read_arrays
+from ..data.arrays import data_of_arrays, read_arrays
 from ..disk.writing import written_whole
 from ..runs.folder import require_run
-from ..runs.loading import load_run, read_run
+from ..runs.loading import binarization, load_run, read_run
 from ..runs.options import add_trust_option
 from ..runs.parser import Parser
 
@@ -43,7 +43,7 @@ def run(chosen: Namespace) -> None:
     config, about = read_run(folder)
     if config.inputs:
         raise ValueError(f"Expected a model that is called with x alone; got one of {', '.join(config.inputs)}.")
-    x = _array(path, chosen.array)
+    x = _as_trained_on(_array(path, chosen.array), path, config)
     module, _ = load_run(folder, torch.device("cpu"))
     shape = tuple(about["event_shape"])
     if chosen.lossy is not None:
@@ -79,7 +79,7 @@ def new_file(chosen: Namespace, usual: Path) -> Path:
 
 def _array(path: Path, name: str | None) -> NDArray[Any]:
     if not path.is_file():
-        raise FileNotFoundError(f"Expected an .npy or .npz file at {path}; got none.")
+        raise FileNotFoundError(f"Expected an .npy or .npz file at {path}; got none.{file_nearest(path)}")
     arrays = read_arrays(path)
     if name is None and len(arrays) > 1:
         raise ValueError(f"Expected --array, one of {', '.join(sorted(arrays))}, the arrays of {path}; got none.")
@@ -88,3 +88,14 @@ def _array(path: Path, name: str | None) -> NDArray[Any]:
         near = did_you_mean(name, arrays)
         raise ValueError(f"Expected --array to be one of {', '.join(sorted(arrays))}; got {name}.{near}")
     return arrays[name]
+
+
+def _as_trained_on(x: NDArray[Any], path: Path, config: Namespace) -> NDArray[Any]:
+    """Data as the model of a run takes them: grey ones binarized once, in its way, which is said."""
+    way = binarization(config)
+    if way == "none" or x.dtype.kind not in "biuf" or ((x == 0) | (x == 1)).all():
+        return x
+    data = data_of_arrays({"images": x}, path, binarization=way, seed=config.data_seed, order="whole")
+    print(f"data   {data.protocol}: these pixels are what comes back, 0 or 1, not the grey ones")
+    pixels: NDArray[Any] = data.test.numpy().astype(np.uint8)
+    return pixels.reshape(x.shape) if pixels.shape[1:] == (1, *x.shape[1:]) else pixels

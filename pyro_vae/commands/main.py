@@ -104,7 +104,7 @@ def _run(name: str, *arguments: str) -> None:
         kind = "option" if name.startswith("-") else "command"
         near = did_you_mean(name, ["--help", "--version"] if kind == "option" else known)
         raise ValueError(f"Expected one of the commands {', '.join(known)}; got the {kind} {name}.{near}")
-    refuse_unknown(arguments, Path(__file__).parent)
+    refuse_unknown(arguments, Path(__file__).parent / f"{name.replace('-', '_')}.py")
     keep_freed_memory()
     with warnings.catch_warnings():
         if not is_said("debug"):

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..disk.writing import FORMATS, TABLES, save_figure, save_table, written_whole
 from ..pairs.batch import Points
+from ..plots import at_width
+from ..plots.images import wrapped
 from ..runs.folder import doubts_of, read_about, require_run
 from ..runs.loading import data_of, load_run, points_of, random_subset, read_run
 from ..runs.options import add_root_option, add_run_options, add_trust_option
@@ -33,7 +35,20 @@ def add_picture_options(
     parser.add_argument(count, type=int if default else int | None, default=default, help=text)
     kinds = f"A .png, .pdf or .svg file{', or arrays as .npz or .npy' if arrays else ''}"
     add_run_options(parser, out=f"{kinds}; by default a .png in the run folder.")
+    add_width_option(parser)
     (add_root_option if data else add_trust_option)(parser)
+
+
+def add_width_option(parser: Parser) -> None:
+    """--figure-width"""
+    text = "Inches, for a paper: 3.25 is a column of two. Letters keep their size. By default as each figure has it."
+    parser.add_argument("--figure-width", type=float | None, default=None, metavar="INCHES", help=text)
+
+
+def as_wide_as_asked(figure: Figure, chosen: Namespace) -> Figure:
+    """The figure at the width of --figure-width, if there is one."""
+    width = chosen.get("figure_width")
+    return figure if width is None else at_width(figure, width)
 
 
 def load_pictured(
@@ -70,15 +85,16 @@ def like_of(folder: Path, count: int, *, seed: int, root: str | None) -> Points:
 def with_doubts(figure: Figure, folder: Path) -> Figure:
     """The figure of a run, with what speaks against the run below it."""
     if doubts := doubts_of(read_about(folder)):
+        text = wrapped("\n".join(doubts), width=figure.get_figwidth() - 0.2, size=8)
         if figure.get_layout_engine() is None:  # a picture, whose axes stand where they were put: room below them
-            height, more = figure.get_figheight(), 0.18 * len(doubts)
+            height, more = figure.get_figheight(), 0.18 * len(text.splitlines())
             figure.set_figheight(height + more)
             for axes in figure.axes:
                 left, bottom, width, tall = axes.get_position().bounds
                 axes.set_position(
                     (left, (bottom * height + more) / (height + more), width, tall * height / (height + more))
                 )
-        figure.supxlabel("\n".join(doubts), fontsize=8)
+        figure.supxlabel(text, fontsize=8)
     return figure
 
 
@@ -109,7 +125,7 @@ def save(
     if chosen.out and path.exists() and not chosen.overwrite:
         raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
     if draw is not None and path.suffix in FORMATS:
-        figure = with_doubts(draw(), Path(chosen.run))
+        figure = with_doubts(as_wide_as_asked(draw(), chosen), Path(chosen.run))
         path.parent.mkdir(parents=True, exist_ok=True)
         save_figure(figure, path)
     elif table is not None and path.suffix in TABLES:

@@ -1,5 +1,4 @@
-"""Train one model; writes a run folder with settings, weights, metrics and figures. Under torchrun, several processes
-share each batch."""
+"""Train one model into a run folder: settings, weights, metrics, figures; under torchrun, processes share batches."""
 
 from __future__ import annotations
 
@@ -25,6 +24,7 @@ from ..objectives.kl_weights import KLWarmup
 from ..pairs.checks import check_values
 from ..pairs.contexts import seeded
 from ..runs.environment import environment, few_threads
+from ..runs.evaluations import what_resuming_removes
 from ..runs.folder import (
     append_metrics,
     is_finished,
@@ -35,7 +35,7 @@ from ..runs.folder import (
     write_about,
     write_metrics,
 )
-from ..runs.loading import build_model, command_line, load_data
+from ..runs.loading import build_model, check_inputs, command_line, load_data
 from ..runs.loose_params import save_params
 from ..runs.new_folder import SETTINGS, UNFINISHED, new_run, settings_to_resume
 from ..runs.own_classes import copy_sources, sources_of
@@ -88,7 +88,6 @@ def run(chosen: Namespace) -> None:
         if dataset is None:
             _train_along(chosen)
             return
-        print(f"data   {dataset.protocol}")
         train_run(chosen, dataset, folder, verbose=True, resume=chosen.resume is not None, num_processes=count)
     is_autoencoder = "encoder" in chosen and chosen.encoder.class_path == "PointEncoder"  # without log p(x) to evaluate
     print(f"\nsaved in {folder}\nnext   pyro-vae {'reconstruct' if is_autoencoder else 'evaluate'} {folder}")
@@ -125,6 +124,7 @@ def build_module(config: Namespace, dataset: Data) -> Any:
         mean=dataset.mean,
         pseudo_inputs=train.where(~train.isnan(), dataset.mean) if dataset.missing else train.clone(),
     )
+    check_inputs(module, dataset)
     if isinstance(support := getattr(getattr(module, "likelihood", None), "support", None), Constraint):
         for part in (train, dataset.validation, dataset.test):
             check_values("x", support, part)
@@ -177,6 +177,7 @@ def train_run(
     num_frozen = freeze(module, config.freeze)
     if verbose:
         described = ", ".join(config[part].class_path for part in PARTS if part in config)
+        print(f"data   {dataset.protocol}")
         frozen = f" and {num_frozen:,} frozen ones" if num_frozen else ""
         where = device if num_processes == 1 else f"{device}, in {num_processes} processes"
         print(f"model  {described}: {count_parameters(module):,} parameters{frozen}, on {where}")
@@ -188,9 +189,8 @@ def train_run(
         if not done:
             write_text(unfinished / SETTINGS, dump(config))
         if verbose and resume:
-            print(
-                f"resume after epoch {len(done)} of {config.epochs}" if done else "resume from the start: no checkpoint"
-            )
+            going_on = f"after epoch {len(done)} of {config.epochs}" if done else "from the start: no checkpoint"
+            print(f"resume {going_on}{what_resuming_removes(folder)}")
         copy_sources(unfinished, [config[part].class_path for part in PARTS if part in config])
         reserve_space(unfinished, module)
         recorder = _Recorder(unfinished, config, done)

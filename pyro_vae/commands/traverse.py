@@ -1,5 +1,4 @@
-"""Traverse latent dimensions: the code of a random test image with one dimension after the other moved; or images along
-the direction of a class."""
+"""Move the code of a random test image along one latent dimension after the other, or images along that of a class."""
 
 from __future__ import annotations
 

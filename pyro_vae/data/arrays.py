@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..arguments.memory import require_memory
-from ..arguments.nearest import did_you_mean
+from ..arguments.nearest import did_you_mean, file_nearest
 from .binarization import Binarization, binarize
 from .entries import as_entry
 from .protocol import Data, Order, Splits, describe_sizes, describe_split, random_split
@@ -76,7 +76,7 @@ def array_file(
     path = Path(path)
     if not path.is_file():
         there = "a folder, pipe, socket or device" if path.exists() else "no such file"
-        raise FileNotFoundError(f"Expected an .npy or .npz file at {path}; got {there}.")
+        raise FileNotFoundError(f"Expected an .npy or .npz file at {path}; got {there}.{file_nearest(path)}")
     arrays = read_arrays(path)
     if {"format", "shape"} <= set(arrays):
         arrays = {path.stem: _dense(path)}
@@ -126,6 +126,8 @@ def data_of_arrays(
     labels = others.pop("labels", None)
     if labels is not None and (labels.train.dim() > 1 or labels.train.is_floating_point()):
         others["labels"], labels = labels, None  # of another kind: an input like others
+    if labels is not None:
+        described += f"; labels of {len(torch.cat(labels).unique()):,} classes"
     data = Data(
         name=path.stem,
         **parts._asdict(),

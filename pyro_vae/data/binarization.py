@@ -66,12 +66,13 @@ def binarize(data: Data, binarization: Binarization, *, seed: int = 0) -> Data:
     validation = draw(data.validation, generator=generator)
     if binarization == "static":
         train = draw(data.train, generator=generator)
-        protocol = f"{data.protocol}; binarization static: every split drawn once with seed {seed}"
+        what = "" if data.is_whole else "every split "
+        protocol = f"{data.protocol}; binarization static: {what}drawn once with seed {seed}"
         return replace(data, train=train, validation=validation, test=test, protocol=protocol)
-    protocol = (
-        f"{data.protocol}; binarization dynamic: training redrawn at each visit, "
-        f"validation and test drawn once with seed {seed}"
-    )
+    drawn = "training redrawn at each visit, validation and test drawn once"
+    if data.is_whole:  # for a trained model to be used on
+        drawn = "drawn once"
+    protocol = f"{data.protocol}; binarization dynamic: {drawn} with seed {seed}"
     return replace(data, validation=validation, test=test, protocol=protocol, batch_transform=draw)
 
 

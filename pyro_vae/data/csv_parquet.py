@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments.memory import require_memory
-from ..arguments.nearest import did_you_mean
+from ..arguments.nearest import did_you_mean, file_nearest
 from .arrays import data_of_arrays
 from .binarization import Binarization
 from .protocol import Data, Order
@@ -44,7 +44,7 @@ def table_file(
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"Expected a CSV, TSV or Parquet file at {path}; got no such file.")
+        raise FileNotFoundError(f"Expected a CSV, TSV or Parquet file at {path}; got no such file.{file_nearest(path)}")
     try:
         import pandas
     except ImportError as error:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
-from ..arguments.nearest import did_you_mean
+from ..arguments.nearest import did_you_mean, file_nearest
 from .arrays import array_file
 from .binarization import Binarization, check_binarization
 from .csv_parquet import SUFFIXES as TABLES
@@ -88,9 +88,10 @@ def load(
     elif is_table:
         found = table_file(path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
     else:
+        near = did_you_mean(str(name), NAMES) or file_nearest(path)
         raise ValueError(
             f"Expected one of {', '.join(NAMES)}, or the path of an .npy, .npz, .csv, .tsv or .parquet file or of a "
-            f"folder of images; got {str(name)!r}, which is none of them.{did_you_mean(str(name), NAMES)}"
+            f"folder of images; got {str(name)!r}, which is none of them.{near}"
         )
     found = dequantized(found, seed=seed) if dequantize else found
     return found.with_inputs(**inputs) if inputs else found

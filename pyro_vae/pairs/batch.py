@@ -122,7 +122,7 @@ def taking(points: Points, *functions: Callable[..., Any]) -> list[Callable[...,
     """
     _check_nothing_around()
     for function in functions:
-        _check_call(points, function)
+        check_call(points, function)
     functions = tuple(map(with_own_indices, functions))
     return [_taking(function) for function in functions] if isinstance(points, Batch) else list(functions)
 
@@ -148,7 +148,8 @@ def _taking(function: Callable[..., Any]) -> Callable[[Any], Any]:
     return called
 
 
-def _check_call(points: Points, function: Callable[..., Any]) -> None:
+def check_call(points: Points, function: Callable[..., Any]) -> None:
+    """Raise TypeError unless a function takes as many inputs, of these names."""
     args, kwargs = (points.args, points.kwargs) if isinstance(points, Batch) else ((points,), {})
     try:
         signature = inspect.signature(function)

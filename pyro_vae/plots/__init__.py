@@ -33,11 +33,13 @@ from .images import (
     save_gif,
     tile,
 )
+from .widths import at_width
 
 __all__ = [
     "BLUE",
     "GREY",
     "INK",
+    "at_width",
     "attribute_walks",
     "beside",
     "beside_nearest",

@@ -112,7 +112,7 @@ def training_curves(history: Sequence[dict[str, float]], *, best_epoch: int | No
         best_epoch: the one whose state was kept, which is marked; none by default.
         title: of the figure.
     """
-    figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
     left, right = figure.subplots(1, 2)
     epochs = [entry["epoch"] for entry in history]
     look: dict[str, Any] = {"marker": "o" if len(history) < 10 else "", "markersize": 3, "linewidth": 1.2}
@@ -129,7 +129,8 @@ def training_curves(history: Sequence[dict[str, float]], *, best_epoch: int | No
     for axes in (left, right) if "validation_elbo" in history[0] else (left,):
         if best_epoch:
             axes.axvline(best_epoch, color=RED, linewidth=0.8, linestyle=":", label=f"best epoch, {best_epoch}")
-        axes.legend(edgecolor="none", framealpha=0.85, fontsize=LABEL_SIZE)
+        above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}  # covers no line
+        axes.legend(frameon=False, fontsize=LABEL_SIZE, handlelength=1.5, labelspacing=0.2, **above)
     for axes in (left, right):
         tidy(axes)
         axes.set_xlabel("epoch")
@@ -152,7 +153,7 @@ def _cut_first_epochs(axes: Axes, history: Sequence[dict[str, float]]) -> None:
     axes.set_ylim(least - 0.05 * (top - least), top)
     above = sum(loss > top for loss in losses)
     text = f"\u2191 {above} first epoch{'s' if above > 1 else ''} above, up to {max(losses):,.0f}"
-    axes.annotate(text, (0.02, 1.0), xycoords="axes fraction", va="bottom", size=LABEL_SIZE - 1, color=GREY)
+    axes.annotate(text, (0.98, 0.98), xycoords="axes fraction", ha="right", va="top", size=LABEL_SIZE - 1, color=GREY)
 
 
 def log_marginal_histogram(result: LogMarginal, *, title: str = "") -> Figure:
@@ -222,7 +223,15 @@ def _intervals(axes: Axes, names: Sequence[str], estimates: Sequence[Measured], 
 def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
     """Nats of each latent dimension, largest first, active ones in blue; and the rate with its split."""
     figure = Figure(figsize=(PAGE, 2.8), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    parts: dict[str, Measured | None] = {
+        "rate": result.rate,
+        "I(x;z), at most": result.mutual_information_upper,
+        "I(x;z), at least": result.mutual_information,
+        "KL(q(z)||p(z)),\nat most": result.marginal_kl,
+    }
+    shown = {name: part for name, part in parts.items() if part is not None}
+    is_split = len(shown) > 1  # the rate alone is a number, which needs no bar
+    left, *others = figure.subplots(1, 1 + is_split, squeeze=False)[0]
     known = result.information is not None and result.information_error is not None
     values, errors = (
         (result.information, result.information_error) if known else (result.variance, result.variance_error)
@@ -239,15 +248,20 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
     few = len(names) <= 40
     left.set_xticks(places if few else [], names if few else [], rotation=90)
     left.set_ylabel(f"{result.convention}, nats" if known else "variance of E[z|x]")
-    count = f"{int(active.sum())} of {len(names)} active (blue)"
-    left.set_title(f"{count}: variance of E[z|x] > 0.01", fontsize=LABEL_SIZE)
-    parts: dict[str, Measured | None] = {
-        "rate": result.rate,
-        "I(x;z), at most": result.mutual_information_upper,
-        "I(x;z), at least": result.mutual_information,
-        "KL(q(z)||p(z)),\nat most": result.marginal_kl,
-    }
-    shown = {name: part for name, part in parts.items() if part is not None}
+    count = f"{int(active.sum())} of {len(names)} active (blue): variance of E[z|x] > 0.01"
+    sides = f"ELBO {result.elbo.value:.2f}; rate {result.rate.value:.2f}, distortion {result.distortion.value:.2f}"
+    left.set_title(count if is_split else f"{count}\n{sides}", fontsize=LABEL_SIZE)
+    for right in others:
+        _rate_split(right, shown)
+        right.set_title(sides, fontsize=LABEL_SIZE)
+    for axes in (left, *others):
+        tidy(axes)
+    left.tick_params(axis="x", labelsize=6)
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
+    return figure
+
+
+def _rate_split(right: Axes, shown: Mapping[str, Measured]) -> None:
     right.barh(
         range(len(shown)),
         [part.value for part in shown.values()],
@@ -263,13 +277,6 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
     right.set_ylim(len(shown) - 0.4, -0.6)
     right.set_xlim(right=right.get_xlim()[1] * 1.25)
     right.set_xlabel("nats; lines: two standard errors")
-    sides = f"rate {result.rate.value:.2f}, distortion {result.distortion.value:.2f}"
-    right.set_title(f"ELBO {result.elbo.value:.2f}; {sides}", fontsize=LABEL_SIZE)
-    for axes in (left, right):
-        tidy(axes)
-    left.tick_params(axis="x", labelsize=6)
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
-    return figure
 
 
 def tidy(axes: Axes) -> None:

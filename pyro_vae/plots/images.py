@@ -191,17 +191,27 @@ def picture(page: np.ndarray, *, title: str = "", left: float = PAD, bottom: flo
     """One picture (H, W, 1 or 3) on a figure that fits it, with so many inches free on its left and below it."""
     ratio = page.shape[1] / page.shape[0]
     width = min(max(min(PAGE, max(COLUMN, 2.4 * ratio)) - left, page.shape[1] / PIXELS), LONGEST, LONGEST * ratio)
-    title = wrapped(title, width=width, size=TITLE_SIZE)
-    height, above = width / ratio, PAD + 0.17 * len(title.splitlines())
+    figure = Figure()
+    axes = figure.add_axes((0, 0, 1, 1))
+    large = 72 * width >= 2 * page.shape[1]  # at any usual resolution: pixels stay sharp, none is left out
+    show(axes, page, interpolation="nearest" if large else "auto")
+    axes.title.set_label(title)  # in its own lines, for `fit_around`
+    fit_around(figure, axes, width=width, left=left, bottom=bottom)
+    return figure
+
+
+def fit_around(figure: Figure, axes: Axes, *, width: float, left: float, bottom: float) -> None:
+    """Give the axes of a `picture` so many inches, and the figure the size that this and its title need."""
+    rows, columns = axes.images[0].get_size()
+    title = wrapped(str(axes.title.get_label()), width=width, size=TITLE_SIZE)
+    axes.set_title(title, color=INK, fontsize=TITLE_SIZE, pad=4)
+    height, above = width * rows / columns, PAD + 0.17 * len(title.splitlines())
     longest = max((text_width(line, size=TITLE_SIZE) for line in title.splitlines()), default=0.0)
     over = max(0.0, (longest - width) / 2)  # a word may be wider than the picture
     left = max(left, over + PAD)
     whole, tall = left + width + over + PAD, bottom + height + above
-    figure = Figure(figsize=(whole, tall))
-    axes = figure.add_axes((left / whole, bottom / tall, width / whole, height / tall))
-    large = 72 * width >= 2 * page.shape[1]  # at any usual resolution: pixels stay sharp, none is left out
-    show(axes, page, title=title, interpolation="nearest" if large else "auto")
-    return figure
+    figure.set_size_inches(whole, tall)
+    axes.set_position((left / whole, bottom / tall, width / whole, height / tall))
 
 
 def show(axes: Axes, page: np.ndarray, *, title: str = "", interpolation: str = "auto") -> None:

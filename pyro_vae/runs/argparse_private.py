@@ -6,6 +6,7 @@ Seen in Python 3.11 and jsonargparse 4.53.0; ``tests/runs/test_argparse_private.
 from __future__ import annotations
 
 import argparse
+import re
 from typing import Any
 
 from jsonargparse import DefaultHelpFormatter
@@ -22,7 +23,11 @@ def type_of(action: argparse.Action) -> Any:
 
 
 class HelpFormatter(DefaultHelpFormatter):
-    """Shows the default of an option, where it has one, without its type in the words of Python."""
+    """Shows the default of an option, where it has one, without its type in the words of Python; and of a list the
+    option that gives it, without the one that appends to it."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return re.sub(r", --[\w.-]+\+ \S+", "", super()._format_action_invocation(action))
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = super()._get_help_string(action).replace("type: %(type)s", "")

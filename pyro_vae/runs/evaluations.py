@@ -82,6 +82,12 @@ def evaluations_of(folder: Path) -> dict[str, dict[str, Any]]:
     return dict(sorted(found.items(), key=lambda item: _size(item[1])))
 
 
+def what_resuming_removes(folder: Path) -> str:
+    """A line that names the evaluations of a state that further training will replace; nothing where there are none."""
+    names = [*evaluations_of(folder)] if (folder / "run.json").exists() else []
+    return f"\n       removes {', '.join(names)}, of the state so far, when it ends" if names else ""
+
+
 def in_a_line(about: Mapping[str, Any]) -> str:
     """log p(x) of an evaluation with its errors, its numbers of data points and samples, and what speaks against it."""
     mean, spread, noise = (about[name] for name in MEAN)

@@ -46,6 +46,11 @@ def require_run(folder: str | Path) -> Path:
         known += read_about(folder)["files"]
     for name in known:
         if not (folder / name).exists():
+            if any((folder / each).exists() for each in known):
+                raise FileNotFoundError(
+                    f"Expected a whole run; {folder} has no {name}, which its training wrote. Put the file back, or "
+                    f"train the run again."
+                )
             raise FileNotFoundError(
                 f"Expected a run folder made by pyro-vae train; {folder} has no {name}. "
                 f"Give the folder itself, or train the run (again)."

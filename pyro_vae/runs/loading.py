@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import sys
 from pathlib import Path
@@ -14,7 +15,8 @@ from torch import Tensor
 from .. import data
 from ..arguments.memory import physical_memory, require_memory
 from ..data import Data
-from ..pairs.batch import Points
+from ..data.entries import describe_calls
+from ..pairs.batch import Points, check_call
 from ..pairs.inputs import as_points
 from .allowance import at_most
 from .folder import load_weights, read_about, require_same_data
@@ -65,6 +67,27 @@ def inputs_of(config: Namespace) -> dict[str, str] | None:
             raise ValueError(f"Expected --inputs as ARGUMENT=ARRAY, each argument once; got {word!r}.")
         found[argument] = array
     return found or None
+
+
+def check_inputs(module: Any, dataset: Data) -> None:
+    """Raise a ValueError, with the option that helps, unless the model can be called with what the data hold."""
+    try:
+        check_call(points_of(dataset, "test"), module.model)
+    except TypeError:
+        arrays = [dataset.main, *(["labels"] if dataset.labels is not None else []), *dataset.others]
+        wanted = [
+            name
+            for name, each in inspect.signature(module.model).parameters.items()
+            if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        ]
+        left = [array for array in arrays[1:] if array not in wanted]
+        given = [arrays[0], *(name if name in arrays else left.pop(0) if left else "ARRAY" for name in wanted[1:])]
+        said = " ".join(f"{name}={array}" for name, array in zip(wanted, given, strict=False))
+        got = describe_calls(dataset.inputs) if dataset.inputs else f"{dataset.main} alone"
+        raise ValueError(
+            f"Expected the inputs {', '.join(wanted)} that {type(module).__name__}.model takes; got {got}. Say which "
+            f"arrays of the data they are, such as --inputs {said}; {dataset.name} has {', '.join(arrays)}."
+        ) from None
 
 
 def points_of(dataset: Data, part: str) -> Points:
@@ -129,9 +152,9 @@ def data_of(folder: Path, *, root: str | None = None) -> Data:
     try:
         found = load_data(config, root=root or (None if begun == Path.cwd() else str(there)))
     except FileNotFoundError as error:
+        said = str(error) if str(error).endswith((".", "?")) else f"{error}."
         raise FileNotFoundError(
-            f"{str(error).rstrip('.')}. If the data of {folder} have moved, --root (root=...) says which folder "
-            f"{config.data} is in now."
+            f"{said} If the data of {folder} have moved, --root (root=...) says which folder {config.data} is in now."
         ) from error
     return require_same_data(folder, found)
 

@@ -66,11 +66,18 @@ class Fit:
         columns = {name: [entry.get(name) for entry in self.history] for name in names}
         return frame(columns, index=[int(entry["epoch"]) for entry in self.history], index_name="epoch")
 
-    def save(self, folder: str | Path) -> None:
-        """Save as FOLDER/fit.safetensors (the state) and FOLDER/fit.json (everything else), replacing those there.
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Save as FOLDER/fit.safetensors (the state) and FOLDER/fit.json (everything else).
 
         The pair itself is code, which is yours to keep: `load` puts the state into a pair of the same shape. A number
         of the history that is infinite comes back as nan.
+
+        Args:
+            folder: made if it is not there.
+            overwrite: replace a result that the folder holds.
+
+        Raises:
+            FileExistsError: the folder holds one and ``overwrite`` is False.
 
         Example:
             >>> import tempfile, torch
@@ -86,6 +93,10 @@ class Fit:
             True
         """
         folder = Path(folder)
+        if not overwrite and any((folder / name).exists() for name in (STATE, "fit.json")):
+            raise FileExistsError(
+                f"Expected a folder without a Fit; {folder} holds one. Give another, or overwrite=True to replace it."
+            )
         with saying(folder):
             folder.mkdir(parents=True, exist_ok=True)
         content = safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in self.state.items()})

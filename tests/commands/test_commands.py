@@ -41,6 +41,11 @@ class OwnModel(nn.Module):
             pyro.sample("z", dist.Normal(loc, log_scale.exp()).to_event(1))
 
 
+class CalledWithLabels(OwnModel):
+    def model(self, x, y):
+        return super().model(x)
+
+
 class OwnPrior(nn.Module):
     def __init__(self, dim, spread: float = 1.0):
         super().__init__()
@@ -197,6 +202,10 @@ def test_own_classes_by_import_path(tmp_path, capsys):
     run(capsys, "train", *SMALL, *prior, "--out", "p")
     run(capsys, "evaluate", "m", "p", "--num-samples", "10", "--num-images", "30")
     assert "OwnModel" in run(capsys, "compare", "m", "p")
+    np.savez("named.npz", images=np.zeros((20, 8, 8)), labels=np.arange(20) % 3, other=np.zeros(20))
+    wrong = refused(capsys, "train", "--data", "named.npz", "--model", "own_classes_of_a_user.CalledWithLabels")
+    assert "got images alone" in wrong
+    assert "--inputs x=images y=labels; named has images, labels" in wrong
     wrong = refused(capsys, "train", "--model", "own_classes_of_a_user.OwnModel", "--model.width", "wide")
     assert wrong == "Expected --model.width to be a whole number; got wide."
 

@@ -56,6 +56,22 @@ def test_lossy_files_are_smaller_and_come_back_about(folder, tmp_path, capsys):
     assert (tmp_path / "lossy.pvz").stat().st_size < (folder / "images.pvz").stat().st_size / 2
 
 
+def test_grey_images_are_binarized_as_those_of_the_run(folder, tmp_path, capsys):
+    """As `score` and `encode` read them, which is said, for it is these pixels that come back."""
+    run = tmp_path / "run"
+    binary = ["--latent-dim", "3", "--network", "MLP", "--network.hidden", "[16]", "--binarization", "threshold"]
+    main(["train", "--epochs", "1", *binary, "--data", f"{folder}/images.npy", "--out", str(run)])
+    capsys.readouterr()
+    main(["compress", str(run), f"{folder}/images.npy", "--check", "-o", f"{tmp_path}/x.pvz"])
+    assert "binarization threshold: 1 where the pixel is above 0.5: these pixels are" in capsys.readouterr().out
+    main(["decompress", str(run), f"{tmp_path}/x.pvz", "-o", f"{tmp_path}/back.npy"])
+    assert "data   " not in capsys.readouterr().out
+    expected = np.load(folder / "images.npy") / 255 > 0.5
+    assert np.array_equal(np.load(tmp_path / "back.npy"), expected)
+    main(["compress", str(run), f"{tmp_path}/back.npy", "-o", f"{tmp_path}/y.pvz"])
+    assert "data   " not in capsys.readouterr().out  # 0 or 1 already
+
+
 def test_mistakes_are_refused_and_nothing_is_written(folder, tmp_path, capsys):
     run, data, file = folder / "run", folder / "images.npy", folder / "images.pvz"
     np.save(tmp_path / "grey.npy", np.full((3, 4, 5), 0.3))

@@ -37,6 +37,7 @@ def test_the_command_writes_all_it_prints_and_says_nothing_to_a_closed_pipe(monk
         (["trian"], 2, "got the command trian. Did you mean train?\n"),
         (["--verson"], 2, "got the option --verson. Did you mean --version?\n"),
         (["train", "--epochz", "3"], 2, "unknown option --epochz 3. Did you mean --epochs?\n"),
+        (["evaluate", "RUN", "--out", "x"], 2, "unknown option --out x."),
         (["compare", "--sampels", "3"], 2, "unknown option --sampels 3. Did you mean --num-samples?\n"),
     ],
 )
@@ -67,8 +68,18 @@ def test_no_option_that_there_is_is_refused(command, given, monkeypatch):
     monkeypatch.setattr("pyro_vae.runs.parser.Parser.parse_args", parse)
     with pytest.raises(SystemExit):
         main([command, *given])
-    refuse_unknown([*seen, *(f"{option}=3" for option in seen)])
+    file = Path(pyro_vae.commands.main.__file__).with_name(f"{command.replace('-', '_')}.py")
+    refuse_unknown([*seen, *(f"{option}=3" for option in seen)], file)
     assert len(seen) > 3
+
+
+def test_an_option_of_another_command_is_none_of_this_one():
+    """Without an import of torch: answered at once, by every command."""
+    folder = Path(pyro_vae.commands.main.__file__).parent
+    for name in commands():
+        option = "--lossy" if name in ("train", "compare", "tune") else "--kl-warmup"
+        with pytest.raises(ValueError, match=f"unknown option {option} 3"):
+            refuse_unknown(["RUN", option, "3"], folder / f"{name.replace('-', '_')}.py")
 
 
 def test_a_command_is_a_file(monkeypatch, tmp_path, capsys):

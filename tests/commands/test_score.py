@@ -63,7 +63,8 @@ def test_all_of_a_file_is_scored_in_its_order(runs):
     with open("found/scores.json") as file:
         about = json.load(file)
     assert about["protocol"] == [
-        "noise.npz, uint8 values as stored; all 12, not split; pixels are 0 or 1 as stored, not binarized again"
+        "noise.npz, uint8 values as stored; all 12, not split; labels of 3 classes; pixels are 0 or 1 as stored, not "
+        "binarized again"
     ]
     assert {"command", "versions", "device", "date", "num_samples"} <= set(about)
     assert about["detection"] == {}

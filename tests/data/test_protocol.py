@@ -247,3 +247,19 @@ def test_default_root_is_data_in_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"in data.MNIST.raw; missing"):
         load("mnist")
+
+
+@pytest.mark.parametrize("name", ["fashon3k.npz", "fashion3k.nzp", "fashion3.csv"])
+def test_a_mistyped_file_is_offered_the_one_that_is_there(tmp_path, name):
+    np.savez(tmp_path / "fashion3k.npz", np.zeros((20, 3)))
+    with pytest.raises((FileNotFoundError, ValueError), match=r"Did you mean fashion3k\.npz\?$"):
+        load(tmp_path / name)
+    with pytest.raises(ValueError, match=r"Did you mean mnist\?$"):
+        load("mnits", tmp_path)
+
+
+@pytest.mark.parametrize("binarization", ["static", "dynamic"])
+def test_data_that_are_not_split_say_how_they_were_drawn(tmp_path, binarization):
+    np.save(tmp_path / "x.npy", np.full((20, 3, 3), 0.5))
+    said = load(tmp_path / "x.npy", binarization=binarization, order="whole", seed=3).protocol
+    assert said.endswith(f"all 20, not split; binarization {binarization}: drawn once with seed 3")

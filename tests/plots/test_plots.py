@@ -1,5 +1,6 @@
 """Figures show what they are given where it belongs, and refuse what cannot be drawn; also from the command line."""
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from matplotlib.text import Text
 from PIL import Image
 from torch import nn
 
-from pyro_vae import LogMarginal, diagnose, encode, load, plots
+from pyro_vae import LogMarginal, compare, diagnose, encode, load, plots
 from pyro_vae.commands.main import main
 from pyro_vae.plots.evidence import khat_figure
 from pyro_vae.runs.folder import title_of
@@ -303,6 +305,69 @@ def test_the_course_of_training_marks_the_best_epoch_and_what_it_cuts_off():
         left = plots.training_curves(entries).axes[0]
         assert not left.texts
         assert left.get_ylim()[1] >= max(entry["loss"] for entry in entries)
+
+
+NAMES = ["StandardNormal", "AutoregressiveFlow", "VampPrior"]
+
+
+def wide_figures():
+    """One of each kind, by name."""
+    x, ramp = torch.rand(16, 1, 8, 8), Ramp()
+    log_prob = torch.randn(30, generator=torch.Generator().manual_seed(0)).double() - 90
+    error, khat = torch.full((30,), 0.1).double(), torch.linspace(0, 1, 30).double()
+
+    def shifted(by):
+        return LogMarginal(log_prob + by * log_prob.sin(), error, 100 * error, khat, torch.full((30,), 100))
+
+    title = "a data set of a long name, 2,400 train / 300 validation / 300 test, " * 2
+    return {
+        "comparison": plots.comparison_figure(
+            compare({name: shifted(0.1 * i) for i, name in enumerate(NAMES)}),
+            title=title,
+        ),
+        "training": plots.training_curves(history(20, 5000.0), best_epoch=7, title=title),
+        "diagnostics": plots.diagnostics_figure(
+            diagnose(ramp.model, ramp.guide, torch.rand(20, 1, 2, 2), num_samples=10), title=title
+        ),
+        "khat": khat_figure(shifted(0.0), torch.rand(30, 1, 4, 4), title=title),
+        "histogram": plots.log_marginal_histogram(shifted(0.0), title=title),
+        "samples": plots.image_grid(x, columns=4, title=title),
+        "rows": plots.image_rows({"original": x[:4], "copy": x[4:8]}, columns=["a", "b", "c", "d"], title=title),
+        "panels": plots.image_panels({"samples": x, "test images, reconstructions below": x[:12]}),
+    }
+
+
+def test_figures_fit_a_column():
+    """Nothing is cut off at 3.25 inches, ticks do not overlap, and letters have 6 to 9 points."""
+    for name, figure in wide_figures().items():
+        assert plots.at_width(figure, 3.25) is figure
+        figure.draw_without_rendering()
+        drawn, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+        assert width == pytest.approx(3.25), name
+        assert min(drawn.x0, drawn.y0, width - drawn.x1, height - drawn.y1) > -0.02, (name, drawn)
+        for axes in figure.axes:
+            assert axes.get_position().width > 0.4, name  # of the figure: panels stand one below the other
+            for axis, end in ((axes.xaxis, "x"), (axes.yaxis, "y")):
+                boxes = [label.get_window_extent() for label in axis.get_ticklabels() if label.get_text()]
+                spans = sorted((getattr(box, f"{end}0"), getattr(box, f"{end}1")) for box in boxes if axes.axison)
+                inside = [s for s in spans if 0 <= s[0] <= 100 * max(width, height)]
+                assert all(b[0] >= a[1] for a, b in itertools.pairwise(inside)), (name, end)
+            sizes = {text.get_fontsize() for text in axes.findobj(Text) if text.get_text() and axes.axison}
+            assert not sizes or (min(sizes) >= 6 and max(sizes) <= 9), (name, sizes)
+        if name == "comparison":
+            below = figure.axes[1].get_yticklabels()
+            assert sorted(label.get_text() for label in below if label.get_visible()) == sorted(NAMES)
+
+
+def test_a_width_has_its_limits():
+    with pytest.raises(ValueError, match="width of at least 1 inch; got 0"):
+        plots.at_width(plots.image_grid(shades(4)), 0.0)
+    with pytest.raises(ValueError, match="Expected no height for images"):
+        plots.at_width(plots.image_grid(shades(4)), 3.0, height=2.0)
+    figure = plots.at_width(plots.training_curves(history(20, 101.0)), 6.0, height=2.0)
+    assert figure.get_size_inches().tolist() == [6.0, 2.0]
+    figure.draw_without_rendering()
+    assert figure.axes[0].get_position().y0 == pytest.approx(figure.axes[1].get_position().y0, abs=0.02)
 
 
 def test_no_khat_is_cut_off():

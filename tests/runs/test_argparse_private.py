@@ -35,3 +35,9 @@ def test_help_shows_defaults_and_no_types_of_python(parser):
     assert "Some words. " in text
     assert "Some words. (" not in text
     assert "type:" not in text
+
+
+def test_help_shows_a_list_once(parser):
+    parser.add_argument("--sizes", type=list[int], default=[1], help="Sizes.")
+    assert "--sizes" in parser.format_help()
+    assert "--sizes+" not in parser.format_help()

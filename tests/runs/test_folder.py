@@ -282,6 +282,13 @@ def test_every_file_of_tensors_belongs_to_a_run(tmp_path):
         require_run(tmp_path / "run")
 
 
+def test_a_run_without_its_weights_is_a_run_all_the_same(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "weights.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"whole run; .*run has no weights\.safetensors, .* Put the file back"):
+        require_run(run)
+
+
 def set_other_settings(folder):
     shutil.copy(make_run(folder.parent / "other", "epochs: 7\n") / "settings.yaml", folder)
 

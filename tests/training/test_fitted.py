@@ -85,6 +85,17 @@ def test_a_fit_of_another_shape_or_time_is_refused(tmp_path):
         Fit.load(tmp_path, pair.model, pair.guide)
 
 
+def test_a_fit_replaces_none_unasked(tmp_path):
+    result = train(((pair := Linear()).model, pair.guide), epochs=1)
+    result.save(tmp_path)
+    before = (tmp_path / "fit.json").read_bytes()
+    with pytest.raises(FileExistsError, match=r"Expected a folder without a Fit; .* overwrite=True"):
+        train((pair.model, pair.guide), epochs=2).save(tmp_path)
+    assert (tmp_path / "fit.json").read_bytes() == before
+    train((pair.model, pair.guide), epochs=2).save(tmp_path, overwrite=True)
+    assert len(Fit.load(tmp_path, pair.model, pair.guide).history) == 2
+
+
 def test_a_number_that_is_not_finite_comes_back_as_nan(tmp_path):
     pair = Linear()
     result = train((pair.model, pair.guide), epochs=1)
