@@ -172,7 +172,7 @@ OBJECTIVES: dict[str, Callable[[], ELBO]] = {
 # name: (model, guide, x) -> estimates of log p(x), quick ones
 SHORT_CHAINS = {"num_chains": 4, "num_temperatures": 8, "num_leapfrog": 2}
 ESTIMATORS: dict[str, Callable[..., Any]] = {
-    "importance": partial(log_marginal, num_samples=50),
+    "guide": partial(log_marginal, num_samples=50),
     "annealed": partial(annealed_log_marginal, **SHORT_CHAINS),
     "bidirectional": partial(bidirectional, **SHORT_CHAINS),
 }

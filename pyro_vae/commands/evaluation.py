@@ -23,7 +23,7 @@ from ..runs.parser import Parser, in_help
 from ..uses.diagnostics import diagnose
 
 WEAK = 0.6  # limit of k-hat, as it is with 316 samples, below which it is said
-PROTOCOLS: dict[str, dict[str, Any]] = {"guide-5000": {"estimator": "importance", "num_samples": 5000}}
+PROTOCOLS: dict[str, dict[str, Any]] = {"guide-5000": {"estimator": "guide", "num_samples": 5000}}
 POOL = 1000  # data points that the figure of the latent dimensions is made from, at most
 
 
@@ -33,13 +33,13 @@ def say(result: LogMarginal | BidirectionalGap, settings: Mapping[str, Any]) -> 
 
 
 def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
-    """Estimates of log p(x) in words, with what can help where they are not to be trusted."""
+    """Estimates of log p(x), or log p(x | y), in words, with what can help where they are not to be trusted."""
     annealed = "acceptance" in result.details
     ess = result.ess.nan_to_num(0.0)  # of a data point without a finite weight
     counts = f"{result.num_samples.double().mean().item():,.0f} {'chains' if annealed else 'samples'}"
     mean = result.mean
     lines = [
-        f"log p(x) = {mean.value:.3f} nats per data point",
+        f"{result.quantity} = {mean.value:.3f} nats per data point",
         f"       +- {mean.standard_error:.3f} standard error over {data_points(len(result))}"
         if len(result) > 1
         else "       of one data point: no standard error over data points",
@@ -49,8 +49,9 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
     ]
     if result.jackknife.isfinite().all():
         lines.append(
-            f"       bias by the delta method {result.delta_method_bias.mean().item():+.4f}, log p(x) by the jackknife "
-            f"{result.jackknife.mean().item():.3f}:\n       estimates from the weights that were drawn, no bounds"
+            f"       bias by the delta method {result.delta_method_bias.mean().item():+.4f}, {result.quantity} by the "
+            f"jackknife {result.jackknife.mean().item():.3f}:\n       estimates from the weights that were drawn, no "
+            f"bounds"
         )
     if (rise := result.last_rise()) is not None and not annealed:
         lines.append(f"       the bound rose by {rise[2]:.3f} from {rise[0]:,} to {rise[1]:,} samples")
@@ -86,7 +87,7 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
     if heavy := int(result.unreliable.sum()):
         why = "k-hat above 0.7, or chains that hardly moved" if annealed else "k-hat above 0.7"
         lines.append(
-            f"       not to be trusted for {heavy:,} of {data_points(len(result))} ({why}): their log p(x)\n"
+            f"       not to be trusted for {heavy:,} of {data_points(len(result))} ({why}): their {result.quantity}\n"
             f"       may be too low by more than the Monte Carlo error says.\n       {_advice(result, settings)}"
         )
     return "\n".join(lines)
@@ -206,13 +207,15 @@ def add_evaluation_options(parser: Parser, arguments: Sequence[str], *, without:
         "importance sampling from the guide alone; annealed importance sampling; or annealed chains both ways on data "
         "simulated from the model, which say how far the annealed estimate can be trusted.",
     )
-    text = "guide-5000, the field's for papers: --estimator importance --num-samples 5000, whatever its k-hat says."
+    text = "guide-5000, the field's for papers: --estimator guide --num-samples 5000, whatever its k-hat says."
     add("--protocol", type=Literal[*PROTOCOLS] | None, default=None, metavar="{guide-5000}", help=text)
     add("--num-images", type=int | None, default=None, help="A seeded random subset of so many data points.")
     add("--split", type=Literal["test", "validation"], default="test", help="Which data points.")
     add("--widen", type=float, default=1.0, help="Factor of the scales of the guide's latents.")
     flags = {each.name: [_flag(key) for key in each.options if key not in without] for each in ESTIMATORS.values()}
     name = _named(arguments)
+    if name == "importance":
+        raise ValueError("Expected --estimator guide, as it is called in Python, too; got importance. Give guide.")
     if name not in ESTIMATORS:  # the parser says so
         return
     for word in (word.partition("=")[0] for word in arguments):

@@ -68,7 +68,7 @@ def _estimators() -> dict[str, Estimator]:
     plain = evidence.log_marginal
     found = [
         Estimator("auto", plain, {"estimator": "auto", "precision": "fp32"}),
-        Estimator("importance", plain, {"estimator": "guide"}),
+        Estimator("guide", plain, {"estimator": "guide"}),
     ]
     for name, function in inspect.getmembers(evidence, inspect.isfunction):
         returned = typing.get_type_hints(function).get("return")

@@ -33,8 +33,8 @@ def evaluation_name(estimator: str, samples: int | None, points: int, *, of: int
     Example:
         >>> evaluation_name("auto", 1000, 300, of=300, others={})
         'evaluation_auto_1000x300'
-        >>> evaluation_name("importance", 5000, 50, of=300, others={"seed": 1, "widen": 1.1})
-        'evaluation_importance_5000x50of300__seed-1__widen-1.1'
+        >>> evaluation_name("guide", 5000, 50, of=300, others={"seed": 1, "widen": 1.1})
+        'evaluation_guide_5000x50of300__seed-1__widen-1.1'
     """
     which = f"{points}" if points == of else f"{points}of{of}"
     words = [re.sub(r"[^\w.+-]+", "-", f"{name}-{value}") for name, value in others.items()]

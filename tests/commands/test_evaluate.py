@@ -96,7 +96,7 @@ def test_annealed_and_bidirectional(folder, capsys):
 
 CHAINS = "4x{}of300__num_temperatures-4__num_leapfrog-1"
 SMALL = {  # estimator: options, name of its files with some images
-    "importance": (("--num-samples", 20, "--chunk-size", 40), "evaluation_importance_20x{}of300"),
+    "guide": (("--num-samples", 20, "--chunk-size", 40), "evaluation_guide_20x{}of300"),
     "annealed": (QUICK, f"evaluation_annealed_{CHAINS}"),
     "bidirectional": (QUICK, f"evaluation_bidirectional_{CHAINS}"),
 }
@@ -169,7 +169,7 @@ def test_evaluations_stand_beside_each_other(folder, capsys):
 def test_the_protocol_of_the_field_has_a_name(folder, capsys):
     out = run(capsys, folder, "--protocol", "guide-5000", "--num-images", 3)
     assert "protocol: guide-5000" in out
-    about = json.loads((folder / "evaluation_importance_5000x3of300.json").read_text())
+    about = json.loads((folder / "evaluation_guide_5000x3of300.json").read_text())
     assert about["evaluation_protocol"] == "guide-5000"
     assert about["estimator"] == "importance sampling from the guide"
     for options in (("--num-samples", "10"), ("--widen", "1.1"), ("--estimator", "auto")):
@@ -179,16 +179,16 @@ def test_the_protocol_of_the_field_has_a_name(folder, capsys):
 
 
 def test_too_few_samples_to_tell_are_said(folder, capsys):
-    out = run(capsys, folder, "--num-samples", 10, "--num-images", 9, "--estimator", "importance")
+    out = run(capsys, folder, "--num-samples", 10, "--num-images", 9, "--estimator", "guide")
     assert "too few samples to tell whether to trust 9 of 9 data points: k-hat needs 25" in out
     assert "the bound rose by" in out
     assert "from 1 to 10 samples" in out
 
 
 def test_two_processes_give_the_same_numbers_as_one(folder, capsys):
-    options, name = SMALL["importance"]
+    options, name = SMALL["guide"]
     name = name.format(5)
-    arguments = [str(word) for word in (folder, "--estimator", "importance", "--num-images", 5, *options)]
+    arguments = [str(word) for word in (folder, "--estimator", "guide", "--num-images", 5, *options)]
     run(capsys, *arguments)
     alone = arrays(folder, name)
     (folder / f"{name}.npz").unlink()
@@ -332,11 +332,12 @@ def test_other_data_than_the_run_was_trained_on_are_refused(tmp_path, capsys, mo
         (["--widen", "0"], "Expected scale > 0; got 0.0"),
         (["--defensive", "1"], "Expected defensive from 0 to below 1"),
         (["--target-standard-error", "0"], "Expected target_standard_error > 0"),
-        (["--estimator", "harmonic"], "Expected --estimator to be auto or importance or annealed or bidirectional"),
+        (["--estimator", "importance"], "Expected --estimator guide, as it is called in Python, too; got importance"),
+        (["--estimator", "harmonic"], "Expected --estimator to be auto or guide or annealed or bidirectional"),
         (["--estimator", "annealed", "--num-chains", "0"], "Expected num_chains >= 1; got 0"),
         (["--estimator", "annealed", "--target-acceptance", "1"], "Expected target_acceptance between 0 and 1"),
         (["--estimator", "bidirectional", "--num-warmup-chains", "0"], "Expected num_warmup_chains >= 1; got 0"),
-        (["--precision", "bf16"], "got --precision, which belongs to --estimator importance"),
+        (["--precision", "bf16"], "got --precision, which belongs to --estimator guide"),
         (["--estimator", "annealed", "--num-samples=9"], "Expected an option of --estimator annealed, --num-chains, "),
         (["--num-chains", "9"], "got --num-chains, which belongs to --estimator annealed or bidirectional"),
     ],
@@ -349,8 +350,8 @@ def test_wrong_options_are_said_in_a_line(folder, capsys, options, text):
 
 
 def test_half_precision_is_recorded_and_starts_anew(folder, capsys):
-    name = "evaluation_importance_64x6of300"
-    options = (folder, "--estimator", "importance", "--num-samples", 64, "--num-images", 6, "--chunk-size", 64)
+    name = "evaluation_guide_64x6of300"
+    options = (folder, "--estimator", "guide", "--num-samples", 64, "--num-images", 6, "--chunk-size", 64)
     run(capsys, *options)
     plain = arrays(folder, name)["log_prob"]
     run(capsys, *options, "--precision", "bf16")
@@ -363,5 +364,5 @@ def test_half_precision_is_recorded_and_starts_anew(folder, capsys):
 def test_names_of_estimators_are_those_of_the_option(capsys):
     with pytest.raises(SystemExit):
         main(["evaluate", "--help"])
-    assert list(ESTIMATORS) == ["auto", "importance", "annealed", "bidirectional"]
+    assert list(ESTIMATORS) == ["auto", "guide", "annealed", "bidirectional"]
     assert "{" + ",".join(ESTIMATORS) + "}" in capsys.readouterr().out

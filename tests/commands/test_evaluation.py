@@ -10,7 +10,7 @@ from pyro_vae.commands import evaluate
 from pyro_vae.commands.evaluation import defaults_of, protocol_of, say_estimate
 from pyro_vae.runs.parser import Parser
 
-IMPORTANCE = {"estimator": "importance", "widen": 1.0}
+IMPORTANCE = {"estimator": "guide", "widen": 1.0}
 
 
 def result(*khat, num_samples=1000, **details):
@@ -62,7 +62,7 @@ def test_a_target_says_for_how_many_it_was_reached():
 @pytest.mark.parametrize("words", [["--protocol", "guide-5000"], ["--protocol=guide-5000", "--widen", "1.0"]])
 def test_a_protocol_brings_the_options_of_its_estimator(words):
     chosen = evaluate.parse(Parser(), ["run", "--num-images", "10", *words])
-    assert (chosen.estimator, chosen.num_samples, chosen.precision) == ("importance", 5000, "fp32")
+    assert (chosen.estimator, chosen.num_samples, chosen.precision) == ("guide", 5000, "fp32")
     with pytest.raises(ValueError, match="without options that change it"):
         evaluate.parse(Parser(), ["run", "--protocol", "guide-5000", "--widen", "1.1"])
 
@@ -72,4 +72,4 @@ def test_protocols_have_names():
     assert protocol_of(default) == "default"
     assert protocol_of({**default, "seed": 3, "num_images": 50}) == "default"
     assert protocol_of({**default, "widen": 1.1}) == "own settings"
-    assert protocol_of({**default, "estimator": "importance", "num_samples": 5000}) == "guide-5000"
+    assert protocol_of({**default, "estimator": "guide", "num_samples": 5000}) == "guide-5000"

@@ -357,8 +357,8 @@ NAME = "evaluation_auto_7x2"
 
 def test_evaluations_are_found_by_what_they_are(tmp_path, result):
     folder = make_run(tmp_path / "run")
-    names = ["evaluation_auto_7x2", "evaluation_importance_5000x2of9__seed-1__widen-1.1"]
-    assert names[1] == evaluation_name("importance", 5000, 2, of=9, others={"seed": 1, "widen": 1.1})
+    names = ["evaluation_auto_7x2", "evaluation_guide_5000x2of9__seed-1__widen-1.1"]
+    assert names[1] == evaluation_name("guide", 5000, 2, of=9, others={"seed": 1, "widen": 1.1})
     larger = LogMarginal.join([result, result])
     save_evaluation(folder, larger, names[0], x=torch.rand(4, 3), about={})
     save_evaluation(folder, result, names[1], x=torch.rand(2, 3), about={})
