@@ -32,7 +32,7 @@ def require_tensor(name: str, x: Any) -> Tensor:
         elif isinstance(x, str):
             cure = "Use pyro_vae.data.load to read a file."
         elif hasattr(x, "splits"):
-            cure = f"Use one of its splits, such as {name}.test."
+            cure = f"Use what one of its splits is called with, such as {name}.given('test')."
         elif isinstance(x, list) and x and isinstance(x[0], str):
             got, cure = "a list of texts", "Leave it out, or replace categories by whole numbers."
         elif is_annotated(x):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,8 @@ from torch import Tensor
 from ..arguments.at_least import at_least
 from ..disk.json_files import write_json
 from ..disk.writing import save_figure, write_text
+from ..evidence import HeavyTail
+from ..evidence.words import data_points
 from ..pairs.batch import Points, joined, tensors_of
 from ..plots.roc import roc_figure
 from ..runs.environment import environment, few_threads
@@ -61,7 +64,8 @@ def run(chosen: Namespace) -> None:
     names = [name for name in (chosen.background, *chosen.also) if name]
     _check_different([folder, *map(Path, names)])
     with_runs = [_pair(Path(name), points, device) for name in names]
-    with few_threads(module):
+    with few_threads(module), warnings.catch_warnings():
+        warnings.simplefilter("ignore", HeavyTail)  # said below, in the words of this command
         result = score(
             module.model,
             module.guide,
@@ -78,6 +82,12 @@ def run(chosen: Namespace) -> None:
     anomalous = torch.cat([part.anomalous for part in parts])
     found = detect(result.scores, anomalous, seed=chosen.seed) if chosen.against_test or chosen.anomalies else {}
     print("\n".join([f"{folder}", *(f"data   {part.words}" for part in parts), f"\n{result}\n"]))
+    if count := int(result.unreliable.sum()):
+        models = ", under one of the models" if names else ""
+        print(
+            f"log p(x) is not to be trusted for {count:,} of {data_points(len(result))}{models}: it is likely too "
+            f"low.\nThe column unreliable of the table says for which. Try more --num-samples.\n"
+        )
     if found:
         print(f"{_table(found)}\n")
     _save(path, result, parts, found, _about(result, parts, found) | environment(device, module), title_of(folder))

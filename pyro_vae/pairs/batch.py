@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from pyro.poutine.runtime import am_i_wrapped
-from torch import Tensor
+from torch import Tensor, nn
 
 from .plates import with_own_indices
 
@@ -104,6 +104,18 @@ def shapes_of(points: Points) -> Any:
     return tuple(points.shape[1:])
 
 
+def arguments_of(function: Callable[..., Any], points: Points) -> dict[str, Tensor | None]:
+    """What a function is called with, by the names of its arguments; "input 1", ... for those that do not tell."""
+    args, kwargs = (points.args, points.kwargs) if isinstance(points, Batch) else ((points,), {})
+    try:
+        parameters = [*inspect.signature(function).parameters.values()]
+    except (TypeError, ValueError):  # of a function that does not tell
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    names += [f"input {i + 1}" for i in range(len(names), len(args))]
+    return dict(zip(names, args, strict=False)) | kwargs
+
+
 def joined(parts: Sequence[Any]) -> Any:
     """Data points one after the other."""
     if not isinstance(parts[0], Batch):
@@ -117,7 +129,7 @@ def taking(points: Points, *functions: Callable[..., Any]) -> list[Callable[...,
     `with_own_indices`.
 
     Raises:
-        TypeError: a function takes other inputs.
+        TypeError: a function takes other inputs, or is a module that cannot be called.
         RuntimeError: a handler of Pyro's, or torch's inference mode, stands around the call.
     """
     _check_nothing_around()
@@ -151,6 +163,11 @@ def _taking(function: Callable[..., Any]) -> Callable[[Any], Any]:
 def check_call(points: Points, function: Callable[..., Any]) -> None:
     """Raise TypeError unless a function takes as many inputs, of these names."""
     args, kwargs = (points.args, points.kwargs) if isinstance(points, Batch) else ((points,), {})
+    if isinstance(function, nn.Module) and type(function).forward is nn.Module.forward:
+        raise TypeError(
+            f"Expected model and guide that can be called with data; got the module {type(function).__name__}, which "
+            f"has no forward. Give its methods, such as vae.model and vae.guide."
+        )
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # of a function that does not tell

@@ -13,7 +13,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from .batch import Points
+from .batch import Points, arguments_of
 from .modules import Callee
 from .scales import whole_of_part
 from .sites import SUMMED_OUT, is_latent, is_summed_out, latents_of, sample_sites
@@ -66,6 +66,12 @@ def traces(model: Callee, guide: Callee, x: Points) -> tuple[poutine.Trace, pout
                 f"Sample it there under the opposite mask: with poutine.mask(mask=~mask): "
                 f"pyro.sample({masked[0]!r}, ...)."
             )
+        if data := _standing_for_data(model, model_trace, x, missing):
+            site, argument = data
+            raise ValueError(
+                f"Expected the model to observe the data; got site {site!r} without obs=. Write pyro.sample({site!r}, "
+                f"..., obs={argument})."
+            )
         raise ValueError(
             f"Expected the guide to sample every latent site of the model; it misses {missing}. Sample them in the "
             f"guide, or, where a site stands for the data, observe it: pyro.sample({missing[0]!r}, ..., obs=x)."
@@ -76,6 +82,23 @@ def traces(model: Callee, guide: Callee, x: Points) -> tuple[poutine.Trace, pout
             f"with infer={{'is_auxiliary': True}}."
         )
     return model_trace, guide_trace
+
+
+def _standing_for_data(
+    model: Callee, model_trace: poutine.Trace, x: Points, drawn: list[str]
+) -> tuple[str, str] | None:
+    """Of the sites that the model draws, one that should observe data, and the argument with these: it has the name of
+    an argument, or, where the model observes nothing at all, the shape of one."""
+    named = {name: entry for name, entry in arguments_of(model, x).items() if entry is not None}
+    for name in drawn:
+        if name in named:
+            return name, name
+    if not any(site["is_observed"] for _, site in sample_sites(model_trace)):
+        for name in drawn:
+            shape = model_trace.nodes[name]["value"].shape
+            if alike := [argument for argument, entry in named.items() if entry.shape == shape]:
+                return name, alike[0]
+    return None
 
 
 def check_observed(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:

@@ -53,7 +53,10 @@ def as_warmup(kl_weight: float | KLWarmup) -> KLWarmup:
     if isinstance(kl_weight, KLWarmup):
         return kl_weight
     if not isinstance(kl_weight, numbers.Real):
-        raise TypeError(f"Expected kl_weight to be a number or a KLWarmup; got {kl_weight!r}.")
+        raise TypeError(
+            f"Expected kl_weight to be a number or a KLWarmup; got {kl_weight!r}. Give 1.0, or leave "
+            f"it out, for the ELBO."
+        )
     return KLWarmup(weight=float(kl_weight))
 
 

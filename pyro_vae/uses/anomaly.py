@@ -44,7 +44,7 @@ class AnomalyScores:
         reference: mean of log p(x) over the reference data; None without.
         num_models: whose spread is in ``negative_waic``.
         num_draws: of the guide for each data point, in ``negative_elbo``, ``distortion`` and ``rate``.
-        unreliable: whether log p(x) under one of the models is not to be trusted; bool.
+        unreliable: whether log p(x), under one of the models, is not to be trusted; bool.
     """
 
     scores: Mapping[str, Tensor]
@@ -201,8 +201,9 @@ def score(
     unreliable = torch.stack([each.unreliable for each in models]).any(0)
     if count := int(unreliable.sum()):
         warnings.warn(
-            f"log p(x) is not to be trusted for {count:,} of {data_points(len(own))}, under one of the models: it is "
-            f"likely too low. See the attribute unreliable. Draw more samples.",
+            f"log p(x) is not to be trusted for {count:,} of {data_points(len(own))}"
+            f"{', under one of the models' if len(models) > 1 else ''}: it is likely too low. The attribute unreliable "
+            f"says for which. Draw more samples.",
             HeavyTail,
             stacklevel=2,
         )

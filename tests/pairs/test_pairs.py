@@ -13,6 +13,7 @@ from pyro import poutine
 from pyro.infer import SVI, Trace_ELBO
 from torch import nn
 
+from pyro_vae import fit, log_marginal
 from pyro_vae.pairs.contexts import evaluating, seeded
 from pyro_vae.pairs.modules import announcing, is_bound, modules_of
 from pyro_vae.pairs.scoring import score, traces
@@ -192,6 +193,36 @@ def test_missing_and_surplus_sites_are_errors():
     with pytest.raises(ValueError, match=r"Expected every site of the guide in the model; the guide alone has \['w'\]"):
         traces(normal_model, with_a_site(normal_guide, "w"), x)
     traces(normal_model, with_a_site(normal_guide, "w", is_auxiliary=True), x)
+
+
+def test_data_that_the_model_draws_are_to_be_observed():
+    """A site with the name of an argument, or, where nothing is observed, with the shape of one: not one to guide."""
+    x, y = torch.randn(5, 2), torch.randn(5)
+
+    def named(x, y):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("y", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0))
+            pyro.sample("x", dist.Normal(y[:, None], 1.0).expand([len(x), 2]).to_event(1), obs=x)
+
+    def alike(counts):
+        with pyro.plate("data", len(counts), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("pixels", dist.Normal(z[:, None], 1.0).expand([len(counts), 2]).to_event(1))
+
+    def guide(x, *others):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.0, 1.0))
+
+    for model, inputs, site, argument in ((named, (x, y), "y", "y"), (alike, x, "pixels", "counts")):
+        with pytest.raises(ValueError, match=rf"got site '{site}' without obs=. Write .*, obs={argument}\)"):
+            fit(model, guide, inputs, progress=False)
+
+
+def test_a_module_without_forward_is_not_taken_for_a_model():
+    pair = vae("StandardNormal")
+    for call in (fit, log_marginal):
+        with pytest.raises(TypeError, match=r"got the module VAE, .* such as vae\.model and vae\.guide"):
+            call(pair.model.__self__, pair.guide, pair.x)
 
 
 def outside_model(x):
