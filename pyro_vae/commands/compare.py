@@ -219,6 +219,7 @@ def write_comparison(varied: str, trained: Trained, folder: Path, chosen: Namesp
         **environment(choose_device("cpu" if chosen.runs else chosen.device)),
     }
     write_text(folder / "comparison.md", report.comparison_markdown(content))
+    write_text(folder / "comparison.tex", report.comparison_latex(content))
     title = abouts[0]["protocol"].split(";")[0]
     starred = f"\n* {', '.join(marked)}: not trained as asked for" if marked else ""
     figure = as_wide_as_asked(plots.comparison_figure(comparison, title=f"{title}{starred}"), chosen)
@@ -230,7 +231,7 @@ def write_comparison(varied: str, trained: Trained, folder: Path, chosen: Namesp
     print("\n" + table + "\n\n" + "\n".join(report.protocol_lines(content)))
     count = len(comparison.differences)
     pairs = f" (all {count} paired differences)" if count > MOST_PAIRS else ""
-    print(f"\nsaved in {folder}: comparison.md{pairs}, comparison.json, comparison.png and .pdf")
+    print(f"\nsaved in {folder}: comparison.md{pairs}, .tex, .json, .png and .pdf")
     if pages:
         print(f"       samples and reconstructions in {', '.join(path.name for path in pages)}")
     if not chosen.runs and varied == "prior" and chosen.data == "digits":  # the first look

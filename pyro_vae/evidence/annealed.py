@@ -19,6 +19,7 @@ from ..pairs.densities import check_guide
 from ..pairs.enumerated import summed_out
 from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee, modules_of
+from ..pairs.unconditional import conditions_of
 from .annealing_path import Path, Start, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, Schedule, adapted
 from .conditional import conditional
@@ -155,6 +156,7 @@ def annealed_log_marginal(
         check_guide(model, guide if start == "guide" else None, points[wanted], elsewhere="Use start='prior'.")
         batches = annealing.batches(wanted, chunk_size)
         keys, digests, error = data_keys(points, seed), data_digests(points), shared_error(model, guide)
+        inputs = conditions_of(model, guide if start == "guide" else None, points[few])
         chains = Chains(annealing, model, guide, points[few], keys[few], batches, compile, bar.update)
         for some, padded in batches:
             batch, its_keys = points[padded], keys[padded]
@@ -167,6 +169,7 @@ def annealed_log_marginal(
                 indices=torch.tensor(some),
                 measure=path.measure,
                 sites=path.sites,
+                inputs=inputs,
                 estimator=f"annealed importance sampling from the {start}",
                 shared_error=error,
             )

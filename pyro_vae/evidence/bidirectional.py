@@ -21,7 +21,7 @@ from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import score_traces
-from ..pairs.unconditional import drawn_from, observed_entries, observed_sites, replaced_by_draws
+from ..pairs.unconditional import conditions_of, drawn_from, observed_entries, observed_sites, replaced_by_draws
 from .annealed import Chains, result_of
 from .annealing_path import Path, Start, flat
 from .annealing_schedule import AnnealingSettings, Plan, Schedule
@@ -226,7 +226,7 @@ def bidirectional(
         check_guide(model, guide if start == "guide" else None, tried, elsewhere="Use start='prior'.")
         batches = annealing.batches(wanted, chunk_size)
         chains = Chains(annealing, model, guide, tried, keys[few], batches, compile, bar.update)
-        error = shared_error(model, guide)
+        error, inputs = shared_error(model, guide), conditions_of(model, guide if start == "guide" else None, tried)
         for some, padded in batches:
             its_keys = keys[padded]
             x, u = simulate_by_key(model, points[padded], its_keys)
@@ -242,6 +242,7 @@ def bidirectional(
                     indices=padded,
                     measure=path.measure,
                     sites=path.sites,
+                    inputs=inputs,
                     estimator=f"annealed importance sampling {way} the {start}",
                     shared_error=error,
                 )

@@ -23,8 +23,16 @@ def over(num_seeds: Mapping[str, int]) -> str:
 
 def cautions(comparison: Comparison) -> list[str]:
     """What speaks against the numbers of a comparison, a sentence each."""
-    found = [_estimators(comparison), _counts(comparison), _proposals(comparison), _tails(comparison)]
-    return [sentence for sentence in (*found, _too_few(comparison), *_seeds(comparison.num_seeds)) if sentence]
+    kinds = (_conditions, _estimators, _counts, _proposals, _tails, _too_few)
+    found = [*(kind(comparison) for kind in kinds), *_seeds(comparison.num_seeds)]
+    return [sentence for sentence in found if sentence]
+
+
+def _conditions(comparison: Comparison) -> str:
+    if len({" | " in quantity for quantity in comparison.quantity.values()}) < 2:
+        return ""
+    each = "; ".join(f"{name} {quantity}" for name, quantity in comparison.quantity.items())
+    return f"Different quantities ({each}): a model that is told more has less to explain."
 
 
 def _estimators(comparison: Comparison) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,10 +17,21 @@ from ..output.frames import frame, html
 from .cautions import cautions, over
 from .measured import Measured, with_interval
 from .result import LogMarginal
-from .words import largest
+from .tables import comparison_json, comparison_latex, comparison_markdown, read_comparison
+from .words import largest, one_quantity
 
 NUMBERS = ("value", "low", "high", "standard_error", "monte_carlo_error")  # of a `Measured`
 PLURAL = {"density": "densities", "probability": "probabilities", "mixed": "products of both"}
+
+
+class Differences(dict[tuple[str, str], Measured]):
+    """Differences by pair of names, in the one order or the other."""
+
+    def __missing__(self, pair: Any) -> Measured:
+        if isinstance(pair, tuple) and pair[::-1] in self:
+            return -self[pair[::-1]]
+        names = list(dict.fromkeys(name for pair in self for name in pair))
+        raise KeyError(f"Expected two different models out of {', '.join(names) or 'none'}; got {pair!r}.")
 
 
 @dataclass(frozen=True, repr=False)
@@ -30,7 +42,7 @@ class Comparison:
         log_marginal: by name, the mean log p(x) over data points and seeds, its interval over both; over data points
             alone where a model has one seed.
         differences: by pair of names (a, b), the mean of log p_a(x) - log p_b(x), its interval over both; over data
-            points alone where one of the two has one seed.
+            points alone where one of the two has one seed. By (b, a) it is log p_b(x) - log p_a(x).
         simultaneous: the same differences, with intervals that all hold at once with 95% (Bonferroni): also for the
             model that comes out best of all and was picked for that.
         of_these_runs: by name and by pair, with intervals over data points alone: they say nothing about other runs.
@@ -43,6 +55,8 @@ class Comparison:
         undecided: by name, for how many of its estimates samples were too few to tell (`LogMarginal.undecided`).
         fitted: by name, the share of its estimates that came from proposals fitted to the data point.
         estimators: by name, what made its estimates, as far as that was recorded.
+        quantity: by name, what was estimated: "log p(x)", "log p(x | y)".
+        about: of a comparison from the command line, what its tables say besides: data protocol, likelihood, command.
     """
 
     log_marginal: dict[str, Measured]
@@ -58,6 +72,8 @@ class Comparison:
     undecided: dict[str, int]
     fitted: dict[str, float]
     estimators: dict[str, tuple[str, ...]]
+    quantity: dict[str, str]
+    about: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def num_seeds(self) -> dict[str, int]:
@@ -85,28 +101,58 @@ class Comparison:
         Raises:
             ImportError: pandas is not installed.
         """
-        rows = sorted(self.log_marginal.items(), key=lambda item: -item[1].value)
+        rows = self._best_first()
         columns = {name: [getattr(mean, name) for _, mean in rows] for name in NUMBERS}
         for name in ("smallest_ess", "unreliable", "num_seeds"):
             columns[name] = [getattr(self, name)[model] for model, _ in rows]
         return frame({"log_marginal": columns.pop("value"), **columns}, index=[m for m, _ in rows], index_name="model")
 
     def differences_to_frame(self) -> Any:
-        """A `pandas.DataFrame` with a row for each pair of models, a - b: the paired difference, nats per data point.
+        """A `pandas.DataFrame` with a row for each pair of models, the better minus the worse, the largest first: the
+        paired difference, nats per data point, its interval, and that of all differences at once.
 
         Raises:
             ImportError: pandas is not installed.
         """
-        pairs = [f"{a} - {b}" for a, b in self.differences]
-        columns = {name: [getattr(mean, name) for mean in self.differences.values()] for name in NUMBERS}
-        return frame({"difference": columns.pop("value"), **columns}, index=pairs, index_name="pair")
+        names = [name for name, _ in self._best_first()]
+        pairs = sorted(itertools.combinations(names, 2), key=lambda pair: -self.differences[pair].value)
+        columns = {name: [getattr(self.differences[pair], name) for pair in pairs] for name in NUMBERS}
+        for name in ("low", "high"):
+            columns[f"simultaneous_{name}"] = [getattr(self.simultaneous[pair], name) for pair in pairs]
+        index = [f"{better} - {worse}" for better, worse in pairs]
+        return frame({"difference": columns.pop("value"), **columns}, index=index, index_name="pair")
+
+    def to_latex(self) -> str:
+        """The two tables as a ``table`` of LaTeX, with the rules of booktabs; what the numbers are stands in its
+        caption."""
+        return comparison_latex({**self.about, **comparison_json(self)})
+
+    def to_markdown(self) -> str:
+        """The two tables in Markdown, and below them what the numbers are."""
+        return comparison_markdown({**self.about, **comparison_json(self)})
+
+    @staticmethod
+    def load(folder: str | Path) -> Comparison:
+        """The comparison that ``pyro-vae compare`` has written into a folder.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: comparison.json is damaged, was changed, or is of a version that did not keep as much.
+        """
+        found = read_comparison(Path(folder) / "comparison.json")
+        for name in ("differences", "simultaneous"):
+            found[name] = Differences(found[name])
+        return Comparison(**found)
+
+    def _best_first(self) -> list[tuple[str, Measured]]:
+        return sorted(self.log_marginal.items(), key=lambda item: -item[1].value)
 
     def _repr_html_(self) -> str:
-        rows = sorted(self.log_marginal.items(), key=lambda item: -item[1].value)
+        rows, what = self._best_first(), one_quantity(self.quantity.values())
         table = html(
-            f"log p(x), nats per data point; 95% intervals over {self.over}",
+            f"{what}, nats per data point; 95% intervals over {self.over}",
             [[name, mean.interval, f"{self.unreliable[name]:,}", str(self.num_seeds[name])] for name, mean in rows],
-            headers=["model", "log p(x)", "not to be trusted", "seeds"],
+            headers=["model", what, "not to be trusted", "seeds"],
         )
         pairs = [[f"{a} - {b}", mean.interval] for (a, b), mean in self.differences.items()]
         return table + html("paired differences, nats", pairs) + escape(self.caution)
@@ -114,7 +160,8 @@ class Comparison:
     def __repr__(self) -> str:
         means = ", ".join(f"{name} {mean.interval}" for name, mean in self.log_marginal.items())
         points = f"95% intervals over {self.over}, {self.num_data_points:,} data points"
-        return f"Comparison(mean log p(x), nats: {means}; {points}{self.caution and f'. {self.caution}'})"
+        what = one_quantity(self.quantity.values())
+        return f"Comparison(mean {what}, nats: {means}; {points}{self.caution and f'. {self.caution}'})"
 
 
 def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> Comparison:
@@ -188,8 +235,8 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
     everything: list[tuple[str, ...]] = [*((name,) for name in runs), *pairs]
     return Comparison(
         log_marginal={name: mean_of(name, seeds=True) for name in runs},
-        differences={pair: mean_of(*pair, seeds=True) for pair in pairs},
-        simultaneous={pair: mean_of(*pair, seeds=True, level=at_once) for pair in pairs},
+        differences=Differences({pair: mean_of(*pair, seeds=True) for pair in pairs}),
+        simultaneous=Differences({pair: mean_of(*pair, seeds=True, level=at_once) for pair in pairs}),
         of_these_runs={names if len(names) == 2 else names[0]: mean_of(*names, seeds=False) for names in everything},
         seed_means={name: tuple(table.mean(1).tolist()) for name, table in log_probs.items()},
         num_data_points=next(iter(log_probs.values())).shape[1],
@@ -203,6 +250,7 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
         undecided={name: sum(int(r.undecided.sum()) for r in results) for name, results in runs.items()},
         fitted={name: _share_fitted(results) for name, results in runs.items()},
         estimators={name: _recorded(results, "estimator") for name, results in runs.items()},
+        quantity={name: one_quantity(_recorded(results, "quantity")) for name, results in runs.items()},
     )
 
 

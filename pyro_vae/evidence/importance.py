@@ -21,6 +21,7 @@ from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee, modules_of
 from ..pairs.scoring import traces
 from ..pairs.sites import counted_sites, is_summed_out, latents_of
+from ..pairs.unconditional import conditions_of
 from .chunking import parse_bytes
 from .conditional import conditional
 from .counter_random import data_digests, data_keys
@@ -66,8 +67,8 @@ def log_marginal(
     log p(x) ~ log mean_k w_k,  w_k = p(x, z_k) / r(z_k),  z_k ~ r, k = 1..K
 
     What is estimated is the log-density of all observed sites of one data point, given the inputs that are no sites:
-    ``sites`` of the result names them. A stochastic lower bound that grows to log p(x) with K. Runs in evaluation mode
-    and without gradients; KL weights and other scales of the pair do not enter.
+    ``sites`` and ``inputs`` of the result name both. A stochastic lower bound that grows to log p(x) with K. Runs in
+    evaluation mode and without gradients; KL weights and other scales of the pair do not enter.
 
     With estimator "auto" each data point starts from the guide, r(z) = q(z|x). Where the weights of a pilot are
     heavy-tailed, as they are for most guides trained by the ELBO, a Gaussian is fitted to its posterior by some Newton
@@ -218,6 +219,7 @@ def log_marginal(
         about: dict[str, Any] = {
             "measure": measure_of(model_trace),
             "sites": counted_sites(model_trace, len(few)),
+            "inputs": conditions_of(model, guide, few),
             "shared_error": shared_error(model, guide),
             "estimator": NAMES["exact" if exact else "guide" if space is None else "auto"],
         }

@@ -16,7 +16,7 @@ from ..disk.json_files import null_for_nan
 from ..output.frames import frame, html
 from .measured import Measured, measured
 from .saved import load_arrays, of_prefix, require_arrays, require_levels, save_arrays, with_prefix
-from .words import joined, largest, line_of, one_or_range, rows_of
+from .words import joined, largest, line_of, listed, one_or_range, rows_of
 
 HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
 HOPELESS = 1.0  # k-hat above which the weights have no mean that more samples could find
@@ -56,6 +56,7 @@ class LogMarginal:
         sites: the observed sites whose log-density this is, with the number of their values in each data point; empty
             where they were not recorded.
         given: the observed sites that it is conditional on, likewise: log p(sites | given).
+        inputs: arguments of the model that no site observes, such as labels, on which it is conditional, too.
     """
 
     log_prob: Tensor
@@ -73,6 +74,7 @@ class LogMarginal:
     estimator: str = ""
     sites: Mapping[str, int] = field(default_factory=dict)
     given: Mapping[str, int] = field(default_factory=dict)
+    inputs: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.log_prob)
@@ -185,6 +187,7 @@ class LogMarginal:
             estimator=joined({r.estimator for r in results}),
             sites=results[0].sites,
             given=results[0].given,
+            inputs=results[0].inputs,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -199,6 +202,8 @@ class LogMarginal:
             "measure": self.measure,
             "sites": dict(self.sites),
             "given": dict(self.given),
+            "inputs": list(self.inputs),
+            "quantity": self.quantity,
             "smallest_ess": -largest(-self.ess),
             "median_ess": self.ess.nanmedian().item(),
             "data_points_with_ess_below_10": int((self.ess < 10).sum()),
@@ -266,6 +271,7 @@ class LogMarginal:
             estimator=about["estimator"],
             sites=about.get("sites", {}),
             given=about.get("given", {}),
+            inputs=tuple(about.get("inputs", ())),
             log_levels={int(k): (value, errors[k]) for k, value in levels.items()},
             shared_error=arrays["shared_error"].item(),
             details=of_prefix("details", arrays),
@@ -289,7 +295,7 @@ class LogMarginal:
         return frame(arrays, index=numbers.tolist(), index_name="data_point")
 
     def _repr_html_(self) -> str:
-        return html("log p(x)", rows_of(self))
+        return html(self.quantity, rows_of(self))
 
     def __repr__(self) -> str:
         return line_of(self)
@@ -301,6 +307,6 @@ class LogMarginal:
 
     @property
     def quantity(self) -> str:
-        """What is estimated: "log p(a, b)", "log p(a | b)"."""
-        condition = f" | {', '.join(self.given)}" if self.given else ""
-        return f"log p({', '.join(self.sites) or 'x'}{condition})"
+        """What is estimated: "log p(a, b)", "log p(a | b)"; of more than four sites the first and the last."""
+        sites, conditions = listed([*self.sites] or ["x"]), [*self.given, *self.inputs]
+        return f"log p({sites}{f' | {listed(conditions)}' if conditions else ''})"

@@ -26,6 +26,8 @@ TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read again from what
     "num_data_points": int,
     "num_samples": (int, list),
     "numbers": list,
+    "inputs": list,
+    "quantity": str,
 }
 
 

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tabulate import tabulate
+from tabulate import LATEX_ESCAPE_RULES, tabulate
 
+from ..disk.json_files import read_json
 from .cautions import sample_counts
-from .comparison import Comparison
+from .measured import Measured
+from .words import one_quantity
+
+if TYPE_CHECKING:
+    from .comparison import Comparison
 
 Numbers = Mapping[str, Any]
 
@@ -18,8 +26,12 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     seeds = comparison.num_seeds
     counts = [count for pair in comparison.num_samples.values() for count in pair]
 
-    def of_these_runs(names: Any) -> list[float]:
-        return [comparison.of_these_runs[names].low, comparison.of_these_runs[names].high]
+    def of_these_runs(names: Any) -> dict[str, Any]:
+        alone = comparison.of_these_runs[names]
+        return {
+            "over_data_points_alone": [alone.low, alone.high],
+            "standard_error_over_data_points_alone": alone.standard_error,
+        }
 
     return {
         "unit": "nats per data point, higher is better",
@@ -30,7 +42,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
         "log_marginal": {
             name: {
                 **vars(mean),
-                "over_data_points_alone": of_these_runs(name),
+                **of_these_runs(name),
                 "seeds": list(comparison.seed_means[name]),
                 "num_seeds": seeds[name],
                 "num_samples": list(comparison.num_samples[name]),
@@ -40,6 +52,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
                 "undecided": comparison.undecided[name],
                 "from_fitted_proposals": comparison.fitted[name],
                 "estimators": comparison.estimators[name],
+                "quantity": comparison.quantity[name],
             }
             for name, mean in comparison.log_marginal.items()
         },
@@ -49,7 +62,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
                 "b": b,
                 **vars(mean),
                 "simultaneous": [comparison.simultaneous[a, b].low, comparison.simultaneous[a, b].high],
-                "over_data_points_alone": of_these_runs((a, b)),
+                **of_these_runs((a, b)),
                 "over_seeds": min(seeds[a], seeds[b]) > 1,
             }
             for (a, b), mean in comparison.differences.items()
@@ -57,11 +70,77 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def read_comparison(path: Path) -> dict[str, Any]:
+    """All numbers of the comparison that ``comparison.json`` holds, by the attributes of a `Comparison`, and under
+    "about" what it holds besides.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it is damaged, was changed, or is of a version that did not keep as much.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"Expected a folder made by pyro-vae compare; got no {path}.")
+    content = read_json(path, kind="comparison")
+    try:
+        models, pairs = content["log_marginal"], {(pair["a"], pair["b"]): pair for pair in content["differences"]}
+        own = {"unit", "num_data_points", "num_samples", "intervals", "cautions", "log_marginal", "differences"}
+        return {
+            "log_marginal": {name: _measured(model) for name, model in models.items()},
+            "differences": {names: _measured(pair) for names, pair in pairs.items()},
+            "simultaneous": {names: _measured(pair, pair["simultaneous"]) for names, pair in pairs.items()},
+            "of_these_runs": {
+                names: _measured(
+                    each, each["over_data_points_alone"], error=each["standard_error_over_data_points_alone"]
+                )
+                for names, each in {**models, **pairs}.items()
+            },
+            "seed_means": {name: tuple(model["seeds"]) for name, model in models.items()},
+            "num_data_points": content["num_data_points"],
+            "num_samples": {name: tuple(model["num_samples"]) for name, model in models.items()},
+            "smallest_ess": {name: model["smallest_ess"] for name, model in models.items()},
+            "largest_khat": {name: _or_nan(model["largest_khat"]) for name, model in models.items()},
+            "unreliable": {name: model["unreliable"] for name, model in models.items()},
+            "undecided": {name: model["undecided"] for name, model in models.items()},
+            "fitted": {name: model["from_fitted_proposals"] for name, model in models.items()},
+            "estimators": {name: tuple(model["estimators"]) for name, model in models.items()},
+            "quantity": {name: model["quantity"] for name, model in models.items()},
+            "about": {name: value for name, value in content.items() if name not in own},
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"Expected all numbers of a comparison in {path}; got an error at {error}: it is of another version. Run "
+            f"its command again, which makes the table anew from the runs that are there."
+        ) from error
+
+
+def _measured(numbers: Numbers, interval: Sequence[float] = (), *, error: float | None = None) -> Measured:
+    low, high = interval or (numbers["low"], numbers["high"])
+    standard_error = numbers["standard_error"] if error is None else error
+    return Measured(numbers["value"], standard_error, _or_nan(numbers["monte_carlo_error"]), low, high)
+
+
+def _or_nan(value: float | None) -> float:
+    """JSON has no nan, for which null stands."""
+    return math.nan if value is None else value
+
+
 def comparison_markdown(content: Numbers) -> str:
     """What comparison.md holds, from all that comparison.json does."""
-    machine = f"{content['device']}, {content['threads']} threads, {content['date']}, {content['seconds']:.0f} seconds."
-    lines = [comparison_table(content), *protocol_lines(content), f"`{content['command']}` on {machine}"]
+    lines = [comparison_table(content), *protocol_lines(content)]
+    if "command" in content:
+        machine = f"{content['device']}, {content['threads']} threads, {content['date']}"
+        lines.append(f"`{content['command']}` on {machine}, {content['seconds']:.0f} seconds.")
     return "\n\n".join(lines) + "\n"
+
+
+def comparison_latex(content: Numbers) -> str:
+    """The same as a table of LaTeX, with the rules of booktabs: what the numbers are is its caption."""
+    tables = comparison_table(content, style="latex_booktabs").replace("\n\n", "\n\n\\bigskip\n\n")
+    caption = "".join(LATEX_ESCAPE_RULES.get(letter, letter) for letter in " ".join(protocol_lines(content)))
+    text = f"\\begin{{table}}\n\\centering\n{tables}\n\\caption{{{caption}}}\n\\end{{table}}\n"
+    text = re.sub(r"log p\((.*?)\)", lambda found: rf"$\log p({found[1].replace('|', chr(92) + 'mid')})$", text)
+    text = re.sub(r"(?<=[\[\s])-(?=[\d\s])", "$-$", text)  # a minus is longer than a hyphen
+    return "% \\usepackage{booktabs}\n" + text.replace("k-hat", r"$\hat{k}$")
 
 
 def comparison_table(content: Numbers, *, style: str = "github", most_pairs: int | None = None) -> str:
@@ -82,9 +161,13 @@ def comparison_table(content: Numbers, *, style: str = "github", most_pairs: int
     if most_pairs is not None and len(shown) > most_pairs:
         shown = [pair for pair in shown if names[0] in (pair["a"], pair["b"])]
     rows = sorted((_pair_row(pair, content, names) for pair in shown), key=lambda row: -float(row["nats"]))
-    failed = [{"name": name, "log p(x)": "failed"} for name in content.get("failed", {}) if name not in models]
+    failed = [{"name": name, _quantity(content): "failed"} for name in content.get("failed", {}) if name not in models]
     tables = [_table([*(_model_row(name, content) for name in names), *failed], content.get("varied", "model"), style)]
     return "\n\n".join([*tables, *([_table(rows, "paired difference", style)] if rows else [])])
+
+
+def _quantity(content: Numbers) -> str:
+    return one_quantity(model.get("quantity", "log p(x)") for model in content["log_marginal"].values())
 
 
 def _single(content: Numbers) -> list[bool]:
@@ -108,7 +191,7 @@ def _model_row(name: str, content: Numbers) -> dict[str, str]:
     few = f", {model['undecided']:,} untold" if model["undecided"] else ""
     return {
         "name": f"{name} *" if name in content.get("marked", ()) else name,
-        "log p(x)": f"{model['value']:.2f}",
+        _quantity(content): f"{model['value']:.2f}",
         **_intervals(model, content, over_seeds=model["num_seeds"] > 1),
         "Monte Carlo error": _number(model["monte_carlo_error"], ".3f"),
         "smallest ESS": _number(model["smallest_ess"], ".1f"),
@@ -150,6 +233,8 @@ def _table(rows: Sequence[Mapping[str, str]], first: str, style: str) -> str:
     columns = [*rows[0]]
     cells = [[row.get(column, "") for column in columns] for row in rows]
     headers, align = [first, *columns[1:]], ("left", *("right" for _ in columns[1:]))
+    if style == "github":  # where a bar ends a cell
+        headers, *cells = [[cell.replace("|", r"\|") for cell in row] for row in (headers, *cells)]
     return tabulate(cells, headers, tablefmt=style, disable_numparse=True, colalign=align)
 
 
@@ -163,6 +248,7 @@ def protocol_lines(content: Numbers) -> list[str]:
     made_by = f"by {' or '.join(estimators)} " if estimators else ""
     least, most = min(model["num_samples"][0] for model in models), max(model["num_samples"][1] for model in models)
     protocol = f" (protocol: {content['evaluation_protocol']})" if "evaluation_protocol" in content else ""
+    likelihood = f"Likelihood: {' / '.join(content['likelihood'])}. " if "likelihood" in content else ""
     count = len(content["differences"])
     at_once = (
         f" Those of all {count} differences at once (Bonferroni) hold for the best of {len(models)} models, too, and "
@@ -170,8 +256,8 @@ def protocol_lines(content: Numbers) -> list[str]:
     )
     return [
         *([f"Data: {content['protocol']}."] if "protocol" in content else []),
-        f"Likelihood: {' / '.join(content.get('likelihood', ['not recorded']))}. log p(x) in nats per data point, "
-        f"{made_by}with {sample_counts(least, most)} samples for each of {content['num_data_points']:,} data points"
+        f"{likelihood}{_quantity(content)} in nats per data point, {made_by}with "
+        f"{sample_counts(least, most)} samples for each of {content['num_data_points']:,} data points"
         f"{protocol}; a lower bound on average.",
         f"Intervals: {content['intervals']}; differences are paired by data point.{at_once if count > 1 else ''} "
         f"Smallest ESS: {smallest:.1f} of {sample_counts(least, most)}.{doubt}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
 def joined(words: set[str]) -> str:
     """The word of all parts of a result; all of their words where they differ."""
     return " and ".join(sorted(words))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names with commas; of more than four the first and the last."""
+    return ", ".join(names if len(names) <= 4 else [names[0], "...", names[-1]])
+
+
+def one_quantity(quantities: Iterable[str]) -> str:
+    """What was estimated, where it was the same; else "log p(x)"."""
+    different = set(quantities)
+    return different.pop() if len(different) == 1 else "log p(x)"
 
 
 def data_points(count: int) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import pyro.distributions as dist
@@ -10,8 +11,8 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from .batch import Batch, Points
-from .contexts import unvalidated
+from .batch import Batch, Points, arguments_of
+from .contexts import seeded, unvalidated
 from .enumerated import SummedOut
 from .modules import Callee
 from .scales import check_whole
@@ -44,7 +45,7 @@ def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | Non
     if isinstance(like, Batch) and not set(observed_sites(drawn)) <= set(observed.values()):
         # A site observes something made of an input: such an input is no covariate, so that it must not count.
         for name in [key for key, entry in like.named() if key not in observed and entry is not None]:
-            changed = _with_made_up(like, name)
+            changed = _with(like, name, made_up)
             with unvalidated():
                 again = poutine.trace(free).get_trace(changed)  # not replayed, which would bring the old observations
             sites = observed_sites(drawn)
@@ -86,6 +87,46 @@ def entries_of(observations: Mapping[str, Any], like: Points) -> dict[str, str]:
                 if same(observation, entry):
                     found[key] = name
     return found
+
+
+def conditions_of(model: Callee, guide: Callee | None, x: Points) -> tuple[str, ...]:
+    """The inputs that a density of the model's data is conditional on, such as labels: those that no site observes.
+
+    An input of a site's name, one that a site observes as it is, and one by which a site's observation changes are
+    data. A single input is.
+
+    Args:
+        model, guide: the pair; the prior draws the latents without a guide.
+        x: a few data points.
+
+    Returns:
+        Names of the model's arguments.
+    """
+    if not isinstance(x, Batch):
+        return ()
+    model = model.function if isinstance(model, SummedOut) else model
+    guide = guide.function if isinstance(guide, SummedOut) else guide
+    with seeded(0):
+        latents = poutine.trace(model if guide is None else guide).get_trace(x)
+        sites = _observed_values(model, latents, x)
+        as_they_are, found = entries_of(sites, x), []
+        for argument, (key, entry) in zip(arguments_of(model, x), x.named(), strict=True):
+            if entry is None or argument in sites or key in as_they_are:
+                continue
+            changed = _with(x, key, made_up if torch.equal(_rolled(entry), entry) else _rolled)
+            with suppress(Exception), unvalidated():  # a pair may stumble over it, which tells nothing
+                again = _observed_values(model, latents, changed)
+                if any(not torch.equal(value, again[name]) for name, value in sites.items()):
+                    continue
+            found.append(argument)
+    return tuple(found)
+
+
+def _observed_values(model: Callee, latents: poutine.Trace, x: Points) -> dict[str, Tensor]:
+    with seeded(0):
+        trace = poutine.trace(poutine.replay(model, trace=latents)).get_trace(x)
+    sites = sample_sites(trace)
+    return {name: s["value"] for name, s in sites if s["is_observed"] and not isinstance(s["fn"], dist.Unit)}
 
 
 def replaced_by_draws(drawn: poutine.Trace, like: Points, observed: Mapping[str, str]) -> Points:
@@ -138,8 +179,12 @@ def _others(drawn: poutine.Trace, like: Points, observed: Mapping[str, str]) -> 
     return made_up(like)
 
 
-def _with_made_up(like: Batch, name: str) -> Batch:
-    return like.replaced(lambda key, entry: made_up(entry) if key == name else entry)
+def _with(like: Batch, name: str, change: Callable[[Tensor], Tensor]) -> Batch:
+    return like.replaced(lambda key, entry: change(entry) if key == name else entry)
+
+
+def _rolled(entry: Tensor) -> Tensor:
+    return entry.roll(1, 0)
 
 
 def made_up(entry: Tensor) -> Tensor:

@@ -178,7 +178,8 @@ def _is_ours(folder: Path, kind: Kind) -> bool:
 
 
 def _readme(kind: Kind) -> str:
-    what = CONTENTS if kind == "run" else "comparison.md and .json hold the results, runs/ what was trained for them.\n"
+    results = "comparison.md, .tex and .json hold the results, runs/ what was trained for them.\n"
+    what = CONTENTS if kind == "run" else results
     return f"This folder holds a {kind} of pyro-vae, format 1.\n\n{what}"
 
 

@@ -143,6 +143,11 @@ def load(
             f"Expected a run of pyro-vae train; {run} holds what Fit.save has saved. Make the pair, then write "
             f"Fit.load({str(run)!r}, model, guide)."
         )
+    if (Path(run) / "comparison.json").exists():
+        raise ValueError(
+            f"Expected a run of pyro-vae train; {run} holds a comparison. Write Comparison.load({str(run)!r}), or give "
+            f"one of its runs, {run}/runs/NAME."
+        )
     folder, where = require_run(run), choose_device(device)
     with trusting(trust):
         module, about = load_run(folder, where)

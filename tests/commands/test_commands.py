@@ -152,11 +152,15 @@ def test_compare_runs(trained, capsys):
     assert "20 samples for each of 50 data points" in out
     assert "over data points alone (one seed)" in out
     assert "binarization dynamic" in out
-    files = {"comparison.json", "comparison.md", "comparison.png", "StandardNormal.png", "VampPrior.png"}
+    files = {f"comparison.{ending}" for ending in ("json", "md", "tex", "png")}
+    files |= {"StandardNormal.png", "VampPrior.png"}
     for name in files:
         assert Path("comparison", name).stat().st_size > 0, name
     content = json.loads(Path("comparison/comparison.json").read_text())
     assert {entry["a"] for entry in content["differences"]} == {"StandardNormal"}
+    loaded = pyro_vae.Comparison.load("comparison")
+    assert loaded.to_markdown() == Path("comparison/comparison.md").read_text()
+    assert loaded.to_latex() == Path("comparison/comparison.tex").read_text()
 
 
 def test_compare_trains_what_it_compares(capsys):
@@ -223,7 +227,7 @@ def test_help_of_every_command(capsys, command):
         assert word not in text
 
 
-@pytest.mark.parametrize("estimator", ["auto", "importance", "annealed", "bidirectional"])
+@pytest.mark.parametrize("estimator", ["auto", "guide", "annealed", "bidirectional"])
 def test_help_of_an_estimator_is_whole_sentences(capsys, estimator):
     with pytest.raises(SystemExit):
         main(["evaluate", "--estimator", estimator, "--help"])
@@ -237,9 +241,9 @@ def test_flat_counts_go_through_the_commands(tmp_path, capsys, monkeypatch):
     np.save("counts.npy", np.random.default_rng(0).poisson(3.0, (40, 5)))
     for likelihood in ("Poisson", "NegativeBinomial"):
         main(["train", "--data", "counts.npy", "--likelihood", likelihood, *SMALL, "--out", likelihood])
-        main(["evaluate", likelihood, "--num-samples", "20", "--estimator", "importance"])
+        main(["evaluate", likelihood, "--num-samples", "20", "--estimator", "guide"])
     assert "per image" not in capsys.readouterr().out
-    main(["compare", "Poisson", "NegativeBinomial", "--out", "both", "--estimator", "importance"])
+    main(["compare", "Poisson", "NegativeBinomial", "--out", "both", "--estimator", "guide"])
     assert "samples and reconstructions" not in capsys.readouterr().out
     assert {path.name for path in Path("both").glob("*.png")} == {"comparison.png"}
     main(["reconstruct", "Poisson", "--out", "reconstructions.npz"])  # all four, where 64 are the default

@@ -91,6 +91,25 @@ def test_numbers_of_a_comparison():
     assert result.differences["a", "b"].monte_carlo_error == pytest.approx(math.hypot(*errors.values()))
 
 
+def test_a_difference_is_had_in_both_orders():
+    result = compare({"a": evaluation([-1.0, -2.0]), "b": evaluation([-2.0, -4.0])})
+    for of_pairs in (result.differences, result.simultaneous):
+        assert of_pairs["b", "a"] == -of_pairs["a", "b"]
+        assert of_pairs["b", "a"].low == -of_pairs["a", "b"].high
+    assert len(result.differences) == 1
+    for names in (("a", "c"), ("a", "a"), "a"):
+        with pytest.raises(KeyError, match="Expected two different models out of a, b; got"):
+            result.differences[names]
+
+
+def test_frames_are_the_printed_tables():
+    result = compare({"a": evaluation([-2.0, -4.0]), "b": evaluation([-1.0, -2.5]), "c": evaluation([-1.0, -9.0])})
+    table = result.differences_to_frame()
+    assert list(table.index) == ["b - c", "a - c", "b - a"]
+    assert table.loc["b - a", "difference"] == -result.differences["a", "b"].value == 1.25
+    assert table.loc["b - a", "simultaneous_low"] == -result.simultaneous["a", "b"].high < table.loc["b - a", "low"]
+
+
 def test_intervals_are_students():
     log_prob = torch.tensor([-1.0, -2.0, -4.0, -5.0])
     e = compare({"a": [evaluation(log_prob)]}).log_marginal["a"]

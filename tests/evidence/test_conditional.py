@@ -215,6 +215,7 @@ def test_results_about_other_values_are_not_compared(x):
             pyro.sample("ab", dist.Normal(z @ W.T, SCALE).to_event(1), obs=torch.cat([a, b], -1))
 
     same = log_marginal(at_once, posterior, (x[:, A], x[:, B]), **settings)
+    assert same.quantity == "log p(ab)"  # of which both inputs are parts, though no site observes them as they are
     assert compare({"p": [both], "q": [same]}).differences["p", "q"].value == pytest.approx(0.0, abs=1e-5)
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from test_comparison import evaluation
 
-from pyro_vae import compare
+from pyro_vae import Comparison, compare, load
+from pyro_vae.disk.json_files import write_json
 from pyro_vae.evidence.tables import comparison_json, comparison_markdown, comparison_table, protocol_lines
 
 RESULTS = Path(__file__).parents[2] / "experiments" / "results"
@@ -116,6 +117,58 @@ def test_one_model_has_no_table_of_differences():
 def test_styles_of_tabulate(comparison, style):
     text = comparison_table(comparison_json(comparison), style=style)
     assert f"{comparison.log_marginal['best'].value:.2f}" in text
+
+
+def test_a_table_for_a_paper_says_the_same(comparison):
+    """The cells of the printed tables, letter by letter, where LaTeX gives none of its own meaning to them."""
+    text = compare({"50%_a": evaluation([-1.0, -2.0]), "b": evaluation([-2.0, -4.0])}).to_latex()
+    assert r"50\%\_a $-$ b" in text
+    assert "log p(x)" not in text.replace(r"$\log p(x)$", "")
+    text = comparison.to_latex()
+    assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 2
+    assert r"\caption{log p(x)".replace("log p(x)", r"$\log p(x)$") in text
+    assert r"95\%, over data points and seeds; differences are paired" in text
+    printed = [row for table in tables(comparison) for row in [table[0], *table[2:]]]
+    lines = [line.rstrip(" \\").split("&") for line in text.splitlines() if line.count("&") > 1]
+    for row, line in zip(printed, lines, strict=True):
+        cells = [cell.strip().replace("$-$", "-").replace(r"\%", "%") for cell in line]
+        assert [cell.replace(r"$\log p(x)$", "log p(x)").replace(r"$\hat{k}$", "k-hat") for cell in cells] == row
+
+
+def test_markdown_is_that_of_the_command_line_but_for_the_command(comparison):
+    content = comparison_json(comparison)
+    assert comparison.to_markdown() == "\n\n".join([comparison_table(content), *protocol_lines(content)]) + "\n"
+
+
+def test_a_comparison_comes_back_from_its_folder(comparison, tmp_path):
+    about = {"protocol": "digits", "varied": "prior", "likelihood": ["Bernoulli"]}
+    write_json(tmp_path / "comparison.json", {**comparison_json(comparison), **about}, kind="comparison")
+    again = Comparison.load(tmp_path)
+    assert replace(again, about={}) == comparison
+    assert again.differences["worse", "best"] == comparison.differences["worse", "best"]
+    assert again.to_markdown().startswith("| prior ")
+    assert "Data: digits. Likelihood: Bernoulli. " in again.to_latex().replace("\n", " ")
+    assert again.cautions == comparison.cautions
+    with pytest.raises(ValueError, match=r"holds a comparison. Write Comparison.load\("):
+        load(tmp_path)
+    with pytest.raises(FileNotFoundError, match="Expected a folder made by pyro-vae compare; got no "):
+        Comparison.load(tmp_path / "nowhere")
+    old = comparison_json(comparison)
+    del old["log_marginal"]["best"]["standard_error_over_data_points_alone"]
+    write_json(tmp_path / "comparison.json", old, kind="comparison")
+    with pytest.raises(ValueError, match=r"it is of another version\. Run its command again"):
+        Comparison.load(tmp_path)
+
+
+def test_conditional_densities_are_called_so():
+    given = [replace(evaluation([-1.0, -2.0]), sites={"x": 4}, inputs=("y",)) for _ in range(2)]
+    both = compare({"a": given, "b": given})
+    assert (repr(both)[:32], both.caution.count("log p")) == ("Comparison(mean log p(x | y), na", 0)
+    assert r"| model   |   log p(x \| y) |" in both.to_markdown()  # the bar would be that of a column
+    assert r"$\log p(x \mid y)$" in both.to_latex()
+    beside = compare({"a": given, "b": [replace(each, inputs=()) for each in given]})
+    assert "Different quantities (a log p(x | y); b log p(x)): " in beside.caution
+    assert tables(beside)[0][0][:2] == ["model", "log p(x)"]
 
 
 def test_names_with_a_mark(comparison):

@@ -1,5 +1,6 @@
 """Batches of several tensors: a linear-Gaussian pair with a covariate, whose log p(x|y) is known."""
 
+import json
 import math
 
 import pyro
@@ -10,6 +11,7 @@ from torch import nn
 
 from pyro_vae import (
     CompiledELBO,
+    LogMarginal,
     annealed_log_marginal,
     bidirectional,
     compare,
@@ -23,9 +25,11 @@ from pyro_vae import (
     sample,
     widened,
 )
+from pyro_vae.commands.evaluation import say_estimate
 from pyro_vae.evidence.bidirectional import BidirectionalGap
-from pyro_vae.pairs.batch import Batch
+from pyro_vae.pairs.batch import Batch, taking
 from pyro_vae.pairs.inputs import as_points
+from pyro_vae.pairs.unconditional import conditions_of
 from pyro_vae.uses.generate import decode
 from pyro_vae.uses.latent_walks import between
 
@@ -79,6 +83,40 @@ def test_the_exact_guide_gives_log_p_in_every_form(form, data):
     pair, inputs = Conditional(), FORMS[form](*data)
     result = log_marginal(pair.model, pair.guide, inputs, num_samples=1, estimator="guide")
     assert torch.allclose(result.log_prob, pair.log_prob(*data), atol=1e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_the_density_is_conditional_on_is_named(form, data, tmp_path):
+    pair, inputs = Conditional(), FORMS[form](*data)
+    result = log_marginal(pair.model, pair.guide, inputs, num_samples=25, estimator="guide")
+    assert (result.quantity, result.inputs) == ("log p(x | y)", ("y",))
+    assert repr(result).startswith("LogMarginal(log p(x | y): mean ")
+    result.save(tmp_path / "result")
+    assert (
+        LogMarginal.load(tmp_path / "result").quantity == json.loads((tmp_path / "result.json").read_text())["quantity"]
+    )
+    assert LogMarginal.join([result[:5], result[5:]]).quantity == "log p(x | y)"
+    assert say_estimate(result, {"estimator": "guide", "widen": 1.0}).startswith("log p(x | y) = ")
+
+
+def test_an_input_that_is_observed_in_another_form_is_no_condition(data):
+    """Observed as its logarithm; under a mask, which is one."""
+    pair = Conditional()
+
+    def model(x, y, known):
+        with pyro.poutine.mask(mask=known):
+            pair.model(x=x.log(), y=y)
+
+    def guide(x, y, known):
+        pair.guide(x.log(), y)
+
+    some = Batch((data[0].exp(), data[1], torch.arange(N) % 2 == 0))
+    first = model
+    model, untold, guide = taking(some, model, lambda *inputs: first(*inputs), guide)
+    assert conditions_of(model, guide, some) == ("y", "known")
+    assert conditions_of(model, None, some) == ("y", "known")
+    assert conditions_of(model, guide, some[:1]) == ("y", "known")
+    assert conditions_of(untold, guide, some) == ("input 2", "input 3")
 
 
 @pytest.mark.parametrize("estimator", ["guide", "auto"])
