@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import Namespace
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ..pairs.batch import Points
+from ..pairs.batch import Batch, Points, taking
+from ..pairs.unconditional import conditions_of
 from ..plots import beside_nearest, images_among, said_noise, samples
 from ..runs.folder import require_run, title_of
 from ..runs.given_data import given_data
@@ -29,6 +31,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add_picture_options(
         parser, "--num-samples", "Data points to draw, with the other inputs of test data.", arrays=True
     )
+    text = "Other inputs than those of test data: --given y=3, or several values in turn, y=0,1,2."
+    parser.add_argument("--given", metavar="ARGUMENT=VALUE", type=str, nargs="*", default=[], help=text)
     text = "What the scales of the latents are multiplied by: below 1, draws are more typical, and less varied."
     parser.add_argument("--temperature", type=float, default=1.0, help=text)
     text = "Latents at most so many of their scales away from their means, 2 for instance; by default anywhere."
@@ -46,12 +50,16 @@ def run(chosen: Namespace) -> None:
     device, folder = choose_device(chosen.device), require_run(chosen.run)
     module, _ = load_run(folder, device)
     like = like_of(folder, chosen.num_samples, seed=chosen.seed, root=chosen.root).to(device)
+    like, inputs = _with_given(module.model, like, chosen.given)
+    title = f"{title_of(folder)}{inputs and f', {inputs}'}"
+    if inputs:
+        print(f"given  {inputs}")
     noise: dict[str, Any] = {"temperature": chosen.temperature, "truncation": chosen.truncation}
 
     def draw() -> Figure:
         if chosen.nearest:
-            return _beside_nearest(chosen, folder, module, like, noise)
-        return samples(module.model, like, seed=chosen.seed, title=title_of(folder), **noise)
+            return _beside_nearest(chosen, folder, module, like, noise, title)
+        return samples(module.model, like, seed=chosen.seed, title=title, **noise)
 
     def arrays() -> dict[str, Tensor]:
         draws, means = sample(module.model, like, seed=chosen.seed, **noise)
@@ -60,7 +68,44 @@ def run(chosen: Namespace) -> None:
     save(chosen, "samples.png", draw, arrays)
 
 
-def _beside_nearest(chosen: Namespace, folder: Path, module: Any, like: Points, noise: dict[str, Any]) -> Figure:
+def _with_given(model: Any, like: Points, given: Sequence[str]) -> tuple[Points, str]:
+    """What to draw from the model for, with the inputs that were asked for, and whose inputs these are, in words.
+
+    Raises:
+        ValueError: no input that the draws are conditional on, or no values for it.
+    """
+    known = conditions_of(taking(like, model)[0], None, like[:8])
+    values: dict[str, list[float]] = {}
+    for word in given:
+        name, _, text = word.partition("=")
+        entry = dict(like.named()).get(name) if isinstance(like, Batch) and name in known else None
+        if entry is None:
+            raise ValueError(
+                f"Expected --given for one of the inputs that draws are conditional on, {', '.join(known) or 'none'}; "
+                f"got {word!r}."
+            )
+        try:
+            values[name] = [float(value) for value in text.split(",")]
+        except ValueError as error:
+            raise ValueError(f"Expected --given {name}=VALUE with numbers; got {word!r}.") from error
+        if entry.dim() > 1 or not (entry.is_floating_point() or all(value.is_integer() for value in values[name])):
+            kind = "numbers" if entry.is_floating_point() else "whole numbers"
+            shape = tuple(entry.shape[1:])
+            raise ValueError(f"Expected --given for an input of one of {kind} each; got {word!r}, of shape {shape}.")
+
+    def chosen(name: str, entry: Tensor) -> Tensor:
+        turns = torch.tensor(values.get(name, [0.0]), dtype=entry.dtype, device=entry.device)
+        return turns.repeat(-(-len(entry) // len(turns)))[: len(entry)] if name in values else entry
+
+    words = [f"{name} = {', '.join(f'{value:g}' for value in turns)}" for name, turns in values.items()]
+    left = [name for name in known if name not in values]
+    words += [f"{', '.join(left)} of random test data"] if left else []
+    return like.replaced(chosen) if isinstance(like, Batch) else like, "; ".join(words)
+
+
+def _beside_nearest(
+    chosen: Namespace, folder: Path, module: Any, like: Points, noise: dict[str, Any], title: str
+) -> Figure:
     """Means beside the training images that are nearest to them; says how often these are nearer than test images."""
     shape = images_among(like).shape[1:]
     _, means = sample(module.model, like, seed=chosen.seed, **noise)
@@ -74,7 +119,7 @@ def _beside_nearest(chosen: Namespace, folder: Path, module: Any, like: Points, 
     print(nearest_share(means, train, test, seed=chosen.seed))
     what = f"draws{said_noise(**noise)}, each with the nearest training images on its right"
     across = min(ACROSS, len(means))
-    return beside_nearest(means, train[places], across=across, title=f"{title_of(folder)}\n{what}")
+    return beside_nearest(means, train[places], across=across, title=f"{title}\n{what}")
 
 
 def _given(chosen: Namespace, folder: Path, part: Any) -> Any:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from pyro_vae import fit, log_marginal
+import pyro_vae
+from pyro_vae import fit, log_marginal, sample
 from pyro_vae.commands.main import main
 from pyro_vae.data import Data, Splits, array_file, digits, load, random_split, table_file
 
@@ -222,14 +223,14 @@ def test_a_table_needs_pandas(tmp_path, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_runs_of_several_inputs_go_on(own, tmp_path):
+def test_runs_of_several_inputs_go_on(own, tmp_path, capsys):
     np.savez(tmp_path / "own.npz", images=np.random.default_rng(0).random((30, 4, 4)), kind=np.arange(30) % 3)
     train = ["train", "--data", "own.npz", "--model", "shifted.Shifted", "--model.classes", "3", "--latent-dim", "2"]
     train += ["--inputs", "x=images", "y=kind", "--epochs", "1", "--out", "run", "--compile", "false"]
     main(train)
     assert "inputs x=images, y=kind" in json.loads((tmp_path / "run" / "run.json").read_text())["protocol"]
     for command in (
-        "evaluate run --estimator importance --num-samples 10",
+        "evaluate run --estimator guide --num-samples 10",
         "diagnose run --num-samples 3 --num-pool 3",
         "encode run",
         "reconstruct run --num-images 3",
@@ -237,9 +238,26 @@ def test_runs_of_several_inputs_go_on(own, tmp_path):
         "traverse run",
         "interpolate run --num-rows 1",
         "manifold run --side 3",
-        "compare run --out comparison --estimator importance",
+        "compare run --out comparison --estimator guide",
     ):
         main(command.split())
+    out = capsys.readouterr().out
+    assert "log p(x | y) = " in out  # evaluate
+    assert "given  y of random test data" in out  # sample
+    main(["sample", "run", "--num-samples", "4", "--given", "y=2,0", "--out", "drawn.npz"])
+    assert "given  y = 2, 0" in capsys.readouterr().out
+    module, like = pyro_vae.load("run"), {"x": torch.zeros(4, 1, 4, 4), "y": torch.tensor([2, 0, 2, 0])}
+    with np.load("drawn.npz") as drawn:
+        assert np.array_equal(drawn["means"], sample(module.model, like)[1].numpy())
+    for word, message in (
+        ("x=1", "one of the inputs that draws are conditional on, y; got 'x=1'"),
+        ("y=0.5", "one of whole numbers each; got 'y=0.5'"),
+        ("y=three", "Expected --given y=VALUE with numbers; got 'y=three'"),
+        ("y=3", "Expected categories "),
+    ):
+        with pytest.raises(SystemExit):
+            main(["sample", "run", "--num-samples", "4", "--out", "other.npz", "--given", word])
+        assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
