@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 import pyro_vae
 from pyro_vae.commands.main import commands, main
@@ -184,9 +185,11 @@ def test_compare_refuses_different_images(trained, capsys):
 @pytest.mark.parametrize("command", ["sample", "reconstruct"])
 def test_pictures(trained, capsys, command):
     count = "--num-samples" if command == "sample" else "--num-images"
-    out = run(capsys, command, str(trained / "VampPrior"), count, "10", "--out", "picture.png")
+    wide = ["--figure-width", "2.5"]
+    out = run(capsys, command, str(trained / "VampPrior"), count, "10", "--out", "picture.png", *wide)
     assert "saved in picture.png" in out
-    assert Path("picture.png").read_bytes()[:4] == b"\x89PNG"
+    with Image.open("picture.png") as picture:
+        assert (picture.format, picture.width) == ("PNG", 500)  # at 200 dots an inch
     again = refused(capsys, command, str(trained / "VampPrior"), count, "10", "--out", "picture.png")
     assert "is there already" in again
     assert "to be a file that ends in .png" in refused(

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -152,7 +153,11 @@ def test_a_checkpoint_that_is_kept_goes_further(undisturbed, capsys):
     assert saved_epochs(Path("a"))[-1] == 3
     main(["train", "--resume", "a", "--keep-checkpoint"])
     assert "finished after 3 epochs" in capsys.readouterr().out
+    main(["evaluate", "a", "--num-images", "5", "--num-samples", "5"])
     main(["train", "--resume", "a", "--epochs", "5"])
+    said = capsys.readouterr().out
+    (gone,) = re.findall(r"removes (evaluation_\w+), of the state so far, when it ends", said)
+    assert not [*Path("a").glob(f"{gone}*")]
     assert content("a") == content(undisturbed)
     assert not saved_epochs(Path("a"))
     main([*TRAIN, "--out", "b", "--epochs", "3", "--keep-checkpoint", "--learning-rate-decay", "cosine"])
