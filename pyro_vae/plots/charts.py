@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from ..evidence import Comparison, LogMarginal, Measured
+from ..evidence.words import one_quantity
 from ..uses.diagnostics import Diagnostics
 
 INK, BLUE, GREY, RED = "#222222", "#2f6fb0", "#9aa3ab", "#c0392b"
@@ -169,7 +170,7 @@ def log_marginal_histogram(result: LogMarginal, *, title: str = "") -> Figure:
             f" mean {mean:.2f}", (mean, 1), xycoords=("data", "axes fraction"), va="top", color=INK, size=LABEL_SIZE
         )
     others = len(result) - len(finite)
-    axes.set_xlabel(f"log p(x), nats{f'; {others:,} data points are not finite' if others else ''}")
+    axes.set_xlabel(f"{result.quantity}, nats{f'; {others:,} data points are not finite' if others else ''}")
     axes.set_ylabel("data points")
     _titled(axes, title)
     tidy(axes)
@@ -190,7 +191,8 @@ def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
     figure = Figure(figsize=(PAGE, 0.9 + 0.28 * len(names)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     _intervals(left, names, [comparison.log_marginal[name] for name in names])
-    left.set_xlabel("log p(x), nats per data point,\n95% interval")  # two lines: long names leave little room
+    what = one_quantity(comparison.quantity.values())
+    left.set_xlabel(f"{what}, nats per data point,\n95% interval")  # two lines: long names leave little room
     if len(names) > 2:
         _intervals(right, names[:-1], together, color=GREY)
     _intervals(right, names[:-1], differences)

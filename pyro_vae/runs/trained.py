@@ -107,7 +107,8 @@ class Run:
             epochs = f"best epoch {about['best_epoch']} of {about['epochs']}"
         elbo = about["best_validation_elbo"]
         known = "" if elbo is None else f", validation ELBO {elbo:.2f} nats per data point"
-        logged = "".join(f"\n  log p(x)    {in_a_line(each)}" for each in evaluations_of(self.folder).values())
+        evaluations = evaluations_of(self.folder).values()
+        logged = "".join(f"\n  {each.get('quantity', 'log p(x)'):<11} {in_a_line(each)}" for each in evaluations)
         return (
             f"Run {self.folder}\n  model       {parts}; {about['num_parameters']:,} parameters\n"
             f"  data        {about['protocol']}\n  trained     {epochs}{known}{logged}"

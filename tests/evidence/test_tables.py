@@ -10,7 +10,7 @@ import pytest
 import torch
 from test_comparison import evaluation
 
-from pyro_vae import Comparison, compare, load
+from pyro_vae import Comparison, compare, load, plots
 from pyro_vae.disk.json_files import write_json
 from pyro_vae.evidence.tables import comparison_json, comparison_markdown, comparison_table, protocol_lines
 
@@ -166,6 +166,8 @@ def test_conditional_densities_are_called_so():
     assert (repr(both)[:32], both.caution.count("log p")) == ("Comparison(mean log p(x | y), na", 0)
     assert r"| model   |   log p(x \| y) |" in both.to_markdown()  # the bar would be that of a column
     assert r"$\log p(x \mid y)$" in both.to_latex()
+    assert plots.comparison_figure(both).axes[0].get_xlabel().startswith("log p(x | y), nats")
+    assert plots.log_marginal_histogram(given[0]).axes[0].get_xlabel() == "log p(x | y), nats"
     beside = compare({"a": given, "b": [replace(each, inputs=()) for each in given]})
     assert "Different quantities (a log p(x | y); b log p(x)): " in beside.caution
     assert tables(beside)[0][0][:2] == ["model", "log p(x)"]
