@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from .. import plots
 from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal
-from ..evidence.doubts import samples_help
+from ..evidence.doubts import leaving_out, samples_help
 from ..evidence.result import FEWEST, HEAVY
 from ..evidence.words import data_points
 from ..pairs.batch import Points
@@ -88,8 +88,13 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
         why = "k-hat above 0.7, or chains that hardly moved" if annealed else "k-hat above 0.7"
         lines.append(
             f"       not to be trusted for {heavy:,} of {data_points(len(result))} ({why}): their {result.quantity}\n"
-            f"       may be too low by more than the Monte Carlo error says.\n       {_advice(result, settings)}"
+            f"       may be too low by more than the Monte Carlo error says."
         )
+        if left_out := int(leaving_out(result).sum()):
+            lines.append(
+                f"       Of {left_out:,}, mass was found that the proposals hardly reach: k-hat is set to at least 1."
+            )
+        lines.append(f"       {_advice(result, settings)}")
     return "\n".join(lines)
 
 

@@ -6,7 +6,9 @@ import math
 import warnings
 
 import torch
+from torch import Tensor
 
+from .exploring import NEGLIGIBLE
 from .result import HEAVY, HOPELESS, STUCK, LogMarginal
 from .words import data_points
 
@@ -49,9 +51,15 @@ def warn_of(result: LogMarginal, numbers: list[int], *, wide: bool = False, stac
 
 def samples_help(result: LogMarginal) -> bool:
     """Whether more samples can be expected to mend what is not to be trusted: not where k-hat is above 1, as weights
-    without a mean have it, for at least half of it."""
-    heavy = result.khat[result.khat > HEAVY]
+    without a mean have it, or because of what the proposals leave out, for at least half of it."""
+    heavy = result.khat.masked_fill(leaving_out(result), math.inf)[result.khat > HEAVY]
     return bool(len(heavy)) and bool(heavy.median() <= HOPELESS)
+
+
+def leaving_out(result: LogMarginal) -> Tensor:
+    """Whether k-hat was set to at least 1, as proposals may leave out more than a negligible share of p(x), (N,)."""
+    share = result.details.get("left_out", torch.zeros(len(result)))
+    return (result.khat >= HOPELESS) & ~(share <= NEGLIGIBLE)
 
 
 def _cure(result: LogMarginal, *, wide: bool) -> str:

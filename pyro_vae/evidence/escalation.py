@@ -14,11 +14,11 @@ from ..pairs.batch import Points
 from ..pairs.contexts import unvalidated
 from .counter_random import CounterRandom
 from .drawing import keyed, one_by_one
-from .exploring import CLIMB_STEPS, climbed, uncovered
-from .fitted_mixture import Mixture, farthest
+from .exploring import CLIMB_STEPS, NEGLIGIBLE, climbed, share_uncovered, uncovered
+from .fitted_mixture import Mixture, around, farthest
 from .gaussian_fit import Gaussians, fitted
 from .latent_space import LatentSpace
-from .pilots import Pilot, foreseen_ess, good_enough, missed, needed, pilot_khat
+from .pilots import LeftOut, Pilot, foreseen_ess, good_enough, missed, needed, pilot_khat
 from .result import HOPELESS, LogMarginal
 from .weights import Moments, WeightSum, error_of_strata
 
@@ -38,11 +38,13 @@ STREAM = 2**29  # where the streams of random numbers of this file begin
 GRADIENT = 3  # evaluations of the model that a gradient costs
 CLIMBS = 16  # from draws of the prior, in a pilot
 CLIMBING = CLIMBS * (1 + GRADIENT * CLIMB_STEPS)  # evaluations
+PROBES, PROBE = 4, 128  # fits at modes that are hardly covered, at most; draws of one, which tell the mass there
+NARROWER = 0.4  # factor of the scales at the start of each: from the first Gaussian's, a fit would leave the mode
 
 
 def with_rung(result: LogMarginal, rung: int, *, evaluations: int) -> LogMarginal:
     """A result with its rung and cost as details, beside the jackknife estimate alone."""
-    numbers = {"rung": rung, "evaluations": evaluations}
+    numbers = {"rung": rung, "evaluations": evaluations, "left_out": 0.0}
     filled = {name: torch.full((len(result),), n) for name, n in numbers.items()}
     return dataclasses.replace(result, details={"jackknife": result.jackknife, **filled})
 
@@ -56,8 +58,12 @@ class Escalation:
 
     The first Gaussian starts from the guide. Where a pilot's weights are heavy-tailed after that, as they are where the
     guide sits on one of several modes, another starts from the pilot's draw of large weight that lies farthest from
-    those that are there. What decides is thrown away: the estimate comes from other draws than the pilots, so that its
-    mean is p(x), and the mean of its logarithm lies below log p(x).
+    those that are there. Where there are few latents, modes are looked for by climbing, too. One that the proposal
+    hardly covers at its top may have next to no mass, so a Gaussian is fitted to it, whose draws tell the share of the
+    evidence; where that is not negligible, it is the next to be added.
+
+    What decides is thrown away: the estimate comes from other draws than the pilots, so that its mean is p(x), and the
+    mean of its logarithm lies below log p(x).
 
     Args:
         space: the latents of the pair.
@@ -79,6 +85,7 @@ class Escalation:
         explores = space.dim <= FEW_LATENTS
         self.most_starts = MOST_STARTS_OF_FEW if explores else MOST_STARTS
         self.pilot = 2 * PILOT + CLIMBING if explores else PILOT  # evaluations
+        self.fit = GRADIENT * STEPS * 2 * self.pairs
 
     def estimate(
         self, x: Points, keys: Tensor, num_samples: int, target: float | None = None, most: int = 100_000
@@ -91,30 +98,45 @@ class Escalation:
             most: samples of one data point for that.
 
         Returns:
-            LogMarginal with the details "rung", the number of Gaussians, and "evaluations", how often the model was
-            evaluated for a data point.
+            LogMarginal with the details "rung", the number of Gaussians, "evaluations", how often the model was
+            evaluated for a data point, and "left_out", the share of the evidence that the last pilot found where the
+            proposal hardly draws (nan where it could not tell). If that is not negligible, khat is at least 1.
         """
         results, order = [], []
         with unvalidated():  # a wild proposal is no error: its weight is 0
             points, mixture, rung = torch.arange(len(x), device=x.device), self._first(x, keys), 1
+            cost = torch.full_like(points, self.pilot + self.fit)  # the guide's pilot, and the first fit
             while len(points):
                 good, left_out, u, log_weights = self._pilot(x[points], keys[points], mixture, stream=10 * rung)
+                cost[points] += self.pilot + left_out.fits * (self.fit + PROBE)
                 # A result after the last pilot has its k-hat at least: by chance, draws that miss much look best.
                 khat = torch.where(good, -math.inf, pilot_khat(log_weights[:PILOT]))
-                khat = torch.where(left_out, khat.clamp(min=HOPELESS), khat).cpu()
+                khat = torch.where(left_out.much, khat.clamp(min=HOPELESS), khat).cpu()
                 good = good if rung < self.most_starts else torch.ones_like(good)
                 count_of = needed(log_weights[:PILOT], num_samples, target, most)
                 for count in count_of[good].unique().tolist():
                     now = good & (count_of == count)
                     result = self._final(x[points[now]], keys[points[now]], mixture[now], count, rung)
                     worst = torch.fmax(result.khat, khat[now.cpu()]) if rung == self.most_starts else result.khat
+                    evaluations = result.details["evaluations"] + cost[points[now]].cpu()
+                    result = result.with_details(evaluations=evaluations, left_out=left_out.share[now].cpu())
                     results.append(dataclasses.replace(result, khat=worst))
                     order.append(points[now])
                 points, mixture = points[~good], mixture[~good]
                 if len(points):
                     rung += 1
-                    starts = farthest(u[:, ~good], log_weights[:, ~good], mixture)
-                    mixture = self._with_another(x[points], keys[points], mixture, starts, stream=100 * rung)
+                    new = farthest(u[:, ~good], log_weights[:, ~good], mixture)
+                    fresh = torch.ones_like(points, dtype=torch.bool)
+                    if left_out.there is not None:
+                        fresh = ~(left_out.share[~good] > NEGLIGIBLE)
+                        new = new.where(fresh, left_out.there[~good])
+                    some = fresh.nonzero()[:, 0]
+                    if len(some):
+                        which = points[some]
+                        fits = self._fitted(x[which], keys[which], new[some], stream=1000 + 100 * rung)
+                        new, cost[which] = new.replaced(some, fits), cost[which] + self.fit
+                    mixture = self._with_another(x[points], keys[points], mixture, new, stream=100 * rung)
+                    cost[points] += GRADIENT * PILOT // 4 * len(mixture.parts)
         return LogMarginal.join(results)[torch.cat(order).argsort().cpu()]
 
     def trusts_guide(self, x: Points, keys: Tensor) -> Tensor:
@@ -144,11 +166,11 @@ class Escalation:
         values, gradients = zip(*(self.space.joint_and_gradient(x, some) for some in u.split(size)), strict=True)
         return torch.cat(values), torch.cat(gradients)
 
-    def _with_another(self, x: Points, keys: Tensor, mixture: Mixture, starts: Gaussians, *, stream: int) -> Mixture:
+    def _with_another(self, x: Points, keys: Tensor, mixture: Mixture, new: Gaussians, *, stream: int) -> Mixture:
         """The mixture with one more part, and a wide copy of the first for tails; shares by the evidence that each
         part finds."""
         wide = mixture.parts[1:] or (mixture.parts[0].widened(TAILS),)
-        parts = (mixture.parts[0], *wide, self._fitted(x, keys, starts, stream=1000 + stream))
+        parts = (mixture.parts[0], *wide, new)
         evidence = []
         for number, part in enumerate(parts):
             u = part.at(self._normal(keys, 0, PILOT // 4, stream=stream + number))
@@ -165,23 +187,72 @@ class Escalation:
         """
         alone, least = (SHARES, 0.0) if mixture.parts else (OF_GUIDE_ALONE, OF_GUIDE)
         u, log_weights = self._drawn(x, keys, mixture, alone, stream=stream)
-        good, left_out = good_enough(log_weights, least_ess=least), torch.zeros_like(log_weights[0], dtype=torch.bool)
+        good = good_enough(log_weights, least_ess=least)
+        left_out = LeftOut(torch.zeros_like(log_weights[0]), None, torch.zeros_like(good, dtype=torch.int64))
         if self.space.dim <= FEW_LATENTS:
             exploring = EXPLORING if mixture.parts else EXPLORING_FROM_GUIDE
             more, more_weights = self._drawn(x, keys, mixture, exploring, stream=stream + 5000)
             starts = self._first_draws(x, keys, CLIMBS, stream=stream + 6000, prior=True)
             tops = climbed(lambda u: self._joint_and_gradient(x, u), starts)
-            at_tops = torch.cat([self._log_weights(x, part, mixture, alone)[0] for part in self._split(tops, x)])
-            left_out = uncovered(at_tops, log_weights)
-            good = good & good_enough(more_weights) & ~missed(log_weights, more_weights) & ~left_out
+            at_tops, joint = self._weighed(x, tops, mixture, alone)
+            log_mean = log_weights.logsumexp(0) - math.log(PILOT)
+            if mixture.parts:
+                left_out = self._left_out(x, keys, mixture, tops, at_tops, joint, log_mean, stream=7000 + 10 * stream)
+            else:  # of the guide alone, the top is doubt enough: a fit follows
+                good = good & ~uncovered(at_tops, log_mean).any(0)
+            good = good & good_enough(more_weights) & ~missed(log_weights, more_weights) & ~left_out.much
             if not mixture.parts:  # nothing stands for tails beside the guide
-                of_guide = torch.cat([self._log_weights(x, part, mixture, alone)[0] for part in self._split(more, x)])
+                of_guide = self._weighed(x, more, mixture, alone)[0]
                 good = good & (foreseen_ess(of_guide, more_weights) > OF_GUIDE)
             u, log_weights = torch.cat([u, more, tops]), torch.cat([log_weights, more_weights, at_tops])
         return Pilot(good, left_out, u, log_weights)
 
-    def _split(self, u: Tensor, x: Points) -> tuple[Tensor, ...]:
-        return u.split(max(1, self.at_once // len(x)))
+    def _left_out(
+        self,
+        x: Points,
+        keys: Tensor,
+        mixture: Mixture,
+        tops: Tensor,
+        at_tops: Tensor,
+        joint: Tensor,
+        log_mean: Tensor,
+        *,
+        stream: int,
+    ) -> LeftOut:
+        """What a mixture leaves out at tops of climbs (C, B, D), by its log weights and log joint densities there
+        (C, B), and the log mean of its weights (B,).
+
+        A Gaussian is fitted at the top of the largest weight, and at the next that neither covers, until one of them
+        finds mass.
+        """
+        is_open, share = uncovered(at_tops, log_mean), torch.zeros_like(log_mean)
+        there, fits = mixture.parts[0], torch.zeros_like(log_mean, dtype=torch.int64)
+        for number in range(PROBES):
+            some = (is_open.any(0) & (share <= NEGLIGIBLE)).nonzero()[:, 0]
+            if not len(some):
+                break
+            mean, mine = log_mean[some], mixture[some]
+            highest = at_tops[:, some].where(is_open[:, some], -math.inf).argmax(0)
+            start = around(tops[:, some], highest, mine).widened(NARROWER ** (number + 1))
+            part = self._fitted(x[some], keys[some], start, stream=stream + 20 * number)
+            probe = Mixture((part, part.widened(1.5)), torch.full_like(mean, 0.5).expand(2, -1))
+            u = probe.at(
+                self._normal(keys[some], 0, PROBE, stream=stream + 20 * number + STEPS),
+                self._uniform(keys[some], 0, PROBE, stream=stream + 20 * number + STEPS + 1),
+            )
+            log_weights, joint_there = self._weighed(x[some], u, mine, SHARES)
+            log_ratios = (joint_there - probe.log_prob(u)).nan_to_num(-math.inf, math.inf, -math.inf)
+            share[some] = torch.maximum(share[some], share_uncovered(log_weights, log_ratios, mean))
+            there, fits[some] = there.replaced(some, part), number + 1
+            # Where the Gaussian does not reach the top, it has not told the mass there.
+            is_open[:, some] &= ~(joint[:, some] - probe.log_prob(tops[:, some]) < mean)
+        untold = is_open.any(0) & (share <= NEGLIGIBLE)
+        return LeftOut(share.masked_fill(untold, math.nan), there, fits)
+
+    def _weighed(self, x: Points, u: Tensor, mixture: Mixture, shares: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+        """Log weights and log joint densities (K, B) at u (K, B, D), some at a time."""
+        parts = [self._log_weights(x, some, mixture, shares) for some in u.split(max(1, self.at_once // len(x)))]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[2] for part in parts])
 
     def _drawn(
         self, x: Points, keys: Tensor, mixture: Mixture, shares: tuple[float, ...], *, stream: int
@@ -199,8 +270,7 @@ class Escalation:
                 strata[kind] = strata[kind].plus(log_weights[(kinds == kind).to(log_weights.device)])
                 counts[kind] += int((kinds == kind).sum())
             self.done(log_weights.numel())
-        cost = num_samples + (rung + 1) * self.pilot + rung * GRADIENT * STEPS * 2 * self.pairs  # a pilot for the guide
-        return with_rung(total.result(error_of_strata(strata, counts)), rung, evaluations=cost)
+        return with_rung(total.result(error_of_strata(strata, counts)), rung, evaluations=num_samples)
 
     def _chunks(
         self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int, shares: tuple[float, ...], *, stream: int
@@ -223,18 +293,20 @@ class Escalation:
                     own = self._pair_draws(x, keys, drawn[kind], n, stream=stream + 3 + kind, prior=kind == 2)
                     u[(some == kind).to(u.device)] = own
                     drawn[kind] += n
-            log_weights, densities = self._log_weights(x, u, mixture, shares_drawn)
+            log_weights, densities, _ = self._log_weights(x, u, mixture, shares_drawn)
             # A density that is unknown at a draw counts as 0 in the mixture: the draw must not count, either.
             own = densities.gather(0, some.to(u.device)[None, :, None].expand(1, *log_weights.shape))[0]
             yield some, u, torch.where(own.isneginf(), -math.inf, log_weights)
 
-    def _log_weights(self, x: Points, u: Tensor, mixture: Mixture, shares: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-        """Log weights (K, B) at u (K, B, D), under the mixture of fitted Gaussians, guide and prior, and the log
-        densities of these three (3, K, B)."""
+    def _log_weights(
+        self, x: Points, u: Tensor, mixture: Mixture, shares: tuple[float, ...]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights (K, B) at u (K, B, D), under the mixture of fitted Gaussians, guide and prior, the log densities
+        of these three (3, K, B), and the log joint density (K, B)."""
         joint, guide, prior = self.space.densities(x, u)
         densities = torch.stack([mixture.log_prob(u), guide, prior]).nan_to_num(-math.inf, math.inf, -math.inf)
         log_mixture = (densities + joint.new_tensor(shares).log()[:, None, None]).logsumexp(0)
-        return (joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf), densities
+        return (joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf), densities, joint
 
     def _pair_draws(
         self, x: Points, keys: Tensor, first: int, count: int, *, stream: int, prior: bool = False

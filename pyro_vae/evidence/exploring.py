@@ -10,7 +10,8 @@ from torch import Tensor
 
 CLIMB_STEPS = 12
 FIRST_STEP, LARGEST_STEP = 0.3, 2.0  # of a climb, in each unconstrained coordinate
-UNCOVERED = 20.0  # weight of a mode, relative to the mean weight, from which its proposal hardly covers it
+UNCOVERED = 20.0  # weight of a point, relative to the mean weight, from which a proposal hardly covers it
+NEGLIGIBLE = 0.02  # share of the evidence that may lie at such points: log p(x) is too low by at most that, in nats
 
 
 def climbed(joint_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]], starts: Tensor) -> Tensor:
@@ -31,8 +32,24 @@ def climbed(joint_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]], start
     return top
 
 
-def uncovered(at_tops: Tensor, log_weights: Tensor) -> Tensor:
-    """Whether a mode is hardly covered by a proposal (B,): by its log weights at the tops of climbs (C, B), and those
-    of its own draws (K, B)."""
-    mean = log_weights.logsumexp(0) - math.log(len(log_weights))
-    return at_tops.amax(0) - mean > math.log(UNCOVERED)
+def uncovered(log_weights: Tensor, log_mean: Tensor) -> Tensor:
+    """Where points are hardly covered by a proposal (K, B): by its log weights there (K, B), and their log mean (B,).
+
+    It says nothing of the mass there. The top of a mode that is covered has a large weight, too, if the proposal is
+    wider: in eight dimensions a factor of 20 takes scales that are 1.45 times as large.
+    """
+    return log_weights - log_mean > math.log(UNCOVERED)
+
+
+def share_uncovered(log_weights: Tensor, log_ratios: Tensor, log_mean: Tensor) -> Tensor:
+    """Share of the evidence that lies where a proposal q hardly covers it (B,), from draws u_k of another one, g.
+
+    sum_k [p(x, u_k) / q(u_k) > 20 m] p(x, u_k) / g(u_k) / (K m),  m the mean weight of q's own draws
+
+    Args:
+        log_weights: log p(x, u) / q(u), (K, B).
+        log_ratios: log p(x, u) / g(u), (K, B).
+        log_mean: log m, (B,).
+    """
+    there = torch.where(uncovered(log_weights, log_mean), log_ratios, -math.inf)
+    return (there.logsumexp(0) - math.log(len(there)) - log_mean).exp()

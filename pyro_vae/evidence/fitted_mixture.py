@@ -44,5 +44,10 @@ def farthest(u: Tensor, log_weights: Tensor, mixture: Mixture) -> Gaussians:
     heavy = u.gather(0, heaviest[..., None].expand(-1, -1, u.shape[-1]))
     distances = [torch.einsum("bij,kbj->kbi", part.inverse, heavy - part.mean).norm(dim=-1) for part in mixture.parts]
     farthest = torch.stack(distances).amin(0).argmax(0)  # (B,)
-    mean = heavy.gather(0, farthest[None, :, None].expand(1, -1, u.shape[-1]))[0]
+    return around(heavy, farthest, mixture)
+
+
+def around(u: Tensor, number: Tensor, mixture: Mixture) -> Gaussians:
+    """Gaussians like the first part, around the draws of these numbers (B,) of u (K, B, D)."""
+    mean = u.gather(0, number[None, :, None].expand(1, -1, u.shape[-1]))[0]
     return Gaussians(mean, mixture.parts[0].root, mixture.parts[0].inverse)

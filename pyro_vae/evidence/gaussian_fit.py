@@ -56,6 +56,14 @@ class Gaussians:
         """Those of some of the data points: indices or a mask."""
         return Gaussians(self.mean[points], self.root[points], self.inverse[points])
 
+    def replaced(self, points: Tensor, others: Gaussians) -> Gaussians:
+        """With others at some of the data points, by their numbers (P,)."""
+        return Gaussians(
+            self.mean.index_copy(0, points, others.mean),
+            self.root.index_copy(0, points, others.root),
+            self.inverse.index_copy(0, points, others.inverse),
+        )
+
     def widened(self, factor: float) -> Gaussians:
         """With all standard deviations times a factor."""
         return Gaussians(self.mean, factor * self.root, self.inverse / factor)

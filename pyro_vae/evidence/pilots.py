@@ -8,17 +8,32 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .exploring import NEGLIGIBLE
+from .gaussian_fit import Gaussians
 from .pareto import pareto_khat, tail_length
 from .weights import Moments
 
 ENOUGH = 0.6  # k-hat of a pilot up to which it is
 
 
+class LeftOut(NamedTuple):
+    """What a proposal leaves out at the modes that were found beside it."""
+
+    share: Tensor  # of the evidence, where the proposal hardly draws (B,); nan where that could not be told
+    there: Gaussians | None  # fitted to it, where that share is more than negligible
+    fits: Tensor  # number of those that it took (B,)
+
+    @property
+    def much(self) -> Tensor:
+        """Whether the share may be more than negligible (B,)."""
+        return ~(self.share <= NEGLIGIBLE)
+
+
 class Pilot(NamedTuple):
     """What a pilot says of a proposal for each data point, and its draws."""
 
     good: Tensor  # whether the proposal will do (B,)
-    left_out: Tensor  # whether a mode was found that it hardly covers (B,)
+    left_out: LeftOut  # of the modes that were found by climbing
     u: Tensor  # draws (K, B, D)
     log_weights: Tensor  # (K, B)
 

@@ -21,6 +21,9 @@ def result(*khat, num_samples=1000, **details):
     return LogMarginal(-values, values.abs() / 9, values.abs() + 1, tails, counts, details=details)
 
 
+LEAVING_OUT = {"rung": 6, "evaluations": 9, "left_out": 0.1}
+
+
 @pytest.mark.parametrize(
     ("khat", "details", "settings", "advice"),
     [
@@ -29,6 +32,8 @@ def result(*khat, num_samples=1000, **details):
         (1.2, {}, IMPORTANCE, "--widen 1.1 or --estimator auto or --estimator annealed; more samples do not help"),
         (1.2, {"rung": 3, "evaluations": 9}, {"estimator": "auto"}, "--estimator annealed; more samples do not help"),
         (0.8, {"rung": 3, "evaluations": 9}, {"estimator": "auto"}, "more --num-samples or --estimator annealed"),
+        (1.0, LEAVING_OUT, {"estimator": "auto"}, "--estimator annealed; more samples do not help"),
+        (1.0, {**LEAVING_OUT, "left_out": 0.0}, {"estimator": "auto"}, "more --num-samples or --estimator annealed"),
         (0.8, {"acceptance": 0.9}, {"estimator": "annealed"}, "more --num-temperatures or --num-chains"),
         (1.2, {"acceptance": 0.9}, {"estimator": "annealed"}, "more --num-temperatures; more chains do not help"),
     ],
@@ -37,6 +42,7 @@ def test_advice_fits_the_case(khat, details, settings, advice):
     text = say_estimate(result(khat, 0.1, **details), settings)
     assert "not to be trusted for 1 of 2" in text
     assert f"Try {advice}" in text
+    assert ("Of 1, mass was found that the proposals hardly reach" in text) == (details.get("left_out", 0) > 0)
 
 
 def test_fewer_samples_do_not_look_safer():

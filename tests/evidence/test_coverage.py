@@ -4,13 +4,17 @@ mean lies at most there, and no mode is left out in silence."""
 import math
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import scipy.stats
 import torch
 
 from pyro_vae import log_marginal
+from pyro_vae.evidence.counter_random import data_keys
+from pyro_vae.evidence.escalation import SHARES, Escalation, Mixture
 from pyro_vae.evidence.exploring import climbed, uncovered
+from pyro_vae.evidence.gaussian_fit import Gaussians
 from pyro_vae.evidence.pilots import foreseen_ess
 from pyro_vae.evidence.weights import FEWEST_OF_STRATUM, Moments, error_of_strata
 
@@ -57,10 +61,50 @@ def test_climbs_end_at_every_mode_whatever_the_scales():
     assert (joint >= at_starts).all()
 
 
-def test_a_mode_of_large_weight_is_uncovered():
-    log_weights = torch.zeros(50, 3)
-    tops = torch.tensor([[0.0, 5.0, -math.inf], [1.0, 0.0, -math.inf]])
-    assert uncovered(tops, log_weights).tolist() == [False, True, False]
+def test_a_top_of_large_weight_is_uncovered():
+    tops = torch.tensor([[0.0, 5.0, -math.inf], [1.0, 2.0, -math.inf]])
+    assert uncovered(tops, torch.zeros(3)).tolist() == [[False, True, False], [False] * 3]
+    assert not uncovered(tops, torch.full((3,), 3.0)).any()
+
+
+def test_what_is_left_out_is_the_mass_of_a_mode_and_not_its_height():
+    """Posteriors (1 - m) N(0, 1) + m N(c, s^2) in four dimensions beside proposals N(0, 1): a spike of next to no mass
+    has the largest weight of all at its top; one that is too narrow for a fit is not taken for nothing."""
+    shares = torch.tensor([1e-3, 0.3, 0.1, 0.3], dtype=torch.float64)
+    scales = torch.tensor([0.02, 0.1, 0.3, 1e-6], dtype=torch.float64)
+    centre, evidence = torch.full((4,), 1.5, dtype=torch.float64), 5.0
+
+    def normal(u, mean, scale):
+        return torch.distributions.Normal(mean, scale).log_prob(u).sum(-1)
+
+    def joint(x, u):  # the data say which posterior
+        spike = normal(u, centre, scales[x][:, None]) + shares[x].log()
+        return torch.logaddexp(normal(u, 0.0, 1.0) + (1 - shares[x]).log(), spike) + evidence
+
+    def joint_and_gradient(x, u):
+        with torch.enable_grad():
+            u = u.detach().requires_grad_()
+            value = joint(x, u)
+            return value.detach(), torch.autograd.grad(value.sum(), u)[0]
+
+    def densities(x, u):
+        return joint(x, u), normal(u, 0.0, 1.0), normal(u, 0.0, 3.0)
+
+    space = SimpleNamespace(dim=4, dtype=torch.float64, densities=densities, joint_and_gradient=joint_and_gradient)
+    escalation = Escalation(space, is_keyed=True, seed=0, at_once=4096, done=lambda n: None)
+    x = torch.arange(4)
+    part = Gaussians.diagonal(torch.zeros(4, 4, dtype=torch.float64), torch.ones(4, 4, dtype=torch.float64))
+    mixture = Mixture((part,), torch.ones(1, 4, dtype=torch.float64))
+    tops = torch.stack([centre.expand(4, -1), torch.zeros(4, 4, dtype=torch.float64)])
+    at_tops, joint_at_tops = escalation._weighed(x, tops, mixture, SHARES)
+    log_mean = (1 - shares).log() + evidence
+    assert uncovered(at_tops, log_mean)[0].all()
+    assert at_tops[0, 0] > at_tops[0, 1:3].max()
+    found = escalation._left_out(x, data_keys(x, 0), mixture, tops, at_tops, joint_at_tops, log_mean, stream=0)
+    assert found.much.tolist() == [False, True, True, True]
+    torch.testing.assert_close(found.share[1:3], (shares / (1 - shares))[1:3], rtol=0.3, atol=0)
+    assert found.fits.tolist()[1:3] == [1, 1]
+    torch.testing.assert_close(found.there.mean[1:3], centre.expand(2, -1), rtol=0, atol=0.15)
 
 
 def test_the_error_of_fixed_numbers_of_draws_is_that_of_many_repetitions():
