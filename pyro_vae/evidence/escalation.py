@@ -49,6 +49,13 @@ def with_rung(result: LogMarginal, rung: int, *, evaluations: int) -> LogMargina
     return dataclasses.replace(result, details={"jackknife": result.jackknife, **filled})
 
 
+def foreseen_evaluations(dim: int, num_samples: int) -> int:
+    """How many evaluations of the model a data point of so many latents can be expected to take."""
+    if dim <= FEW_LATENTS:
+        return num_samples + 7 * (2 * PILOT + CLIMBING)
+    return num_samples + 2 * PILOT + GRADIENT * STEPS * min(max(dim, 16), MOST_DRAWS)
+
+
 class Escalation:
     """Estimates log p(x) of some data points from Gaussians fitted to their posteriors.
 
@@ -70,7 +77,7 @@ class Escalation:
         is_keyed: whether draws of the pair can be told apart by data point.
         seed: of the order of the draws.
         at_once: (data point, sample) pairs that are drawn and scored together.
-        done: called with numbers of samples, as they are drawn.
+        done: called with numbers of evaluations of the model, as they are done.
 
     Reference:
         Veach, Guibas 1995, "Optimally combining sampling techniques for Monte Carlo rendering" (balance heuristic);
@@ -105,10 +112,11 @@ class Escalation:
         results, order = [], []
         with unvalidated():  # a wild proposal is no error: its weight is 0
             points, mixture, rung = torch.arange(len(x), device=x.device), self._first(x, keys), 1
-            cost = torch.full_like(points, self.pilot + self.fit)  # the guide's pilot, and the first fit
+            cost = torch.full_like(points, self.pilot)  # the guide's
+            self._spend(cost, points, self.fit)
             while len(points):
                 good, left_out, u, log_weights = self._pilot(x[points], keys[points], mixture, stream=10 * rung)
-                cost[points] += self.pilot + left_out.fits * (self.fit + PROBE)
+                self._spend(cost, points, self.pilot + left_out.fits * (self.fit + PROBE))
                 # A result after the last pilot has its k-hat at least: by chance, draws that miss much look best.
                 khat = torch.where(good, -math.inf, pilot_khat(log_weights[:PILOT]))
                 khat = torch.where(left_out.much, khat.clamp(min=HOPELESS), khat).cpu()
@@ -134,15 +142,24 @@ class Escalation:
                     if len(some):
                         which = points[some]
                         fits = self._fitted(x[which], keys[which], new[some], stream=1000 + 100 * rung)
-                        new, cost[which] = new.replaced(some, fits), cost[which] + self.fit
+                        new = new.replaced(some, fits)
+                        self._spend(cost, which, self.fit)
                     mixture = self._with_another(x[points], keys[points], mixture, new, stream=100 * rung)
-                    cost[points] += GRADIENT * PILOT // 4 * len(mixture.parts)
+                    self._spend(cost, points, GRADIENT * PILOT // 4 * len(mixture.parts))
         return LogMarginal.join(results)[torch.cat(order).argsort().cpu()]
 
     def trusts_guide(self, x: Points, keys: Tensor) -> Tensor:
         """Whether the guide's own samples will do, (B,): also by what draws from the prior find beside them."""
         with unvalidated():
-            return self._pilot(x, keys, Mixture((), torch.empty(0, len(x), device=x.device)), stream=500).good
+            good = self._pilot(x, keys, Mixture((), torch.empty(0, len(x), device=x.device)), stream=500).good
+        self.done(self.pilot * len(x))
+        return good
+
+    def _spend(self, cost: Tensor, points: Tensor, evaluations: Tensor | int) -> None:
+        """Add evaluations of the model, for each of some data points, to what they cost, and tell of them."""
+        before = int(cost.sum())
+        cost[points] += evaluations
+        self.done(int(cost.sum()) - before)
 
     def _first(self, x: Points, keys: Tensor) -> Mixture:
         """A fit that starts where the guide is."""

@@ -27,6 +27,8 @@ from .conditional import conditional
 from .counter_random import data_digests, data_keys
 from .doubts import warn_of
 from .drawing import handful
+from .escalation import foreseen_evaluations
+from .foreseen import Foreseen
 from .latent_space import latent_space
 from .measure import measure_of
 from .result import LogMarginal
@@ -57,7 +59,7 @@ def log_marginal(
     compile: bool | Literal["auto"] = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
     seed: int | None = 0,
-    progress: bool = False,
+    progress: bool | str = False,
     given: Sequence[str] = (),
     only: Sequence[int] | None = None,
     on_result: OnResult | None = None,
@@ -124,7 +126,8 @@ def log_marginal(
             difference to "fp32" at the same seed. There it could not be told from zero on 128 images (an MLP of 650,000
             parameters, on a CPU).
         seed: of the draws; None takes one from the global stream.
-        progress: show a progress bar on the terminal.
+        progress: show a progress bar on the terminal, described by this text if it is one. It counts evaluations of the
+            model; how many there will be shows on the way.
         given: names of observed sites B, for log p(x_A | x_B) = log p(x_A, x_B) - log p(x_B), A the other observed
             sites: two estimates of num_samples each, with one error. It is a bound on neither side. Where anything else
             depends on x_A, p(x_B) is no part of the model, and it is refused; the guide may look at all.
@@ -223,22 +226,29 @@ def log_marginal(
             "shared_error": shared_error(model, guide),
             "estimator": NAMES["exact" if exact else "guide" if space is None else "auto"],
         }
-        total = len(wanted) * num_samples if target_standard_error is None else None
+        each = num_samples if space is None else foreseen_evaluations(space.dim, num_samples)
+        total = len(wanted) * each if target_standard_error is None else None
+        unit, described = (
+            "sample" if space is None else "evaluation",
+            progress if isinstance(progress, str) else "log p(x)",
+        )
         results = []
-        with progress_bar(total, unit="sample", shown=progress, description="log p(x)", scaled=True) as bar:
+        with progress_bar(total, unit=unit, shown=bool(progress), description=described, scaled=True) as bar:
+            done = Foreseen(bar, len(wanted), total)
             piloted = 1 if space is None else PILOTED_AT_ONCE.get(points.device.type, 256)
             together = max(sampler.points, piloted)
             for start in range(0, len(wanted), together):
                 some = wanted[start : start + together]
                 numbers, target = torch.tensor(some), target_standard_error
                 if space is not None:
-                    result = escalated(sampler, space, numbers, num_samples, target, max_samples, seed, bar.update)
+                    result = escalated(sampler, space, numbers, num_samples, target, max_samples, seed, done.update)
                 elif target is None:
-                    result = sampler.estimate(numbers, num_samples, bar.update)
+                    result = sampler.estimate(numbers, num_samples, done.update)
                 else:
-                    result = sampler.to_target(numbers, num_samples, max_samples, target, bar.update)
+                    result = sampler.to_target(numbers, num_samples, max_samples, target, done.update)
                 result = dataclasses.replace(result, digests=digests[numbers], indices=numbers, **about)
                 results.append(result)
+                done.finished(start + len(some))
                 if on_result is not None:
                     on_result(some, result)
     result = LogMarginal.join(results)

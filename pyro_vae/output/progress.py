@@ -72,6 +72,15 @@ def begun_at(bar: Progress, done: int) -> None:
         bar.refresh()
 
 
+def expect(bar: Progress, total: int) -> None:
+    """Let a bar know how many units there will be in all, where that is seen only on the way."""
+    if isinstance(bar, _Lines):
+        bar.total = total
+    elif isinstance(bar, tqdm) and not bar.disable:
+        bar.total = total
+        bar.refresh()
+
+
 class _Lines:
     """Lines on standard error, none of work that takes less than `PATIENCE`.
 

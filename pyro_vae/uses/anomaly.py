@@ -172,11 +172,11 @@ def score(
     points = as_points("x", x, model, guide)
     known = None if reference is None else as_points("reference", reference, model, guide)
 
-    def log_prob(pair: Pair, data: Points, number: int = 0) -> LogMarginal:
+    def log_prob(pair: Pair, data: Points, number: int = 0, *, of: str = "") -> LogMarginal:
         apart = (seed + number * APART) % 2**63  # the errors of different models are independent
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", HeavyTail)  # said once, of all models
-            return log_marginal(*pair, data, num_samples=num_samples, seed=apart, progress=progress)
+            return log_marginal(*pair, data, num_samples=num_samples, seed=apart, progress=progress and f"log p(x){of}")
 
     own = log_prob((model, guide), points)
     values, errors = {"negative_log_prob": -own.log_prob}, {"negative_log_prob": own.standard_error}
@@ -185,17 +185,20 @@ def score(
         errors[name] = draws.std(0) / math.sqrt(num_draws)
     usual = None
     if known is not None:
-        usual = log_prob((model, guide), known).mean
+        usual = log_prob((model, guide), known, of=" of the reference").mean
         spread = 0.0 if math.isnan(usual.standard_error) else usual.standard_error
         values["typicality"] = (own.log_prob - usual.value).abs()
         errors["typicality"] = torch.hypot(own.standard_error, torch.full_like(own.log_prob, spread))
     models = [own]
     if background is not None:
-        models.append(_alike(own, log_prob(background, points, 1), "background"))
+        models.append(_alike(own, log_prob(background, points, 1, of=", background"), "background"))
         values["likelihood_ratio"] = models[1].log_prob - own.log_prob
         errors["likelihood_ratio"] = torch.hypot(models[1].standard_error, own.standard_error)
     if others:
-        seeds = [_alike(own, log_prob(pair, points, 2 + i), f"others[{i}]") for i, pair in enumerate(others)]
+        seeds = [
+            _alike(own, log_prob(pair, points, 2 + i, of=f", others[{i}]"), f"others[{i}]")
+            for i, pair in enumerate(others)
+        ]
         values["negative_waic"], errors["negative_waic"] = _negative_waic([own, *seeds])
         models += seeds
     unreliable = torch.stack([each.unreliable for each in models]).any(0)
