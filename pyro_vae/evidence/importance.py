@@ -78,9 +78,10 @@ def log_marginal(
     over unconstrained latents; where that does not do, of several Gaussians (see `pyro_vae.evidence.escalation`). With
     up to eight latents, modes that nothing else visits are looked for by climbing from draws of the prior. A fit costs
     about as much as 2,000 samples. Pilots decide, and are thrown away: the mean of the weights stays p(x). The
-    details of the result say the rung of each data point (0 for the guide, else the number of Gaussians) and what it
-    cost, in evaluations of the model. Pairs with discrete latents, or whose density at given latents is not known, stay
-    with the guide. "guide" is the protocol of the field: K samples from the guide for all.
+    details of the result say the rung of each data point (0 for the guide, else the number of Gaussians), what it cost,
+    in evaluations of the model, and the share of p(x) found where the proposals hardly draw ("left_out"; where it may
+    be above a fiftieth, khat is at least 1). Pairs with discrete latents, or whose density at given latents is not
+    known, stay with the guide. "guide" is the protocol of the field: K samples from the guide for all.
 
     Discrete sites that are marked for enumeration, ``infer={"enumerate": "parallel"}``, are summed out exactly, in
     model and guide, and chains of `pyro.markov` one step after the other; what is left is sampled. Where nothing is
