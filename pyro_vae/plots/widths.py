@@ -30,9 +30,10 @@ def at_width(figure: Figure, width: float, *, height: float | None = None) -> Fi
         ValueError: a width too small to draw anything, a height for a grid of images, or panels in several rows.
 
     Example:
+        >>> from pyro_vae.plots import curves
         >>> figure = at_width(curves({"loss": ([1, 2], [9.0, 4.0])}, x_label="epoch", y_label="nats"), 3.25)
         >>> figure.savefig("loss.pdf")  # doctest: +SKIP
-        >>> figure.get_figwidth()
+        >>> print(figure.get_figwidth())
         3.25
     """
     if not (math.isfinite(width) and width >= 1):

@@ -225,7 +225,7 @@ def test_help_of_every_command(capsys, command):
     text = capsys.readouterr().out
     assert f"usage: pyro-vae {command} [OPTIONS]\n\n" in text
     assert " ".join(commands()[command].split()) in " ".join(text.split())
-    assert "--seed" in text
+    assert "--seed" in text or command in ("compress", "decompress", "export")  # where nothing is drawn
     for word in ("class_path", "init_args", "type: ", "null", "print_config", "(, ", "()"):
         assert word not in text
 
@@ -269,7 +269,7 @@ def test_help_shows_the_options_of_the_chosen_part(capsys):
         (["evaluate"], "Expected RUN; got nothing for it."),
         (["train", "--epochs="], "Expected --epochs to be a whole number; got nothing."),
         (["train", "--learning-rate", "-1e-3"], "One that starts with a dash is given as --learning-rate=-1."),
-        (["trian"], "traverse; got the command trian. Did you mean train?"),
+        (["trian"], "tune; got the command trian. Did you mean train?"),
         (["train", "7", "8"], "Expected nothing after the options; got 7 8."),
         (
             ["train", "--epochz", "3", "--sed", "4"],
@@ -392,7 +392,8 @@ from torch import nn
 class Exploding(nn.Module):
     def __init__(self, dim):
         super().__init__()
-        self.loc, self.calls = nn.Parameter(torch.zeros(dim)), 0
+        self.loc = nn.Parameter(torch.zeros(dim))
+        self.register_buffer("calls", torch.tensor(0))
 
     def forward(self):
         if self.training and torch.is_grad_enabled():

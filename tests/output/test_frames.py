@@ -64,7 +64,7 @@ def test_a_comparison_as_csv_latex_and_markdown():
     frame, differences = comparison.to_frame(), comparison.differences_to_frame()
     assert frame.index.tolist() == ["b", "a_1"]
     assert frame.loc["a_1", "log_marginal"] == comparison.log_marginal["a_1"].value
-    assert differences.loc["a_1 - b", "difference"] == pytest.approx(-1.0)
+    assert differences.loc["b - a_1", "difference"] == pytest.approx(1.0)
     assert frame.to_csv().startswith("model,log_marginal,low,high,")
     assert frame.to_markdown().startswith("| model")
     pytest.importorskip("jinja2")

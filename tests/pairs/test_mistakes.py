@@ -45,7 +45,7 @@ MISTAKES = {
     "x without to_event": (Pair(likelihood=lambda h: dist.Bernoulli(logits=h)), f"at site 'x'; got 8. {EVENT}"),
     "prior without to_event": (Pair(prior=lambda: dist.Normal(torch.zeros(2), 1.0)), f"at site 'z'; got 2. {EVENT}"),
     "guide without to_event": (Pair(posterior=lambda m, s: dist.Normal(m, s)), f"at site 'z'; got 2. {EVENT}"),
-    "no obs": (Pair(obs=False), r"observe it: pyro\.sample\('x', \.\.\., obs=x\)"),
+    "no obs": (Pair(obs=False), r"got site \'x\' without obs=\. Write pyro\.sample\('x', \.\.\., obs=x\)"),
     "prior of 7": (Pair(prior=lambda: dist.Normal(torch.zeros(7), 1.0).to_event(1)), DIMENSIONS),
     "scalar prior": (Pair(prior=lambda: dist.Normal(0.0, 1.0)), rf"{DIMENSIONS}, .* \.expand\(\[D\]\)\.to_event\(1\)"),
     "a site twice": (TwoSites(), r"got two of the name 'z'\. .* give each site a name of its own"),
