@@ -266,7 +266,7 @@ def test_runs_of_several_inputs_go_on(own, tmp_path, capsys):
         (["x"], "Expected --inputs as ARGUMENT=ARRAY, each argument once; got 'x'"),
         (["x=images", "x=kind"], "Expected --inputs as ARGUMENT=ARRAY, each argument once; got 'x=kind'"),
         (["x=images", "y=other"], "Expected inputs out of the arrays of own.npz, images, kind; got 'other'"),
-        (["x=images"], "Expected the inputs that .*Shifted.model"),
+        (["x=images"], "Expected the inputs x, y that .*Shifted.model"),
         (["x=images", "y=kind"], "Expected categories from 0 to 1 for an embedding of 2; got 2"),
     ],
 )

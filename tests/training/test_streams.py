@@ -338,7 +338,7 @@ def test_categories_out_of_range_are_refused_before_the_first_step(code, counts)
     assert len(steps) < 5  # of the data set, which is looked at as it is visited
     with pytest.raises(ValueError, match=r"categories"):
         log_marginal(pair.model, pair.guide, (counts, y))
-    with pytest.raises(ValueError, match="categories as whole numbers; got"):
+    with pytest.raises(ValueError, match="categories as whole numbers of 64 bits; got"):
         fit(pair.model, pair.guide, (counts, y.astype(float)), progress=False)
 
 
