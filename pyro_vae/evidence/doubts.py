@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -26,8 +27,8 @@ def warn_of(result: LogMarginal, numbers: list[int], *, wide: bool = False, stac
     count = data_points(len(result))
     if bad := int((~result.log_prob.isfinite()).sum()):
         warnings.warn(
-            f"log p(x) is not finite for {bad:,} of {count}: every weight was zero, or one was not a number. Find them "
-            f"with result.log_prob.isfinite().",
+            f"{result.quantity} is not finite for {bad:,} of {count}: every weight was zero, or one was not a number. "
+            f"Find them with result.log_prob.isfinite().",
             stacklevel=stacklevel,
         )
     if heavy := int((result.khat > HEAVY).sum()):
@@ -35,16 +36,26 @@ def warn_of(result: LogMarginal, numbers: list[int], *, wide: bool = False, stac
         named = ", ".join(f"{numbers[i]} with {result.khat[i].item():.2f}" for i in worst)
         off = "may be off either way" if result.given else "is likely too low"  # a difference of two
         warnings.warn(
-            f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their log p(x) {off}, by "
-            f"more than its standard error says. {_cure(result, wide=wide)}",
+            f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their {result.quantity} "
+            f"{off}, by more than its standard error says. {_cure(result, wide=wide)}",
             HeavyTail,
             stacklevel=stacklevel,
         )
     if stuck := int((result.details.get("acceptance", torch.ones(len(result))) < STUCK).sum()):
         warnings.warn(
             f"Fewer than {STUCK:.0%} of the transitions were accepted for {stuck:,} of {count}: their chains have "
-            f"hardly moved, and log p(x) may be far too low. Use more temperatures.",
+            f"hardly moved, and {result.quantity} may be far too low. Use more temperatures.",
             HeavyTail,
+            stacklevel=stacklevel,
+        )
+
+
+def warn_of_errors(raised: Sequence[Exception], *, stacklevel: int) -> None:
+    """Warn of errors that a pair raised at latents that its guide does not draw, one for each data point."""
+    if raised:
+        warnings.warn(
+            f"The pair raised an error at latents that its guide does not draw, for {data_points(len(raised))}, which "
+            f"stay with samples from the guide. The first: {raised[0]}",
             stacklevel=stacklevel,
         )
 

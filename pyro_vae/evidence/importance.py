@@ -25,11 +25,11 @@ from ..pairs.unconditional import conditions_of
 from .chunking import parse_bytes
 from .conditional import conditional
 from .counter_random import data_digests, data_keys
-from .doubts import warn_of
+from .doubts import warn_of, warn_of_errors
 from .drawing import handful
 from .escalation import foreseen_evaluations
 from .foreseen import Foreseen
-from .latent_space import latent_space
+from .latent_space import NotScored, latent_space
 from .measure import measure_of
 from .result import LogMarginal
 from .rungs import escalated
@@ -141,6 +141,8 @@ def log_marginal(
 
     Warns:
         HeavyTail: data points with khat above 0.7.
+        UserWarning: a pair that raises an error at latents that its guide does not draw: those data points stay with
+            the guide.
 
     Raises:
         TypeError: x is of another kind.
@@ -233,7 +235,7 @@ def log_marginal(
             "sample" if space is None else "evaluation",
             progress if isinstance(progress, str) else "log p(x)",
         )
-        results = []
+        results, raised = [], list[NotScored]()
         with progress_bar(total, unit=unit, shown=bool(progress), description=described, scaled=True) as bar:
             done = Foreseen(bar, len(wanted), total)
             piloted = 1 if space is None else PILOTED_AT_ONCE.get(points.device.type, 256)
@@ -242,7 +244,8 @@ def log_marginal(
                 some = wanted[start : start + together]
                 numbers, target = torch.tensor(some), target_standard_error
                 if space is not None:
-                    result = escalated(sampler, space, numbers, num_samples, target, max_samples, seed, done.update)
+                    settings = num_samples, target, max_samples, seed
+                    result = escalated(sampler, space, numbers, *settings, done.update, raised)
                 elif target is None:
                     result = sampler.estimate(numbers, num_samples, done.update)
                 else:
@@ -254,6 +257,7 @@ def log_marginal(
                     on_result(some, result)
     result = LogMarginal.join(results)
     warn_of(result, wanted, wide=wide, stacklevel=3)
+    warn_of_errors(raised, stacklevel=3)
     return result
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pyro.distributions as dist
@@ -24,6 +26,22 @@ MOST_LATENTS = 512  # dimensions: Gaussians of 64 data points are some matrices 
 TRIED = (
     64  # draws of the guide and of the prior for a data point, whose weights have to be the same in unconstrained space
 )
+
+
+class NotScored(Exception):
+    """A pair raised an error, the cause of this, at latents that its guide need never draw."""
+
+
+@contextmanager
+def at_any_latents() -> Iterator[None]:
+    """Tells errors that a pair raises inside from all others."""
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, RuntimeError, ArithmeticError, AssertionError) as error:
+        sentence = str(error).split("\n", 1)[0]  # Pyro adds a table of shapes
+        raise NotScored(f"{type(error).__name__}: {sentence}") from error
 
 
 class Densities(NamedTuple):
@@ -59,22 +77,24 @@ class LatentSpace:
     def drawn(self, x: Points, count: int, *, prior: bool = False) -> Tensor:
         """Draws u (K, B, D) of the guide, or of the prior."""
         model, guide, rows, shape = self._for_particles(x, count)
-        trace = drawn_from_prior(model, rows) if prior else traces(model, guide, rows)[0]
+        with at_any_latents():
+            trace = drawn_from_prior(model, rows) if prior else traces(model, guide, rows)[0]
         return self._vectors(trace, shape).view(count, len(x), -1)
 
     def densities(self, x: Points, u: Tensor) -> Densities:
         """The log densities at u (K, B, D)."""
         model, guide, rows, shape = self._for_particles(x, len(u))
-        model_trace, log_jacobian = self._placed(model, rows, u)
-        guide_trace = poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(rows)
-        terms = score_traces(model_trace, guide_trace, shape=shape)
+        with at_any_latents():
+            model_trace, log_jacobian = self._placed(model, rows, u)
+            guide_trace = poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(rows)
+            terms = score_traces(model_trace, guide_trace, shape=shape)
         each = terms.log_likelihood + terms.log_prior, terms.log_guide, terms.log_prior
         return Densities(*((term + log_jacobian).expand(shape).reshape(u.shape[:2]) for term in each))
 
     def joint_and_gradient(self, x: Points, u: Tensor) -> tuple[Tensor, Tensor]:
         """The log joint density (K, B) and its gradient in u, (K, B, D)."""
         model, _, rows, shape = self._for_particles(x, len(u))
-        with torch.enable_grad():
+        with torch.enable_grad(), at_any_latents():
             u = u.detach().requires_grad_()
             model_trace, log_jacobian = self._placed(model, rows, u)
             terms = score_traces(model_trace, poutine.Trace(), shape=shape)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .escalation import Escalation, with_rung
-from .latent_space import LatentSpace
+from .latent_space import LatentSpace, NotScored
 from .result import LogMarginal
 from .sampler import Sampler
 
@@ -28,10 +28,11 @@ def escalated(
     most: int,
     seed: int,
     done: Callable[[int], Any],
+    raised: list[NotScored],
 ) -> LogMarginal:
     """The result for some data points, by their numbers: from the guide where a pilot trusts it, else escalated.
 
-    The guide also draws those whose model raises an error at other draws.
+    The guide also draws those whose model raises an error at other draws, which are added to ``raised``.
     """
     kind = sampler.x.device.type
     at_once = min(AT_ONCE, sampler.pairs) if kind == "cpu" else sampler.pairs
@@ -50,8 +51,8 @@ def escalated(
         which = points[some].to(sampler.x.device)
         return escalation.estimate(sampler.x[which], sampler.keys[which], num_samples, target, most)
 
-    doubted = [some[~good] for some, good in _tried(trusted, batches(torch.arange(len(points))))]
-    found = _tried(fitted_to, batches(torch.cat(doubted))) if doubted else []
+    doubted = [some[~good] for some, good in _tried(trusted, batches(torch.arange(len(points))), raised)]
+    found = _tried(fitted_to, batches(torch.cat(doubted)), raised) if doubted else []
     order, results = [some for some, _ in found], [result for _, result in found]
     of_guide = torch.ones(len(points), dtype=torch.bool)
     for some in order:
@@ -67,14 +68,18 @@ def escalated(
     return LogMarginal.join(results)[torch.cat(order).argsort()]
 
 
-def _tried(attempt: Callable[[Tensor], Found], batches: list[Tensor]) -> list[tuple[Tensor, Found]]:
-    """What an attempt gives for batches of data points; where it raises an error, for each of them that does not."""
+def _tried(
+    attempt: Callable[[Tensor], Found], batches: list[Tensor], raised: list[NotScored]
+) -> list[tuple[Tensor, Found]]:
+    """What an attempt gives for batches of data points; where the pair raises an error, or a matrix cannot be
+    decomposed, for each of them that does not."""
     found = []
     for some in batches:
         try:
             found.append((some, attempt(some)))
-        except torch.OutOfMemoryError:
-            raise
-        except (ValueError, RuntimeError, ArithmeticError, AssertionError):  # at latents that no guide draws
-            found += _tried(attempt, list(some.split(1))) if len(some) > 1 else []
+        except (NotScored, torch.linalg.LinAlgError) as error:
+            if len(some) > 1:
+                found += _tried(attempt, list(some.split(1)), raised)
+            elif isinstance(error, NotScored):
+                raised.append(error)
     return found

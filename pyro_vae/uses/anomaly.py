@@ -204,7 +204,7 @@ def score(
     unreliable = torch.stack([each.unreliable for each in models]).any(0)
     if count := int(unreliable.sum()):
         warnings.warn(
-            f"log p(x) is not to be trusted for {count:,} of {data_points(len(own))}"
+            f"{own.quantity} is not to be trusted for {count:,} of {data_points(len(own))}"
             f"{', under one of the models' if len(models) > 1 else ''}: it is likely too low. The attribute unreliable "
             f"says for which. Draw more samples.",
             HeavyTail,

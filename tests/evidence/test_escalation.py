@@ -1,6 +1,7 @@
 """Estimates that escalate: against the truth where the guide fails, never a wrong number that passes for a good one."""
 
 import math
+import warnings
 
 import pyro
 import pyro.distributions as dist
@@ -247,11 +248,32 @@ def test_a_model_that_raises_where_its_guide_never_draws_stays_with_the_guide(li
         return z
 
     model, guide, x, _ = narrow(model_of=raising)
-    result = log_marginal(model, guide, x, num_samples=500)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        result = log_marginal(model, guide, x, num_samples=500)
+    sentences = [str(warning.message) for warning in said if warning.category is UserWarning]
     plain = log_marginal(model, guide, x, estimator="guide", num_samples=500)
     kept = result.details["rung"] == 0 if "rung" in result.details else torch.ones(N, dtype=torch.bool)
     assert kept.any()
     assert torch.equal(result.log_prob[kept], plain.log_prob[kept])
+    count = f"{int(kept.sum())} data points, which stay with samples from the guide. "
+    ends = f"{count}The first: {error.__name__}: out of range"
+    assert [sentence[-len(ends) :] for sentence in sentences] == [ends] * ("rung" in result.details)
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+@pytest.mark.parametrize("error", [RuntimeError("ours"), torch.linalg.LinAlgError("not positive")])
+def test_only_a_failed_decomposition_and_errors_of_the_pair_fall_back_to_the_guide(error, monkeypatch):
+    def failing(*args, **kwargs):
+        raise error
+
+    model, guide, x, _ = narrow()
+    monkeypatch.setattr("pyro_vae.evidence.escalation.fitted", failing)
+    if isinstance(error, torch.linalg.LinAlgError):
+        assert (log_marginal(model, guide, x, num_samples=500).details["rung"] == 0).all()
+    else:
+        with pytest.raises(RuntimeError, match="ours"):
+            log_marginal(model, guide, x, num_samples=500)
 
 
 @pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")

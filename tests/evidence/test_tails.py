@@ -140,6 +140,19 @@ def test_the_warning_names_how_many_and_the_worst():
     assert caught[0].filename == __file__
 
 
+def test_the_warning_names_what_was_estimated():
+    def model(x, y):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z + y, 1.0), obs=x)
+
+    def guide(x, y):
+        narrow_for_some(x - y)
+
+    with pytest.warns(HeavyTail, match=r"their log p\(x \| y\) is likely too low"):
+        log_marginal(model, guide, (torch.tensor([1.0, 2.0]), torch.zeros(2)), estimator="guide")
+
+
 def test_a_widened_guide_is_not_advised_to_be_widened():
     x = torch.tensor([2.0, 3.0])
     with pytest.warns(HeavyTail, match="2 of 2 data points") as caught:
