@@ -505,7 +505,7 @@ def test_images_without_a_finite_estimate_are_warned_of(linear, x):
             pyro.factor("impossible", torch.where(x[:, 0] == 3, -math.inf, 0.0))
 
     x[:2, 0] = 3
-    with pytest.warns(UserWarning, match=r"log p\(x\) is not finite for 2 of 23 data points: every weight"):
+    with pytest.warns(UserWarning, match=r"log p\(x, impossible\) is not finite for 2 of 23 data points: every weight"):
         result = annealed_log_marginal(model, linear.guide, x, **QUICK)
     assert (~result.log_prob.isfinite()).tolist() == [True] * 2 + [False] * 21
 

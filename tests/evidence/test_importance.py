@@ -435,7 +435,7 @@ def test_images_without_a_finite_estimate_are_warned_of(linear, x):
             pyro.factor("impossible", torch.where(x[:, 0] == 3, -math.inf, 0.0))
 
     x[:2, 0] = 3
-    with pytest.warns(UserWarning, match=r"log p\(x\) is not finite for 2 of 23 data points: every weight was zero"):
+    with pytest.warns(UserWarning, match=r"log p\(x, impossible\) is not finite for 2 of 23 data points: every weight"):
         result = log_marginal(model, linear.guide, x, num_samples=5, estimator="guide")
     assert (~result.log_prob.isfinite()).tolist() == [True] * 2 + [False] * 21
 
