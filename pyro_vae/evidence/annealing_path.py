@@ -14,7 +14,8 @@ from ..pairs.batch import Points
 from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
-from ..pairs.scoring import drawn_from_prior, in_a_sentence, score_traces, traces
+from ..pairs.scoring import drawn_from_prior, score_traces, traces
+from ..pairs.sentences import in_a_sentence
 from ..pairs.sites import counted_sites, is_summed_out, sample_sites
 from .latent_space import Placing, unconstrained
 from .measure import measure_of

@@ -15,7 +15,8 @@ from ..pairs.batch import Batch, Points, taking
 from ..pairs.checks import CHECKED_AT_ONCE
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.modules import Callee
-from ..pairs.scoring import in_a_sentence, site_log_prob
+from ..pairs.scoring import site_log_prob
+from ..pairs.sentences import in_a_sentence
 from ..pairs.sites import counted_sites, sample_sites
 from ..pairs.unconditional import entries_of, made_up
 from .doubts import HeavyTail

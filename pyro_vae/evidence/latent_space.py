@@ -20,7 +20,7 @@ from ..pairs.modules import Callee
 from ..pairs.particles import broadcasts, in_particle_plate, repeat_data
 from ..pairs.scoring import drawn_from_prior, score_traces, traces
 from ..pairs.sites import latents_of
-from ..pairs.supports import is_angle, is_made_of, is_straight_through, support_of
+from ..pairs.supports import is_angle, is_made_of, is_point_mass, is_straight_through, support_of
 
 MOST_LATENTS = 512  # dimensions: Gaussians of 64 data points are some matrices of 64 MiB then
 TRIED = (
@@ -201,21 +201,31 @@ class Placing(Messenger):
 
 def coordinates(name: str, prior: Any) -> tuple[Transform, int]:
     """The bijection from unconstrained space onto the support of a site, and the dimension of the data points there."""
-    if prior.support.is_discrete:
+    if is_point_mass(prior):
         raise ValueError(
-            f"Expected continuous latents, which can be moved; site {name!r} is discrete. Mark it for "
-            f"enumeration, infer={{'enumerate': 'parallel'}}, so that it is summed out, or use log_marginal."
+            f"Expected latents that can be moved; site {name!r} is a point mass. Write pyro.deterministic for what "
+            f"other latents determine, and leave it out of the guide."
         )
     if is_straight_through(prior):
         raise ValueError(
             f"Expected latents that can be moved; site {name!r} rounds its draws, straight through. Use log_marginal "
             f"with estimator='guide'."
         )
+    if (support := support_of(prior)) is None:
+        raise ValueError(
+            f"Expected latents whose support is known, so that they can be moved; {type(prior).__name__} at site "
+            f"{name!r} does not say its own. Give the distribution its support, or use log_marginal."
+        )
+    if support.is_discrete:
+        raise ValueError(
+            f"Expected continuous latents, which can be moved; site {name!r} is discrete. Mark it for "
+            f"enumeration, infer={{'enumerate': 'parallel'}}, so that it is summed out, or use log_marginal."
+        )
     try:
-        transform = biject_to(support_of(prior))
+        transform = biject_to(support)
     except NotImplementedError:
         raise ValueError(
-            f"Expected a support with a bijection from unconstrained space; site {name!r} has {prior.support}. "
+            f"Expected a support with a bijection from unconstrained space; site {name!r} has {support}. "
             f"Use log_marginal."
         ) from None
     event_dim = prior.event_dim - transform.codomain.event_dim + transform.domain.event_dim

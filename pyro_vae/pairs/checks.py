@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.distributions.constraints import Constraint
 
 from .batch import Points
-from .contexts import seeded
+from .contexts import seeded, unvalidated
 from .lookups_private import LookupsChecked
+from .masked_private import mask_inside
 from .modules import Callee
 from .scoring import drawn_from_prior, mask_of, score_traces, traces
-from .sites import is_latent, sample_sites
+from .sites import is_latent, latents_of, sample_sites
 from .supports import (
     describe,
     free_coordinates,
@@ -45,6 +46,7 @@ def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points]) -
                 else:
                     model_trace, guide_trace = traces(model, guide, part)
                 check_scores(model_trace, guide_trace, len(part))
+                _check_left_out(model, model_trace, part)
 
 
 def check_scores(model_trace: poutine.Trace, guide_trace: poutine.Trace, num_data: int) -> None:
@@ -130,10 +132,19 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
         guided = guide_trace.nodes.get(name)
         if not is_latent(site) or guided is None or is_point_mass(guided["fn"]):
             continue
-        if not _same_mask(site["mask"], guided["mask"]):
+        if is_point_mass(site["fn"]):
+            raise ValueError(
+                f"Expected a prior with a density at site {name!r}, where the guide draws from one; got a point mass, "
+                f"which no draw of the guide hits. Write pyro.deterministic({name!r}, value) for what other latents "
+                f"determine, and leave it out of the guide; or give the prior a scale."
+            )
+        if not (
+            _same_mask(site["mask"], guided["mask"]) and _same_mask(mask_inside(site["fn"]), mask_inside(guided["fn"]))
+        ):
             raise ValueError(
                 f"Expected site {name!r} under the same mask in model and guide; it is not: where only one of the two "
-                f"counts a latent, log p(x, z) - log q(z|x) is no weight. Put poutine.mask around the site in both."
+                f"counts a latent, log p(x, z) - log q(z|x) is no weight. Put poutine.mask around the site, or .mask "
+                f"after its distribution, in both."
             )
         if is_straight_through(site["fn"]) != is_straight_through(guided["fn"]):
             raise ValueError(
@@ -175,6 +186,40 @@ def _possible(drawn: Tensor, fn: Any) -> Tensor:
     return states
 
 
+def _check_left_out(model: Callee, model_trace: poutine.Trace, x: Points) -> None:
+    """Raise a ValueError where values of a latent that a mask leaves out change the probability of anything else: with
+    such a latent there is no p(x), for it has no prior."""
+    masks = {name: found for name, site in latents_of(model_trace).items() if (found := _counted(site)) is not None}
+    if not masks:
+        return
+    other = model_trace.copy()
+    for name, counted in masks.items():
+        site = model_trace.nodes[name]
+        other.nodes[name] = {**site, "value": torch.where(counted, site["value"], site["fn"]())}
+    totals = []
+    for trace in (model_trace, other):
+        with seeded(0), unvalidated():
+            again = poutine.trace(poutine.replay(model, trace=trace)).get_trace(x)
+            scores = score_traces(again, poutine.Trace(), shape=(len(x),))
+            totals.append(scores.log_likelihood + scores.log_prior)
+    if not torch.allclose(*totals, rtol=1e-5, atol=1e-5, equal_nan=True):
+        raise ValueError(
+            f"Expected values of {sorted(masks)} that a mask leaves out to change nothing else; got another "
+            f"probability of the rest for others: a latent that does not count has no prior, and leaves no p(x). Mask "
+            f"what reads it, too, or remove the mask; KL weights are applied by fit(..., kl_weight=...)."
+        )
+
+
+def _counted(site: Any) -> Tensor | None:
+    """Which values of a site count, by masks around it and inside; None where all do."""
+    inside, around = mask_inside(site["fn"]), site["mask"]
+    if around is None or around is True:
+        return inside
+    around = torch.as_tensor(around)
+    around = around.reshape(around.shape + (1,) * site["fn"].event_dim if around.dim() else ())
+    return around if inside is None else around & inside
+
+
 def check_proper(model_trace: poutine.Trace) -> None:
     """Raise a ValueError where a prior does not integrate to 1."""
     for name, site in sample_sites(model_trace):
@@ -187,6 +232,9 @@ def check_proper(model_trace: poutine.Trace) -> None:
 
 def _same_mask(first: Any, second: Any) -> bool:
     if isinstance(first, Tensor) and isinstance(second, Tensor):
-        return torch.equal(*torch.broadcast_tensors(first, second))
+        try:
+            return torch.equal(*torch.broadcast_tensors(first, second))
+        except RuntimeError:
+            return False
     plain = [mask is None or mask is True for mask in (first, second)]
     return all(plain) or (first is second)

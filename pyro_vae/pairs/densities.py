@@ -104,7 +104,7 @@ def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
         fn = at_prior.nodes[name]["fn"]
         guided = support_of(fn)
         with unvalidated():  # many draws: supports that differ by little shall be found out, too
-            draws = prior_trace.nodes[name]["fn"](torch.Size((100,)))
+            draws = _draws(prior_trace.nodes[name]["fn"])
         if guided is not None and not guided.check(draws).all():
             raise ValueError(
                 f"Expected the guide of site {name!r} to reach all of the support of its prior, "
@@ -116,6 +116,15 @@ def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
                 f"some of that probability 0. Give it a small one instead of 0, such as a logit of -10 instead of "
                 f"-inf, or leave the values out of the prior, too."
             )
+
+
+def _draws(fn: Any) -> Tensor:
+    """A hundred draws (100, ...)."""
+    try:
+        draws: Tensor = fn(torch.Size((100,)))
+    except RuntimeError:  # there are distributions that draw one at a time
+        draws = torch.stack([fn() for _ in range(100)])
+    return draws
 
 
 def _rules_out(fn: Any, values: Tensor) -> bool:

@@ -46,7 +46,7 @@ def _of_site(prior: Any, site: Any, shape: tuple[int, ...], num_sites: int) -> T
     try:
         if num_sites > 1:  # the prior of one may be conditional on a draw that depends on the other: no closed form
             raise NotImplementedError
-        nats = torch.distributions.kl_divergence(q, p)
+        nats = torch.as_tensor(torch.distributions.kl_divergence(q, p))  # 0.0 for what a mask leaves out
     except NotImplementedError:
         nats = q.log_prob(site["value"]) - p.log_prob(site["value"])
     return rows(nats.expand_as(site["value"]), site["fn"].event_dim, shape)

@@ -31,11 +31,11 @@ from .scales import check_whole
 from .scoring import (
     check_observed,
     dimension_without_plate,
-    in_a_sentence,
     log_prob_in_plate,
     plate_sizes,
     site_log_prob,
 )
+from .sentences import in_a_sentence
 from .sites import PARTICLES, SUMMED_OUT, counts, is_latent, latents_of, sample_sites
 
 TRIED = 8  # data points on which a pair's enumeration is tried

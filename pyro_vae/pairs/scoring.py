@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +13,7 @@ from torch import Tensor
 from .batch import Points, arguments_of
 from .modules import Callee
 from .scales import whole_of_part
+from .sentences import in_a_sentence, unfinished
 from .sites import SUMMED_OUT, is_latent, is_summed_out, latents_of, sample_sites
 
 
@@ -119,13 +117,17 @@ def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
     """
     try:
         with in_a_sentence():
-            return poutine.trace(model).get_trace(x)
-    except NotImplementedError as error:
-        first = str(error).partition("\n")[0]  # the rest are shapes, added by Pyro
-        raise ValueError(
-            f"Expected a prior that can be drawn from; got {first or 'one that cannot'}. Give the model one that can, "
-            f"or, for annealing, use start='guide'; an autoencoder's flat prior leaves no log p(x) at all."
-        ) from error
+            try:
+                return poutine.trace(model).get_trace(x)
+            except NotImplementedError as error:
+                if (where := unfinished(error)) is None or where[1] not in ("sample", "rsample"):
+                    raise
+                first = str(error).partition("\n")[0]  # the rest are shapes, added by Pyro
+                raise ValueError(
+                    f"Expected a prior that can be drawn from; got {first or 'one that cannot'}. Give the model one "
+                    f"that can, or, for annealing, use start='guide'; an autoencoder's flat prior leaves no log p(x) "
+                    f"at all."
+                ) from error
     except AssertionError as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         if "pyro" not in where.filename:
@@ -134,122 +136,6 @@ def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
             f"Expected distributions that can be drawn from; got one that asserts {where.line!r}. A hidden Markov "
             f"model needs its duration, dist.DiscreteHMM(..., duration=T)."
         ) from error
-
-
-@contextmanager
-def in_a_sentence() -> Iterator[None]:
-    """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints."""
-    try:
-        yield
-    except (ValueError, RuntimeError, IndexError) as error:
-        for pattern, sentence in SENTENCES + OF_TORCH:
-            if found := re.match(AT_A_SITE + pattern, str(error), re.DOTALL):
-                raise ValueError(sentence.format(*found.groups())) from None
-        text, shapes, _ = str(error).partition("Trace Shapes:")  # which Pyro adds to every error
-        if shapes and isinstance(error, ValueError) and text.startswith("Expected"):
-            raise ValueError(text.strip()) from error
-        raise
-    except (TypeError, AttributeError) as error:
-        if found := re.match(r"'(\w+)' object has no attribute 'contiguous'", str(error)):
-            raise TypeError(f"Expected a tensor as initial value of pyro.param; got {found[1]}.") from None
-        found = re.match(r"'(\w+)' object (is not callable|has no attribute 'event_dim')", str(error))
-        if found is None or not hasattr(torch.distributions, found[1]):
-            raise
-        raise TypeError(
-            f"Expected distributions of pyro.distributions; got one of torch.distributions. Write "
-            f"pyro.distributions.{found[1]}, whose arguments are the same."
-        ) from None
-    except KeyError as error:
-        if traceback.extract_tb(error.__traceback__)[-1].filename.endswith("param_store.py"):
-            raise ValueError(
-                f"Expected an initial value for pyro.param({error}), which the param store does not hold; got none. "
-                f"Write pyro.param({error}, value); to evaluate what fit has trained, give its result.model and "
-                f"result.guide."
-            ) from None
-        if "intermediates cache" not in str(error):
-            raise
-        raise ValueError(
-            f"Expected a distribution that can score these values; one of its transforms has no inverse ({error}). Use "
-            f"one with an inverse, or, for values that it has drawn itself, give the transforms after it cache_size=1."
-        ) from error
-
-
-AT_A_SITE = r"(?:Error while computing \w+ at site '\S+':\n)?"  # which Pyro's objectives put before
-SENTENCES = (
-    (
-        r"Shape mismatch inside plate\('(.*?)'\) at site (\S+) dim \S+ (\d+) vs (\d+)",
-        "Expected {2} values along the plate {0!r} at site {1!r}; got {3}. Dimensions of one data point belong to the "
-        "event of its distribution: add .to_event(1), or how many there are. Along the plate, parameters have to be a "
-        "function of the data.",
-    ),
-    (
-        r"Value is not broadcastable with batch_shape\+event_shape: torch.Size\((.*?)\) vs torch.Size\((.*?)\)",
-        "Expected values of shape {1}, a batch of data points, at each observed site; got {0}. Observe what the model "
-        "is called with, obs=x: values fixed beforehand, as by pyro.condition(model, ...), do not follow the batch.",
-    ),
-    (
-        r"Expected parameter (\w+) .* of distribution (\w+)\(.* to satisfy the constraint (.*), but found invalid",
-        "Expected {0} of a {1} to satisfy {2}; got other values, or NaN. Map the output of its network there: a scale, "
-        "say, by .exp() or torch.nn.functional.softplus.",
-    ),
-    (
-        r"Expected value argument .* within the support \((.*)\) of the distribution (\w+)\(.*, but found invalid",
-        "Expected values in the support of a {1}, {0}; got others, or NaN. Use a distribution for such values, or keep "
-        "them inside, those too that a mask leaves out.",
-    ),
-    (
-        r"Multiple \w+ sites named '(.*?)'",
-        "Expected each site and each plate once in a model or guide; got two of the name {0!r}. Open a plate once, "
-        "around all its sites, and give each site a name of its own.",
-    ),
-    (
-        "Boolean value of Tensor with more than one value",
-        "Expected a pair that computes all data points at once; got a Python branch on their values. Replace it by "
-        "torch.where.",
-    ),
-)
-WHOLE = (
-    "Expected inputs of the type of the networks' parameters, {1}; got {0}. Whole numbers stay as they are "
-    "given: convert them where model and guide use them, x.float(), or x / 255 for grey levels of 8 bits; tensors of "
-    "floating-point numbers beforehand, x.to(dtype)."
-)
-CATEGORIES = (
-    "Expected categories within those of the embedding, one-hot code or table that looks them up; got others. Number "
-    "them from 0 (numpy.unique(y, return_inverse=True)), or make room for more."
-)
-OF_TORCH = (
-    (r"mat1 and mat2 must have the same dtype, but got (\w+) and (\w+)", WHOLE),
-    (r"expected m1 and m2 to have the same dtype, but got: (.+) != (\w+)", WHOLE),
-    (r"Input type \((.+)\) and (?:bias|weight) type \((.+)\) should be the same", WHOLE),
-    (r"index out of range in self", CATEGORIES),
-    (r"index \d+ is out of bounds for dimension", CATEGORIES),
-    (
-        r"tensors used as indices must be",
-        "Expected indices that are whole numbers; got floating-point ones. Convert them with .long(), or "
-        ".astype('int64').",
-    ),
-    (
-        r"Length of all samples has to be greater than 0",
-        "Expected lengths of at least 1 for packed sequences; got 0 or less. Leave out sequences without values, or "
-        "pack lengths.clamp(min=1).",
-    ),
-    (
-        r"(?:Attempted to use an uninitialized parameter|Can't access the shape of an uninitialized)",
-        "Expected layers that have got their shapes before pyro.module announces them; got a lazy one, such as "
-        "nn.LazyLinear, that has not been called. Call it once with an example, or make it an attribute of an "
-        "nn.Module whose methods are model and guide.",
-    ),
-    (
-        r"(?:torch\.)?linalg[.\w]*:",
-        "Expected matrices that have a factorization, at all values of the latents; got one that has none: not "
-        "positive definite, say. Add a small number to its diagonal, and bounds to what it is made of.",
-    ),
-    (r"Class values must be (?:non-negative|smaller than num_classes)", CATEGORIES),
-    (
-        r"(?:Expected tensor for argument #1 'indices'.* but got (\S+)|one_hot is only applicable)",
-        "Expected categories as whole numbers of 64 bits; got others. Convert them with .long(), or .astype('int64').",
-    ),
-)
 
 
 def score(model: Callee, guide: Callee, x: Points) -> Scores:

@@ -17,7 +17,8 @@ from .contexts import evaluating, seeded
 from .lookups_private import LookupsChecked
 from .modules import Callee, modules_of
 from .scales import check_scales
-from .scoring import in_a_sentence, traces
+from .scoring import traces
+from .sentences import in_a_sentence
 
 
 def call_once(model: Callee, guide: Callee, batch_of: Callable[[Any], Points], first: Any, *, seed: int | None) -> None:

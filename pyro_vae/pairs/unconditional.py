@@ -17,6 +17,7 @@ from .enumerated import SummedOut
 from .modules import Callee
 from .scales import check_whole
 from .scoring import check_inside, drawn_from_prior
+from .sentences import in_a_sentence
 from .sites import sample_sites
 
 
@@ -152,12 +153,14 @@ def _has_same_values(value: Any, entry: Tensor) -> bool:
 
 def _check_free(free: Callee, drawn: poutine.Trace, given: Mapping[str, Tensor], other: Points) -> None:
     """Raise a ValueError where a site has another distribution for other inputs."""
-    with unvalidated():  # under another distribution, what was drawn may lie outside the support
+    with in_a_sentence(), unvalidated():  # under another distribution, what was drawn may lie outside the support
         again = poutine.trace(poutine.replay(free, trace=drawn)).get_trace(other)
         sites = [(name, site) for name, site in sample_sites(drawn) if name not in given]
-        log_probs = [again.nodes[name]["fn"].log_prob(site["value"]) for name, site in sites]
-    for (name, site), log_prob in zip(sites, log_probs, strict=True):
-        if not torch.allclose(site["fn"].log_prob(site["value"]), log_prob, rtol=1e-5, atol=1e-5, equal_nan=True):
+        before, after = (
+            [trace.nodes[name]["fn"].log_prob(site["value"]) for name, site in sites] for trace in (drawn, again)
+        )
+    for (name, _), *log_probs in zip(sites, before, after, strict=True):
+        if not torch.allclose(*log_probs, rtol=1e-5, atol=1e-5, equal_nan=True):
             raise ValueError(
                 f"Expected a model that reads nothing off its argument before it is observed; got another distribution "
                 f"at site {name!r} for other values of it: nothing can be drawn that does not depend on them. Make a "

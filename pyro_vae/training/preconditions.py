@@ -22,7 +22,8 @@ from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.enumerated import Enumeration, SummedOut, enumeration_of, summed_out
 from ..pairs.inputs import Loader, as_given
 from ..pairs.modules import Callee
-from ..pairs.scoring import in_a_sentence, traces
+from ..pairs.scoring import traces
+from ..pairs.sentences import in_a_sentence
 from ..pairs.trainable import check_trainable
 from .trials import run_pair, trying
 from .visiting import OnDevice, Visits, example_of, pieces, values_of

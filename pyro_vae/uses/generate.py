@@ -21,6 +21,7 @@ from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import latents_of, sample_sites
+from ..pairs.supports import support_of
 from ..pairs.unconditional import drawn_from, mean_of, observed_site, observed_sites
 from .tempered import tempered
 
@@ -208,7 +209,7 @@ def _guided(model: Callee, guide: Callee, x: Inputs) -> dict[str, dict[str, Any]
     with evaluating(model, guide):
         model_trace, guide_trace = traces(beside_guide(model, guide, points), guide, points)
     latents = _latents(model_trace)
-    return {name: {**guide_trace.nodes[name], "support": site["fn"].support} for name, site in latents.items()}
+    return {name: {**guide_trace.nodes[name], "support": support_of(site["fn"])} for name, site in latents.items()}
 
 
 def _latents(model_trace: poutine.Trace) -> dict[str, Any]:

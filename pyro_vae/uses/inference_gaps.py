@@ -20,7 +20,7 @@ from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured
 from ..pairs.amortized import check_no_autoguide
 from ..pairs.batch import Points, taking
-from ..pairs.checks import check_data
+from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.enumerated import SummedOut, summed_out
 from ..pairs.inputs import Inputs, as_points
@@ -186,6 +186,7 @@ def inference_gaps(
                 f"Expected a guide that draws all its latents, so that they can be moved; got the enumerated sites "
                 f"{sorted(guide.names)}. Leave the gaps to log_marginal and diagnose: log p(x) - ELBO."
             )
+        check_latents(*traces(model, guide, points[handful(points)]))
         check_data(model, guide, [points])
         check_by_itself(model, guide, points, per_batch)
         for batch in points.split(per_batch):
@@ -240,7 +241,7 @@ class _Corrections(Messenger):
             return self._moved(name, fn.base_dist, dim).to_event(fn.reinterpreted_batch_ndims)
         if isinstance(fn, torch.distributions.TransformedDistribution):
             return dist.TransformedDistribution(self._moved(name, fn.base_dist, dim), fn.transforms)
-        if not fn.has_rsample or of_one_value(support_of(fn)) is not constraints.real or isinstance(fn, dist.Delta):
+        if name not in self.amounts and not _is_movable(fn):
             raise ValueError(
                 f"Expected a guide of reparameterized real draws, or transforms of them, such as Normal or LogNormal; "
                 f"got {type(fn).__name__} at site {name!r}. Use another guide, or log_prob - ELBO alone."
@@ -253,6 +254,16 @@ class _Corrections(Messenger):
         return dist.TransformedDistribution(
             fn, AffineTransform(fn.mean * (1 - scale) + shift * fn.stddev, scale, event_dim=fn.event_dim)
         )
+
+
+def _is_movable(fn: Any) -> bool:
+    """Whether draws are real numbers with gradients, around a mean and with a standard deviation that are known."""
+    if not fn.has_rsample or of_one_value(support_of(fn)) is not constraints.real or isinstance(fn, dist.Delta):
+        return False
+    try:
+        return bool(fn.mean.isfinite().all() and fn.stddev.isfinite().all())
+    except (NotImplementedError, AttributeError):
+        return False
 
 
 def _corrections(model: Callee, guide: Callee, x: Points, steps: int, particles: int, rate: float) -> _Corrections:

@@ -221,7 +221,7 @@ def kept_in(support: Any, codes: Tensor) -> Tensor:
     """Codes (N, D) of which some dimensions were moved, back on the sphere if that is where they live."""
     if _is_sphere(support):
         return functional.normalize(codes, dim=-1)
-    if not support.check(codes).all():
+    if support is not None and not support.check(codes).all():
         raise ValueError(
             f"Expected latents that can be moved one by one, real ones or on a sphere; got those of support {support}, "
             f"which they would leave. Interpolate between data points instead."

@@ -490,6 +490,26 @@ def flat_prior(x, y=None):
         pyro.sample("x", dist.Normal(mean(z, x, y), S).to_event(1), obs=x)
 
 
+def empirical_prior(x, y=None):
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample(
+            "z", dist.Empirical(torch.linspace(-2.0, 2.0, 9), STANDARD.log_prob(torch.linspace(-2.0, 2.0, 9)))
+        )
+        pyro.sample("x", dist.Normal(mean(z, x, y), S).to_event(1), obs=x)
+
+
+def point_mass_prior(x, y=None):
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", dist.Delta(torch.zeros(())))
+        pyro.sample("x", dist.Normal(mean(z, x, y), S).to_event(1), obs=x)
+
+
+def uncounted_prior(x, y=None):
+    with pyro.plate("data", len(x), dim=-1):
+        z = pyro.sample("z", STANDARD.mask(False))
+        pyro.sample("x", dist.Normal(mean(z, x, y), S).to_event(1), obs=x)
+
+
 def autoencoder_elbo(x, y=None):
     """log p(x|y) - E_q[log p(z)], for the prior that is not there."""
     q = Posterior(1.0).distribution(x, y)
