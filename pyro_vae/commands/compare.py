@@ -18,6 +18,7 @@ from ..disk.writing import save_figure, write_text
 from ..evidence import LogMarginal
 from ..evidence import tables as report
 from ..evidence.comparison import compare
+from ..plots.decoded import images_in
 from ..runs.candidates import VARIED, file_name
 from ..runs.environment import environment
 from ..runs.estimators import ESTIMATORS
@@ -97,7 +98,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         if fixed := [word for word in words if re.match(rf"--{part}\b(?!-)", word)]:
             raise ValueError(f"Expected candidates for the {part}; got {fixed[0]}, which fixes it.")
     chosen.training = Namespace({key: value for key, value in vars(chosen).items() if key not in own})
-    chosen.varied, chosen.axes, chosen.given = varied, axes, [*map(_option, filter(_is_option, words))]
+    chosen.varied, chosen.axes, chosen.options = varied, axes, [*map(_option, filter(_is_option, words))]
     return chosen
 
 
@@ -160,8 +161,9 @@ def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Pa
         evaluation = chosen.clone()
         evaluation.precision = "fp32"
         return dict.fromkeys(runs, name_of(evaluation, dataset))
-    asked = {name: chosen[name] for name in ESTIMATORS[chosen.estimator].options if name in chosen.given}
-    asked |= {name: chosen[name] for name in ("num_images", "split") if name in chosen.given}
+    asked = {name: chosen[name] for name in ESTIMATORS[chosen.estimator].options if name in chosen.options}
+    asked |= {name: chosen[name] for name in ("num_images", "split") if name in chosen.options}
+    asked |= {"given": chosen.given} if chosen.given else {}
     found: dict[Path, dict[str, dict[str, Any]]] = {}
     for run in runs:
         of_run = {
@@ -169,9 +171,11 @@ def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Pa
             for name, about in evaluations_of(run).items()
             if about["estimator_settings"]["estimator"] == chosen.estimator
             and asked.items() <= about["estimator_settings"].items()
+            and about["estimator_settings"].get("given", []) == chosen.given
         }
         if not of_run:
             others = ", ".join(evaluations_of(run)) or "none at all"
+            asked |= {"given": " ".join(chosen.given)} if chosen.given else {}
             options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in asked.items())
             estimator = "" if chosen.estimator == "auto" else f" --estimator {chosen.estimator}"
             raise FileNotFoundError(
@@ -259,8 +263,9 @@ def _page(folder: Path, out: Path, title: str, *, root: str | None) -> list[Path
     test = points_of(data_of(folder, root=root), "test")
     images = test[random_subset(len(test), min(32, len(test)), 0)]
     try:
-        _, means = sample(module.model, like_of(folder, 64, seed=0, root=root))
-        rows = plots.beside(plots.images_among(images), reconstruct(module.model, module.guide, images))
+        originals = plots.images_among(images)
+        means = images_in(sample(module.model, like_of(folder, 64, seed=0, root=root))[1], originals)
+        rows = plots.beside(originals, images_in(reconstruct(module.model, module.guide, images), originals))
     except ValueError as error:  # a model that can be evaluated, not drawn from
         print(f"no pictures of {title}: {error}")
         return []

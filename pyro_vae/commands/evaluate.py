@@ -89,6 +89,7 @@ def name_of(chosen: Namespace, dataset: Data) -> str:
     samples = settings.get("num_samples", settings.get("num_chains"))
     count = len(getattr(dataset, chosen.split))
     others = {name: value for name, value in settings.items() if name in defaults and value != defaults[name]}
+    others |= {"given": "+".join(chosen.given)} if chosen.given else {}
     return evaluation_name(chosen.estimator, samples, chosen.num_images or count, of=count, others=others)
 
 
@@ -154,7 +155,8 @@ def _evaluate(
     about = _about(module, folder, dataset, chosen, which)
     if isinstance(result, LogMarginal):
         result = dataclasses.replace(result, indices=indices)  # in the split, not in the subset
-        about |= bits_of(result.log_prob, x_of(dataset, x), dataset, measure=result.measure)
+        if not result.given:  # else the values of some sites alone
+            about |= bits_of(result.log_prob, x_of(dataset, x), dataset, measure=result.measure)
     about |= environment(device, module)
     save_evaluation(folder, result, name, x=x, about=about)
     partial.remove()
@@ -179,6 +181,7 @@ def _estimate(module: Any, x: Points, chosen: Namespace, **how: Any) -> None:
     """Run the estimator with its options."""
     estimator, guide = ESTIMATORS[chosen.estimator], module.guide
     options = {**estimator.fixed, **{option: chosen[option] for option in estimator.options}}
+    options |= {"given": chosen.given} if chosen.given else {}
     guide = guide if chosen.widen == 1 else widened(guide, chosen.widen)
     with few_threads(module), warnings.catch_warnings():
         warnings.simplefilter("ignore", HeavyTail)  # said below, in the words of this command

@@ -152,8 +152,11 @@ def parse_evaluation(chosen: Namespace, arguments: Sequence[str]) -> Namespace:
     """The options with those of the protocol, if one is asked for.
 
     Raises:
-        ValueError: an option that the protocol has otherwise.
+        ValueError: an option that the protocol has otherwise, or --given for an estimator without it.
     """
+    takes_given = [name for name, each in ESTIMATORS.items() if "given" in inspect.signature(each.function).parameters]
+    if chosen.given and chosen.estimator not in takes_given:
+        raise ValueError(f"Expected --given with --estimator {' or '.join(takes_given)}; got {chosen.estimator}.")
     if chosen.protocol is None:
         return chosen
     given = {word[2:].partition("=")[0].replace("-", "_") for word in arguments if word.startswith("--")}
@@ -170,13 +173,16 @@ def parse_evaluation(chosen: Namespace, arguments: Sequence[str]) -> Namespace:
 def settings_of_evaluation(chosen: Namespace) -> dict[str, Any]:
     """All options that the numbers depend on."""
     own = [option for option in ESTIMATORS[chosen.estimator].options if option not in FOR_SPEED]
-    return {option: chosen.get(option) for option in ("estimator", "seed", "split", "num_images", "widen", *own)}
+    given = ["given"] if chosen.given else []  # evaluations of earlier versions do not say that nothing was given
+    return {
+        option: chosen.get(option) for option in ("estimator", "seed", "split", "num_images", "widen", *given, *own)
+    }
 
 
 def defaults_of(estimator: str) -> dict[str, Any]:
     """The default of each option that the numbers depend on, but those that the name of an evaluation says itself."""
     own = {name: default for name, (_, default, _) in ESTIMATORS[estimator].options.items() if name not in FOR_SPEED}
-    own |= {"seed": 0, "split": "test", "widen": 1.0}
+    own |= {"seed": 0, "split": "test", "widen": 1.0, "given": []}
     return {name: default for name, default in own.items() if name not in ("num_samples", "num_chains")}
 
 
@@ -217,6 +223,10 @@ def add_evaluation_options(parser: Parser, arguments: Sequence[str], *, without:
     add("--num-images", type=int | None, default=None, help="A seeded random subset of so many data points.")
     add("--split", type=Literal["test", "validation"], default="test", help="Which data points.")
     add("--widen", type=float, default=1.0, help="Factor of the scales of the guide's latents.")
+    text = (
+        "Observed sites that log p is conditional on, for log p(the other sites | these): two estimates with one error."
+    )
+    add("--given", type=str, nargs="+", default=[], metavar="SITE", help=text)
     flags = {each.name: [_flag(key) for key in each.options if key not in without] for each in ESTIMATORS.values()}
     name = _named(arguments)
     if name == "importance":

@@ -85,7 +85,7 @@ def run(chosen: Namespace) -> None:
             f"point,\n       which is too high for these settings: it was chosen as the best of {len(trials)}. What "
             f"counts is log p(x)\n       of the test data, with fresh seeds:\n"
         )
-        chosen.jobs, chosen.backend, chosen.runs, chosen.given = 1, "loky", [], []
+        chosen.jobs, chosen.backend, chosen.runs, chosen.options = 1, "loky", [], []
         write_comparison("model", train_all(configs, dataset, folder, chosen), folder, chosen, started)
         print(f"       the search in tuning.json and {JOURNAL}, its best settings in best.yaml")
 

@@ -50,7 +50,7 @@ def reconstructions(
     """
     originals = images_among(x)
     columns = min(len(x), columns or full_rows(len(x), ideal=max(8.0, math.sqrt(2 * len(x)))))
-    rows = beside(originals, _images(reconstruct(model, guide, x, seed=seed), originals), columns=columns)
+    rows = beside(originals, images_in(reconstruct(model, guide, x, seed=seed), originals), columns=columns)
     missing = "; orange: missing" if originals.isnan().any() else ""
     return image_grid(rows, columns=columns, title=_lines(title, f"originals, reconstructions below{missing}"))
 
@@ -81,7 +81,7 @@ def samples(
     shape_of = images_among(like)
     columns = columns or full_rows(len(like), ideal=max(8.0, math.sqrt(len(like))))
     noise: dict[str, Any] = {"temperature": temperature, "truncation": truncation}
-    draws, means = (_images(data, shape_of) for data in sample(model, like, seed=seed, **noise))
+    draws, means = (images_in(data, shape_of) for data in sample(model, like, seed=seed, **noise))
     what = "draws of x" if torch.equal(draws, means) else "means of p(x|z)"
     return image_grid(means, columns=columns, title=_lines(title, f"{what}, z from the prior{said_noise(**noise)}"))
 
@@ -122,8 +122,8 @@ def traversals(
     original = images_among(x)
     at_least(2, steps=steps)
     values = _axis(limit, steps)
-    images = _images(traverse(model, guide, x, dims=dims, values=values), original, dims=2)
-    code = _images(between(model, guide, x, x, steps=2), original, dims=2)[0, :1]
+    images = images_in(traverse(model, guide, x, dims=dims, values=values), original, dims=2)
+    code = images_in(between(model, guide, x, x, steps=2), original, dims=2)[0, :1]
     blank = original.new_ones(steps - 2, *original.shape[1:])
     rows = {"x, its mean": torch.cat([original, code, blank])} | {
         f"z[{dim}]": row for dim, row in zip(dims, images, strict=True)
@@ -156,7 +156,7 @@ def interpolations(
         ValueError: flat data, or fewer than two steps.
     """
     first, last = images_among(start), images_among(end)
-    ways = _images(between(model, guide, start, end, steps=steps, path=path), first, dims=2)
+    ways = images_in(between(model, guide, start, end, steps=steps, path=path), first, dims=2)
     rows = torch.cat([first[:, None], ways, last[:, None]], 1)
     way = {"linear": "a straight line", "sphere": "the sphere"}[path]
     page = tile(rows.flatten(0, 1), columns=steps + 2, apart=(1, steps + 1))
@@ -180,7 +180,7 @@ def attribute_walks(
         ValueError: flat data, or as `along`.
     """
     originals = images_among(x)
-    ways = _images(along(model, guide, x, direction, amounts=amounts), originals, dims=2)
+    ways = images_in(along(model, guide, x, direction, amounts=amounts), originals, dims=2)
     page = tile(torch.cat([originals[:, None], ways], 1).flatten(0, 1), columns=1 + len(amounts), apart=(1,))
     span = f"{amounts[0]:g} to {amounts[-1]:g}"
     return picture(
@@ -242,7 +242,7 @@ def manifold_figure(
         scale = "quantiles of its prior"
     else:
         coordinates, scale = _axis(limit, side).expand(2, -1), "even steps"
-    images = _images(manifold(model, guide, x, coordinates=coordinates, dims=dims), like)
+    images = images_in(manifold(model, guide, x, coordinates=coordinates, dims=dims), like)
     larger = max(1, LEGIBLE // like.shape[-2])  # times, so that the line between small images is not as wide as they
     images = images.repeat_interleave(larger, -1).repeat_interleave(larger, -2)
     gap = usual_gap(images.shape[-2])
@@ -265,7 +265,7 @@ def manifold_figure(
     return figure
 
 
-def _images(data: Any, like: Tensor, *, dims: int = 1) -> Tensor:
+def images_in(data: Any, like: Tensor, *, dims: int = 1) -> Tensor:
     """The data of the one site of images among several, of the shape of those given; the data themselves of one site.
 
     Raises:
