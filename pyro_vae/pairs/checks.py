@@ -196,13 +196,14 @@ def _check_left_out(model: Callee, model_trace: poutine.Trace, x: Points) -> Non
     for name, counted in masks.items():
         site = model_trace.nodes[name]
         other.nodes[name] = {**site, "value": torch.where(counted, site["value"], site["fn"]())}
-    totals = []
-    for trace in (model_trace, other):
+
+    def total(trace: poutine.Trace) -> Tensor:
         with seeded(0), unvalidated():
             again = poutine.trace(poutine.replay(model, trace=trace)).get_trace(x)
             scores = score_traces(again, poutine.Trace(), shape=(len(x),))
-            totals.append(scores.log_likelihood + scores.log_prior)
-    if not torch.allclose(*totals, rtol=1e-5, atol=1e-5, equal_nan=True):
+        return scores.log_likelihood + scores.log_prior
+
+    if not torch.allclose(total(model_trace), total(other), rtol=1e-5, atol=1e-5, equal_nan=True):
         raise ValueError(
             f"Expected values of {sorted(masks)} that a mask leaves out to change nothing else; got another "
             f"probability of the rest for others: a latent that does not count has no prior, and leaves no p(x). Mask "

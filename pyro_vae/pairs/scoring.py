@@ -120,7 +120,7 @@ def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
             try:
                 return poutine.trace(model).get_trace(x)
             except NotImplementedError as error:
-                if (where := unfinished(error)) is None or where[1] not in ("sample", "rsample"):
+                if (found := unfinished(error)) is None or found[1] not in ("sample", "rsample"):
                     raise
                 first = str(error).partition("\n")[0]  # the rest are shapes, added by Pyro
                 raise ValueError(

@@ -156,11 +156,9 @@ def _check_free(free: Callee, drawn: poutine.Trace, given: Mapping[str, Tensor],
     with in_a_sentence(), unvalidated():  # under another distribution, what was drawn may lie outside the support
         again = poutine.trace(poutine.replay(free, trace=drawn)).get_trace(other)
         sites = [(name, site) for name, site in sample_sites(drawn) if name not in given]
-        before, after = (
-            [trace.nodes[name]["fn"].log_prob(site["value"]) for name, site in sites] for trace in (drawn, again)
-        )
-    for (name, _), *log_probs in zip(sites, before, after, strict=True):
-        if not torch.allclose(*log_probs, rtol=1e-5, atol=1e-5, equal_nan=True):
+        log_probs = [again.nodes[name]["fn"].log_prob(site["value"]) for name, site in sites]
+    for (name, site), log_prob in zip(sites, log_probs, strict=True):
+        if not torch.allclose(site["fn"].log_prob(site["value"]), log_prob, rtol=1e-5, atol=1e-5, equal_nan=True):
             raise ValueError(
                 f"Expected a model that reads nothing off its argument before it is observed; got another distribution "
                 f"at site {name!r} for other values of it: nothing can be drawn that does not depend on them. Make a "
