@@ -6,13 +6,14 @@ python experiments/evidence/anomalies.py --data mnist --root data
 Small VAEs of grey images (discretized logistic likelihood) are trained on a set and on the set without one digit; each
 with two more seeds, for WAIC, and with a background model, trained on the same images with a fifth of the pixels
 replaced by noise. Normal data are test images; anomalies are those of the digit left out, or the same test images
-damaged. With --data mnist, Fashion-MNIST takes part, too: each set's images are anomalies for a model of the other.
-Models that were trained before are taken from --models.
+damaged. With --data mnist, MNIST and Fashion-MNIST are each other's anomalies, for a model of each. Models that were
+trained before are taken from --models.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import warnings
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ REPLACED = 0.2  # share of pixels that are noise for a background model
 SEEDS = (0, 1, 2)
 FULL = {
     "digits": {"train": 1_197, "epochs": 60, "test": 100, "samples": 100, "latents": 8, "width": 64},
-    "mnist": {"train": 20_000, "epochs": 15, "test": 200, "samples": 200, "latents": 40, "width": 300},
+    "mnist": {"train": 10_000, "epochs": 10, "test": 100, "samples": 50, "latents": 20, "width": 200},
 }
 SMOKE = {"train": 60, "epochs": 1, "test": 6, "samples": 5, "latents": 3, "width": 8}
 
@@ -102,16 +103,17 @@ def cases(chosen: Any, sizes: dict[str, int]) -> Any:
     """Name, what it is trained on, normal test data, anomalies."""
     names = ("mnist", "fashion_mnist") if chosen.data == "mnist" else ("digits",)
     sets = {name: data.load(name, chosen.root) for name in names}
-    first = next(iter(sets))
     whole = {name: some(dataset, sizes) for name, dataset in sets.items()}
-    for name in whole if len(whole) > 1 else ():
-        other = next(another for another in whole if another != name)
-        yield f"{other} for {name}", name, whole[name], whole[other].test
-    dataset = some(sets[first], sizes, without=LEFT_OUT)
-    left_out = sets[first].test[sets[first].labels.test == LEFT_OUT][: sizes["test"]]
-    yield f"digit {LEFT_OUT}, left out of {first}", f"{first}-without-{LEFT_OUT}", dataset, left_out
+    if len(whole) > 1:
+        for name, other in itertools.permutations(whole, 2):
+            yield f"{other.replace('_', ' ')} for {name.replace('_', ' ')}", name, whole[name], whole[other].test
+        return
+    digits, own = sets["digits"], whole["digits"]
+    left_out = digits.test[digits.labels.test == LEFT_OUT][: sizes["test"]]
+    without = some(digits, sizes, without=LEFT_OUT)
+    yield f"digit {LEFT_OUT}, left out of digits", f"digits-without-{LEFT_OUT}", without, left_out
     for how in ("flipped",) if chosen.smoke else ("flipped", "blurred", "dimmed"):
-        yield f"{how} {first}", first, whole[first], damaged(whole[first].test, how, whole[first].levels)
+        yield f"{how} digits", "digits", own, damaged(own.test, how, own.levels)
 
 
 def picture(rows: list[dict[str, Any]]) -> Figure:

@@ -2,8 +2,8 @@
 
 python experiments/evidence/lossy_compression.py --runs RUN... --root data
 
-Runs are those of 8-bit grey images. All images of a step are in one file; JPEG and WebP get them as one sheet, as a
-file of each would be mostly header. PSNR is of all images together, SSIM the mean over images.
+Runs are those of 8-bit grey images, of several latent sizes. All images of a step are in one file; JPEG and WebP get
+them as one sheet, as a file of each would be mostly header. PSNR is of all images together, SSIM the mean over images.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from setting import parsed, parser, save
 from torch import Tensor
@@ -29,6 +30,7 @@ from pyro_vae import (
     compress_lossy,
     decompress_lossy,
     load,
+    plots,
 )
 
 STEPS = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -70,6 +72,31 @@ def noise_vae() -> tuple[VAE, Tensor]:
     return vae, torch.randint(0, 256, (40, 1, 16, 16)).to(torch.uint8)
 
 
+def drawn(panels: list[dict[str, Any]]) -> Figure:
+    """PSNR and SSIM against bytes, a row for each data set, a line for each latent size and each codec."""
+    names = list(dict.fromkeys(panel["data"] for panel in panels))
+    figure = Figure(figsize=(6.9, 0.3 + 2.5 * len(names)), layout="constrained")
+    grid = figure.subplots(len(names), 2, squeeze=False)
+    for name, both in zip(names, grid, strict=True):
+        own = [panel for panel in panels if panel["data"] == name]
+        lines = {
+            f"VAE, {panel['latents']} latents": [r for r in panel["rows"] if r["method"] == "VAE"] for panel in own
+        }
+        lines |= {form: [row for row in own[0]["rows"] if row["method"] == form] for form in ("JPEG", "WebP")}
+        for axes, number, label in zip(both, ("psnr", "ssim"), ("PSNR, dB", "SSIM"), strict=True):
+            for line, rows in lines.items():
+                style = {"color": "black", "ls": ":" if line == "JPEG" else "--"} if "VAE" not in line else {}
+                places = [row["bytes"] for row in rows], [row[number] for row in rows]
+                axes.plot(*places, marker="o", markersize=3, label=line, **style)
+            axes.set_xscale("log")
+            axes.set_xlabel("bytes an image")
+            axes.set_ylabel(label)
+            axes.set_title(name.replace("_", " "), fontsize=9)
+            plots.tidy(axes)
+        both[0].legend(frameon=False, fontsize=7)
+    return figure
+
+
 def main() -> None:
     """Compress, compare, save."""
     options = parser(__doc__.splitlines()[0])
@@ -80,7 +107,7 @@ def main() -> None:
     panels = []
     for run in ["noise"] if chosen.smoke else chosen.runs:
         if chosen.smoke:
-            vae, x, about = *noise_vae(), {"data": "noise"}
+            vae, x, about = *noise_vae(), {"data": "noise", "latents": 2}
         else:
             vae = load(run, root=chosen.root, device="cpu")
             x = (vae.data.test[: chosen.count] * 255).round().to(torch.uint8)
@@ -89,6 +116,7 @@ def main() -> None:
         rows += [codec(form, level, x) for form in ("JPEG", "WebP") for level in QUALITIES]
         panels.append({**about, "images": len(x), "rows": rows})
         print(panels[-1])
+    drawn(panels).savefig(chosen.out.with_suffix(".png"), dpi=200)
     save(chosen, {"panels": panels})
 
 

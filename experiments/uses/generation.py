@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
-from record import Record, trained
+from record import Record, lines, trained
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from pyro_vae import fidelity, nearest_share, plots, sample
+from pyro_vae import fidelity, nearest_share, sample
 
 COUNT = 2000  # draws, and test data points
 COMPONENTS = 40
@@ -54,17 +54,15 @@ def drawn(rows: list[dict[str, Any]]) -> Figure:
     """Coverage against precision, a line for each kind of noise, its values beside the points."""
     figure = Figure(figsize=(4.4, 3.2), layout="constrained")
     axes = figure.subplots()
-    for kind, above in (("temperature", 4), ("truncation", -10)):
-        own = [row for row in rows if row["draws"] == kind]
-        axes.plot([row["precision"] for row in own], [row["coverage"] for row in own], marker="o", ms=3, label=kind)
-        for row in own:
-            place = row["precision"], row["coverage"]
-            axes.annotate(f"{row['value']:g}", place, fontsize=7, xytext=(0, above), textcoords="offset points")
-    axes.plot(rows[0]["precision"], rows[0]["coverage"], marker="*", color="black", ls="", label="training images")
-    axes.set_xlabel("precision")
-    axes.set_ylabel("coverage")
-    axes.legend(frameon=False, fontsize=8)
-    plots.tidy(axes)
+    with lines(axes, "precision", "coverage"):
+        for kind, above in (("temperature", 4), ("truncation", -10)):
+            own = [row for row in rows if row["draws"] == kind]
+            axes.plot([row["precision"] for row in own], [row["coverage"] for row in own], marker="o", ms=3, label=kind)
+            for row in own:
+                place = row["precision"], row["coverage"]
+                axes.annotate(f"{row['value']:g}", place, fontsize=7, xytext=(0, above), textcoords="offset points")
+        first = rows[0]
+        axes.plot(first["precision"], first["coverage"], marker="*", color="black", ls="", label="training images")
     return figure
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 import pyro_vae
 from pyro_vae.runs.environment import environment
@@ -52,9 +56,9 @@ class Record:
         subprocess.run([sys.executable, "-m", "pyro_vae", "train", *SMALL_RUN, *words, "--out", folder], check=True)
         return pyro_vae.load(folder)
 
-    def figure(self, figure: Any, name: str = "") -> None:
+    def figure(self, figure: Figure) -> None:
         """Save a figure beside the result."""
-        path = self.path.with_name(f"{self.path.stem}{name and '_' + name}.png")
+        path = self.path.with_suffix(".png")
         figure.savefig(path, dpi=120)
         print(f"drawn in {path}")
 
@@ -65,6 +69,16 @@ class Record:
         result |= environment(torch.device("cpu")) | {"minutes": round((time.perf_counter() - self.started) / 60, 1)}
         self.path.write_text(json.dumps(result | content, indent=1) + "\n")
         print(f"saved in {self.path}")
+
+
+@contextlib.contextmanager
+def lines(axes: Axes, x: str, y: str) -> Iterator[None]:
+    """Axes that get lines with labels inside, and names of their quantities and a legend after."""
+    yield
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(frameon=False, fontsize=8)
+    pyro_vae.plots.tidy(axes)
 
 
 def portable(*words: str) -> str:

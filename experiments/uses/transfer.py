@@ -1,7 +1,8 @@
 """Does a model of other images help where there are few? python experiments/uses/transfer.py RUN
 
-A VAE for a thousand images of Fashion-MNIST, trained from first weights, from those of a run on MNIST, and from these
-with the encoder or the decoder left as it is: log p(x) of test images after so many epochs.
+A VAE for a hundred and for a thousand images of Fashion-MNIST, from first weights, from those of a run on MNIST, from
+these but for the decoder's last layer, and with the encoder or the decoder left as it is: log p(x) of test images after
+so many epochs. Test images are the same for all, and so their differences have small errors.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import ScalarFormatter
-from record import Record, trained
+from record import Record, lines, trained
 
 import pyro_vae
-from pyro_vae import VAE, GaussianEncoder, HeavyTail, Run, StandardNormal, data, fit, log_marginal, plots
+from pyro_vae import VAE, GaussianEncoder, HeavyTail, LogMarginal, Run, StandardNormal, data, fit, log_marginal
 
-NUM_TRAIN, NUM_TEST, NUM_SAMPLES = 1000, 200, 500
-EPOCHS = (1, 2, 5, 10, 20, 50)
-FROZEN = {"first weights": None, "from the run": [], "decoder frozen": ["decoder"], "encoder frozen": ["encoder"]}
+NUM_TEST, NUM_SAMPLES, BATCH_SIZE = 60, 100, 50
+EPOCHS = {100: (10, 20, 50, 100, 200, 500), 1000: (1, 2, 5, 10, 20, 50)}  # by training images: as many steps
+FIRST = "first weights"
+LAST_FIRST = "but for the last layer"
+FROZEN = {FIRST: [], "from the run": [], LAST_FIRST: [], "encoder frozen": ["encoder"], "decoder frozen": ["decoder"]}
 
 
 def main() -> None:
@@ -30,44 +33,69 @@ def main() -> None:
     record = Record("transfer", __doc__.splitlines()[0], run=True)
     warnings.simplefilter("ignore", HeavyTail)  # counted in the record
     run = record.run("--likelihood", "DiscretizedLogistic", "--likelihood.levels", "17")
-    few = run.data if record.smoke else data.load("fashion_mnist", record.chosen.root)
-    protocol = f"{few.protocol}; trained on the first {NUM_TRAIN:,} images"
-    few = dataclasses.replace(few, train=few.train[:NUM_TRAIN], labels=None, protocol=protocol)
-    order = torch.randperm(len(few.test), generator=torch.Generator().manual_seed(0))
-    test = few.test[order[: 10 if record.smoke else NUM_TEST]]
-    epochs = EPOCHS[:1] if record.smoke else EPOCHS
-    rows = [row for name, parts in FROZEN.items() for row in followed(run, name, parts, few.train, test, epochs)]
+    whole = run.data if record.smoke else data.load("fashion_mnist", record.chosen.root)
+    order = torch.randperm(len(whole.test), generator=torch.Generator().manual_seed(0))
+    test = whole.test[order[: 10 if record.smoke else NUM_TEST]]
+    plan = {100: (1, 2)} if record.smoke else EPOCHS
+    rows: list[dict[str, Any]] = []
+    for count, epochs in plan.items():
+        few = dataclasses.replace(whole, train=whole.train[:count], labels=None, protocol=f"the first {count:,} images")
+        compared: dict[Any, torch.Tensor] = {}
+        for start in FROZEN:
+            for row in followed(run, start, few.train, test, epochs, compared):
+                rows.append({"num_train": count, **row})
+                print(rows[-1], flush=True)
     record.figure(drawn(rows))
-    settings = {"num_train": NUM_TRAIN, "num_test": len(test), "num_samples": NUM_SAMPLES}
-    record.save(rows=rows, protocol=protocol, trained=trained(run), **settings)
+    settings = {"num_test": len(test), "num_samples": NUM_SAMPLES, "batch_size": BATCH_SIZE}
+    record.save(rows=rows, protocol=whole.protocol, trained=trained(run), **settings)
 
 
 def followed(
-    run: Run, name: str, parts: list[str] | None, train: torch.Tensor, test: torch.Tensor, epochs: tuple[int, ...]
+    run: Run,
+    start: str,
+    train: torch.Tensor,
+    test: torch.Tensor,
+    epochs: tuple[int, ...],
+    compared: dict[Any, torch.Tensor],
 ) -> list[dict[str, Any]]:
-    """log p(x) of test images after each of these epochs; without parts, from first weights."""
-    pair = first(run, train) if parts is None else copy.deepcopy(run.module).train()
-    for part in parts or ():
+    """log p(x) of test images after each of these epochs, from the guide; after the last one also by the default."""
+    pair = started(run, start, train)
+    for part in FROZEN[start]:
         pair.get_submodule(part).requires_grad_(False)
     rows = []
 
-    def evaluate(epoch: int) -> None:
-        found = log_marginal(pair.model, pair.guide, test, num_samples=NUM_SAMPLES, estimator="guide")
+    def told(epoch: int, found: LogMarginal, estimator: str) -> None:
+        less = found.log_prob - compared.setdefault((epoch, estimator), found.log_prob)  # those of the first start
         numbers = {"mean": found.mean.value, "standard_error": found.mean.standard_error}
+        numbers |= {"less_first": less.mean().item(), "less_first_error": less.std().item() / len(less) ** 0.5}
         numbers["share_with_khat_above_0.7"] = (found.khat > 0.7).double().mean().item()
-        rows.append({"start": name, "epoch": epoch, **numbers})
-        print(rows[-1], flush=True)
+        rows.append({"start": start, "epoch": epoch, "estimator": estimator, **numbers})
 
     def on_step(step: int, metrics: dict[str, float]) -> None:
         if (epoch := int(metrics.get("epoch", 0))) in epochs:
-            evaluate(epoch)
+            for estimator in ("guide", "auto") if epoch == epochs[-1] else ("guide",):
+                found = log_marginal(pair.model, pair.guide, test, num_samples=NUM_SAMPLES, estimator=estimator)
+                told(epoch, found, estimator)
 
-    fit(pair.model, pair.guide, train, epochs=epochs[-1], batch_size=50, on_step=on_step, device="cpu", progress=False)
+    options = {"batch_size": BATCH_SIZE, "compile": False, "device": "cpu", "progress": False}
+    fit(pair.model, pair.guide, train, epochs=epochs[-1], on_step=on_step, **options)
     return rows
 
 
-def first(run: Run, train: torch.Tensor) -> VAE:
-    """The pair of a run as it starts, a `VAE` of a standard normal prior, for these images."""
+def started(run: Run, start: str, train: torch.Tensor) -> VAE:
+    """The pair that a training begins with: a `VAE` of a standard normal prior, for these images."""
+    first = first_weights(run, train)
+    if start == FIRST:
+        return first
+    pair = copy.deepcopy(run.module).train()
+    if start == LAST_FIRST:
+        pair.decoder.layers[-1] = first.decoder.layers[-1]
+        pair.likelihood = first.likelihood
+    return pair
+
+
+def first_weights(run: Run, train: torch.Tensor) -> VAE:
+    """The pair of a run as it starts."""
     network, likelihood = (run.settings[part] for part in ("network", "likelihood"))
     make = functools.partial(getattr(pyro_vae, network["class_path"]), hidden=network["init_args"]["hidden"])
     torch.manual_seed(1)
@@ -79,21 +107,18 @@ def first(run: Run, train: torch.Tensor) -> VAE:
 
 
 def drawn(rows: list[dict[str, Any]]) -> Figure:
-    """log p(x) against epochs, a line for each start."""
-    figure = Figure(figsize=(4.6, 3.0), layout="constrained")
-    axes = figure.subplots()
-    for name in FROZEN:
-        own = [row for row in rows if row["start"] == name]
-        means, errors = ([row[key] for row in own] for key in ("mean", "standard_error"))
-        axes.errorbar([row["epoch"] for row in own], means, errors, marker="o", markersize=3, label=name)
-    axes.set_xscale("log")
-    axes.set_xticks([row["epoch"] for row in rows if row["start"] == "first weights"])
-    axes.minorticks_off()
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.set_xlabel("epochs")
-    axes.set_ylabel("test log p(x), nats per image")
-    axes.legend(frameon=False, fontsize=8)
-    plots.tidy(axes)
+    """log p(x) against epochs, a panel for each number of training images, a line for each start."""
+    counts = sorted({row["num_train"] for row in rows})
+    figure = Figure(figsize=(0.6 + 3.2 * len(counts), 3.0), layout="constrained")
+    for axes, count in zip(figure.subplots(1, len(counts), squeeze=False)[0], counts, strict=True):
+        with lines(axes, f"epochs of {count:,} images", "test log p(x), nats per image"):
+            for start in FROZEN:
+                own = [r for r in rows if (r["start"], r["num_train"], r["estimator"]) == (start, count, "guide")]
+                axes.plot([r["epoch"] for r in own], [r["mean"] for r in own], marker="o", markersize=3, label=start)
+            axes.set_xscale("log")
+            axes.set_xticks([r["epoch"] for r in own])
+            axes.minorticks_off()
+            axes.xaxis.set_major_formatter(ScalarFormatter())
     return figure
 
 

@@ -30,6 +30,8 @@ def file_nearest(path: Path) -> str:
         ...     file_nearest(Path(folder, "fashon3k.npz"))
         ' Did you mean fashion3k.npz?'
     """
+    if path.exists():  # but is of no use
+        return ""
     try:
         names = [each.name for each in itertools.islice(path.parent.iterdir(), MOST_FILES)]
     except (OSError, ValueError):

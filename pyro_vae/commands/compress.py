@@ -1,4 +1,4 @@
-"""Compress an array of data to a file with the model of a run, without loss or, with --lossy, to fewer bytes."""
+"""Compress data to a file with the model of a run, without loss or, with --lossy, to fewer bytes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import torch
 from jsonargparse import Namespace
 from numpy.typing import NDArray
 
+from .. import data
 from ..arguments.nearest import did_you_mean, file_nearest
 from ..compression import compress, compress_lossy, decompress, decompress_lossy
 from ..data.arrays import data_of_arrays, read_arrays
+from ..data.sources import ARRAYS
 from ..disk.writing import written_whole
 from ..runs.folder import require_run
+from ..runs.given_data import Split, given_data
 from ..runs.loading import binarization, load_run, read_run
-from ..runs.options import add_trust_option
+from ..runs.options import add_root_option
 from ..runs.parser import Parser
 
 
@@ -25,25 +28,31 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
     add = parser.add_argument
     add("run", metavar="RUN", type=str, help="Run folder.")
-    add("data", metavar="DATA", type=str, help="An .npy or .npz file, as decompress will give it back.")
+    text = (
+        f"An .npy or .npz file, whose array decompress will give back as it is; or {', '.join(data.NAMES)}, a table or "
+        f"a folder of images, whose values it will give back in their order."
+    )
+    add("data", metavar="DATA", type=str, help=text)
+    add("--split", type=Split, default="test", help="Which data points, of data that have splits.")
+    add_root_option(parser)
     add("-o", "--out", type=str | None, default=None, help="The compressed file; by default DATA, ending in .pvz.")
     add("--array", type=str | None, default=None, help="Name of the array in an .npz file of several.")
     text = "Keep rounded codes alone, on a grid of so many scales of the guide: 1 for little loss, more for less."
     add("--lossy", type=float | None, metavar="STEP", default=None, help=text)
     add("--check", action="store_true", help="Decompress it at once and compare, before anything is written.")
     add("--overwrite", action="store_true", help="Replace an earlier file.")
-    add_trust_option(parser)
     return parser.parse_args(arguments)
 
 
 def run(chosen: Namespace) -> None:
-    """Compress an array."""
+    """Compress data."""
     folder, path = require_run(chosen.run), Path(chosen.data)
-    out = new_file(chosen, path.with_suffix(".pvz"))
+    out = new_file(chosen, path.resolve() if path.is_dir() else path.with_suffix(""), ".pvz")
     config, about = read_run(folder)
     if config.inputs:
         raise ValueError(f"Expected a model that is called with x alone; got one of {', '.join(config.inputs)}.")
-    x = _as_trained_on(_array(path, chosen.array), path, config)
+    is_array = path.suffix.lower() in ARRAYS
+    x = _as_trained_on(_array(path, chosen.array), path, config) if is_array else _levels(chosen, folder)
     module, _ = load_run(folder, torch.device("cpu"))
     shape = tuple(about["event_shape"])
     if chosen.lossy is not None:
@@ -65,16 +74,35 @@ def run(chosen: Namespace) -> None:
     print(f"saved in {out}")
 
 
-def new_file(chosen: Namespace, usual: Path) -> Path:
-    """The file to write.
+def new_file(chosen: Namespace, usual: Path, ending: str) -> Path:
+    """The file to write, by default one like another, with this ending.
 
     Raises:
         FileExistsError: it is there already and --overwrite is not given.
     """
-    out = Path(chosen.out or usual)
+    out = Path(chosen.out or usual.with_name(usual.name + ending))
     if out.exists() and not chosen.overwrite:
         raise FileExistsError(f"Expected a new file; {out} is there already. Add --overwrite, or another --out.")
     return out
+
+
+def _levels(chosen: Namespace, folder: Path) -> NDArray[Any]:
+    """Data that are no array: 8-bit and binary ones as whole numbers, others as the model takes them.
+
+    Raises:
+        ValueError: an array is named.
+    """
+    if chosen.array is not None:
+        raise ValueError(f"Expected an .npz file with --array; got {chosen.data}. Leave --array out.")
+    given = given_data(folder, chosen.data, chosen.split, root=chosen.root)
+    assert isinstance(given.points, torch.Tensor)
+    x: NDArray[Any] = given.points.numpy()
+    most = (given.data.levels or 2) - 1
+    levels: NDArray[Any] = np.rint(x * most).clip(0, 255).astype(np.uint8)
+    is_whole = most in (1, 255) and np.array_equal(levels / np.float32(most), x)
+    what = f"whole numbers from 0 to {most}" if is_whole else f"values of {x.dtype}"
+    print(f"data   {given.protocol}: {what} are what comes back")
+    return levels if is_whole else x
 
 
 def _array(path: Path, name: str | None) -> NDArray[Any]:
@@ -95,7 +123,7 @@ def _as_trained_on(x: NDArray[Any], path: Path, config: Namespace) -> NDArray[An
     way = binarization(config)
     if way == "none" or x.dtype.kind not in "biuf" or ((x == 0) | (x == 1)).all():
         return x
-    data = data_of_arrays({"images": x}, path, binarization=way, seed=config.data_seed, order="whole")
-    print(f"data   {data.protocol}: these pixels are what comes back, 0 or 1, not the grey ones")
-    pixels: NDArray[Any] = data.test.numpy().astype(np.uint8)
+    found = data_of_arrays({"images": x}, path, binarization=way, seed=config.data_seed, order="whole")
+    print(f"data   {found.protocol}: these pixels are what comes back, 0 or 1, not the grey ones")
+    pixels: NDArray[Any] = found.test.numpy().astype(np.uint8)
     return pixels.reshape(x.shape) if pixels.shape[1:] == (1, *x.shape[1:]) else pixels

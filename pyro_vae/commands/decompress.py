@@ -34,7 +34,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
 def run(chosen: Namespace) -> None:
     """Decompress a file."""
     folder, path = require_run(chosen.run), Path(chosen.file)
-    out = new_file(chosen, path.with_suffix(".npy"))
+    out = new_file(chosen, path.with_suffix(""), ".npy")
     if out.suffix != ".npy":
         raise ValueError(f"Expected --out to be a file that ends in .npy; got {out}.")
     content = read_whole(path, limit=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +98,21 @@ def with_doubts(figure: Figure, folder: Path) -> Figure:
     return figure
 
 
+def place_of(chosen: Namespace, name: str, kinds: Sequence[str]) -> Path:
+    """The file that `save` will write.
+
+    Raises:
+        ValueError: no kind of file that can be written.
+        FileExistsError: --out is there already and --overwrite is not given.
+    """
+    path = Path(chosen.out or Path(chosen.run) / name)
+    if path.suffix not in kinds:
+        raise ValueError(f"Expected --out to be a file that ends in {', '.join(kinds)}; got {path}.")
+    if chosen.out and path.exists() and not chosen.overwrite:
+        raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
+    return path
+
+
 def save(
     chosen: Namespace,
     name: str,
@@ -115,15 +130,10 @@ def save(
         table: makes a data frame; None where there is none.
 
     Raises:
-        ValueError: no kind of file that can be written.
-        FileExistsError: --out is there already and --overwrite is not given.
+        ValueError, FileExistsError: see `place_of`.
     """
-    path = Path(chosen.out or Path(chosen.run) / name)
     kinds = [*(FORMATS if draw else ()), *(TABLES if table else ()), *(ARRAYS if arrays else ())]
-    if path.suffix not in kinds:
-        raise ValueError(f"Expected --out to be a file that ends in {', '.join(kinds)}; got {path}.")
-    if chosen.out and path.exists() and not chosen.overwrite:
-        raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
+    path = place_of(chosen, name, kinds)
     if draw is not None and path.suffix in FORMATS:
         figure = with_doubts(as_wide_as_asked(draw(), chosen), Path(chosen.run))
         path.parent.mkdir(parents=True, exist_ok=True)

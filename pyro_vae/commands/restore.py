@@ -18,7 +18,7 @@ from .. import data
 from ..arguments.at_least import at_least
 from ..data.arrays import read_arrays
 from ..data.sources import ARRAYS
-from ..plots import image_rows
+from ..plots import image_rows, images_among
 from ..runs.environment import few_threads
 from ..runs.folder import require_run, title_of
 from ..runs.given_data import add_given_options, check_given, given_data
@@ -28,9 +28,10 @@ from ..runs.parser import Parser
 from ..training.device import choose_device
 from ..uses.observations import Denoising, Inpainting, SuperResolution
 from ..uses.restoration import Restoration, missing_log_prob, restore
-from .pictures import save
+from .pictures import FORMATS, place_of, save
 
 DAMAGES = ("mask", "noise", "downsample")
+PICTURE = "restored.png"
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
@@ -75,8 +76,11 @@ def run(chosen: Namespace) -> None:
     folder, device = require_run(chosen.run), choose_device(chosen.device)
     at_least(1, num_samples=chosen.num_samples, num_proposals=chosen.num_proposals)
     at_least(0, num_images=chosen.num_images, num_transitions=chosen.num_transitions)
+    out = place_of(chosen, PICTURE, (*FORMATS, *ARRAYS))
     module, _ = load_run(folder, device)
     task = _task(chosen, folder, module, device)
+    if out.suffix in FORMATS:
+        images_among(task.y)  # for its error, before the work
     print(f"{folder}\ndata   {task.words}\n")
     with few_threads(module):
         result = restore(
@@ -101,7 +105,7 @@ def run(chosen: Namespace) -> None:
         found |= {"ess": result.ess, "acceptance": result.acceptance}
         return found if task.x is None else {**found, "originals": task.x}
 
-    save(chosen, "restored.png", lambda: _figure(task, result, title=title_of(folder)), arrays)
+    save(chosen, PICTURE, lambda: _figure(task, result, title=title_of(folder)), arrays)
 
 
 def _task(chosen: Namespace, folder: Path, module: Any, device: torch.device) -> _Task:

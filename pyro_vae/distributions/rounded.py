@@ -20,6 +20,7 @@ from .scale import positive_scale
 class Family(NamedTuple):
     """A symmetric continuous distribution, in its standard form with distribution function F."""
 
+    below: Callable[[Tensor], Tensor]  # F(t)
     log_below: Callable[[Tensor], Tensor]  # log F(t), and log[1 - F(-t)]
     log_between: Callable[[Tensor, Tensor], Tensor]  # t, w: log[F(t + w/2) - F(t - w/2)]
     quantile: Callable[[Tensor], Tensor]  # F^-1(u)
@@ -48,22 +49,24 @@ class Rounded(TorchDistribution):
 
     @property
     def mean(self) -> Tensor:
-        """The exact mean of the rounded variable: the sum over thresholds of P(x >= threshold), one at a time."""
-        return self._sum_over_thresholds(lambda k: 1) / (self.levels - 1)
+        """The exact mean of the rounded variable."""
+        return self.moments()[0]
 
     @property
     def variance(self) -> Tensor:
-        """The exact variance of the rounded variable, whose mean square is a sum over thresholds, too."""
-        square = self._sum_over_thresholds(lambda k: 2 * k - 1) / (self.levels - 1) ** 2
-        return (square - self.mean.square()).clamp(min=0)
+        """The exact variance of the rounded variable."""
+        return self.moments()[1]
 
-    def _sum_over_thresholds(self, weight: Callable[[int], int]) -> Tensor:
-        """The sum of weight(k) P(x >= threshold k), k = 1, ..., levels - 1."""
-        total = torch.zeros_like(self.loc)
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and variance at once, by sums over thresholds k of P(x >= threshold k), and of (2 k - 1) times it."""
+        total, square = torch.zeros_like(self.loc), torch.zeros_like(self.loc)
+        middle, inverse = self.loc / self.scale, 1 / self.scale
         for k in range(1, self.levels):  # all at once would take `levels` times the memory of the data
-            above = self.family.log_below((self.loc - (k - 0.5) / (self.levels - 1)) / self.scale).exp()
-            total = total + weight(k) * above
-        return total
+            above = self.family.below(torch.sub(middle, inverse, alpha=(k - 0.5) / (self.levels - 1)))
+            total = total + above
+            square = torch.add(square, above, alpha=2 * k - 1)
+        mean = total / (self.levels - 1)
+        return mean, (square / (self.levels - 1) ** 2 - mean.square()).clamp(min=0)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> Rounded:
         loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
@@ -132,7 +135,7 @@ def around_middle_grey(loc: Tensor, raw: Tensor, min_scale: float, levels: int, 
     return Rounded(loc + 0.5, positive_scale(raw - 2.25, min_scale / (levels - 1)), levels, family)
 
 
-LOGISTIC = Family(functional.logsigmoid, _logistic_log_between, torch.logit)
+LOGISTIC = Family(torch.sigmoid, functional.logsigmoid, _logistic_log_between, torch.logit)
 
 
-NORMAL = Family(_log_ndtr, _normal_log_between, torch.special.ndtri)
+NORMAL = Family(torch.special.ndtr, _log_ndtr, _normal_log_between, torch.special.ndtri)

@@ -6,7 +6,6 @@ event, to the distribution p(y|z) of what was observed. Those here also say wher
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from ..arguments.at_least import at_least
 from ..arguments.positive import positive
+from ..distributions.rounded import Rounded
 from ..likelihoods.masked import ObservedPart
 
 Observation = Callable[[Any], Any]
@@ -72,7 +72,8 @@ class Denoising:
             kinds = dist.Categorical(logits=torch.stack([torch.zeros_like(values.logits), values.logits], -1))
             levels = dist.Normal(both, self.scale).expand([*values.batch_shape, 2])
             return dist.MixtureSameFamily(kinds, levels).to_event(dims)
-        return dist.Normal(values.mean, (values.variance + self.scale**2).sqrt()).to_event(dims)
+        mean, variance = _moments(values)
+        return dist.Normal(mean, (variance + self.scale**2).sqrt()).to_event(dims)
 
     def guess(self, y: Tensor) -> Tensor:
         """An x for the guide: y itself."""
@@ -83,8 +84,8 @@ class Denoising:
         values, _ = _independent(px)
         if isinstance(values, torch.distributions.Bernoulli):
             return (values.logits + (y - 0.5) / self.scale**2).sigmoid()
-        share = values.variance / (values.variance + self.scale**2)
-        return values.mean + share * (y - values.mean)
+        mean, variance = _moments(values)
+        return mean + variance / (variance + self.scale**2) * (y - mean)
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ class SuperResolution:
 
     def __call__(self, px: Any) -> Any:
         values, dims = _independent(px)
-        variance = self.reduced(values.variance) / self.factor**2 + self.scale**2
-        return dist.Normal(self.reduced(values.mean), variance.sqrt()).to_event(dims)
+        mean, variance = _moments(values)
+        scale = (self.reduced(variance) / self.factor**2 + self.scale**2).sqrt()
+        return dist.Normal(self.reduced(mean), scale).to_event(dims)
 
     def reduced(self, x: Tensor) -> Tensor:
         """Means of blocks of images (..., C, H, W).
@@ -142,9 +144,10 @@ class SuperResolution:
     def restored(self, px: Any, y: Tensor) -> Tensor:
         """Mean of p(x|z, y): what a block has too much or too little of is shared out by the pixels' variances."""
         values, _ = _independent(px)
-        gain = self.enlarged(1 / (self.reduced(values.variance) / self.factor**2 + self.scale**2))
-        missing = self.enlarged(y - self.reduced(values.mean))
-        return values.mean + values.variance / self.factor**2 * gain * missing
+        mean, variance = _moments(values)
+        gain = self.enlarged(1 / (self.reduced(variance) / self.factor**2 + self.scale**2))
+        missing = self.enlarged(y - self.reduced(mean))
+        return mean + variance / self.factor**2 * gain * missing
 
 
 def _independent(px: Any) -> tuple[Any, int]:
@@ -155,14 +158,24 @@ def _independent(px: Any) -> tuple[Any, int]:
     """
     whole = isinstance(px, dist.Independent)
     values, dims = (px.base_dist, px.reinterpreted_batch_ndims) if whole else (px, 0)
-    if not values.event_dim:
-        with contextlib.suppress(NotImplementedError):
-            _ = values.variance
-            return values, dims
+    if not values.event_dim and (isinstance(values, Rounded) or _has_variance(values)):
+        return values, dims
     raise TypeError(
         f"Expected p(x|z) of independent values with a mean and a variance; got {type(px).__name__}. Write the "
         f"observation yourself, a function from p(x|z) to the distribution of y, or use a mask."
     )
+
+
+def _has_variance(values: Any) -> bool:
+    try:
+        return values.variance is not None
+    except NotImplementedError:
+        return False
+
+
+def _moments(values: Any) -> tuple[Tensor, Tensor]:
+    """Mean and variance; of grey levels, whose moments are long sums, both from one."""
+    return values.moments() if isinstance(values, Rounded) else (values.mean, values.variance)
 
 
 def _filler(px: Any) -> Tensor:

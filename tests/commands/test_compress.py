@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pyro_vae.commands.main import main
 
@@ -46,6 +47,20 @@ def test_arrays_of_other_shapes_and_types(folder, form, tmp_path):
     assert (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
 
 
+def test_a_folder_of_images(folder, tmp_path, capsys):
+    """DATA as everywhere else: its pixels come back, in the order of its files."""
+    images = np.load(folder / "images.npy")[:7, 0]
+    (tmp_path / "scans.png").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image).save(tmp_path / "scans.png" / f"{i}.png")
+    main(["compress", f"{folder}/run", f"{tmp_path}/scans.png", "--check"])
+    assert "whole numbers from 0 to 255 are what comes back" in capsys.readouterr().out
+    main(["decompress", f"{folder}/run", f"{tmp_path}/scans.png.pvz"])
+    back = np.load(tmp_path / "scans.png.npy")
+    assert back.dtype == np.uint8
+    assert np.array_equal(back[:, 0], images)
+
+
 def test_lossy_files_are_smaller_and_come_back_about(folder, tmp_path, capsys):
     words = [f"{folder}/run", f"{folder}/images.npy", "--lossy", "1", "-o", f"{tmp_path}/lossy.pvz"]
     main(["compress", *words])
@@ -76,6 +91,9 @@ def test_mistakes_are_refused_and_nothing_is_written(folder, tmp_path, capsys):
     run, data, file = folder / "run", folder / "images.npy", folder / "images.pvz"
     np.save(tmp_path / "grey.npy", np.full((3, 4, 5), 0.3))
     np.savez(tmp_path / "two.npz", a=np.zeros((1, 4, 5)), b=np.zeros(2))
+    (tmp_path / "empty.npy").write_bytes(b"")
+    (tmp_path / "no images").mkdir()
+    np.save(tmp_path / "wide.npy", np.zeros((3, 4, 6), np.uint8))
     (tmp_path / "damaged").write_bytes(file.read_bytes()[:-3])
     before = sorted(tmp_path.iterdir())
     for words, text in [
@@ -84,6 +102,11 @@ def test_mistakes_are_refused_and_nothing_is_written(folder, tmp_path, capsys):
         (["compress", run, tmp_path / "grey.npy"], "Expected whole numbers from 0 to 255, or these divided by 255"),
         (["compress", run, tmp_path / "two.npz"], "Expected --array, one of a, b"),
         (["compress", run, tmp_path / "two.npz", "--array", "c"], "Expected --array to be one of a, b; got c."),
+        (["compress", run, tmp_path / "no images"], "Expected images (.bmp"),
+        (["compress", run, tmp_path / "no images", "--array", "a"], "Leave --array out."),
+        (["compress", run, tmp_path / "empty.npy"], "Expected"),
+        (["compress", run, tmp_path / "wide.npy"], "Expected"),
+        (["compress", run, tmp_path / "nowhere"], "Expected"),
         (["decompress", run, tmp_path / "damaged"], "Expected a whole file of pyro-vae compress"),
         (["decompress", run, file, "-o", tmp_path / "o.png"], "Expected --out to be a file that ends in .npy"),
     ]:
