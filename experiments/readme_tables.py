@@ -657,7 +657,7 @@ def restoration_table() -> str:
     ]
     chains = [row for row in result["rows"] if "median_ess" in row]
     told = {
-        "median effective sample size, of 100 draws that chains start from": [f"{row['median_ess']:.1f}" for row in chains],
+        "median effective sample size, of 100 draws that chains start from": [
             f"{row['median_ess']:.1f}" for row in chains
         ],
         "acceptance": [f"{row['acceptance']:.2f}" for row in chains],

@@ -146,3 +146,15 @@ def test_each_colour_depends_on_those_before_it():
     loc = 0.5 + h[1:4, 0] + torch.stack([torch.zeros(()), gr * r, br * r + bg * g])
     scale = 0.1 / 255 + nn.functional.softplus(h[4:7, 0] - 2.25)
     torch.testing.assert_close(px.log_prob(x.view(3, 1, 1)), Rounded(loc, scale, 256, LOGISTIC).log_prob(x).sum())
+
+
+@pytest.mark.parametrize("family", [LOGISTIC, NORMAL])
+def test_moments_are_those_of_the_levels(family):
+    """At any place and scale, in and beyond [0, 1]: sums over all levels of their probabilities."""
+    loc = torch.linspace(-0.3, 1.3, 9, dtype=torch.float64)[:, None].expand(9, 5)
+    px = Rounded(loc, torch.logspace(-3, 0.5, 5, dtype=torch.float64).expand(9, 5), 33, family)
+    levels = torch.arange(33, dtype=torch.float64)[:, None, None] / 32
+    probs = px.log_prob(levels.expand(33, 9, 5)).exp()
+    mean = (probs * levels).sum(0)
+    torch.testing.assert_close(px.mean, mean)
+    torch.testing.assert_close(px.variance, (probs * (levels - mean).square()).sum(0))
