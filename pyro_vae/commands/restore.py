@@ -26,8 +26,9 @@ from ..runs.loading import load_run, random_subset, read_run
 from ..runs.options import add_run_options
 from ..runs.parser import Parser
 from ..training.device import choose_device
+from ..uses.missing_values import missing_log_prob
 from ..uses.observations import Denoising, Inpainting, SuperResolution
-from ..uses.restoration import Restoration, missing_log_prob, restore
+from ..uses.restoration import Restoration, restore
 from .pictures import FORMATS, place_of, save
 
 DAMAGES = ("mask", "noise", "downsample")

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..data import Data
 from ..evidence import LogMarginal
-from ..evidence.comparison import require_one_kind
+from ..evidence.alike import require_one_kind
 from ..evidence.measure import measure_of
 from ..output.progress import progress_bar
 from ..pairs.batch import taking
@@ -31,7 +31,8 @@ from ..runs.jobs import Died, in_processes
 from ..runs.loading import binarization, load_data, points_of
 from ..runs.settings import DEFAULT_PARTS, dump, layer_of, over, settings_of
 from .evaluate import evaluate_run, finished_evaluation
-from .train import build_module, train_run
+from .from_settings import build_module
+from .train_run import train_run
 
 
 @dataclass(frozen=True)

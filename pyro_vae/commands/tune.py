@@ -29,7 +29,7 @@ from ..training.device import choose_device
 from ..training.epoch import StopTraining
 from .compare import DEFAULTS, write_comparison
 from .evaluation import add_evaluation_options, parse_evaluation
-from .train import build_module, fit_settings
+from .from_settings import build_module, fit_settings
 from .train_candidates import check, configs_of, train_all
 
 JOURNAL = "study.jsonl"

@@ -9,32 +9,29 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from pyro import poutine
 from torch import Tensor
 
 from ..disk.json_files import null_for_nan
-from ..pairs.batch import Points, joined, shapes_of, taking
+from ..pairs.batch import Points, joined, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
 from ..pairs.enumerated import summed_out
 from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
-from ..pairs.particles import repeat_data
-from ..pairs.scoring import score_traces
-from ..pairs.unconditional import conditions_of, drawn_from, observed_entries, observed_sites, replaced_by_draws
+from ..pairs.unconditional import conditions_of
 from .annealed import Chains, result_of
-from .annealing_path import Path, Start, flat
+from .annealing_path import Path, Start
 from .annealing_schedule import AnnealingSettings, Plan, Schedule
 from .counter_random import data_digests, data_keys
-from .drawing import can_be_keyed, handful, keyed, one_by_one
+from .drawing import handful
 from .importance import selected, shared_error
-from .latent_space import unconstrained
 from .measured import Measured, measured
 from .result import LogMarginal
 from .saved import arrays_of, load_arrays, of_prefix, points_of, save_arrays, with_prefix
+from .simulation import simulate, simulate_by_key
 from .words import counted
 
-SIMULATION, APART = 3 * 2**30, 7 * 2**29  # random streams of the simulated data, and of chains that move apart
+APART = 7 * 2**29  # random stream of chains that move apart
 MOVES = 20  # by which they do
 
 
@@ -253,40 +250,6 @@ def bidirectional(
             if on_result is not None:
                 on_result(some, result)
     return BidirectionalGap.join(results)
-
-
-def simulate_by_key(model: Callee, like: Points, keys: Tensor) -> tuple[Points, Tensor]:
-    """As `simulate`, each data point by random numbers of its own; one at a time where they cannot be told apart."""
-    zero = torch.zeros((), dtype=torch.int64, device=like.device)
-    settings = like, keys, zero, zero + SIMULATION, 1
-
-    def draw(like: Points, count: int) -> tuple[Points, Tensor]:
-        return simulate(model, repeat_data(like, count))
-
-    drawn = [keyed(draw, *settings)] if can_be_keyed(draw, like, keys) else one_by_one(draw, *settings)
-    return joined([x for x, _ in drawn]), torch.cat([u for _, u in drawn])
-
-
-def simulate(model: Callee, like: Points) -> tuple[Points, Tensor]:
-    """Data x (B, ...) drawn from the model, and the latents they were drawn from, u (B, D) in unconstrained space.
-
-    Inputs that no site observes are those of ``like``.
-    """
-    drawn = drawn_from(model, like)
-    sites, observed = observed_sites(drawn), observed_entries(drawn, like)
-    for name, site in sites.items():
-        if name not in observed.values():
-            raise ValueError(
-                f"Expected site {name!r} to observe an input of the model as it is, of shape {shapes_of(like)}; it "
-                f"observes other values, of shape {tuple(site['value'].shape[1:])}. Let the model observe its argument "
-                f"as it is, and several of them as inputs of their own: (x, y)."
-            )
-    if not sites:
-        raise ValueError("Expected a model with an observed site, pyro.sample(..., obs=x); got none.")
-    x = replaced_by_draws(drawn, like, observed)
-    replayed = poutine.trace(poutine.replay(model, trace=drawn)).get_trace(x)
-    score_traces(replayed, poutine.Trace(), shape=(len(x),))  # for its errors: a latent outside the plate over the data
-    return x, flat(unconstrained(replayed))
 
 
 def moved_apart(chains: Chains, path: Path, u: Tensor, x: Points, keys: Tensor, plan: Plan) -> Tensor:

@@ -19,13 +19,14 @@ from ..pairs.enumerated import summed_out
 from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from .annealing_path import Path
-from .bidirectional import bidirectional, simulate_by_key
+from .bidirectional import bidirectional
 from .counter_random import data_keys
 from .doubts import HeavyTail
 from .drawing import handful
 from .importance import log_marginal
 from .measured import Measured, measured
 from .result import LogMarginal
+from .simulation import simulate_by_key
 
 NAMES = {
     "elbo": "ELBO",

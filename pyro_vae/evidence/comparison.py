@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..output.frames import frame, html
+from .alike import require_alike, require_one_kind, require_one_quantity
 from .cautions import cautions, over
 from .measured import Measured, with_interval
 from .result import LogMarginal
@@ -21,7 +22,6 @@ from .tables import comparison_json, comparison_latex, comparison_markdown, read
 from .words import largest, one_quantity
 
 NUMBERS = ("value", "low", "high", "standard_error", "monte_carlo_error")  # of a `Measured`
-PLURAL = {"density": "densities", "probability": "probabilities", "mixed": "products of both"}
 
 
 class Differences(dict[tuple[str, str], Measured]):
@@ -211,8 +211,8 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
     runs = {name: _as_list(name, given) for name, given in evaluations.items()}
     if not runs or not all(runs.values()):
         raise ValueError(f"Expected at least one evaluation for each model; got {[*map(len, runs.values())]}.")
-    _check_alike([result for results in runs.values() for result in results])
-    _require_one_quantity(runs)
+    require_alike([result for results in runs.values() for result in results])
+    require_one_quantity(runs)
     require_one_kind((name, kind) for name, results in runs.items() for kind in _recorded(results, "measure"))
     log_probs = {name: torch.stack([r.log_prob for r in results]) for name, results in runs.items()}  # (S, N)
     for name, table in log_probs.items():
@@ -264,62 +264,9 @@ def _as_list(name: str, given: LogMarginal | Sequence[LogMarginal]) -> list[LogM
     return list(results)
 
 
-def _check_alike(results: Sequence[LogMarginal]) -> None:
-    """Raise a ValueError unless all are results of the same data points, at least two, in the same order."""
-    counts = sorted({len(result) for result in results})
-    if len(counts) > 1 or counts[0] < 2:
-        raise ValueError(
-            f"Expected all runs evaluated on the same data points, at least 2; got numbers of data points {counts}. "
-            f"Evaluate them again on the same data."
-        )
-    digests = [result.digests for result in results if result.digests is not None]
-    for other in digests[1:]:
-        if not torch.equal(digests[0], other):
-            same = torch.equal(digests[0].sort().values, other.sort().values)
-            raise ValueError(
-                f"Expected all runs evaluated on the same data points in the same order; got "
-                f"{'the same ones in another order' if same else 'other ones'}, though as many. Evaluate them again on "
-                f"the same tensor."
-            )
-
-
-def _require_one_quantity(runs: Mapping[str, Sequence[LogMarginal]]) -> None:
-    """Raise a ValueError where results count different values of a data point, or are conditional on different ones:
-    sites may have other names, and be split otherwise, but hold as many values."""
-    sizes: dict[tuple[int, int], str] = {}
-    for name, results in runs.items():
-        for result in (result for result in results if result.sites):
-            size = sum(result.sites.values()), sum(result.given.values())
-            sizes.setdefault(size, f"{result.quantity} of {size[0]:,} values ({name})")
-    if len(sizes) > 1:
-        raise ValueError(
-            f"Expected results about the same values of each data point; got {' and '.join(sizes.values())}, whose "
-            f"difference says nothing of the models. Observe the same in each, or give the rest: given=[...]."
-        )
-
-
 def _recorded(results: Sequence[LogMarginal], name: str) -> tuple[str, ...]:
     """The values of an attribute that results have, each once."""
     return tuple(sorted({getattr(result, name) for result in results} - {""}))
-
-
-def require_one_kind(measures: Iterable[tuple[str, str]]) -> None:
-    """Refuse a comparison of densities with probabilities, given pairs of a model's name and its measure.
-
-    Raises:
-        ValueError: both kinds are among them; names them.
-    """
-    kinds: dict[str, list[str]] = {}
-    for name, measure in measures:
-        kinds.setdefault(measure, []).append(name)
-    if len(kinds) > 1:
-        both = " and ".join(
-            f"{PLURAL.get(measure, measure)} ({', '.join(kinds[measure])})" for measure in sorted(kinds)
-        )
-        raise ValueError(
-            f"Expected log p(x) of one kind; got {both}, whose difference means nothing. Compare likelihoods of one "
-            f"kind."
-        )
 
 
 def _share_fitted(results: Sequence[LogMarginal]) -> float:

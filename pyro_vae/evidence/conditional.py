@@ -47,6 +47,16 @@ def conditional(
         warnings.simplefilter("ignore", HeavyTail)  # of an estimate that nobody asked for by itself
         joint = estimate(model, guide, x, seed=seed)
         marginal = estimate(poutine.block(model, hide=hidden), guide, x, seed=(seed + APART) % 2**63)
+    return dataclasses.replace(
+        difference(joint, marginal),
+        measure=measure,
+        sites={name: joint.sites[name] for name in hidden},
+        given={name: joint.sites[name] for name in given},
+    )
+
+
+def difference(joint: LogMarginal, marginal: LogMarginal) -> LogMarginal:
+    """The first estimate less the second, independent one of a part of the same values; a bound on neither side."""
     acceptance = {  # of annealed chains
         name: torch.fmin(value, marginal.details[name]) for name, value in joint.details.items() if name == "acceptance"
     }
@@ -66,9 +76,6 @@ def conditional(
             "jackknife": joint.jackknife - marginal.jackknife,
         }
         | acceptance,
-        measure=measure,
-        sites={name: joint.sites[name] for name in hidden},
-        given={name: joint.sites[name] for name in given},
     )
 
 

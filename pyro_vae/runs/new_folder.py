@@ -12,8 +12,8 @@ from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..disk.reading import read_whole
 from ..disk.writing import PART, require_regular, saying, write_text, written_whole
-from ..training.checkpoint import FILES as CHECKPOINT
-from ..training.checkpoint import saved_epochs
+from ..training.checkpoint_files import FILES as CHECKPOINT
+from ..training.checkpoint_files import saved_epochs
 from . import __doc__ as CONTENTS
 from .estimators import ESTIMATORS
 

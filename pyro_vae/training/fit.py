@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
 import time
@@ -24,6 +25,7 @@ from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
 from ..output.progress import begun_at, progress_bar
 from ..pairs.batch import Batch, taking
 from ..pairs.contexts import seeded
+from ..pairs.enumerated import Enumeration
 from ..pairs.inputs import Inputs, Loader, home_of
 from ..pairs.modules import Callee, announcing, is_bound, modules_of
 from ..pairs.scales import for_the_batch
@@ -34,7 +36,7 @@ from .conditions import training_conditions
 from .course import Course
 from .device import choose_device
 from .epoch import OnStep, each_of, told, train_epoch
-from .fitted import Fit, Metrics, attach, in_words
+from .fitted import Fit, attach, in_words
 from .optimizer import MakeOptimizer, MakeScheduler, OneOptimizer
 from .preconditions import (
     Transform,
@@ -235,12 +237,9 @@ def fit(
         summed, enumeration = summed_pair(*announced, visited)
         alone = enumeration.in_model - enumeration.in_guide
         if enumeration.in_model:
-            chosen = for_enumeration(None if objective is None else chosen, enumeration)
-            if alone:
-                chosen = with_kl_weight(chosen, warmup, kl.tensor)
+            asked_for, weight = None if objective is None else chosen, (warmup, kl) if alone else None
+            chosen = _that_sums(asked_for, enumeration, weight, said=progress)
             compile = False if compile == "auto" and precision != "bf16" else compile  # Pyro reads values for its sums
-            if progress:
-                tqdm.write(f"TraceEnum_ELBO sums over {', '.join(sorted(enumeration.in_model))}.", file=sys.stderr)
         saves, products = saver.as_before(saves), "fp32" if precision == "tf32" else precision
         chosen = compile_if_worthwhile(chosen, compile=compile, precision=products, saves=saves, device=device)
         given: dict[str, Any] = {"data": data, "validation": validation, "batch_transform": batch_transform}
@@ -250,17 +249,14 @@ def fit(
         check_pair(*summed, visited)
         check_all(*summed, visited, validation, device, modules)
         share.begin(getattr(chosen, "elbo", chosen), announced, visited, modules)
-        weight = 1.0 if alone else kl.tensor  # the objective has it for sums that are the model's alone
-        weighted = scale_latents(announced[0], weight), scale_latents(announced[1], weight)
+        scale = 1.0 if alone else kl.tensor  # the objective has it for sums that are the model's alone
+        weighted = scale_latents(announced[0], scale), scale_latents(announced[1], scale)
         if enumeration.in_model:
             try_loss(getattr(chosen, "elbo", chosen), *weighted, visited)
         steps = Steps(*weighted, optimizer, chosen, visited.batch_of, full_batch=visited.full_batch, share=share)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch or 0))
         course = Course(modules, steps, best, summed_over=tuple(sorted(enumeration.in_model)))
-
-        def validated() -> tuple[Metrics, list[str]]:
-            return validate(*summed, validation, batch_size=batch_size, device=device, share=share)
-
+        validated = functools.partial(validate, *summed, validation, batch_size=batch_size, device=device, share=share)
         try:
             saver.resume(course, visited.epoch, kl, validated)
             begun_at(bar, steps.taken)
@@ -288,3 +284,16 @@ def fit(
             raise
         saver.finish(course)
         return course.result(model, guide, epochs)
+
+
+def _that_sums(
+    asked_for: ELBO | None, enumeration: Enumeration, weight: tuple[KLWarmup, KLWeight] | None, *, said: bool
+) -> ELBO:
+    """The objective that sums over enumerated sites, with the KL weight where they are the model's alone."""
+    chosen = for_enumeration(asked_for, enumeration)
+    if weight is not None:
+        warmup, kl = weight
+        chosen = with_kl_weight(chosen, warmup, kl.tensor)
+    if said:
+        tqdm.write(f"TraceEnum_ELBO sums over {', '.join(sorted(enumeration.in_model))}.", file=sys.stderr)
+    return chosen

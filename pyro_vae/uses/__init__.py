@@ -12,9 +12,10 @@ from .generate import decode, encode, encode_with_scales, reconstruct, sample
 from .inference_gaps import InferenceGaps, inference_gaps
 from .latent_walks import interpolate
 from .memorization import NearestShare, nearest, nearest_share
+from .missing_values import missing_log_prob
 from .observations import Denoising, Inpainting, SuperResolution
 from .onnx_export import export_onnx
-from .restoration import Restoration, missing_log_prob, observing, restore
+from .restoration import Restoration, observing, restore
 from .tempered import tempered
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ..arguments.at_least import at_least
 from ..evidence.annealing_path import flat
-from ..evidence.bidirectional import simulate
 from ..evidence.drawing import check_by_itself, handful
 from ..evidence.latent_space import unconstrained
+from ..evidence.simulation import simulate
 from ..output.frames import frame, html
 from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded

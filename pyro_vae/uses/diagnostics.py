@@ -16,17 +16,17 @@ from ..evidence.drawing import check_by_itself, handful
 from ..evidence.measured import measured_draws
 from ..output.frames import frame, html
 from ..pairs.amortized import check_amortized, check_no_autoguide
-from ..pairs.batch import Points, taking
+from ..pairs.batch import taking
 from ..pairs.checks import check_data, check_latents
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_own_density
-from ..pairs.dimensions import rate_by_dimension, rows
 from ..pairs.enumerated import summed_out
 from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import score_traces, traces
-from ..pairs.sites import is_summed_out, latents_of
+from ..pairs.sites import latents_of
 from .aggregate_posterior import Bounds, aggregate, factorizes
+from .latent_statistics import LatentStatistics
 
 ACTIVE = 0.01  # both conventions: variance of the posterior mean, and nats
 
@@ -217,7 +217,7 @@ def diagnose(
         check_by_itself(model, guide, points, batch_size)
         if num_pool:
             check_own_density(guide, pool[:2], "Give num_pool=0 for all the rest, without mutual information.")
-        batches = [_Batch.of(model, guide, batch, num_samples) for batch in points.split(batch_size)]
+        batches = [LatentStatistics.of(model, guide, batch, num_samples) for batch in points.split(batch_size)]
         by_dimension = [b.information for b in batches if b.information is not None]
         several = len(latents_of(poutine.trace(guide).get_trace(points[:2]))) > 1
         convention = "mean of log q - log p by dimension" if several else "KL(q(z_d|x) || p(z_d))"
@@ -260,52 +260,3 @@ def _upper(bounds: Bounds, rate: Tensor) -> Measured:
 
 def _error(by_point: Tensor) -> Tensor:
     return (by_point.std(0) / math.sqrt(len(by_point))).cpu()
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """What one batch gives."""
-
-    rate: Tensor  # (K, B)
-    distortion: Tensor  # (K, B)
-    information: Tensor | None  # (B, D)
-    mean: Tensor  # (B, D), of z under the guide
-    noise: Tensor  # (B, D), variance of that mean where it is sampled
-    dimensions: tuple[str, ...]
-
-    @staticmethod
-    def of(model: Callee, guide: Callee, x: Points, num_samples: int) -> _Batch:
-        """Draw num_samples times, by whole passes of the pair: any pair can do that."""
-        shape, scores, values, whole = (len(x),), [], [], []
-        for _ in range(num_samples):
-            model_trace, guide_trace = traces(model, guide, x)
-            scores.append(score_traces(model_trace, guide_trace, shape=shape))
-            latents = latents_of(guide_trace)
-            values.append(torch.cat([rows(s["value"], s["fn"].event_dim, shape) for s in latents.values()], -1))
-            if (nats := rate_by_dimension(model_trace, guide_trace, shape=shape)) is not None:
-                whole.append(torch.cat([*nats.values()], -1))
-        information = torch.stack(whole).mean(0) if whole else None
-        z = torch.stack(values)  # (K, B, D)
-        single = len(latents) == 1 and not is_summed_out(guide_trace)
-        exact = _exact_mean(next(iter(latents.values()))) if single else None
-        return _Batch(
-            rate=torch.stack([s.rate for s in scores]),
-            distortion=torch.stack([s.distortion for s in scores]),
-            information=information,
-            mean=z.mean(0) if exact is None else exact,
-            noise=z.var(0) / num_samples if exact is None else torch.zeros_like(z[0]),
-            dimensions=tuple(
-                f"{name}[{d}]"
-                for name, s in latents.items()
-                for d in range(rows(s["value"], s["fn"].event_dim, shape).shape[-1])
-            ),
-        )
-
-
-def _exact_mean(site: Any) -> Tensor | None:
-    try:
-        mean = site["fn"].mean.expand_as(site["value"])
-    except (NotImplementedError, AttributeError):
-        return None
-    count = site["value"].shape[-1 - site["fn"].event_dim]
-    return rows(mean, site["fn"].event_dim, (count,)) if mean.isfinite().all() else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import math
@@ -16,7 +15,6 @@ from torch import Tensor
 
 from ..arguments.at_least import at_least
 from ..arguments.tensors import require_tensor
-from ..evidence import LogMarginal, log_marginal
 from ..evidence.annealing_path import Path, State
 from ..evidence.drawing import halves, handful
 from ..evidence.words import data_points
@@ -29,13 +27,12 @@ from ..pairs.enumerated import SummedOut, summed_out
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import counted_sites, counts, sample_sites
-from .observations import Inpainting, Observation
+from .observations import Observation
 
 FIRST_STEP = 0.1  # of the leapfrog, where it begins to adapt
 ADAPTATION_RATE = 0.5  # of its logarithm, for each transition
 BEFORE = "p(x|z)"  # under which a site keeps its distribution before the observation
 TARGET = 0.8  # mean acceptance that it is adapted to
-APART = 2**61  # from the seed of one estimate to that of the other
 
 
 @dataclass(frozen=True)
@@ -193,58 +190,6 @@ def observing(model: Callee, guide: Callee, observation: Observation) -> tuple[C
             [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("guess", "y")]
         )
     return observed_model, observed_guide
-
-
-def missing_log_prob(
-    model: Callee, guide: Callee, x: Tensor, missing: Tensor, *, num_samples: int = 1000, seed: int = 0
-) -> LogMarginal:
-    """log p(x_missing | x_known) of whole data, in nats: how likely the truth is, given what a restoration sees.
-
-    log p(x) - log p(x_known), both by `log_marginal`, with one error; a bound on neither side.
-
-    Args:
-        model, guide: the pair.
-        x: whole data (N, ...).
-        missing: which values a restoration has to fill in, bool, of the shape of x or of one data point.
-        num_samples: of each estimate.
-        seed: of the draws.
-
-    Raises:
-        ValueError: nothing is missing or known of a data point, or what `log_marginal` refuses.
-
-    Example:
-        >>> import pyro, pyro.distributions as dist
-        >>> def model(x):
-        ...     with pyro.plate("data", len(x), dim=-1):
-        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([len(x)]))
-        ...         pyro.sample("x", dist.Normal(z[:, None].expand(-1, 2), 1.0).to_event(1), obs=x)
-        >>> def guide(x):
-        ...     with pyro.plate("data", len(x), dim=-1):
-        ...         pyro.sample("z", dist.Normal(x.sum(-1) / 3, 0.8))
-        >>> found = missing_log_prob(model, guide, torch.tensor([[1.0, 0.5]]), torch.tensor([False, True]))
-        >>> abs(found.log_prob.item() - dist.Normal(0.5, 1.5**0.5).log_prob(torch.tensor(0.5)).item()) < 0.05
-        True
-    """
-    missing = missing.bool().expand(x.shape)
-    share = missing.flatten(1).double().mean(1)
-    if not ((share > 0) & (share < 1)).all():
-        raise ValueError("Expected some values of each data point to be missing and some known; got all or none.")
-    known = Inpainting()
-    y = torch.where(missing, math.nan, x)
-    whole = log_marginal(model, guide, x, num_samples=num_samples, seed=seed)
-    part = log_marginal(
-        *observing(model, guide, known), (known.guess(y), y), num_samples=num_samples, seed=(seed + APART) % 2**63
-    )
-    return dataclasses.replace(
-        whole,
-        log_prob=whole.log_prob - part.log_prob,
-        standard_error=torch.hypot(whole.standard_error, part.standard_error),
-        ess=torch.minimum(whole.ess, part.ess),
-        khat=torch.fmax(whole.khat, part.khat),
-        bound="none",
-        log_levels={},
-        details={"log_joint": whole.log_prob, "log_given": part.log_prob},
-    )
 
 
 class _Observing(Messenger):

@@ -431,7 +431,7 @@ def test_an_interrupted_run_keeps_its_best_state(capsys, monkeypatch):
         if metrics["epoch"] == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyro_vae.commands.train.append_metrics", interrupt)
+    monkeypatch.setattr("pyro_vae.commands.train_run.append_metrics", interrupt)
     with pytest.raises(SystemExit) as stopped:
         main(["train", *SMALL, "--epochs", "50", "--out", "part"])
     assert stopped.value.code == 130
@@ -446,7 +446,7 @@ def test_a_run_interrupted_in_its_first_epoch_leaves_nothing(capsys, monkeypatch
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pyro_vae.commands.train.fit", interrupt)
+    monkeypatch.setattr("pyro_vae.commands.from_settings.fit", interrupt)
     with pytest.raises(SystemExit) as stopped:
         main(["train", *SMALL, "--out", "part"])
     assert stopped.value.code == 130

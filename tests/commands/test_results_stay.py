@@ -64,7 +64,7 @@ def test_a_training_without_results_leaves_those_before(trained, capsys, monkeyp
     shutil.copytree(trained / "a", "a")
     before = content("a")
     if code == 130:
-        monkeypatch.setattr("pyro_vae.commands.train.fit", stop)
+        monkeypatch.setattr("pyro_vae.commands.from_settings.fit", stop)
     refused(capsys, "train", *SMALL, *options, "--out", "a", "--overwrite", code=code)
     assert content("a") == before
 
@@ -96,8 +96,8 @@ def test_a_full_disk_during_training_costs_lines_and_no_weights(capsys, monkeypa
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pyro_vae.commands.train.append_metrics", full)
-    monkeypatch.setattr("pyro_vae.commands.train.save_figure", full)
+    monkeypatch.setattr("pyro_vae.commands.train_run.append_metrics", full)
+    monkeypatch.setattr("pyro_vae.commands.train_run.save_figure", full)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         main(["train", *SMALL, "--out", "a"])
@@ -110,7 +110,7 @@ def test_a_full_disk_is_noticed_before_training(capsys, monkeypatch):
     def full(*_, **__):
         raise OSError("Expected to write reserved; got an error: No space left on device.")
 
-    monkeypatch.setattr("pyro_vae.commands.train.reserve_space", full)
+    monkeypatch.setattr("pyro_vae.commands.train_run.reserve_space", full)
     assert "No space left" in refused(capsys, "train", *SMALL, "--out", "a")
     assert not Path("a").exists()
 
@@ -167,7 +167,7 @@ def test_a_comparison_goes_on_and_replaces_nothing_unasked(capsys, monkeypatch):
         return fit(*arguments, **options) if len(fits) == 1 else stop()
 
     with monkeypatch.context() as patch:
-        patch.setattr("pyro_vae.commands.train.fit", second_is_stopped)
+        patch.setattr("pyro_vae.commands.from_settings.fit", second_is_stopped)
         refused(capsys, *CANDIDATES, *small, code=130)
     before = content("comparison/runs/StandardNormal-seed0")
     assert "has others. Add --overwrite" in refused(capsys, *CANDIDATES, *small, "--latent-dim", "2")
@@ -186,7 +186,7 @@ def second_epoch_is_stopped(folder, metrics):
 
 
 def test_an_epoch_that_is_over_is_kept(capsys, monkeypatch):
-    monkeypatch.setattr("pyro_vae.commands.train.append_metrics", stop)  # `fit` has chosen its state by then
+    monkeypatch.setattr("pyro_vae.commands.train_run.append_metrics", stop)  # `fit` has chosen its state by then
     refused(capsys, "train", *SMALL, "--epochs", "50", "--out", "a", code=130)
     about = json.loads(Path("a/run.json").read_text())
     assert (about["epochs"], about["finished"]) == (1, False)
@@ -196,7 +196,7 @@ def test_an_epoch_that_is_over_is_kept(capsys, monkeypatch):
 def test_a_stopped_training_leaves_the_run_before(trained, capsys, monkeypatch):
     shutil.copytree(trained / "a", "a")
     before = content("a")
-    monkeypatch.setattr("pyro_vae.commands.train.append_metrics", second_epoch_is_stopped)
+    monkeypatch.setattr("pyro_vae.commands.train_run.append_metrics", second_epoch_is_stopped)
     with pytest.raises(SystemExit):
         main(["train", *SMALL, "--epochs", "50", "--out", "a", "--overwrite"])
     assert "the best state so far is kept in a/unfinished; the run in a stays as it was" in capsys.readouterr().err
@@ -206,7 +206,7 @@ def test_a_stopped_training_leaves_the_run_before(trained, capsys, monkeypatch):
 
 def test_runs_that_were_stopped_are_marked_when_compared(trained, capsys, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr("pyro_vae.commands.train.append_metrics", second_epoch_is_stopped)
+        patch.setattr("pyro_vae.commands.train_run.append_metrics", second_epoch_is_stopped)
         refused(capsys, "train", *SMALL, "--epochs", "50", "--prior", "LaplacePrior", "--out", "part", code=130)
     main(["evaluate", "part", "--num-samples", "5", "--num-images", "9"])
     main(["compare", "part", str(trained / "a")])

@@ -15,7 +15,7 @@ import torch
 
 from pyro_vae.commands.main import main
 from pyro_vae.runs.folder import append_metrics, read_about
-from pyro_vae.training.checkpoint import saved_epochs
+from pyro_vae.training.checkpoint_files import saved_epochs
 
 SMALL = ["--latent-dim", "3", "--network", "MLP", "--network.hidden", "[8]", "--batch-size", "300"]
 TRAIN = ["train", *SMALL, "--epochs", "5", "--kl-warmup", "2", "--checkpoint-minutes", "0"]
@@ -59,7 +59,7 @@ def stop_in(epoch, monkeypatch, *arguments, with_signal=None):
             os.kill(os.getpid(), with_signal)
 
     with monkeypatch.context() as patch:
-        patch.setattr("pyro_vae.commands.train.append_metrics", append)
+        patch.setattr("pyro_vae.commands.train_run.append_metrics", append)
         with pytest.raises(SystemExit) as stopped:
             main(list(arguments))
     assert stopped.value.code == 130
@@ -202,7 +202,7 @@ def test_the_same_comparison_goes_on_in_the_middle_of_a_training(monkeypatch, ca
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pyro_vae.commands.train.append_metrics", append)
+        patch.setattr("pyro_vae.commands.train_run.append_metrics", append)
         assert "the same command goes on from here" in refused(capsys, *compare, "--out", "a", code=130)
         assert trained == [1, 2, 3, 1, 2]
         assert "has others. Add --overwrite" in refused(capsys, *compare, "--out", "a", "--latent-dim", "2")

@@ -10,7 +10,8 @@ from examples import NOT_ANNEALED, PAIRS, Own, patterns
 from goodness_of_fit import assert_within_standard_errors
 
 from pyro_vae import annealed_log_marginal, bidirectional
-from pyro_vae.evidence.bidirectional import BidirectionalGap, simulate
+from pyro_vae.evidence.bidirectional import BidirectionalGap
+from pyro_vae.evidence.simulation import simulate
 from pyro_vae.pairs.contexts import evaluating
 
 QUICK = {"num_chains": 4, "num_temperatures": 5, "num_leapfrog": 2}

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from pyro_vae import Checkpoint, KLWarmup, StopTraining, adam, fit
 from pyro_vae.compiled.elbo import CompiledELBO
 from pyro_vae.disk.lock import locked
-from pyro_vae.training.checkpoint import read_newest, saved_epochs
+from pyro_vae.training.checkpoint_files import read_newest, saved_epochs
 from pyro_vae.training.selection import BestState
 
 

@@ -10,7 +10,7 @@ import torch
 from test_checkpoint import assert_same, module, stopped, train
 
 from pyro_vae.disk.json_files import write_json
-from pyro_vae.training.checkpoint import read_newest, saved_epochs
+from pyro_vae.training.checkpoint_files import read_newest, saved_epochs
 
 NEWEST = "checkpoint-00000003"
 

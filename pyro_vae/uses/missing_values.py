@@ -1,0 +1,57 @@
+"""log p(x_missing | x_known): how likely the truth is, given what a restoration sees."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..evidence import LogMarginal, log_marginal
+from ..evidence.conditional import APART, difference
+from ..pairs.modules import Callee
+from .observations import Inpainting
+from .restoration import observing
+
+
+def missing_log_prob(
+    model: Callee, guide: Callee, x: Tensor, missing: Tensor, *, num_samples: int = 1000, seed: int = 0
+) -> LogMarginal:
+    """log p(x_missing | x_known) of whole data, in nats: how likely the truth is, given what a restoration sees.
+
+    log p(x) - log p(x_known), both by `log_marginal`, with one error; a bound on neither side.
+
+    Args:
+        model, guide: the pair.
+        x: whole data (N, ...).
+        missing: which values a restoration has to fill in, bool, of the shape of x or of one data point.
+        num_samples: of each estimate.
+        seed: of the draws.
+
+    Raises:
+        ValueError: nothing is missing or known of a data point, or what `log_marginal` refuses.
+
+    Example:
+        >>> import pyro, pyro.distributions as dist
+        >>> def model(x):
+        ...     with pyro.plate("data", len(x), dim=-1):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([len(x)]))
+        ...         pyro.sample("x", dist.Normal(z[:, None].expand(-1, 2), 1.0).to_event(1), obs=x)
+        >>> def guide(x):
+        ...     with pyro.plate("data", len(x), dim=-1):
+        ...         pyro.sample("z", dist.Normal(x.sum(-1) / 3, 0.8))
+        >>> found = missing_log_prob(model, guide, torch.tensor([[1.0, 0.5]]), torch.tensor([False, True]))
+        >>> abs(found.log_prob.item() - dist.Normal(0.5, 1.5**0.5).log_prob(torch.tensor(0.5)).item()) < 0.05
+        True
+    """
+    missing = missing.bool().expand(x.shape)
+    share = missing.flatten(1).double().mean(1)
+    if not ((share > 0) & (share < 1)).all():
+        raise ValueError("Expected some values of each data point to be missing and some known; got all or none.")
+    known = Inpainting()
+    y = torch.where(missing, math.nan, x)
+    whole = log_marginal(model, guide, x, num_samples=num_samples, seed=seed)
+    part = log_marginal(
+        *observing(model, guide, known), (known.guess(y), y), num_samples=num_samples, seed=(seed + APART) % 2**63
+    )
+    return difference(whole, part)
