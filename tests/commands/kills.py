@@ -15,7 +15,7 @@ import matplotlib.figure  # noqa: F401
 import sklearn.datasets  # noqa: F401
 import torch
 
-from pyro_vae.commands import train
+from pyro_vae.commands import train_run
 from pyro_vae.commands.main import main
 
 SETTINGS = ["--epochs", "12", "--latent-dim", "2", "--network", "MLP", "--network.hidden", "[8]", "--batch-size", "300"]
@@ -27,7 +27,7 @@ def started(folder):
     if process := os.fork():
         return process
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
-    train.save_figure = lambda *_: None
+    train_run.save_figure = lambda *_: None
     torch.set_num_threads(1)
     begun = (folder / "unfinished" / "settings.yaml").exists() or (folder / "run.json").exists()
     try:

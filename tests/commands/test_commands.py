@@ -166,6 +166,7 @@ def test_compare_runs(trained, capsys):
 
 def test_compare_trains_what_it_compares(capsys):
     small = ["--epochs", "1", "--num-samples", "10", "--network.hidden", "[8]", "--latent-dim", "2", "--kl-warmup", "0"]
+    small += ["--num-images", "50"]
     out = run(capsys, "compare", "--priors", "StandardNormal", "CouplingFlow", "--seeds", "2", *small)
     assert "4/4" in out
     assert "over data points and seeds" in out
@@ -182,6 +183,7 @@ def test_compare_refuses_different_images(trained, capsys):
     assert "evaluated on the same data" in refused(capsys, "compare", str(trained / "VampPrior"), "other")
 
 
+@pytest.mark.drawn
 @pytest.mark.parametrize("command", ["sample", "reconstruct"])
 def test_pictures(trained, capsys, command):
     count = "--num-samples" if command == "sample" else "--num-images"

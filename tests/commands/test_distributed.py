@@ -13,7 +13,7 @@ import pytest
 import torch
 from processes import ended, started
 
-from pyro_vae.commands import train
+from pyro_vae.commands import train_run
 from pyro_vae.commands.main import main
 
 TRAIN = ["train", "--latent-dim", "3", "--network", "MLP", "--network.hidden", "[8]", "--batch-size", "300"]
@@ -24,7 +24,7 @@ EVALUATE = ["--num-images", "9", "--num-samples", "20"]
 @pytest.fixture(autouse=True)
 def _in_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(train, "save_figure", lambda *_: None)
+    monkeypatch.setattr(train_run, "save_figure", lambda *_: None)
     torch.optim.AdamW([torch.zeros(1)])  # brings torch's compiler once for all processes that are forked
 
 

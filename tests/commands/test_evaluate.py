@@ -51,6 +51,7 @@ def results(numbers):
     return LogMarginal(-values, values, values, values, torch.full((len(numbers),), 9))
 
 
+@pytest.mark.drawn
 def test_importance_sampling_draws_its_figures(folder, capsys):
     out = run(capsys, folder, "--num-samples", 60, "--num-images", 20, "--widen", 1.1, "--defensive", 0.05)
     assert "60 samples each" in out

@@ -68,6 +68,7 @@ def test_each_damage_with_its_error(runs, capsys, damage):
     assert found["damaged"].shape[-1] == (4 if damage[0] == "--downsample" else 8)
 
 
+@pytest.mark.drawn
 def test_a_mask_of_a_file_and_a_picture(runs):
     main(["restore", str(runs / "grey"), "--mask", str(runs / "rows.npy"), *FEW, "-o", "found.npz"])
     found = np.load("found.npz")

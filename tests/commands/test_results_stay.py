@@ -117,9 +117,9 @@ def test_a_full_disk_is_noticed_before_training(capsys, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from pyro_vae.commands import train
+from pyro_vae.commands import train_run
 from pyro_vae.commands.main import main
-train.save_weights = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+train_run.save_weights = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 main(sys.argv[1:])
 """
 

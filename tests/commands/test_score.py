@@ -70,6 +70,7 @@ def test_all_of_a_file_is_scored_in_its_order(runs):
     assert about["detection"] == {}
 
 
+@pytest.mark.drawn
 def test_curves_where_anomalies_are_known(runs, capsys):
     more = ["--background", str(runs / "1"), "--also", str(runs / "1")]
     assert "got the same weights" in refused(capsys, runs / "0", *more)
