@@ -36,7 +36,21 @@ import yaml
 from byte_damage import change_json, damaged, sealed
 from PIL import Image
 
-from pyro_vae import MLP, VAE, Bernoulli, Checkpoint, Fit, GaussianEncoder, LogMarginal, StandardNormal, data, fit, load
+from pyro_vae import (
+    MLP,
+    VAE,
+    Bernoulli,
+    Checkpoint,
+    Fit,
+    GaussianEncoder,
+    LogMarginal,
+    StandardNormal,
+    compress,
+    data,
+    decompress,
+    fit,
+    load,
+)
 from pyro_vae.commands.main import main as pyro_vae
 from pyro_vae.runs.environment import environment
 
@@ -189,6 +203,17 @@ def small_pair() -> VAE:
     return VAE(StandardNormal(2), GaussianEncoder((1, 2, 2), 2), MLP(2, px.feature_shape), px)
 
 
+def of_compressed() -> Try:
+    """A compressed file, damaged: what comes back from it, if anything, is what was put in."""
+    vae, x = small_pair(), torch.rand(60, 1, 2, 2, generator=torch.Generator().manual_seed(0)).round()
+    file = compress(vae.model, vae.guide, x)
+
+    def attempt(rng: random.Random) -> None:
+        assert torch.equal(decompress(vae.model, vae.guide, damaged(file, rng)), x), "taken for what was written"
+
+    return attempt
+
+
 class OfTraining:
     """Checkpoints and saved results of a small training."""
 
@@ -245,6 +270,7 @@ def kinds(work: Path, scale: float) -> Iterator[tuple[str, int, Try]]:
         yield kind, int(scale * 1000 * SHARES[kind]), of_data(name, content, work)
     yield "amat", int(scale * 8000), of_amat(work)
     yield "IDX", int(scale * 3000), of_idx(work)
+    yield "compressed", int(scale * 10_000), of_compressed()
     training, run = OfTraining(work), OfRun(work)
     yield "saved Fit", int(scale * 3000), training.result
     yield "checkpoint", int(scale * 150), training.checkpoint
