@@ -21,7 +21,7 @@ from record import Record, lines, trained
 import pyro_vae
 from pyro_vae import VAE, GaussianEncoder, HeavyTail, LogMarginal, Run, StandardNormal, data, fit, log_marginal
 
-NUM_TEST, NUM_SAMPLES, BATCH_SIZE = 60, 100, 50
+NUM_TEST, NUM_SAMPLES, BATCH_SIZE = 50, 100, 50
 EPOCHS = {100: (10, 20, 50, 100, 200, 500), 1000: (1, 2, 5, 10, 20, 50)}  # by training images: as many steps
 FIRST = "first weights"
 LAST_FIRST = "but for the last layer"
