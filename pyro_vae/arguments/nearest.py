@@ -9,15 +9,20 @@ MOST_FILES = 1_000  # of a folder, that are looked at
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """Offer the known name nearest to a mistyped one, or nothing; capitals, "-" and "_" do not count.
+    """Offer the known name nearest to a mistyped one, or nothing; capitals, "-" and "_" do not count, nor do the dashes
+    that all options begin with.
 
     Example:
         >>> did_you_mean("Digit", ["digits", "mnist"])
         ' Did you mean digits?'
     """
-    plain = {name.lower().replace("-", "_"): name for name in known}
-    near = difflib.get_close_matches(given.lower().replace("-", "_"), plain, n=1, cutoff=0.7)
+    plain = {_plain(name): name for name in known}
+    near = difflib.get_close_matches(_plain(given), plain, n=1, cutoff=0.65 if given.startswith("-") else 0.7)
     return f" Did you mean {plain[near[0]]}?" if near else ""
+
+
+def _plain(name: str) -> str:
+    return name.lower().lstrip("-").replace("-", "_")
 
 
 def file_nearest(path: Path) -> str:

@@ -27,4 +27,4 @@ def _unknown(given: str, known: Sequence[str]) -> str:
     if dot and part in known:  # an option of a part: its own ones alone are meant
         takes = [k for k in known if k.startswith(f"{part}.") and not k.endswith("+")]
         return f"unknown option {given}. The class chosen by {part} takes {', '.join(takes) or 'no options'}."
-    return f"unknown option {given}.{did_you_mean(option, known)}"
+    return f"unknown option {given}.{did_you_mean(option, known) or ' --help lists those that there are.'}"

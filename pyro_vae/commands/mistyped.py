@@ -51,9 +51,12 @@ def _words(command: Path) -> set[str]:
             continue
         seen.add(place)
         if not name:  # a whole room, whose functions have options as arguments
-            nodes = [node for each in file.parent.glob("*.py") for node in ast.walk(_parsed(each))]
+            nodes = [node for each in file.parent.glob("*.py") for node in _parsed(each).body]
             arguments = [
-                each.arg for node in nodes if isinstance(node, ast.FunctionDef) for each in node.args.kwonlyargs
+                each.arg
+                for node in nodes
+                if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+                for each in node.args.kwonlyargs
             ]
             found |= {f"--{argument.replace('_', '-')}" for argument in arguments}
             continue

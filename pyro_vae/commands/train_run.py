@@ -148,15 +148,15 @@ def _save(folder: Path, config: Namespace, module: Any, result: Fit, about: dict
     write_text(folder / SETTINGS, dump(config))
     write_about(folder, about)
     with warned("the figure"):
-        best = result.best_epoch if about["finished"] else None
-        figure = plots.training_curves(result.history, best_epoch=best, title=title_of(folder, name=name))
+        best, title = about["best_epoch"], title_of(folder, name=name)
+        figure = plots.training_curves(result.history, best_epoch=best, title=title)
         save_figure(figure, folder / "training.png")
 
 
 def _about(config: Namespace, module: Any, dataset: Data, result: Fit, *, finished: bool) -> dict[str, Any]:
-    """What a run saw and reached; of one that was interrupted, the best epoch is not known."""
+    """What a run saw and reached, one that was stopped, too; without a finite validation loss no epoch is best."""
     history = result.history
-    best = history[result.best_epoch - 1] if finished else {}
+    best = history[result.best_epoch - 1] if result.best_epoch else {}
     return {
         "protocol": dataset.protocol,
         "data_sha256": dataset.digest,
@@ -169,7 +169,7 @@ def _about(config: Namespace, module: Any, dataset: Data, result: Fit, *, finish
         "epochs_asked_for": config.epochs,
         "warmed_up": result.warmed_up,
         "kl_weight": history[-1]["kl_weight"],
-        "best_epoch": result.best_epoch if finished else None,
+        "best_epoch": result.best_epoch or None,
         **{f"best_{name}": best.get(name) for name in ("validation_elbo", "validation_rate", "validation_distortion")},
         "seconds": round(sum(metrics["seconds"] for metrics in history), 1),
         "command": command_line(),

@@ -160,8 +160,9 @@ def _step(now: Gaussians, e: Tensor, gradient: Tensor, *, matched: bool) -> tupl
 def _moved(best: Gaussians, along: Tensor, axes: Tensor, values: Tensor, length: Tensor) -> Gaussians:
     """The Gaussian after a step of given lengths (B,), 1 for the whole one."""
     mean = best.mean + torch.einsum("bij,bj->bi", best.root @ axes, length[:, None] * along / values)
-    factor = values.pow(-length[:, None] / 2)
-    return Gaussians(mean, (best.root @ axes) * factor[:, None], axes.mT @ best.inverse / factor[..., None])
+    # By a symmetric factor: axes of equal values are any, and with them would be the draws that belong to a noise.
+    factor = values.pow(-length[:, None] / 2)[:, None]  # (B, 1, D)
+    return Gaussians(mean, best.root @ (axes * factor @ axes.mT), axes / factor @ axes.mT @ best.inverse)
 
 
 def _covariance(left: Tensor, right: Tensor) -> Tensor:

@@ -217,10 +217,8 @@ def log_marginal(
         exact = is_summed_out(model_trace) and not latents_of(model_trace)
         if exact:  # all weights of a data point are log p(x): two show that its error is 0
             estimator, num_samples, target_standard_error = "guide", 2, None
-        keys, digests, count = data_keys(points, seed), data_digests(points), len(wanted)
-        sampler = Sampler(
-            model, guide, points, keys, count, defensive, num_samples, budget, chunk_size, compile, precision
-        )
+        keys, digests = data_keys(points, seed), data_digests(points)
+        sampler = Sampler(model, guide, points, keys, defensive, num_samples, budget, chunk_size, compile, precision)
         space = None if estimator == "guide" else latent_space(model, guide, few)
         about: dict[str, Any] = {
             "measure": measure_of(model_trace),

@@ -38,7 +38,10 @@ BYTES_OF_WEIGHT = 64  # while they are summed up, in double precision
 
 
 class Sampler:
-    """Draws and scores samples of a pair, chunk by chunk, for num_points of the data x, by their numbers."""
+    """Draws and scores samples of a pair, chunk by chunk, for some of the data x, by their numbers.
+
+    How they are drawn depends on all of x: what is left of an estimate, or is another process's, is drawn alike.
+    """
 
     def __init__(
         self,
@@ -46,7 +49,6 @@ class Sampler:
         guide: Callee,
         x: Points,
         keys: Tensor,
-        num_points: int,
         defensive: float,
         num_samples: int,
         budget: int,
@@ -56,7 +58,7 @@ class Sampler:
     ) -> None:
         self.x, self.keys = x, keys
         self.at_once = min(WEIGHTS_AT_ONCE, budget // (10 * BYTES_OF_WEIGHT))
-        few = handful(x)
+        few, num_points = handful(x), len(x)
         plain = particle_log_weights(model, guide, x[few], defensive=defensive)
         self.keyed = can_be_keyed(plain, x[few], keys[few])
         self.draw = functools.partial(keyed, plain) if self.keyed else functools.partial(_one_by_one, plain)

@@ -112,6 +112,8 @@ def title_of(folder: Path, *, name: str = "") -> str:
     about = read_about(folder)
     best = about.get("best_epoch")
     epoch = f"epoch {best} of {about['epochs']}" if best else f"stopped after {about['epochs']} epochs"
+    if best and not about["finished"]:
+        epoch += ", then stopped"
     parts = [about["protocol"].partition(",")[0], name or folder.resolve().name, epoch]
     if about.get("warmed_up") is False:
         parts.append("KL weight still in its warm-up")

@@ -113,18 +113,20 @@ def own_classes(folder: Path) -> Iterator[None]:
     about = read_about(folder)
     copies = {match["module"]: name for name in about["files"] if (match := COPY.fullmatch(name))}
     places = about.get("sources", {})
-    changed = [name for module, name in copies.items() if _present(module, places) != read_checked(folder, name)]
+    changed = [
+        (module, name) for module, name in copies.items() if _present(module, places) != read_checked(folder, name)
+    ]
     if not _trusted.get():
         _require_copies(folder, {*copies})
     if not changed:
         yield
         return
     if not _trusted.get():
-        file = f"{COPY.fullmatch(changed[0])['module'].replace('.', '/')}.py"  # type: ignore[index]
+        module, name = changed[0]
         raise ValueError(
-            f"Expected {file} as it was when {folder} was trained, and where it was, in the working directory or on "
-            f"PYTHONPATH; it is not there, or was changed. The run keeps a copy: look at {folder / changed[0]}, and "
-            f"import it by --trust (load(..., trust=True)), which runs its code. Or put the file back."
+            f"Expected {module.replace('.', '/')}.py as it was when {folder} was trained, and where it was; "
+            f"{_difference(module, places)}. Put it back, or look at the copy that the run keeps, {folder / name}, and "
+            f"import that by --trust (load(..., trust=True)), which runs its code."
         )
     tops = {module.partition(".")[0] for module in copies}
     finder = _Copies({module: folder / name for module, name in copies.items()})
@@ -151,6 +153,19 @@ def _present(module: str, places: Mapping[str, Any]) -> bytes | None:
         return read_whole(file, limit=None)
     except (OSError, ValueError):
         return None
+
+
+def _difference(module: str, places: Mapping[str, Any]) -> str:
+    """Why a module is not taken for the one that a run was trained with."""
+    name = module.removesuffix(".__init__")
+    file, place = _file_of(name), places.get(name)
+    if file is None:
+        return f"there is none of this name in the working directory or on PYTHONPATH; it was {place}"
+    if place is None:
+        return f"the run does not say where it was, so that {file} could be another"
+    if str(file.resolve()) != place:
+        return f"it was {place}, and now {file.resolve()} would be imported"
+    return f"{file} was changed since"
 
 
 def _file_of(name: str) -> Path | None:

@@ -413,7 +413,7 @@ def test_a_loss_that_is_not_finite_says_what_is_kept(tmp_path, capsys):
     )
     assert found is not None, said
     about = json.loads(Path("f/run.json").read_text())
-    assert (about["epochs"], about["finished"]) == (int(found[2]), False)
+    assert (about["best_epoch"], about["epochs"], about["finished"]) == (int(found[1]), int(found[2]), False)
     assert "not finished" in repr(pyro_vae.load("f"))
 
 

@@ -37,7 +37,7 @@ def test_the_command_writes_all_it_prints_and_says_nothing_to_a_closed_pipe(monk
         (["trian"], 2, "got the command trian. Did you mean train?\n"),
         (["--verson"], 2, "got the option --verson. Did you mean --version?\n"),
         (["train", "--epochz", "3"], 2, "unknown option --epochz 3. Did you mean --epochs?\n"),
-        (["evaluate", "RUN", "--out", "x"], 2, "unknown option --out x."),
+        (["evaluate", "RUN", "--out", "x"], 2, "unknown option --out x. --help lists those that there are.\n"),
         (["compare", "--sampels", "3"], 2, "unknown option --sampels 3. Did you mean --num-samples?\n"),
     ],
 )

@@ -184,6 +184,27 @@ def test_numbers_belong_to_data_points():
 
 
 @pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+def test_what_is_shared_out_is_what_one_process_finds():
+    """Also where the posterior has no axes of its own, and those that rounding chooses could be any."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(len(x), 4), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(torch.sin(z), 0.5).to_event(1), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(torch.zeros(len(x), 4), 0.5).to_event(1))
+
+    x = 0.3 * torch.randn(12, 4)
+    whole = log_marginal(model, guide, x, num_samples=50)
+    assert (whole.details["rung"] > 0).all()
+    for share in (range(0, 12, 2), range(1, 12, 2), [7]):
+        some = log_marginal(model, guide, x, num_samples=50, only=[*share])
+        torch.testing.assert_close(some.log_prob, whole.log_prob[[*share]], rtol=1e-6, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
 def test_the_mean_weight_is_p_of_x_and_the_mean_logarithm_lies_below():
     """Over many seeds with few samples, where a proposal chosen by the reported draws themselves would show."""
     model, guide, x, truth = two_modes(0.5)

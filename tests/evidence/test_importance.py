@@ -170,6 +170,20 @@ def test_chunks_do_not_change_an_exact_result(linear, x, chunk_size):
     torch.testing.assert_close(result.log_prob, linear.log_prob(x), rtol=1e-5, atol=1e-5)
 
 
+def test_what_is_left_of_an_estimate_is_drawn_as_the_whole_would_be(linear, x, monkeypatch):
+    """Also compiled where the whole is, and in the same chunks: else an evaluation that was stopped ends otherwise."""
+    found = []
+
+    def noted(draw, *, saves, **_):
+        found.append(saves)
+        return draw
+
+    monkeypatch.setattr(sampler, "compile_if_worthwhile", noted)
+    for only in (None, range(len(x) - 2, len(x))):
+        log_marginal(linear.model, linear.mediocre_guide, x, num_samples=30, estimator="guide", only=only)
+    assert found[0] == found[1] > 0
+
+
 def test_chunks_do_not_change_an_estimate(linear, x):
     few, many = (
         log_marginal(linear.model, linear.mediocre_guide, x, num_samples=2001, chunk_size=size, estimator="guide")

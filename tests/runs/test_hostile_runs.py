@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+import re
 import shutil
 import sys
 import time
@@ -217,9 +218,12 @@ def test_a_class_is_imported_from_where_it_was_alone(trained, intact, tmp_path, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(trained.parent))])
     monkeypatch.delitem(sys.modules, "hostile_likelihood", raising=False)
-    with pytest.raises(
-        ValueError, match=r"Expected hostile_likelihood\.py as it was when run was trained, and where it was.*--trust"
-    ):
+    there = re.escape(f"it was {trained.parent}/hostile_likelihood.py")
+    here = re.escape(f"{tmp_path}/hostile_likelihood.py would be imported. Put it back")
+    with pytest.raises(ValueError, match=f"when run was trained, and where it was; {there}, and now {here}.*--trust"):
+        pyro_vae.load("run")
+    Path("hostile_likelihood.py").unlink()
+    with pytest.raises(ValueError, match=f"there is none of this name in .* PYTHONPATH; {there}"):
         pyro_vae.load("run")
     assert "hostile_likelihood" not in sys.modules
     assert len(pyro_vae.load("run", trust=True).data.test)
