@@ -751,11 +751,54 @@ def soak_table() -> str:
     if not (path := RESULTS / "soak.json").exists():
         return NOT_YET
     result = json.loads(path.read_text())
-    columns = ("kills", "ended", "same bits")
-    rows = [[row["method"], *(str(row[name]) for name in columns)] for row in result["rows"]]
-    rows.append(["all", *(str(sum(row[name] for row in result["rows"])) for name in columns)])
-    headers = ["command", "kills", "came to their ends", "to the bits of the undisturbed one"]
+    columns = ("kills", "after writing", "ended", "same bits")
+    rows = [[row["method"], f"{row['seconds']:.0f}", *(str(row[name]) for name in columns)] for row in result["rows"]]
+    rows.append(["all", "", *(str(sum(row[name] for row in result["rows"])) for name in columns)])
+    headers = ["command", "s", "kills", "after it had written", "came to their ends", "to the undisturbed one's bits"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{_made_on(result)}"
+
+
+def jobs_table() -> str:
+    """Seconds of a comparison by jobs, and of an epoch by processes, beside those of one."""
+    if not (path := RESULTS / "jobs.json").exists():
+        return NOT_YET
+    result = json.loads(path.read_text())
+    rows, first = [], dict[str, float]()
+    for row in result["rows"]:
+        seconds = min(row["seconds"])
+        factor = first.setdefault(row["what"], seconds) / seconds
+        rows.append([row["what"], row["method"].removeprefix("pyro_vae "), f"{seconds:.3g}", f"{factor:.2f}"])
+    headers = ["what", "command", "s", "times as fast"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\nOf a whole command from its start to its end, and of an epoch of 1,197 images with its validation. On "
+        f"{result['cores']} cores; load of the machine before: {result['load_before']:.1f}. {_made_on(result)}"
+    )
+
+
+def search_table() -> str:
+    """log p(x) of test data with the settings that a search found and with those as given, beside its own best."""
+    if not (path := RESULTS / "search_on_digits.json").exists():
+        return NOT_YET
+    result = json.loads(path.read_text())
+    best, (gap,) = result["best"], result["differences"]
+    elbo = {f"trial {best['trial']}": best["validation_elbo"], "as given": result["given_elbo"]}
+    rows = [
+        [
+            row["name"],
+            f"{elbo[row['name']]:.2f}",
+            f"{row['value']:.2f} [{row['low']:.2f}, {row['high']:.2f}]",
+            str(row["num_seeds"]),
+        ]
+        for row in result["rows"]
+    ]
+    headers = ["settings", "validation ELBO in the search", "log p(x) of test data, 95% interval", "fresh seeds"]
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in result["outcomes"].items())
+    found = ", ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{k} {v}" for k, v in best["settings"].items())
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\nNats per image. Paired difference {gap['a']} - {gap['b']}: {gap['value']:.2f} [{gap['low']:.2f}, "
+        f"{gap['high']:.2f}]. Trials: {outcomes}. Found: {found}. Data: {result['protocol']}. {source(result)}, "
+        f"{result['seconds'] / 60:.0f} minutes."
+    )
 
 
 def many_fits_table() -> str:
@@ -826,6 +869,8 @@ def lossy_compression_table() -> str:
 TABLES = {
     "damaged_inputs.md": damaged_inputs_table,
     "soak.md": soak_table,
+    "jobs.md": jobs_table,
+    "search_on_digits.md": search_table,
     "many_fits.md": many_fits_table,
     "features.md": features_table,
     "transfer.md": transfer_table,

@@ -51,10 +51,10 @@ def _words(command: Path) -> set[str]:
             continue
         seen.add(place)
         if not name:  # a whole room, whose functions have options as arguments
-            nodes = [node for each in file.parent.glob("*.py") for node in _parsed(each).body]
             arguments = [
                 each.arg
-                for node in nodes
+                for module in file.parent.glob("*.py")
+                for node in _parsed(module).body
                 if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
                 for each in node.args.kwonlyargs
             ]

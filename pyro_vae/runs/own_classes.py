@@ -125,8 +125,8 @@ def own_classes(folder: Path) -> Iterator[None]:
         module, name = changed[0]
         raise ValueError(
             f"Expected {module.replace('.', '/')}.py as it was when {folder} was trained, and where it was; "
-            f"{_difference(module, places)}. Put it back, or look at the copy that the run keeps, {folder / name}, and "
-            f"import that by --trust (load(..., trust=True)), which runs its code."
+            f"{_difference(module, places)}. Put it back, or look at {folder / name}, the copy that the run keeps, and "
+            f"import it by --trust (load(..., trust=True)), which runs its code."
         )
     tops = {module.partition(".")[0] for module in copies}
     finder = _Copies({module: folder / name for module, name in copies.items()})

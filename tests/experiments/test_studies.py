@@ -36,3 +36,15 @@ def test_smoke(name, tmp_path, monkeypatch):
     assert result["smoke"]
     for panel in result.get("panels", [result]):
         assert panel["rows"]
+
+
+def test_a_search_is_recorded_beside_what_its_best_settings_are_worth(tmp_path, monkeypatch):
+    path = FOLDER.parent / "search_on_digits.py"
+    monkeypatch.setattr(sys, "argv", [path.name, "--smoke", "--out", str(tmp_path / "out.json")])
+    runpy.run_path(str(path), run_name="__main__")
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert {"command", "versions", "device", "threads", "date", "protocol"} <= set(result)
+    assert result["smoke"]
+    assert sum(result["outcomes"].values()) == 2
+    assert "as given" in {row["name"] for row in result["rows"]}
+    assert result["best"]["validation_elbo"] >= result["given_elbo"]
