@@ -67,18 +67,22 @@ def say_estimate(result: LogMarginal, settings: Mapping[str, Any]) -> str:
             f"       acceptance of the transitions from {acceptance.min().item():.2f} to {acceptance.max().item():.2f}"
         )
     if "rung" in result.details:
+        chains = int(result.from_chains.sum())
         fitted, cost = int((result.details["rung"] > 0).sum()), result.details["evaluations"].double().mean().item()
         lines.append(
             f"       proposals: the guide for {data_points(len(result) - fitted)}, fitted Gaussians beside it for "
-            f"{fitted:,};\n       {cost:,.0f} evaluations of the model each"
+            f"{fitted - chains:,}{f', annealed chains for {chains:,}' if chains else ''};\n"
+            f"       {cost:,.0f} evaluations of the model each"
         )
     if untold := int(result.undecided.sum()):
         lines.append(
             f"       too few {'chains' if annealed else 'samples'} to tell whether to trust {untold:,} of "
             f"{data_points(len(result))}: k-hat needs {FEWEST}"
         )
-    judged = result.num_samples >= FEWEST  # of fewer there is no k-hat, but where no weight is finite
-    limit, weak = result.khat_limit.min().item(), int(((result.khat > result.khat_limit) & judged).sum())
+    # Of fewer there is no k-hat, but where no weight is finite.
+    judged = (result.num_samples >= FEWEST) & ~result.from_chains
+    limit = result.khat_limit.masked_fill(result.from_chains, HEAVY).min().item()
+    weak = int(((result.khat > result.khat_limit) & judged).sum())
     if not annealed and limit < WEAK and weak:
         lines.append(
             f"       k-hat of so few samples sees little of a tail: {weak:,} of {len(result):,} are above {limit:.2f}, "

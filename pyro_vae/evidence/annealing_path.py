@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -137,37 +138,55 @@ class Path:
                             "beside it. Remove what looks at the batch, such as its mean, or give chunk_size=1."
                         )
 
-    def gradient(self, u: Tensor, b: float | Tensor) -> Tensor:
-        """Of the log density in u (R, D)."""
-        with torch.enable_grad():
-            u = u.detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self.at(u).log_density(b).sum(), u)
-        return gradient
-
     def move(self, state: State, b: float | Tensor, step: Tensor, num_leapfrog: int) -> tuple[State, Tensor]:
         """One Hamiltonian transition with step sizes (B,) at b, one number or (B,): the next state, and mean acceptance
         probabilities (B,)."""
-        b = b.repeat(self.num_chains) if isinstance(b, Tensor) else b
-        step = (step.repeat(self.num_chains) * (1 + JITTER * (2 * torch.rand_like(state.log_joint) - 1)))[:, None]
-        first = momentum = torch.randn_like(state.u)  # (R, D)
-        u = state.u + step / 2 * momentum
-        finite = torch.ones_like(state.log_joint, dtype=torch.bool)
-        for left in reversed(range(num_leapfrog)):
-            momentum = momentum + step * self.gradient(u, b)
-            u = u + (step if left else step / 2) * momentum
-            finite = finite & u.isfinite().all(1)
-            u = torch.where(finite[:, None], u, state.u)  # a row that has left the numbers stays behind
-        proposal = self.at(u)
-        change = proposal.log_density(b) - state.log_density(b) + (first.square() - momentum.square()).sum(1) / 2
-        # A comparison with nan is false: rejected, as is +inf, a density that is no number to stand on.
-        valid = finite & proposal.log_density(b).isfinite() & ~change.isnan()
-        acceptance = torch.where(valid, change.clamp(max=0).exp(), 0.0)
-        accepted = torch.rand_like(acceptance) < acceptance
-        merged = (
-            torch.where(accepted if new.dim() == 1 else accepted[:, None], new, old)
-            for new, old in zip(vars(proposal).values(), vars(state).values(), strict=True)
-        )
-        return State(*merged), acceptance.view(self.num_chains, -1).mean(0)
+        return transition(self.at, state, b, step[:, None], num_leapfrog, self.num_chains)
+
+
+def transition(
+    at: Callable[[Tensor], State], state: State, b: float | Tensor, step: Tensor, num_leapfrog: int, num_chains: int
+) -> tuple[State, Tensor]:
+    """One Hamiltonian transition at b, one number or (B,).
+
+    Args:
+        at: the log densities at u (R, D), rows of all data points, chain after chain.
+        state: where the chains are.
+        step: step sizes, (B, 1), or (B, D) in each coordinate.
+
+    Returns:
+        The next state, and mean acceptance probabilities (B,).
+    """
+    b = b.repeat(num_chains) if isinstance(b, Tensor) else b
+    jitter = 1 + JITTER * (2 * torch.rand_like(state.log_joint) - 1)
+    step = step.repeat(num_chains, 1) * jitter[:, None]
+    first = momentum = torch.randn_like(state.u)  # (R, D)
+    u = state.u + step / 2 * momentum
+    finite = torch.ones_like(state.log_joint, dtype=torch.bool)
+    for left in reversed(range(num_leapfrog)):
+        momentum = momentum + step * gradient(at, u, b)
+        u = u + (step if left else step / 2) * momentum
+        finite = finite & u.isfinite().all(1)
+        u = torch.where(finite[:, None], u, state.u)  # a row that has left the numbers stays behind
+    proposal = at(u)
+    change = proposal.log_density(b) - state.log_density(b) + (first.square() - momentum.square()).sum(1) / 2
+    # A comparison with nan is false: rejected, as is +inf, a density that is no number to stand on.
+    valid = finite & proposal.log_density(b).isfinite() & ~change.isnan()
+    acceptance = torch.where(valid, change.clamp(max=0).exp(), 0.0)
+    accepted = torch.rand_like(acceptance) < acceptance
+    merged = (
+        torch.where(accepted if new.dim() == 1 else accepted[:, None], new, old)
+        for new, old in zip(vars(proposal).values(), vars(state).values(), strict=True)
+    )
+    return State(*merged), acceptance.view(num_chains, -1).mean(0)
+
+
+def gradient(at: Callable[[Tensor], State], u: Tensor, b: float | Tensor) -> Tensor:
+    """Of the log density in u (R, D)."""
+    with torch.enable_grad():
+        u = u.detach().requires_grad_()
+        (slope,) = torch.autograd.grad(at(u).log_density(b).sum(), u)
+    return slope
 
 
 def flat(latents: dict[str, Tensor]) -> Tensor:

@@ -52,8 +52,7 @@ class AnnealingSettings:
 
     def sigmoid(self) -> Tensor:
         """b_0 = 0 < ... < b_T = end, (T + 1,): a sigmoid, dense at both ends."""
-        steps = torch.linspace(-STEEPNESS, STEEPNESS, self.num_temperatures + 1, dtype=torch.float64).sigmoid()
-        return self.end * (steps - steps[0]) / (steps[-1] - steps[0])
+        return self.end * sigmoid_schedule(self.num_temperatures)
 
     def batches(self, numbers: list[int], chunk_size: int) -> Batches:
         """Numbers of data points whose chains fit into a chunk; and the same, repeated up to one length for all
@@ -68,6 +67,12 @@ class AnnealingSettings:
         """A progress bar over the temperatures of so many data points."""
         total = num_points * (self.num_temperatures - 1)
         return progress_bar(total, unit="step", shown=progress, description="annealing", scaled=True)
+
+
+def sigmoid_schedule(num_temperatures: int) -> Tensor:
+    """b_0 = 0 < ... < b_T = 1, (T + 1,): a sigmoid, dense at both ends."""
+    steps = torch.linspace(-STEEPNESS, STEEPNESS, num_temperatures + 1, dtype=torch.float64).sigmoid()
+    return (steps - steps[0]) / (steps[-1] - steps[0])
 
 
 class Plan(NamedTuple):

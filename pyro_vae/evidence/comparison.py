@@ -240,10 +240,7 @@ def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> C
         of_these_runs={names if len(names) == 2 else names[0]: mean_of(*names, seeds=False) for names in everything},
         seed_means={name: tuple(table.mean(1).tolist()) for name, table in log_probs.items()},
         num_data_points=next(iter(log_probs.values())).shape[1],
-        num_samples={
-            name: (min(int(r.num_samples.min()) for r in rs), max(int(r.num_samples.max()) for r in rs))
-            for name, rs in runs.items()
-        },
+        num_samples={name: _counts(results) for name, results in runs.items()},
         smallest_ess={name: min(r.ess.min().item() for r in results) for name, results in runs.items()},
         largest_khat={name: largest(torch.cat([r.khat for r in results])) for name, results in runs.items()},
         unreliable={name: sum(int(r.unreliable.sum()) for r in results) for name, results in runs.items()},
@@ -267,6 +264,13 @@ def _as_list(name: str, given: LogMarginal | Sequence[LogMarginal]) -> list[LogM
 def _recorded(results: Sequence[LogMarginal], name: str) -> tuple[str, ...]:
     """The values of an attribute that results have, each once."""
     return tuple(sorted({getattr(result, name) for result in results} - {""}))
+
+
+def _counts(results: Sequence[LogMarginal]) -> tuple[int, int]:
+    """The smallest and the largest number of samples; annealed chains are no samples, unless there is nothing else."""
+    counts, chains = (torch.cat([getattr(r, name) for r in results]) for name in ("num_samples", "from_chains"))
+    counts = counts if chains.all() else counts[~chains]
+    return int(counts.min()), int(counts.max())
 
 
 def _share_fitted(results: Sequence[LogMarginal]) -> float:

@@ -12,14 +12,14 @@ from torch import Tensor
 
 from ..pairs.batch import Points
 from ..pairs.contexts import unvalidated
-from .counter_random import CounterRandom
-from .drawing import keyed, one_by_one
+from .annealed_rung import GRADIENT, AnnealedRung
 from .exploring import CLIMB_STEPS, NEGLIGIBLE, climbed, share_uncovered, uncovered
 from .fitted_mixture import Mixture, around, farthest
 from .gaussian_fit import Gaussians, fitted
+from .latent_draws import LatentDraws
 from .latent_space import LatentSpace
 from .pilots import LeftOut, Pilot, foreseen_ess, good_enough, missed, needed, pilot_khat
-from .result import HOPELESS, LogMarginal
+from .result import ANNEALED, HEAVY, HOPELESS, LogMarginal
 from .weights import Moments, WeightSum, error_of_strata
 
 # Shares of the samples: from fitted Gaussians, from the guide, from the prior.
@@ -34,12 +34,17 @@ MOST_DRAWS = 64  # for a step of a fit, of as many as there are dimensions
 PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
 FEW_LATENTS = 8  # up to which draws from the prior, and climbs from there, can find modes that nothing else visits
 OF_GUIDE = 0.8  # effective sample size of a guide's pilot, relative, from which no fit is worth while
-STREAM = 2**29  # where the streams of random numbers of this file begin
-GRADIENT = 3  # evaluations of the model that a gradient costs
 CLIMBS = 16  # from draws of the prior, in a pilot
 CLIMBING = CLIMBS * (1 + GRADIENT * CLIMB_STEPS)  # evaluations
 PROBES, PROBE = 4, 128  # fits at modes that are hardly covered, at most; draws of one, which tell the mass there
 NARROWER = 0.4  # factor of the scales at the start of each: from the first Gaussian's, a fit would leave the mode
+
+
+def as_many(result: LogMarginal, num_samples: int) -> LogMarginal:
+    """A result of annealed chains whose levels are those of so many samples: what a mean over data points needs."""
+    last = result.log_prob, result.standard_error
+    counts = [*(10**i for i in range(len(str(num_samples - 1)))), num_samples]
+    return dataclasses.replace(result, log_levels={k: result.log_levels.get(k, last) for k in counts})
 
 
 def with_rung(result: LogMarginal, rung: int, *, evaluations: int) -> LogMarginal:
@@ -67,7 +72,8 @@ class Escalation:
     guide sits on one of several modes, another starts from the pilot's draw of large weight that lies farthest from
     those that are there. Where there are few latents, modes are looked for by climbing, too. One that the proposal
     hardly covers at its top may have next to no mass, so a Gaussian is fitted to it, whose draws tell the share of the
-    evidence; where that is not negligible, it is the next to be added.
+    evidence; where that is not negligible, it is the next to be added. Where the last pilot foresees a k-hat above 0.7,
+    annealed chains from the mixture or the prior take over (`AnnealedRung`), but not for modes that are left out.
 
     What decides is thrown away: the estimate comes from other draws than the pilots, so that its mean is p(x), and the
     mean of its logarithm lies below log p(x).
@@ -87,7 +93,9 @@ class Escalation:
     def __init__(
         self, space: LatentSpace, *, is_keyed: bool, seed: int, at_once: int, done: Callable[[int], Any]
     ) -> None:
-        self.space, self.is_keyed, self.seed, self.at_once, self.done = space, is_keyed, seed, at_once, done
+        self.space, self.seed, self.at_once, self.done = space, seed, at_once, done
+        self.draws = LatentDraws(space, is_keyed=is_keyed, at_once=at_once)
+        self.annealed = AnnealedRung(self.draws, done)
         self.pairs = min(max(space.dim, 16), MOST_DRAWS) // 2  # of draws of opposite sign, in a step of a fit
         explores = space.dim <= FEW_LATENTS
         self.most_starts = MOST_STARTS_OF_FEW if explores else MOST_STARTS
@@ -102,12 +110,13 @@ class Escalation:
         Args:
             num_samples: for each; with a target, at least.
             target: standard error to be reached, in nats.
-            most: samples of one data point for that.
+            most: samples of one data point for that, and evaluations of the model by annealed chains.
 
         Returns:
-            LogMarginal with the details "rung", the number of Gaussians, "evaluations", how often the model was
-            evaluated for a data point, and "left_out", the share of the evidence that the last pilot found where the
-            proposal hardly draws (nan where it could not tell). If that is not negligible, khat is at least 1.
+            LogMarginal with the details "rung", the number of Gaussians or that of chains, "evaluations", how often the
+            model was evaluated for a data point, and "left_out", the share of the evidence that the last pilot found
+            where the proposal hardly draws (nan where it could not tell). If that is not negligible, khat is at least
+            1.
         """
         results, order = [], []
         with unvalidated():  # a wild proposal is no error: its weight is 0
@@ -120,7 +129,17 @@ class Escalation:
                 # A result after the last pilot has its k-hat at least: by chance, draws that miss much look best.
                 khat = torch.where(good, -math.inf, pilot_khat(log_weights[:PILOT]))
                 khat = torch.where(left_out.much, khat.clamp(min=HOPELESS), khat).cpu()
-                good = good if rung < self.most_starts else torch.ones_like(good)
+                if rung == self.most_starts:
+                    hard, good = (khat > HEAVY).to(good.device) & ~left_out.much, torch.ones_like(good)
+                    which = points[hard]
+                    if len(which) and (found := self.annealed.estimate(x[which], keys[which], mixture[hard], most)):
+                        evaluations = found.details["evaluations"] + cost[which].cpu()
+                        result = with_rung(as_many(found, num_samples), ANNEALED, evaluations=0)
+                        results.append(
+                            result.with_details(evaluations=evaluations, left_out=left_out.share[hard].cpu())
+                        )
+                        order.append(which)
+                        good = ~hard
                 count_of = needed(log_weights[:PILOT], num_samples, target, most)
                 for count in count_of[good].unique().tolist():
                     now = good & (count_of == count)
@@ -130,6 +149,8 @@ class Escalation:
                     result = result.with_details(evaluations=evaluations, left_out=left_out.share[now].cpu())
                     results.append(dataclasses.replace(result, khat=worst))
                     order.append(points[now])
+                if rung == self.most_starts:
+                    break
                 points, mixture = points[~good], mixture[~good]
                 if len(points):
                     rung += 1
@@ -163,7 +184,7 @@ class Escalation:
 
     def _first(self, x: Points, keys: Tensor) -> Mixture:
         """A fit that starts where the guide is."""
-        u = self._first_draws(x, keys, PILOT // 4, stream=1)
+        u = self.draws.in_portions(x, keys, PILOT // 4, stream=1)
         start = Gaussians.diagonal(u.mean(0), u.std(0).clamp(min=1e-4))
         fit = self._fitted(x, keys, start, stream=1000)
         if self.space.dim > FEW_LATENTS:  # where a wide copy would lie around the posterior like a shell
@@ -172,7 +193,7 @@ class Escalation:
 
     def _fitted(self, x: Points, keys: Tensor, start: Gaussians, *, stream: int) -> Gaussians:
         def noise(step: int) -> Tensor:
-            e = self._normal(keys, 0, self.pairs, stream=stream + step)
+            e = self.draws.normal(keys, 0, self.pairs, stream=stream + step)
             return torch.cat([e, -e])
 
         fit = fitted(lambda u: self._joint_and_gradient(x, u), start, noise, num_steps=STEPS)
@@ -190,7 +211,7 @@ class Escalation:
         parts = (mixture.parts[0], *wide, new)
         evidence = []
         for number, part in enumerate(parts):
-            u = part.at(self._normal(keys, 0, PILOT // 4, stream=stream + number))
+            u = part.at(self.draws.normal(keys, 0, PILOT // 4, stream=stream + number))
             log_weights = self._joint_and_gradient(x, u)[0] - part.log_prob(u)
             evidence.append(log_weights.logsumexp(0).nan_to_num(-math.inf))
         found = torch.stack(evidence).softmax(0).nan_to_num(1 / len(parts))
@@ -209,7 +230,7 @@ class Escalation:
         if self.space.dim <= FEW_LATENTS:
             exploring = EXPLORING if mixture.parts else EXPLORING_FROM_GUIDE
             more, more_weights = self._drawn(x, keys, mixture, exploring, stream=stream + 5000)
-            starts = self._first_draws(x, keys, CLIMBS, stream=stream + 6000, prior=True)
+            starts = self.draws.in_portions(x, keys, CLIMBS, stream=stream + 6000, prior=True)
             tops = climbed(lambda u: self._joint_and_gradient(x, u), starts)
             at_tops, joint = self._weighed(x, tops, mixture, alone)
             log_mean = log_weights.logsumexp(0) - math.log(PILOT)
@@ -254,8 +275,8 @@ class Escalation:
             part = self._fitted(x[some], keys[some], start, stream=stream + 20 * number)
             probe = Mixture((part, part.widened(1.5)), torch.full_like(mean, 0.5).expand(2, -1))
             u = probe.at(
-                self._normal(keys[some], 0, PROBE, stream=stream + 20 * number + STEPS),
-                self._uniform(keys[some], 0, PROBE, stream=stream + 20 * number + STEPS + 1),
+                self.draws.normal(keys[some], 0, PROBE, stream=stream + 20 * number + STEPS),
+                self.draws.uniform(keys[some], 0, PROBE, stream=stream + 20 * number + STEPS + 1),
             )
             log_weights, joint_there = self._weighed(x[some], u, mine, SHARES)
             log_ratios = (joint_there - probe.log_prob(u)).nan_to_num(-math.inf, math.inf, -math.inf)
@@ -302,12 +323,12 @@ class Escalation:
         for first in range(0, num_samples, size):
             some = kinds[first : first + size]
             u = mixture.at(
-                self._normal(keys, first, len(some), stream=stream + 2),
-                self._uniform(keys, first, len(some), stream=stream + 3),
+                self.draws.normal(keys, first, len(some), stream=stream + 2),
+                self.draws.uniform(keys, first, len(some), stream=stream + 3),
             )
             for kind in (1, 2):
                 if n := int((some == kind).sum()):
-                    own = self._pair_draws(x, keys, drawn[kind], n, stream=stream + 3 + kind, prior=kind == 2)
+                    own = self.draws.of_pair(x, keys, drawn[kind], n, stream=stream + 3 + kind, prior=kind == 2)
                     u[(some == kind).to(u.device)] = own
                     drawn[kind] += n
             log_weights, densities, _ = self._log_weights(x, u, mixture, shares_drawn)
@@ -324,36 +345,3 @@ class Escalation:
         densities = torch.stack([mixture.log_prob(u), guide, prior]).nan_to_num(-math.inf, math.inf, -math.inf)
         log_mixture = (densities + joint.new_tensor(shares).log()[:, None, None]).logsumexp(0)
         return (joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf), densities, joint
-
-    def _pair_draws(
-        self, x: Points, keys: Tensor, first: int, count: int, *, stream: int, prior: bool = False
-    ) -> Tensor:
-        """Draws u (K, B, D) of the guide or the prior."""
-        settings = x, keys, *self._numbers(keys, first, stream), count
-
-        def draw(batch: Points, count: int) -> Tensor:
-            return self.space.drawn(batch, count, prior=prior)
-
-        return keyed(draw, *settings) if self.is_keyed else torch.cat(one_by_one(draw, *settings), 1)
-
-    def _first_draws(self, x: Points, keys: Tensor, count: int, *, stream: int, prior: bool = False) -> Tensor:
-        """Draws u (count, B, D) of the guide or the prior, some at a time."""
-        size = max(1, self.at_once // len(x))
-        firsts = range(0, count, size)
-        draws = [
-            self._pair_draws(x, keys, first, min(size, count - first), stream=stream, prior=prior) for first in firsts
-        ]
-        return torch.cat(draws)
-
-    def _normal(self, keys: Tensor, first: int, count: int, *, stream: int) -> Tensor:
-        with CounterRandom(keys, *self._numbers(keys, first, stream)[:1], count, self._numbers(keys, first, stream)[1]):
-            return torch.randn(count, len(keys), self.space.dim, dtype=self.space.dtype, device=keys.device)
-
-    def _uniform(self, keys: Tensor, first: int, count: int, *, stream: int) -> Tensor:
-        with CounterRandom(keys, *self._numbers(keys, first, stream)[:1], count, self._numbers(keys, first, stream)[1]):
-            return torch.rand(count, len(keys), dtype=self.space.dtype, device=keys.device)
-
-    @staticmethod
-    def _numbers(keys: Tensor, first: int, stream: int) -> tuple[Tensor, Tensor]:
-        zero = torch.zeros((), dtype=torch.int64, device=keys.device)
-        return zero + first, zero + STREAM + stream

@@ -148,12 +148,12 @@ def _step(now: Gaussians, e: Tensor, gradient: Tensor, *, matched: bool) -> tupl
         root, inverse = _power(draws, 0.5), _power(draws, -0.5)
         curvature = inverse @ _power(root @ gradients @ root, 0.5) @ inverse
     else:  # A C + C A = -(G + G^T), G the covariance of gradients with draws
-        values, axes = _eigh(_covariance(here, here))
+        values, axes = eigen(_covariance(here, here))
         rest = _covariance(there + here, here)  # what the present Gaussian does not explain
         rest = axes.mT @ (rest + rest.mT) @ axes / (values[..., None] + values[:, None] + 2 * RIDGE)
         curvature = identity - axes @ rest @ axes.mT
     at_mean = h.mean(0) + torch.einsum("bij,bj->bi", curvature, e.mean(0))
-    values, axes = _eigh((curvature + curvature.mT) / 2)
+    values, axes = eigen((curvature + curvature.mT) / 2)
     return torch.einsum("bji,bj->bi", axes, at_mean), axes, values.clamp(min=1 / WIDEST)
 
 
@@ -172,11 +172,11 @@ def _covariance(left: Tensor, right: Tensor) -> Tensor:
 
 def _power(matrix: Tensor, exponent: float) -> Tensor:
     """A power of symmetric positive matrices (B, D, D)."""
-    values, axes = _eigh((matrix + matrix.mT) / 2)
+    values, axes = eigen((matrix + matrix.mT) / 2)
     return (axes * values.clamp(min=1e-8).pow(exponent)[:, None]) @ axes.mT
 
 
-def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
+def eigen(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues (B, D) and eigenvectors (B, D, D) of symmetric matrices, decomposed on the CPU.
 
     On a GPU torch takes such matrices one after the other, up to 2.11 all of more than 32 dimensions: 0.2 to 2 ms each,

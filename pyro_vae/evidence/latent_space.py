@@ -93,14 +93,21 @@ class LatentSpace:
 
     def joint_and_gradient(self, x: Points, u: Tensor) -> tuple[Tensor, Tensor]:
         """The log joint density (K, B) and its gradient in u, (K, B, D)."""
-        model, _, rows, shape = self._for_particles(x, len(u))
         with torch.enable_grad(), at_any_latents():
             u = u.detach().requires_grad_()
-            model_trace, log_jacobian = self._placed(model, rows, u)
-            terms = score_traces(model_trace, poutine.Trace(), shape=shape)
-            joint = (terms.log_likelihood + terms.log_prior + log_jacobian).reshape(u.shape[:2])
+            joint, _ = self.joint_and_prior(x, u)
             (gradient,) = torch.autograd.grad(joint.sum(), u)
         return joint.detach(), gradient
+
+    def joint_and_prior(self, x: Points, u: Tensor) -> tuple[Tensor, Tensor]:
+        """The log densities of p(x, z) and p(z), times |dz/du|, (K, B), as functions of u."""
+        model, _, rows, shape = self._for_particles(x, len(u))
+        with at_any_latents():
+            model_trace, log_jacobian = self._placed(model, rows, u)
+            terms = score_traces(model_trace, poutine.Trace(), shape=shape)
+        each = terms.log_likelihood + terms.log_prior, terms.log_prior
+        joint, prior = ((term + log_jacobian).expand(shape).reshape(u.shape[:2]) for term in each)
+        return joint, prior
 
     def resolves(self, x: Points, count: int) -> bool:
         """Whether draws of the guide and the prior have the same weights at u as where they were drawn: u cannot tell

@@ -21,6 +21,7 @@ from .words import joined, largest, line_of, listed, one_or_range, rows_of
 HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
 HOPELESS = 1.0  # k-hat above which the weights have no mean that more samples could find
 FEWEST = 25  # samples below which no k-hat can be computed
+ANNEALED = 7  # the rung of the default estimate that annealed chains are; six Gaussians are the most before
 STUCK = 0.1  # mean acceptance of a data point's transitions, below which its chains have hardly moved
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
 OPTIONAL = ("digests", "indices")
@@ -95,6 +96,11 @@ class LogMarginal:
     def undecided(self) -> Tensor:
         """Whether samples were too few to tell if a number is to be trusted: there is no k-hat below 25; (N,), bool."""
         return (self.num_samples < FEWEST) & self.khat.isnan() & ~self.unreliable
+
+    @property
+    def from_chains(self) -> Tensor:
+        """Whether annealed chains gave a number of the default estimate, (N,), bool: then num_samples counts those."""
+        return self.details.get("rung", torch.zeros_like(self.num_samples)) == ANNEALED
 
     @property
     def khat_limit(self) -> Tensor:

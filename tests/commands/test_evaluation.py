@@ -45,6 +45,12 @@ def test_advice_fits_the_case(khat, details, settings, advice):
     assert ("Of 1, mass was found that the proposals hardly reach" in text) == (details.get("left_out", 0) > 0)
 
 
+def test_annealed_chains_of_the_default_are_no_samples():
+    text = say_estimate(result(0.5, 0.6, num_samples=64, rung=7, evaluations=9), {"estimator": "auto"})
+    assert "fitted Gaussians beside it for 0, annealed chains for 2;" in text
+    assert "limit for so few" not in text
+
+
 def test_fewer_samples_do_not_look_safer():
     """The limit of k-hat falls with the samples; below 25 there is no k-hat, and that is said."""
     assert result(0.5, num_samples=50).khat_limit.item() == pytest.approx(1 - 1 / math.log10(50))

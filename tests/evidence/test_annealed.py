@@ -15,7 +15,7 @@ from torch import nn
 
 from pyro_vae import HeavyTail, annealed_log_marginal, log_marginal
 from pyro_vae.evidence import annealed
-from pyro_vae.evidence.annealing_path import Path, flat, unconstrained
+from pyro_vae.evidence.annealing_path import Path, flat, gradient, unconstrained
 from pyro_vae.evidence.annealing_schedule import AnnealingSettings
 from pyro_vae.objectives.kl_weights import scale_latents
 from pyro_vae.pairs.contexts import evaluating
@@ -230,7 +230,7 @@ def test_densities_along_the_path_are_those_of_the_pair(name):
         torch.testing.assert_close(there.log_ratio, plain.log_weight, rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(there.log_start, plain.log_guide, rtol=1e-4, atol=1e-4)
         direction = torch.randn_like(state.u)
-        slope = (path.gradient(state.u, 0.3) * direction).sum(1)
+        slope = (gradient(path.at, state.u, 0.3) * direction).sum(1)
         ahead, behind = (path.at(state.u + h * direction).log_density(0.3) for h in (5e-3, -5e-3))
         assert ((ahead - behind) / 1e-2 - slope).abs().median() < 0.02
 

@@ -223,6 +223,14 @@ def test_mixtures_and_too_few_samples_are_marked():
     assert "3 untold" in comparison_table(comparison_json(mixed()))
 
 
+def test_annealed_chains_are_not_taken_for_fewer_samples():
+    plain = evaluation([-1.0, -2.0, -3.0]).with_details(rung=torch.ones(3))
+    counts = torch.tensor([100, 100, 64])
+    chains = replace(plain, num_samples=counts, details={"rung": torch.tensor([1, 1, 7])})
+    assert compare({"plain": plain, "chains": chains}).num_samples == {"plain": (100, 100), "chains": (100, 100)}
+    assert compare({"plain": plain, "chains": chains[[2, 2, 2]]}).num_samples["chains"] == (64, 64)
+
+
 def test_comparisons_that_are_kept_are_those_of_their_json():
     found = list(RESULTS.glob("*comparison.json"))
     written = runpy.run_path(str(RESULTS.parent / "readme_tables.py"), run_name="tables")["TABLES"]
