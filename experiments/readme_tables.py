@@ -682,26 +682,20 @@ def transfer_table() -> str:
         return NOT_YET
     result = json.loads(path.read_text())
     rows = []
+    steps = sorted({row["epoch"] * row["num_train"] // result["batch_size"] for row in result["rows"]})
     for (count, start), group in itertools.groupby(result["rows"], key=lambda row: (row["num_train"], row["start"])):
-        found = list(group)
-        last = found[-1]
-        rows.append(
-            [
-                f"{count:,}",
-                start,
-                *(f"{row['mean']:.0f}" for row in found if row["estimator"] == "guide"),
-                f"{last['mean']:.0f} ({last['share_with_khat_above_0.7']:.0%})",
-                f"{last['less_first']:+.1f} +- {last['less_first_error']:.1f}" if last["less_first_error"] else "",
-            ]
-        )
-    steps = [row["epoch"] * row["num_train"] // result["batch_size"] for row in found if row["estimator"] == "guide"]
-    headers = ["images", "start", *(f"{s:,} steps" for s in steps), "at the end, default", "less first weights"]
+        found = {row["epoch"] * count // result["batch_size"]: row for row in group}
+        last = found[max(found)]
+        less = f"{last['less_first']:+.0f} +- {last['less_first_error']:.0f}" if last["less_first_error"] else ""
+        means = [f"{found[step]['mean']:.0f}" if step in found else "" for step in steps]
+        rows.append([f"{count:,}", start, *means, less, f"{last['share_with_khat_above_0.7']:.0%}"])
+    headers = ["images", "start", *(f"{step:,} steps" for step in steps), "then less first weights", "k-hat > 0.7"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
-        f"\n\nlog p(x) in nats per image of {result['num_test']} test images, {result['num_samples']} samples each: "
-        f"from the guide alone, which is a lower bound, after so many steps of {result['batch_size']} images; at the "
-        f"end also by the default estimate, in brackets the share of images with k-hat above 0.7, and its difference "
-        f"from that of first weights on the same images. Data: {result['protocol']}, the first training images. The "
-        f"run: {trained_by(result)} {source(result)}, {result['minutes']:.0f} minutes on a busy machine."
+        f"\n\nlog p(x) in nats per image of {result['num_test']} test images, {result['num_samples']} samples each, "
+        f"after so many steps of {result['batch_size']} images; after the last step also the difference from first "
+        f"weights on the same images, and the share of images whose estimate is doubtful. Data: {result['protocol']}, "
+        f"the first training images. The run: {trained_by(result)} {source(result)}, {result['minutes']:.0f} minutes "
+        f"on a busy machine."
     )
 
 
@@ -850,18 +844,20 @@ def lossy_compression_table() -> str:
     if not (path := RESULTS / "lossy_compression.json").exists():
         return NOT_YET
     result = json.loads(path.read_text())
-    rows = [
-        [
-            f"{panel['data']}, {panel['latents']} latents",
-            f"{row['method']}, {'step' if row['method'] == 'VAE' else 'quality'} {row['setting']}",
-            f"{row['bytes']:.1f}",
-            f"{row['psnr']:.1f}",
-            f"{row['ssim']:.3f}",
-        ]
-        for panel in result["panels"]
-        for row in panel["rows"]
-    ]
-    about = f"`{result['command']}`, {result['device']}, {result['date']}."
+    rows, seen = [], set()
+    for panel in result["panels"]:
+        for row in panel["rows"]:
+            is_vae = row["method"] == "VAE"
+            name = f"{panel['data']}, {panel['latents']} latents" if is_vae else panel["data"]
+            how = f"{row['method']}, {'step' if is_vae else 'quality'} {row['setting']}"
+            if (name, how) not in seen:  # codecs are the same for all models of the data
+                rows.append([name, how, f"{row['bytes']:.1f}", f"{row['psnr']:.1f}", f"{row['ssim']:.3f}"])
+            seen.add((name, how))
+    runs = "; ".join(f"`{panel['trained']}`" for panel in result["panels"])
+    about = (
+        f"{result['panels'][0]['images']} test images of each. `{result['command']}`, {result['device']}, "
+        f"{result['date']}. The runs, in the order of the table: {runs}."
+    )
     headers = ["data and model", "how", "bytes an image", "PSNR, dB", "SSIM"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{about}"
 

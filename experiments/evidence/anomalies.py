@@ -43,10 +43,10 @@ LEFT_OUT = 1
 REPLACED = 0.2  # share of pixels that are noise for a background model
 SEEDS = (0, 1, 2)
 FULL = {
-    "digits": {"train": 1_197, "epochs": 60, "test": 100, "samples": 100, "latents": 8, "width": 64},
-    "mnist": {"train": 10_000, "epochs": 10, "test": 100, "samples": 50, "latents": 20, "width": 200},
+    "digits": {"train": 1_197, "epochs": 60, "test": 100, "scored": 100, "samples": 100, "latents": 8, "width": 64},
+    "mnist": {"train": 10_000, "epochs": 10, "test": 100, "scored": 40, "samples": 50, "latents": 20, "width": 200},
 }
-SMOKE = {"train": 60, "epochs": 1, "test": 6, "samples": 5, "latents": 3, "width": 8}
+SMOKE = {"train": 60, "epochs": 1, "test": 6, "scored": 6, "samples": 5, "latents": 3, "width": 8}
 
 
 def trained(kind: str, dataset: data.Data, sizes: dict[str, int], models: Path, seed: int) -> tuple[Any, Any]:
@@ -151,12 +151,13 @@ def main() -> None:
             protocols[kind] = dataset.protocol
             seeds = [trained(kind, dataset, sizes, models, seed) for seed in SEEDS[: 2 if chosen.smoke else 3]]
             background = trained(f"{kind}-background", perturbed(dataset), sizes, models, 0)
-            points = torch.cat([dataset.test, anomalies])
-            anomalous = torch.arange(len(points)) >= len(dataset.test)
+            normal, unlike = dataset.test[: sizes["scored"]], anomalies[: sizes["scored"]]
+            points = torch.cat([normal, unlike])
+            anomalous = torch.arange(len(points)) >= len(normal)
             scores = score(
                 *seeds[0],
                 points,
-                reference=dataset.validation,
+                reference=dataset.validation[: sizes["scored"]],
                 background=background,
                 others=seeds[1:],
                 num_samples=sizes["samples"],

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -112,6 +113,8 @@ def main() -> None:
             vae = load(run, root=chosen.root, device="cpu")
             x = (vae.data.test[: chosen.count] * 255).round().to(torch.uint8)
             about = {"data": vae.data.name, "protocol": vae.data.protocol, "latents": vae.settings["latent_dim"]}
+            words = vae.about["command"].split()  # without folders of this machine
+            about["trained"] = " ".join(Path(word).name if word.startswith("/") else word for word in words)
         rows = [*rows_of(vae, x, STEPS[:2] if chosen.smoke else STEPS)]
         rows += [codec(form, level, x) for form in ("JPEG", "WebP") for level in QUALITIES]
         panels.append({**about, "images": len(x), "rows": rows})
