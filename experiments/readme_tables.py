@@ -249,8 +249,9 @@ def anomalies_table(name: str) -> str:
     protocols = "; ".join(f"{name}: {protocol}" for name, protocol in result["protocols"].items())
     scored = result["sizes"].get("scored", result["sizes"]["test"])
     about = (
-        f"Area under the ROC curve, 95% bootstrap interval over {scored} normal test images and as many anomalies, or all "
-        f"there are. Trained on {result['sizes']['train']:,} images at most. {protocols}. {result['core_seconds'] / 60:.0f} minutes of one core. {source(result)}"
+        f"Area under the ROC curve, 95% bootstrap interval over {scored} normal test images and as many anomalies, or "
+        f"all there are. Trained on {result['sizes']['train']:,} images at most. {protocols}. "
+        f"{result['core_seconds'] / 60:.0f} minutes of one core. {source(result)}"
     )
     found = {row["anomalies"]: row["detection"] for row in result["rows"]}
     return f"{areas_by_case(found)}\n\n{about}"
