@@ -5,8 +5,8 @@ from the time that it takes, and gone on with, until it comes to its end, and th
 with the weights, the metrics and log p(x) of the undisturbed one, to the last bit, seconds aside. How many kills came
 after the process had written something is counted: a kill before that repeats the one before.
 
-What is imported once is there in every process forked from it, which makes a kill cost seconds less. The result is
-written after each kind, and kinds that it holds already are left out: the command goes on where it was stopped, and
+What is imported once is there in every process forked from it, which makes a kill cost seconds less. The kinds take
+turns, a few kills each, and the result is written after every turn: the command goes on where it was stopped, and
 --minutes lets it take several portions.
 """
 
@@ -39,22 +39,24 @@ from pyro_vae.runs.environment import environment
 SMALL = ["--latent-dim", "4", "--network", "MLP", "--network.hidden", "[32]", "--kl-warmup", "5"]
 SAVED = ["--checkpoint-minutes", "0", "--learning-rate-decay", "cosine", "--patience", "20"]
 COMPARE = ["--priors", "StandardNormal", "VampPrior", "--seeds", "1", "--num-images", "20", "--estimator", "guide"]
-# Command, and its options; evaluations are of a run that is trained before, and so long that results of a part of the
-# data are written on the way. What is drawn from the guide is compiled where it is most.
+TURN = 10  # kills
+# Command, its options and how many times it is killed: the shorter, the more often. Evaluations are of a run that is
+# trained before, and so long that results of a part of the data are written on the way; what is drawn from the guide is
+# compiled where it is most.
 KINDS = {
-    "train, plain": ("train", [*SMALL, *SAVED, "--epochs", "30", "--compile", "false"]),
-    "train, compiled": ("train", [*SMALL, *SAVED, "--epochs", "30", "--compile", "true"]),
-    "compare, plain": ("compare", [*SMALL, *SAVED, "--epochs", "6", "--compile", "false", *COMPARE]),
-    "compare, compiled": ("compare", [*SMALL, *SAVED, "--epochs", "6", "--compile", "true", *COMPARE]),
-    "evaluate, escalated": ("evaluate", ["--num-samples", "2000"]),
-    "evaluate, plain": ("evaluate", ["--estimator", "guide", "--num-samples", "6000"]),
-    "evaluate, compiled": ("evaluate", ["--estimator", "guide", "--num-samples", "24000"]),
+    "train, plain": ("train", [*SMALL, *SAVED, "--epochs", "30", "--compile", "false"], 60),
+    "train, compiled": ("train", [*SMALL, *SAVED, "--epochs", "30", "--compile", "true"], 40),
+    "compare, plain": ("compare", [*SMALL, *SAVED, "--epochs", "6", "--compile", "false", *COMPARE], 30),
+    "compare, compiled": ("compare", [*SMALL, *SAVED, "--epochs", "6", "--compile", "true", *COMPARE], 20),
+    "evaluate, escalated": ("evaluate", ["--num-samples", "1000"], 20),
+    "evaluate, plain": ("evaluate", ["--estimator", "guide", "--num-samples", "3000"], 20),
+    "evaluate, compiled": ("evaluate", ["--estimator", "guide", "--num-samples", "20500"], 10),
 }
 
 
 def command(kind: str, folder: Path) -> list[str]:
     """The command, or how to go on with it."""
-    name, options = KINDS[kind]
+    name, options, _ = KINDS[kind]
     begun = any((folder / place).exists() for place in ("unfinished/settings.yaml", "run.json"))
     if name == "train" and begun:
         words = ["--resume", str(folder)]
@@ -106,25 +108,27 @@ def content(folder: Path) -> dict[str, Any]:
     return found
 
 
-def soak(kind: str, kills: int, work: Path) -> dict[str, Any]:
-    """Kill one kind of command so often."""
-    said = work / "said"
+def undisturbed(kind: str, work: Path) -> tuple[float, dict[str, Any]]:
+    """Seconds that a command takes, and what comes of it; evaluations are of a run that is trained before."""
     if KINDS[kind][0] == "evaluate":
-        whole(["train", *SMALL, "--epochs", "10", "--out", str(work / "trained")], said)
+        whole(["train", *SMALL, "--epochs", "10", "--out", str(work / "trained")], work / "said")
+    whole(command(kind, begun(work)), work / "said")  # fills the caches of the compiler, as a user's have been
+    folder, started_at = begun(work), time.monotonic()
+    whole(command(kind, folder), work / "said")
+    return time.monotonic() - started_at, content(folder)
 
-    def new(folder: Path) -> Path:
-        return shutil.copytree(work / "trained", folder) if (work / "trained").exists() else folder
 
-    for _ in range(2):  # the first one fills the caches of the compiler, as a user's have been
-        shutil.rmtree(work / "undisturbed", ignore_errors=True)
-        undisturbed = command(kind, new(work / "undisturbed"))
-        started_at = time.monotonic()
-        whole(undisturbed, said)
-        seconds = time.monotonic() - started_at
-    expected = content(work / "undisturbed")
+def begun(work: Path) -> Path:
+    """A new folder to begin in, for an evaluation with the run."""
+    folder = Path(tempfile.mkdtemp(dir=work)) / "run"
+    return shutil.copytree(work / "trained", folder) if (work / "trained").exists() else folder
+
+
+def soak(kind: str, kills: int, work: Path, seconds: float, expected: dict[str, Any]) -> dict[str, Any]:
+    """Kill one kind of command so often."""
     killed = advanced = finished = same = 0
-    failures: list[str] = []
-    folder, ended = new(work / "0"), False
+    said, failures = work / "said", list[str]()
+    folder, ended = begun(work), False
     while killed < kills or not ended:
         before = written(folder)
         process = started(command(kind, folder), said)
@@ -140,40 +144,54 @@ def soak(kind: str, kills: int, work: Path) -> dict[str, Any]:
             finished += 1
             same += os.WEXITSTATUS(status) == 0 and content(folder) == expected
             failures += [said.read_text().strip()[-500:]] if os.WEXITSTATUS(status) else []
-            folder = new(work / f"{finished}") if killed < kills else folder
+            folder = begun(work) if killed < kills else folder
     counts = {"kills": killed, "after writing": advanced, "ended": finished, "same bits": same}
     return {"method": kind, **counts, "seconds": round(seconds, 1), "failures": failures}
+
+
+def joined(before: dict[str, Any] | None, now: dict[str, Any]) -> dict[str, Any]:
+    """What two turns of a kind have found; the seconds are those of the second."""
+    counted = ("kills", "after writing", "ended", "same bits", "failures")
+    return now if before is None else now | {name: before[name] + now[name] for name in counted}
 
 
 def main() -> None:
     """Kill, say and save."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--kills", type=int, default=30, help="of each kind of command")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further kind after so many")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no further turn after so many")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--smoke", action="store_true", help="one kill of the first kind, to see that it works")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "results" / "soak.json")
     settings = parser.parse_args()
     torch.set_num_threads(1)
     torch.optim.AdamW([torch.zeros(1)])  # brings torch's compiler, which takes seconds to import
-    for name in sorted({name for name, _ in KINDS.values()}):  # brings what the command itself imports
+    for name in sorted({name for name, *_ in KINDS.values()}):  # brings what the command itself imports
         with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
             pyro_vae([name, "--help"])
     if settings.smoke:
-        KINDS["train, plain"] = ("train", [*SMALL, *SAVED, "--epochs", "2", "--compile", "false"])
-    began = time.monotonic()
-    rows = json.loads(settings.out.read_text())["rows"] if settings.out.exists() else []
-    done = {row["method"] for row in rows}
-    for kind in [kind for kind in list(KINDS)[: 1 if settings.smoke else None] if kind not in done]:
-        if time.monotonic() - began > 60 * settings.minutes:
-            break
-        random.seed(f"{settings.seed} {kind}")
-        with tempfile.TemporaryDirectory() as work:
-            rows.append(soak(kind, 1 if settings.smoke else settings.kills, Path(work)))
-        print(rows[-1], flush=True)
-        line = shlex.join(["python", "experiments/robustness/soak.py", *sys.argv[1:]])
-        result = environment(torch.device("cpu")) | {"command": line, "smoke": settings.smoke, "rows": rows}
-        settings.out.write_text(json.dumps(result, indent=2) + "\n")
+        KINDS["train, plain"] = ("train", [*SMALL, *SAVED, "--epochs", "2", "--compile", "false"], 1)
+    began, first = time.monotonic(), dict[str, tuple[float, dict[str, Any]]]()
+    found = json.loads(settings.out.read_text())["rows"] if settings.out.exists() else []
+    rows = {row["method"]: row for row in found}
+    kinds = list(KINDS)[: 1 if settings.smoke else None]
+    line = shlex.join(["python", "experiments/robustness/soak.py", *sys.argv[1:]])
+    with tempfile.TemporaryDirectory() as folder:
+        while time.monotonic() - began < 60 * settings.minutes:
+            killed = {kind: rows[kind]["kills"] if kind in rows else 0 for kind in kinds}
+            left = {kind: KINDS[kind][2] - count for kind, count in killed.items() if count < KINDS[kind][2]}
+            if not left:
+                break
+            kind = min(left, key=killed.__getitem__)
+            work = Path(folder, kind)
+            if kind not in first:
+                work.mkdir()
+                first[kind] = undisturbed(kind, work)
+            random.seed(f"{settings.seed} {kind} {left[kind]}")
+            rows[kind] = joined(rows.get(kind), soak(kind, min(left[kind], TURN), work, *first[kind]))
+            print(rows[kind], flush=True)
+            result = environment(torch.device("cpu")) | {"command": line, "smoke": settings.smoke}
+            result |= {"rows": [rows[kind] for kind in KINDS if kind in rows]}
+            settings.out.write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -87,6 +87,11 @@ def fit_settings(
         progress=progress,
         on_step=on_step,
         tensorboard=folder / "tensorboard" if folder and config.tensorboard else None,
-        checkpoint=Checkpoint(folder, config.checkpoint_minutes, keep=True, settings=fixed(config)) if folder else None,
+        checkpoint=_checkpoint(folder, config) if folder else None,
         distributed=distributed,
     )
+
+
+def _checkpoint(folder: Path, config: Namespace) -> Checkpoint:
+    how_often = {"minutes": config.checkpoint_minutes, "epochs": config.checkpoint_epochs}
+    return Checkpoint(folder, **how_often, count=config.num_checkpoints, keep=True, settings=fixed(config))

@@ -29,7 +29,7 @@ from ..runs.folder import is_finished, require_same_data
 from ..runs.grid import Candidate
 from ..runs.jobs import Died, in_processes
 from ..runs.loading import binarization, load_data, points_of
-from ..runs.settings import DEFAULT_PARTS, dump, layer_of, over, settings_of
+from ..runs.settings import CHECKPOINTS, DEFAULT_PARTS, dump, layer_of, over, settings_of
 from .evaluate import evaluate_run, finished_evaluation
 from .from_settings import build_module
 from .train_run import train_run
@@ -87,8 +87,9 @@ def configs_of(candidates: Sequence[Candidate], training: Namespace, *, seed: in
         for candidate in candidates:
             names, values = over(over(({**DEFAULT_PARTS}, {}), layer_of(training)), candidate.layer)
             config = settings_of((names, {**values, "seed": seed + number}), given=candidate.layer[0])
-            config.overwrite, config.keep_checkpoint = True, training.keep_checkpoint
-            config.checkpoint_minutes = training.checkpoint_minutes
+            config.overwrite = True
+            for name in CHECKPOINTS:
+                config[name] = training[name]
             configs[candidate.name, number] = config
     if len(set(map(dump, configs.values()))) < len(configs):
         known = ", ".join(candidate.name for candidate in candidates)

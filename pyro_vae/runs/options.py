@@ -94,12 +94,15 @@ def add_fit_options(parser: Parser) -> None:
 
 
 def add_checkpoint_options(parser: Parser) -> None:
-    """--checkpoint-minutes and --keep-checkpoint"""
+    """--checkpoint-minutes, --checkpoint-epochs, --num-checkpoints, --keep-checkpoint"""
     add = parser.add_argument_group(
         "checkpoints, from which a training that was stopped or killed goes on"
     ).add_argument
     text = "Least time between two, which are written at the ends of epochs, and when the training is told to stop."
     add("--checkpoint-minutes", type=float, default=5.0, help=text)
+    text = "After so many epochs one is written, however short they are."
+    add("--checkpoint-epochs", type=int | None, default=None, help=text)
+    add("--num-checkpoints", type=int, default=2, help="How many of the newest stay.")
     text = "Leave the last one in the run: --resume RUN with more --epochs then goes on from it."
     add("--keep-checkpoint", type=bool, nargs="?", const=True, default=False, help=text)
 

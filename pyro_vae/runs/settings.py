@@ -42,9 +42,11 @@ DEFAULT_PARTS = {
     "objective": "Trace_ELBO",
 }
 SEEDS = ("seed", "data_seed")  # which torch and NumPy take from 0 to 2^32 - 1
-ABOVE_ZERO = ("latent_dim", "epochs", "batch_size", "learning_rate", "patience", "clip_norm")
+COUNTS = ("checkpoint_epochs", "num_checkpoints")
+ABOVE_ZERO = ("latent_dim", "epochs", "batch_size", "learning_rate", "patience", "clip_norm", *COUNTS)
 # No settings of a run.
-OF_THIS_CALL = ("config", "out", "overwrite", "resume", "checkpoint_minutes", "keep_checkpoint", "log_level")
+CHECKPOINTS = ("checkpoint_minutes", "keep_checkpoint", *COUNTS)
+OF_THIS_CALL = ("config", "out", "overwrite", "resume", "log_level", *CHECKPOINTS)
 ON_ANOTHER_MACHINE = ("root", "download", "device", "compile", "tensorboard", "epochs")  # see `fixed`
 LATER = ("init_from", "freeze")  # which runs of an earlier version do not name, and trainings from a checkpoint of one
 LONGEST_WARMUP = 30.0  # epochs, where no length is given

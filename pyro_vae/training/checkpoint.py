@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from pyro.infer import ELBO
 
+from ..arguments.at_least import at_least
 from ..compiled.elbo import CompiledELBO
 from ..disk.lock import locked
 from ..disk.writing import saying
@@ -30,14 +31,16 @@ class Checkpoint:
     """Where and how often `fit` saves a training, so that the same call goes on with it after a kill.
 
     Args:
-        folder: for its files, checkpoint-EPOCH.json and checkpoint-EPOCH.safetensors: the newest, and the one before.
+        folder: for its files, checkpoint-EPOCH.json and checkpoint-EPOCH.safetensors.
         minutes: least time between two of them; 0 saves after each epoch. An interrupt saves the last whole epoch.
         keep: leave the last one there when the training is over, so that the number of epochs can be raised later.
         settings: what else must be the same where the training goes on, such as those that the pair was made with;
             numbers, words, and lists and dicts of them.
+        epochs: after so many it is saved, however short they are; None for as many as the minutes take.
+        count: how many of the newest stay: the last one, and others that are used where it is damaged.
 
     Raises:
-        ValueError: minutes is negative.
+        ValueError: minutes is negative, or epochs or count is not a whole number of at least 1.
 
     Example:
         >>> Checkpoint("runs/mine", minutes=1.0).folder
@@ -48,10 +51,13 @@ class Checkpoint:
     minutes: float = 5.0
     keep: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int | None = None
+    count: int = 2
 
     def __post_init__(self) -> None:
         if not self.minutes >= 0:
             raise ValueError(f"Expected minutes >= 0 between two checkpoints; got {self.minutes}.")
+        at_least(1, epochs=1 if self.epochs is None else self.epochs, count=self.count)
 
 
 class Saver:
@@ -67,6 +73,7 @@ class Saver:
         self._before: dict[str, Any] = {}
         self._settings: dict[str, Any] = {}
         self._latest: dict[str, Any] | None = None  # of the last epoch, while it is not on disk
+        self._unsaved = 0  # epochs
         if checkpoint is not None:
             self._saved = time.monotonic()
             if (newest := read_newest(Path(checkpoint.folder))) is not None:
@@ -134,7 +141,9 @@ class Saver:
         if len(course.history) == 1:
             course.warn_of_python()
         self._latest = course.state()
-        if time.monotonic() - self._saved >= 60 * self.checkpoint.minutes:
+        self._unsaved += 1
+        waited = time.monotonic() - self._saved >= 60 * self.checkpoint.minutes
+        if waited or self._unsaved >= (self.checkpoint.epochs or math.inf):
             self.save()
 
     def save(self) -> None:
@@ -142,13 +151,13 @@ class Saver:
         if self.checkpoint is None or self._latest is None:
             return
         try:
-            write(Path(self.checkpoint.folder), self._latest, self._settings)
+            write(Path(self.checkpoint.folder), self._latest, self._settings, count=self.checkpoint.count)
             self._latest = None
         except OSError as error:
             warnings.warn(
                 f"There is no new checkpoint, and the one before stays: {error}", RuntimeWarning, stacklevel=3
             )
-        self._saved = time.monotonic()
+        self._saved, self._unsaved = time.monotonic(), 0
 
     def finish(self, course: Course) -> None:
         """Save the state of a training that is over, or remove what was saved."""

@@ -23,7 +23,6 @@ from .fitted import Metrics
 # Names of all files that are written here; those of others are left alone.
 FILES = re.compile(r"checkpoint-(?P<epoch>\d{8})\.(json|safetensors)|\.checkpoint\.(lock|holder)")
 TYPES = {"bytes": int, "tensors_sha256": str, "settings": dict, "state": dict}  # in the file .json
-KEPT = 2  # the newest checkpoint, and the one before in case that the newest gets damaged
 
 
 def saved_epochs(folder: Path) -> list[int]:
@@ -86,8 +85,8 @@ def _read(folder: Path, epoch: int) -> dict[str, Any]:
     return {"settings": about["settings"], "state": state}
 
 
-def write(folder: Path, state: dict[str, Any], settings: dict[str, Any]) -> None:
-    """Save the state of a training, and the settings that it has; leaves this and the one before."""
+def write(folder: Path, state: dict[str, Any], settings: dict[str, Any], *, count: int) -> None:
+    """Save the state of a training, and the settings that it has; leaves so many of the newest."""
     stem, tensors = _stem(folder, len(state["history"])), dict[str, Tensor]()
     about = {"settings": settings, "state": packed(state, tensors)}
     content = safetensors.torch.save(tensors)
@@ -95,7 +94,7 @@ def write(folder: Path, state: dict[str, Any], settings: dict[str, Any]) -> None
         file.write(content)
     about |= {"bytes": len(content), "tensors_sha256": hashlib.sha256(content).hexdigest()}
     write_json(stem.with_suffix(".json"), about, kind="checkpoint")  # the last: with it the checkpoint is there
-    _keep_newest(folder, KEPT)
+    _keep_newest(folder, count)
 
 
 def _stem(folder: Path, epoch: int) -> Path:

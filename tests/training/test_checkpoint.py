@@ -299,6 +299,21 @@ def test_a_finished_training_that_is_kept_comes_back_and_goes_further(tmp_path):
         train(module, tmp_path, epochs=3)
 
 
+def test_how_often_and_how_many(tmp_path):
+    seen = []
+
+    def on_step(step, metrics):
+        if "epoch" in metrics:
+            seen.append(saved_epochs(tmp_path))
+
+    train(module, Checkpoint(tmp_path, minutes=1e6, epochs=2, count=3, keep=True), epochs=7, on_step=on_step)
+    assert seen == [[], [], [2], [2], [2, 4], [2, 4], [2, 4, 6]]
+    assert saved_epochs(tmp_path) == [4, 6, 7]
+    for wrong in ({"epochs": 0}, {"count": 0}, {"minutes": -1.0}):
+        with pytest.raises(ValueError, match=f"Expected {next(iter(wrong))} >= "):
+            Checkpoint(tmp_path, **wrong)
+
+
 def test_a_training_that_a_callback_has_ended_is_over(tmp_path):
     def on_step(step, metrics):
         if step == 12:
