@@ -748,9 +748,9 @@ def soak_table() -> str:
         return NOT_YET
     result = json.loads(path.read_text())
     columns = ("kills", "after writing", "ended", "same bits")
-    rows = [[row["method"], f"{row['seconds']:.0f}", *(str(row[name]) for name in columns)] for row in result["rows"]]
-    rows.append(["all", "", *(str(sum(row[name] for row in result["rows"])) for name in columns)])
-    headers = ["command", "s", "kills", "after it had written", "came to their ends", "to the undisturbed one's bits"]
+    rows = [[row["method"], *(str(row[name]) for name in columns)] for row in result["rows"]]
+    rows.append(["all", *(str(sum(row[name] for row in result["rows"])) for name in columns)])
+    headers = ["command", "kills", "after it had written", "came to their ends", "to the undisturbed one's bits"]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{_made_on(result)}"
 
 
