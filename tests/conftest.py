@@ -45,8 +45,8 @@ def scope():
 @pytest.fixture
 def short_warm_up(monkeypatch):
     """Annealed chains with rough step sizes: any will do for an estimate that is right, only not for a precise one."""
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 10)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 7)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 10)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 7)
 
 
 @pytest.fixture(autouse=True)

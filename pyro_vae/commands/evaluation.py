@@ -13,7 +13,7 @@ from .. import plots
 from ..disk.writing import save_figure
 from ..evidence import BidirectionalGap, LogMarginal
 from ..evidence.doubts import leaving_out, samples_help
-from ..evidence.result import FEWEST, HEAVY
+from ..evidence.limits import FEWEST, HEAVY
 from ..evidence.words import data_points
 from ..pairs.batch import Points
 from ..plots import evidence as evidence_plots

@@ -4,37 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
-from torch import Tensor
 
-from ..compiled.elbo import pair_name
-from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
-from ..pairs.batch import Points, taking
-from ..pairs.contexts import evaluating, seeded, unvalidated
+from ..pairs.batch import taking
+from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
 from ..pairs.enumerated import summed_out
 from ..pairs.inputs import Inputs, as_points
-from ..pairs.modules import Callee, modules_of
+from ..pairs.modules import Callee
 from ..pairs.unconditional import conditions_of
-from .annealing_path import Path, Start, State
-from .annealing_schedule import AnnealingSettings, Batches, Plan, Schedule, adapted
+from .annealed_chains import Chains, result_of
+from .annealing_path import Start
+from .annealing_schedule import AnnealingSettings, Schedule
 from .conditional import conditional
-from .counter_random import CounterRandom, data_digests, data_keys
+from .counter_random import data_digests, data_keys
 from .doubts import warn_of
-from .drawing import can_be_keyed, halves, handful, keyed, one_by_one
+from .drawing import handful
 from .importance import OnResult, selected, shared_error
 from .result import LogMarginal
-from .weights import WeightSum
-
-FIRST_STEP = 0.1  # where the warm-up starts
-FIRST_TRANSITIONS = 50  # of the warm-up, before the temperature moves
-LEAST_TRANSITIONS = 100  # of the warm-up along the path: with few temperatures, several at each
-ADAPTATION_RATE = 1.0  # of log step size, for each transition: slower, it lags behind a posterior that grows narrow
-WARM_UP, REVERSE = 2**30, 2**31  # where their random streams begin
 
 
 def annealed_log_marginal(
@@ -179,138 +169,3 @@ def annealed_log_marginal(
     result = LogMarginal.join(results)
     warn_of(result, wanted, stacklevel=3)
     return result
-
-
-class Chains:
-    """Runs annealed chains of a pair, which is tried on a few data points; transitions go through one graph where that
-    pays."""
-
-    def __init__(
-        self,
-        annealing: AnnealingSettings,
-        model: Callee,
-        guide: Callee,
-        few: Points,
-        keys: Tensor,
-        batches: Batches,
-        compile: bool | Literal["auto"],
-        done: Callable[[int], Any],
-    ) -> None:
-        self.annealing, self.pair, self.done = annealing, (model, guide), done
-        self.keyed = can_be_keyed(self._starts, few, keys)
-        together = len(batches[0][1]) > 1  # else a data point may depend on those beside it: there are none
-        few, keys = (few, keys) if together else (few[:1], keys[:1])
-        self.path = self.begin(few, keys, 2, 0)
-        self.path.check_parts(list(torch.arange(len(few), device=few.device).split(1)))
-        gradients = 2 * len(batches) * annealing.num_temperatures * annealing.num_leapfrog
-        saves = SAVED_PER_GRADIENT * gradients
-        self.moved = compile_if_worthwhile(
-            self._moved,
-            modules=modules_of(model, guide).values(),
-            compile=compile,
-            precision="fp32",
-            saves=saves,
-            device=few.device,
-            name=pair_name(model, guide),
-        )
-
-    def begin(self, x: Points, keys: Tensor, num_chains: int, stream: int) -> Path:
-        """The path of some data points, with draws of q0 to start from."""
-        path = Path(*self.pair, x, num_chains, self.annealing.start)  # its own draws are not used
-        zero = torch.zeros((), dtype=torch.int64, device=x.device)
-        settings = x, keys, zero, zero + stream, num_chains
-        starts = keyed(self._starts, *settings) if self.keyed else torch.cat(one_by_one(self._starts, *settings), 1)
-        path.start = starts.flatten(0, 1)
-        path.check_parts(halves(len(x), x.device))
-        return path
-
-    def _starts(self, x: Points, num_chains: int) -> Tensor:
-        """Draws of q0 (K, B, D)."""
-        return Path(*self.pair, x, num_chains, self.annealing.start).start.view(num_chains, len(x), -1)
-
-    def _moved(self, x: Points, keys: Tensor, packed: Tensor, b: Tensor, step: Tensor, numbers: Tensor) -> Tensor:
-        """A transition of all chains, as a function of tensors alone: packed state and acceptance (R, D + 4)."""
-        num_chains = len(packed) // len(x)
-        path = self.path.continued(x, num_chains)  # what the guide draws here is not used
-        # The first sample is no constant: in Triton, products of an index of 32 bits do not have 64.
-        first, stream = numbers
-        with CounterRandom(keys, first, num_chains, stream):
-            state, acceptance = path.move(State.unpacked(packed), b, step, self.annealing.num_leapfrog)
-        return torch.cat([state.packed(), acceptance.repeat(num_chains)[:, None]], 1)
-
-    def move(self, x: Points, keys: Tensor, state: State, b: Tensor, step: Tensor, stream: int) -> tuple[State, Tensor]:
-        """The next state, and mean acceptance probabilities (B,)."""
-        numbers = torch.tensor([0, stream], device=x.device)
-        moved = self.moved(x, keys, state.packed(), b.to(step.dtype), step, numbers)
-        return State.unpacked(moved[:, :-1]), moved[: len(x), -1]
-
-    def warm_up(self, x: Points, keys: Tensor) -> Plan:
-        """Temperatures and step sizes, adapted along the path on chains that are used for nothing else."""
-        annealing = self.annealing
-        log_step = torch.full((len(x),), math.log(FIRST_STEP), device=x.device)
-        temperatures = annealing.sigmoid().to(x.device)[:, None].expand(-1, len(x))
-        inner = temperatures[1:-1]
-        if not len(inner):
-            return Plan(temperatures, log_step.new_empty(0, len(x)))
-        path = self.begin(x, keys, annealing.num_warmup_chains, WARM_UP)
-        repeats = max(1, LEAST_TRANSITIONS // len(inner))
-        log_steps, spread, stream = [], [], WARM_UP
-        with unvalidated():
-            state = path.at(path.start)
-            for i, b in enumerate([*[inner[0]] * FIRST_TRANSITIONS, *inner.repeat_interleave(repeats, 0)]):
-                stream += 1
-                state, acceptance = self.move(x, keys, state, b, log_step.exp(), stream)
-                log_step = log_step + ADAPTATION_RATE * (acceptance - annealing.target_acceptance)
-                if i >= FIRST_TRANSITIONS and (i - FIRST_TRANSITIONS) % repeats == repeats - 1:
-                    log_steps.append(log_step)
-                    ratio = state.log_ratio.view(path.num_chains, -1)
-                    spread.append(ratio.var(0) if path.num_chains > 1 else torch.ones_like(ratio[0]))
-                    self.done(len(x))
-        if annealing.schedule == "adaptive":
-            return adapted(temperatures, torch.stack(log_steps), torch.stack(spread))
-        return Plan(temperatures, torch.stack(log_steps).exp())
-
-    def run(
-        self,
-        path: Path,
-        u: Tensor,
-        x: Points,
-        keys: Tensor,
-        plan: Plan,
-        *,
-        reverse: bool = False,
-        watch: Callable[[State, Tensor], Any] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Log weights (K, B), of p(x) from draws u of q0 or of 1/p(x) from draws of the posterior; acceptance (B,).
-
-        ``watch`` is called at each temperature but the last, with the state there and log weights (R,) up to there.
-        """
-        temperatures, steps = (part.flip(0) if reverse else part for part in plan)
-        acceptances = []
-        with unvalidated():  # a wild proposal is no error: it is rejected
-            state = path.at(u)
-            change = temperatures.diff(dim=0).repeat(1, path.num_chains)  # (T, R)
-            if watch is not None:
-                watch(state, torch.zeros_like(change[0]))
-            log_weight = change[0] * state.log_ratio.double()
-            for i, step in enumerate(steps, 1):
-                state, acceptance = self.move(x, keys, state, temperatures[i], step, i + REVERSE * reverse)
-                if watch is not None:
-                    watch(state, log_weight)
-                log_weight = log_weight + change[i] * state.log_ratio.double()
-                acceptances.append(acceptance)
-                self.done(len(acceptance))
-        mean = torch.stack(acceptances).mean(0) if acceptances else steps.new_full((len(x),), math.nan)
-        return log_weight.view(path.num_chains, -1), mean
-
-
-def result_of(weights: Tensor, acceptance: Tensor, plan: Plan) -> LogMarginal:
-    """The result from log weights (K, B), acceptance (B,) and the plan."""
-    total = WeightSum(weights.shape[1], len(weights))
-    total.add(weights.cpu())
-    result = total.result()
-    return result.with_details(
-        acceptance=acceptance.double().cpu(),
-        step_size=plan.steps.T.contiguous().cpu(),
-        temperatures=plan.temperatures.T.contiguous().cpu(),
-    )

@@ -18,7 +18,8 @@ from .fitted_mixture import Mixture
 from .gaussian_fit import eigen
 from .latent_draws import LatentDraws
 from .latent_space import NotScored
-from .result import HOPELESS, STUCK, LogMarginal
+from .limits import HOPELESS, STUCK
+from .result import LogMarginal
 from .weights import Moments, WeightSum
 
 GRADIENT = 3  # evaluations of the model that a gradient costs

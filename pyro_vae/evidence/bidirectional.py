@@ -19,7 +19,7 @@ from ..pairs.enumerated import summed_out
 from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.unconditional import conditions_of
-from .annealed import Chains, result_of
+from .annealed_chains import Chains, result_of
 from .annealing_path import Path, Start
 from .annealing_schedule import AnnealingSettings, Plan, Schedule
 from .counter_random import data_digests, data_keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from .result import FEWEST, HEAVY
+from .limits import FEWEST, HEAVY
 
 if TYPE_CHECKING:
     from .comparison import Comparison

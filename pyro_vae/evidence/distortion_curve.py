@@ -16,7 +16,7 @@ from ..pairs.contexts import evaluating, seeded
 from ..pairs.enumerated import summed_out
 from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
-from .annealed import Chains
+from .annealed_chains import Chains
 from .annealing_path import State
 from .annealing_schedule import AnnealingSettings
 from .bidirectional import bidirectional

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from .exploring import NEGLIGIBLE
-from .result import HEAVY, HOPELESS, STUCK, LogMarginal
+from .limits import HEAVY, HOPELESS, STUCK
+from .result import LogMarginal
 from .words import data_points
 
 

@@ -18,8 +18,9 @@ from .fitted_mixture import Mixture, around, farthest
 from .gaussian_fit import Gaussians, fitted
 from .latent_draws import LatentDraws
 from .latent_space import LatentSpace
+from .limits import ANNEALED, HEAVY, HOPELESS
 from .pilots import LeftOut, Pilot, foreseen_ess, good_enough, missed, needed, pilot_khat
-from .result import ANNEALED, HEAVY, HOPELESS, LogMarginal
+from .result import LogMarginal
 from .weights import Moments, WeightSum, error_of_strata
 
 # Shares of the samples: from fitted Gaussians, from the guide, from the prior.

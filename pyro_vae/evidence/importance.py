@@ -176,20 +176,7 @@ def log_marginal(
     points, pair, wide = as_points("x", x, model, guide), (model, guide), getattr(guide, "is_widened", False)
     model, guide = taking(points, model, guide)
     at_least(1, num_samples=num_samples, chunk_size=chunk_size)
-    if target_standard_error is not None and not target_standard_error > 0:
-        raise ValueError(f"Expected target_standard_error > 0; got {target_standard_error}.")
-    if target_standard_error is not None and not 2 <= num_samples <= max_samples:
-        raise ValueError(
-            f"Expected num_samples, where the pilot starts, from 2 to max_samples; got {num_samples} and {max_samples}."
-        )
-    if estimator not in ("auto", "guide"):
-        raise ValueError(f"Expected estimator 'auto' or 'guide'; got {estimator!r}.")
-    if estimator == "auto" and precision == "bf16":
-        raise ValueError(
-            "Expected estimator 'guide' with precision 'bf16', for fitted proposals are scored in float32; got 'auto'."
-        )
-    if not 0 <= defensive < 1:
-        raise ValueError(f"Expected defensive from 0 to below 1; got {defensive}.")
+    _check_settings(estimator, precision, num_samples, target_standard_error, max_samples, defensive)
     budget = parse_bytes(memory_budget)
     wanted = selected(len(points), only)
     seed = int(torch.randint(2**62, ())) if seed is None else seed
@@ -281,3 +268,28 @@ def shared_error(model: Callee, guide: Callee) -> float:
     name = "log_normalizer_standard_error"
     parts = {part for module in modules_of(model, guide).values() for part in module.modules()}
     return math.hypot(*(float(getattr(part, name)) for part in parts if hasattr(part, name)))
+
+
+def _check_settings(
+    estimator: str,
+    precision: str,
+    num_samples: int,
+    target_standard_error: float | None,
+    max_samples: int,
+    defensive: float,
+) -> None:
+    """Raise a ValueError for settings out of range, or that do not go together."""
+    if target_standard_error is not None and not target_standard_error > 0:
+        raise ValueError(f"Expected target_standard_error > 0; got {target_standard_error}.")
+    if target_standard_error is not None and not 2 <= num_samples <= max_samples:
+        raise ValueError(
+            f"Expected num_samples, where the pilot starts, from 2 to max_samples; got {num_samples} and {max_samples}."
+        )
+    if estimator not in ("auto", "guide"):
+        raise ValueError(f"Expected estimator 'auto' or 'guide'; got {estimator!r}.")
+    if estimator == "auto" and precision == "bf16":
+        raise ValueError(
+            "Expected estimator 'guide' with precision 'bf16', for fitted proposals are scored in float32; got 'auto'."
+        )
+    if not 0 <= defensive < 1:
+        raise ValueError(f"Expected defensive from 0 to below 1; got {defensive}.")

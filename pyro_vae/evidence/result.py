@@ -12,17 +12,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..disk.json_files import null_for_nan
 from ..output.frames import frame, html
+from .limits import ANNEALED, FEWEST, HEAVY, STUCK
 from .measured import Measured, measured
 from .saved import load_arrays, of_prefix, require_arrays, require_levels, save_arrays, with_prefix
-from .words import joined, largest, line_of, listed, one_or_range, rows_of
+from .summary import summarized
+from .words import joined, line_of, listed, rows_of
 
-HEAVY = 0.7  # k-hat above which importance sampling is not to be trusted (Vehtari and others 2024)
-HOPELESS = 1.0  # k-hat above which the weights have no mean that more samples could find
-FEWEST = 25  # samples below which no k-hat can be computed
-ANNEALED = 7  # the rung of the default estimate that annealed chains are; six Gaussians are the most before
-STUCK = 0.1  # mean acceptance of a data point's transitions, below which its chains have hardly moved
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
 OPTIONAL = ("digests", "indices")
 
@@ -198,36 +194,7 @@ class LogMarginal:
 
     def to_json(self) -> dict[str, Any]:
         """The numbers over all data points, ready for JSON; None for a number that is not finite."""
-        mean = self.mean
-        numbers = {
-            "log_marginal_nats_per_data_point": mean.value,
-            "standard_error_over_data_points": mean.standard_error,
-            "monte_carlo_error": mean.monte_carlo_error,
-            "bound": self.bound,
-            "estimator": self.estimator,
-            "measure": self.measure,
-            "sites": dict(self.sites),
-            "given": dict(self.given),
-            "inputs": list(self.inputs),
-            "quantity": self.quantity,
-            "smallest_ess": -largest(-self.ess),
-            "median_ess": self.ess.nanmedian().item(),
-            "data_points_with_ess_below_10": int((self.ess < 10).sum()),
-            "largest_khat": largest(self.khat),
-            "data_points_with_khat_above_0.7": int((self.khat > HEAVY).sum()),
-            "data_points_with_too_few_samples_for_khat": int(self.undecided.sum()),
-            "delta_method_bias": self.delta_method_bias.nanmean().item(),
-            "jackknife_nats_per_data_point": self.jackknife.mean().item(),
-            "data_points_not_finite": int((~self.log_prob.isfinite()).sum()),
-            "num_data_points": len(self),
-            "num_samples": one_or_range(self.num_samples),
-            "convergence": [
-                {"num_samples": k, "log_marginal": mean, "monte_carlo_error": error}
-                for k, mean, error in self.convergence()
-            ],
-            "shared_error": self.shared_error,
-        }
-        return {name: null_for_nan(value) for name, value in numbers.items()}
+        return summarized(self)
 
     def save(self, path: str | Path, about: Mapping[str, Any] | None = None) -> None:
         """Save as PATH.json (numbers over all data points, and what is said about them) and PATH.npz (arrays of each).

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..evidence import Bracket, LogMarginal, RateDistortion
 from ..evidence.bracket import FROM_ABOVE, NAMES
-from ..evidence.result import HEAVY
+from ..evidence.limits import HEAVY
 from .charts import BLUE, COLUMN, GREY, INK, LABEL_SIZE, PAGE, RED, TITLE_SIZE, tidy
 from .images import show, tile
 

@@ -14,7 +14,6 @@ import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.optim import PyroOptim
-from torch import Tensor
 from tqdm import tqdm
 
 from ..arguments.rows import Home
@@ -23,7 +22,7 @@ from ..data import Data
 from ..objectives.accepted import as_objective, check_kl_weight, for_enumeration, with_kl_weight
 from ..objectives.kl_weights import KLWarmup, KLWeight, scale_latents
 from ..output.progress import begun_at, progress_bar
-from ..pairs.batch import Batch, taking
+from ..pairs.batch import taking
 from ..pairs.contexts import seeded
 from ..pairs.enumerated import Enumeration
 from ..pairs.inputs import Inputs, Loader, home_of
@@ -56,7 +55,7 @@ from .sharing import share_of
 from .steps import Steps
 from .tensorboard import tensorboard_writer
 from .validation import validate
-from .visiting import example_of, is_read_by_rows, visits
+from .visiting import example_of, on_device, visits
 
 # Losses are read once in so many steps on a GPU, which would stand still meanwhile.
 READ_EVERY = 50
@@ -212,11 +211,8 @@ def fit(
     share = share_of(distributed, seed=seed, loader=any(isinstance(each, Loader) for each in (data, validation)))
     progress, tensorboard = progress and share.rank == 0, None if share.rank else tensorboard
     device = choose_device(device, otherwise=data.device, movable=is_bound(model, guide))
-    for module in modules.values():
-        module.to(device)
+    validation = on_device(modules, validation, device)
     visited = visits(data, device, batch_transform, batch_size)
-    if isinstance(validation, Tensor | Batch) and not is_read_by_rows(validation, device):
-        validation = validation.to(device)
     call_once(p, q, visited.batch_of, visited.first(), seed=seed)
 
     steps_per_epoch = steps_in(visited, warmup)
@@ -225,8 +221,7 @@ def fit(
     read_every = 1 if device.type == "cpu" else READ_STREAM_EVERY if visited.streamed else READ_EVERY
     optimizer = OneOptimizer(optimizer, make_scheduler=scheduler, clip_norm=clip_norm, check_every=read_every)
     saves = saved_in_training(modules.values(), batch_size=visited.full_batch, num_steps=total_steps or epochs)
-    store = pyro.get_param_store()
-    bar = progress_bar(total_steps, unit="step", shown=progress)
+    store, bar = pyro.get_param_store(), progress_bar(total_steps, unit="step", shown=progress)
     with (
         saving(checkpoint, share) as saver,
         training_conditions(modules, seed=seed, tf32=precision == "tf32"),
@@ -274,8 +269,7 @@ def fit(
                 bar.set_description(in_words(metrics))
                 board.write(metrics, p, q, validation)
                 best.update(metrics, sites)
-                course.stopped = course.stopped or told(callbacks, steps.taken, metrics)
-                course.stopped = share.any(course.stopped, device)
+                course.stopped = share.any(course.stopped or told(callbacks, steps.taken, metrics), device)
                 saver.take(course)
             best.require_one()
         except BaseException as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..arguments.rows import Rows
 from ..pairs.batch import Batch, Points, map_points, tensors_of
@@ -197,3 +197,11 @@ def values_of(points: Any) -> list[Tensor]:
     """The tensors that are in memory."""
     entries = tensors_of(points) if isinstance(points, Tensor | Batch) else []
     return [entry for entry in entries if isinstance(entry, Tensor)]
+
+
+def on_device(modules: Mapping[str, nn.Module], validation: Any, device: torch.device) -> Any:
+    """The validation data on the device, if they fit there; so are the modules."""
+    for module in modules.values():
+        module.to(device)
+    is_in_memory = isinstance(validation, Tensor | Batch) and not is_read_by_rows(validation, device)
+    return validation.to(device) if is_in_memory else validation

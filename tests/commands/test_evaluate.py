@@ -38,7 +38,7 @@ def run(capsys, *arguments):
 
 def quick_warm_up(monkeypatch):
     for constant in ("FIRST_TRANSITIONS", "LEAST_TRANSITIONS"):
-        monkeypatch.setattr(f"pyro_vae.evidence.annealed.{constant}", 3)
+        monkeypatch.setattr(f"pyro_vae.evidence.annealed_chains.{constant}", 3)
 
 
 def arrays(folder, name):

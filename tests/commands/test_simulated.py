@@ -27,7 +27,7 @@ def run(capsys, *arguments):
 def test_a_bracket_beside_an_evaluation(folder, capsys, monkeypatch):
     monkeypatch.setattr("pyro_vae.commands.bracketing.SIMULATED", 4)
     for constant in ("FIRST_TRANSITIONS", "LEAST_TRANSITIONS"):
-        monkeypatch.setattr(f"pyro_vae.evidence.annealed.{constant}", 3)
+        monkeypatch.setattr(f"pyro_vae.evidence.annealed_chains.{constant}", 3)
     out = run(capsys, "evaluate", folder, "--num-samples", 20, "--num-images", 5, "--bracket")
     assert "upper bounds exist for\n       them alone, not for real data" in out
     assert "EUBO               log p(x) >= " in out
@@ -53,7 +53,7 @@ def test_calibration_of_a_run(folder, capsys):
 @pytest.mark.parametrize("simulate", [False, True])
 def test_the_rate_distortion_curve_of_a_run(folder, capsys, monkeypatch, simulate):
     for constant in ("FIRST_TRANSITIONS", "LEAST_TRANSITIONS"):
-        monkeypatch.setattr(f"pyro_vae.evidence.annealed.{constant}", 3)
+        monkeypatch.setattr(f"pyro_vae.evidence.annealed_chains.{constant}", 3)
     options = ["--num-images", 4, "--num-chains", 3, "--num-temperatures", 6, *(["--simulate"] if simulate else [])]
     out = run(capsys, "rate-distortion", folder, *options)
     assert ("simulated from the model" in out) == ("from below: rate + distortion >= " in out) == simulate

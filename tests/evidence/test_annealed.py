@@ -31,8 +31,8 @@ STARTS = ["guide", "prior"]
 @pytest.fixture(autouse=True)
 def _short_warm_up(monkeypatch):
     """To save time: step sizes that are not quite adapted leave an estimate valid."""
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 20)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 20)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 20)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 20)
 
 
 @pytest.fixture

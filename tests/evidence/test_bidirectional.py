@@ -20,8 +20,8 @@ QUICK = {"num_chains": 4, "num_temperatures": 5, "num_leapfrog": 2}
 @pytest.fixture(autouse=True)
 def _short_warm_up(monkeypatch):
     """To save time: step sizes that are not quite adapted leave the bounds valid."""
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 12)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 10)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 12)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 10)
 
 
 def assert_brackets(result, truth):

@@ -61,8 +61,8 @@ def test_linear_gaussian_blocks(x, form, given, which, sites, estimator):
 @pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 @pytest.mark.parametrize("start", ["guide", "prior"])
 def test_annealed_chains(x, start, monkeypatch):
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 10)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 20)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 10)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 20)
     settings = {"num_chains": 32, "num_temperatures": 20, "start": start, "compile": False}
     result = annealed_log_marginal(blocks, posterior, (x[:, A], x[:, B]), given=["b"], only=[1, 0, 4], **settings)
     truth = (log_density(x, slice(0, 4)) - log_density(x, B))[[1, 0, 4]]

@@ -329,8 +329,8 @@ def test_equal_images_in_one_call_have_draws_of_their_own():
     "name", ["VAE, GaussianMixture", "two levels", "inner plate", "latent Gamma", "latent VonMises"]
 )
 def test_annealed_chains_belong_to_images_too(name, start, monkeypatch):
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 5)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 3)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 5)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 3)
     pair = ANY[name]()
     x = pair.x.unique(dim=0)[:6]
     settings = {"num_chains": 3, "num_temperatures": 4, "num_leapfrog": 2, "num_warmup_chains": 2, "start": start}

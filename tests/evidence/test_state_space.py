@@ -80,8 +80,8 @@ def test_importance_sampling(inputs, estimator):
 
 
 def test_annealing(inputs, monkeypatch):
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 10)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 20)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 10)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 20)
     few = tuple(entry[:1] for entry in inputs)
     settings = {"num_chains": 16, "num_temperatures": 10, "num_leapfrog": 2, "compile": False}
     result = annealed_log_marginal(model, filtering_guide, few, **settings)

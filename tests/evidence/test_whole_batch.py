@@ -84,8 +84,8 @@ def test_the_others_refuse(name):
 
 
 def test_annealed_chains_of_one_data_point_at_a_time_are_allowed(monkeypatch):
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 2)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 2)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 2)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 2)
     model, guide = branching(WHOLE["mean"])
     x = torch.randn(3, 2)
     settings = {"num_chains": 3, "num_temperatures": 2, "num_leapfrog": 1}

@@ -18,8 +18,8 @@ SHORT = {"num_chains": 24, "num_temperatures": 12, "num_warmup_chains": 2, "num_
 
 @pytest.fixture(autouse=True)
 def _short_warm_up(monkeypatch):
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 5)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 8)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 5)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 8)
 
 
 def integral(log_joint, grid):

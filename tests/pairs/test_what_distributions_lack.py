@@ -46,8 +46,8 @@ USES = {
 
 @pytest.fixture(autouse=True)
 def _short_warm_up(monkeypatch):
-    monkeypatch.setattr("pyro_vae.evidence.annealed.FIRST_TRANSITIONS", 2)
-    monkeypatch.setattr("pyro_vae.evidence.annealed.LEAST_TRANSITIONS", 2)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 2)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 2)
 
 
 def standard():
