@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,12 +19,12 @@ from .gaussian_fit import Gaussians, fitted
 from .latent_draws import LatentDraws
 from .latent_space import LatentSpace
 from .limits import ANNEALED, HEAVY, HOPELESS
+from .mixture_sampler import PILOT, SHARES, MixtureSampler
 from .pilots import LeftOut, Pilot, foreseen_ess, good_enough, missed, needed, pilot_khat
 from .result import LogMarginal
-from .weights import Moments, WeightSum, error_of_strata
 
 # Shares of the samples: from fitted Gaussians, from the guide, from the prior.
-SHARES, OF_GUIDE_ALONE = (0.85, 0.1, 0.05), (0.0, 1.0, 0.0)
+OF_GUIDE_ALONE = (0.0, 1.0, 0.0)
 EXPLORING, EXPLORING_FROM_GUIDE = (0.4, 0.1, 0.5), (0.0, 0.5, 0.5)
 WIDER = 1.1  # the Gaussians: those that the ELBO likes best are narrower than the posterior
 TAILS = 2.5  # factor of the scales of a copy that stands for tails heavier than a Gaussian's
@@ -32,7 +32,6 @@ OF_TAILS = (0.85, 0.15)  # shares of the first Gaussian and of that copy, where 
 MOST_STARTS, STEPS = 3, 8  # fits for one data point; steps of a fit
 MOST_STARTS_OF_FEW = 6  # fits where there are few latents, and modes are looked for
 MOST_DRAWS = 64  # for a step of a fit, of as many as there are dimensions
-PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
 FEW_LATENTS = 8  # up to which draws from the prior, and climbs from there, can find modes that nothing else visits
 OF_GUIDE = 0.8  # effective sample size of a guide's pilot, relative, from which no fit is worth while
 CLIMBS = 16  # from draws of the prior, in a pilot
@@ -94,9 +93,10 @@ class Escalation:
     def __init__(
         self, space: LatentSpace, *, is_keyed: bool, seed: int, at_once: int, done: Callable[[int], Any]
     ) -> None:
-        self.space, self.seed, self.at_once, self.done = space, seed, at_once, done
+        self.space, self.at_once, self.done = space, at_once, done
         self.draws = LatentDraws(space, is_keyed=is_keyed, at_once=at_once)
         self.annealed = AnnealedRung(self.draws, done)
+        self.sampler = MixtureSampler(self.draws, seed=seed, done=done)
         self.pairs = min(max(space.dim, 16), MOST_DRAWS) // 2  # of draws of opposite sign, in a step of a fit
         explores = space.dim <= FEW_LATENTS
         self.most_starts = MOST_STARTS_OF_FEW if explores else MOST_STARTS
@@ -144,7 +144,9 @@ class Escalation:
                 count_of = needed(log_weights[:PILOT], num_samples, target, most)
                 for count in count_of[good].unique().tolist():
                     now = good & (count_of == count)
-                    result = self._final(x[points[now]], keys[points[now]], mixture[now], count, rung)
+                    which = points[now]
+                    result = self.sampler.estimate(x[which], keys[which], mixture[now], count)
+                    result = with_rung(result, rung, evaluations=count)
                     worst = torch.fmax(result.khat, khat[now.cpu()]) if rung == self.most_starts else result.khat
                     evaluations = result.details["evaluations"] + cost[points[now]].cpu()
                     result = result.with_details(evaluations=evaluations, left_out=left_out.share[now].cpu())
@@ -225,15 +227,15 @@ class Escalation:
         are found by climbing from there.
         """
         alone, least = (SHARES, 0.0) if mixture.parts else (OF_GUIDE_ALONE, OF_GUIDE)
-        u, log_weights = self._drawn(x, keys, mixture, alone, stream=stream)
+        u, log_weights = self.sampler.drawn(x, keys, mixture, alone, stream=stream)
         good = good_enough(log_weights, least_ess=least)
         left_out = LeftOut(torch.zeros_like(log_weights[0]), None, torch.zeros_like(good, dtype=torch.int64))
         if self.space.dim <= FEW_LATENTS:
             exploring = EXPLORING if mixture.parts else EXPLORING_FROM_GUIDE
-            more, more_weights = self._drawn(x, keys, mixture, exploring, stream=stream + 5000)
+            more, more_weights = self.sampler.drawn(x, keys, mixture, exploring, stream=stream + 5000)
             starts = self.draws.in_portions(x, keys, CLIMBS, stream=stream + 6000, prior=True)
             tops = climbed(lambda u: self._joint_and_gradient(x, u), starts)
-            at_tops, joint = self._weighed(x, tops, mixture, alone)
+            at_tops, joint = self.sampler.weighed(x, tops, mixture, alone)
             log_mean = log_weights.logsumexp(0) - math.log(PILOT)
             if mixture.parts:
                 left_out = self._left_out(x, keys, mixture, tops, at_tops, joint, log_mean, stream=7000 + 10 * stream)
@@ -241,7 +243,7 @@ class Escalation:
                 good = good & ~uncovered(at_tops, log_mean).any(0)
             good = good & good_enough(more_weights) & ~missed(log_weights, more_weights) & ~left_out.much
             if not mixture.parts:  # nothing stands for tails beside the guide
-                of_guide = self._weighed(x, more, mixture, alone)[0]
+                of_guide = self.sampler.weighed(x, more, mixture, alone)[0]
                 good = good & (foreseen_ess(of_guide, more_weights) > OF_GUIDE)
             u, log_weights = torch.cat([u, more, tops]), torch.cat([log_weights, more_weights, at_tops])
         return Pilot(good, left_out, u, log_weights)
@@ -279,7 +281,7 @@ class Escalation:
                 self.draws.normal(keys[some], 0, PROBE, stream=stream + 20 * number + STEPS),
                 self.draws.uniform(keys[some], 0, PROBE, stream=stream + 20 * number + STEPS + 1),
             )
-            log_weights, joint_there = self._weighed(x[some], u, mine, SHARES)
+            log_weights, joint_there = self.sampler.weighed(x[some], u, mine, SHARES)
             log_ratios = (joint_there - probe.log_prob(u)).nan_to_num(-math.inf, math.inf, -math.inf)
             share[some] = torch.maximum(share[some], share_uncovered(log_weights, log_ratios, mean))
             there, fits[some] = there.replaced(some, part), number + 1
@@ -287,62 +289,3 @@ class Escalation:
             is_open[:, some] &= ~(joint[:, some] - probe.log_prob(tops[:, some]) < mean)
         untold = is_open.any(0) & (share <= NEGLIGIBLE)
         return LeftOut(share.masked_fill(untold, math.nan), there, fits)
-
-    def _weighed(self, x: Points, u: Tensor, mixture: Mixture, shares: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-        """Log weights and log joint densities (K, B) at u (K, B, D), some at a time."""
-        parts = [self._log_weights(x, some, mixture, shares) for some in u.split(max(1, self.at_once // len(x)))]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[2] for part in parts])
-
-    def _drawn(
-        self, x: Points, keys: Tensor, mixture: Mixture, shares: tuple[float, ...], *, stream: int
-    ) -> tuple[Tensor, Tensor]:
-        """Draws of a pilot (K, B, D), and their log weights (K, B)."""
-        chunks = list(self._chunks(x, keys, mixture, PILOT, shares, stream=stream))
-        return torch.cat([u for _, u, _ in chunks]), torch.cat([log_weights for _, _, log_weights in chunks])
-
-    def _final(self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int, rung: int) -> LogMarginal:
-        total, counts = WeightSum(len(x), num_samples, x.device), [0] * len(SHARES)
-        strata = [Moments.empty(len(x), x.device) for _ in SHARES]
-        for kinds, _, log_weights in self._chunks(x, keys, mixture, num_samples, SHARES, stream=0):
-            total.add(log_weights)
-            for kind in kinds.unique().tolist():
-                strata[kind] = strata[kind].plus(log_weights[(kinds == kind).to(log_weights.device)])
-                counts[kind] += int((kinds == kind).sum())
-            self.done(log_weights.numel())
-        return with_rung(total.result(error_of_strata(strata, counts)), rung, evaluations=num_samples)
-
-    def _chunks(
-        self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int, shares: tuple[float, ...], *, stream: int
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Which proposal each draw is from (K,), draws and log weights, some samples at a time."""
-        counts = [round(share * num_samples) for share in shares]
-        counts[0 if mixture.parts else 1] += num_samples - sum(counts)
-        kinds = torch.tensor([kind for kind, count in enumerate(counts) for _ in range(count)])
-        kinds = kinds[torch.randperm(num_samples, generator=torch.Generator().manual_seed(self.seed % 2**63))]
-        shares_drawn = tuple(n / num_samples for n in counts)
-        size, drawn = max(1, self.at_once // len(x)), [0, 0, 0]
-        for first in range(0, num_samples, size):
-            some = kinds[first : first + size]
-            u = mixture.at(
-                self.draws.normal(keys, first, len(some), stream=stream + 2),
-                self.draws.uniform(keys, first, len(some), stream=stream + 3),
-            )
-            for kind in (1, 2):
-                if n := int((some == kind).sum()):
-                    own = self.draws.of_pair(x, keys, drawn[kind], n, stream=stream + 3 + kind, prior=kind == 2)
-                    u[(some == kind).to(u.device)] = own
-                    drawn[kind] += n
-            log_weights, densities, _ = self._log_weights(x, u, mixture, shares_drawn)
-            # A density that is unknown at a draw counts as 0 in the mixture: the draw must not count, either.
-            own = densities.gather(0, some.to(u.device)[None, :, None].expand(1, *log_weights.shape))[0]
-            yield some, u, torch.where(own.isneginf(), -math.inf, log_weights)
-
-    def _log_weights(
-        self, x: Points, u: Tensor, mixture: Mixture, shares: tuple[float, ...]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log weights (K, B) at u (K, B, D), under the mixture of fitted Gaussians, guide and prior, the log densities
-        of these three (3, K, B), and the log joint density (K, B)."""
-        joint, guide, prior = self.space.densities(x, u)
-        densities = torch.stack([mixture.log_prob(u), guide, prior]).nan_to_num(-math.inf, math.inf, -math.inf)
-        log_mixture = (densities + joint.new_tensor(shares).log()[:, None, None]).logsumexp(0)
-        return (joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf), densities, joint

@@ -395,7 +395,7 @@ def test_a_guide_that_does_not_know_its_density_adds_nothing():
         escalation = Escalation(space, is_keyed=True, seed=0, at_once=4096, done=lambda n: None)
         part = Gaussians.diagonal(torch.full((100, 1), 0.5), torch.full((100, 1), 0.8))
         mixture = Mixture((part,), torch.ones(1, 100))
-        result = escalation._final(x, data_keys(x, 0), mixture, 100, 1)
+        result = escalation.sampler.estimate(x, data_keys(x, 0), mixture, 100)
     ratio = (result.log_prob - dist.Normal(0.0, 2**0.5).log_prob(x)).exp()
     assert (ratio.mean() - 1).abs() < 5 * ratio.std() / 10
 

@@ -1,0 +1,94 @@
+"""Draws from fitted Gaussians, the guide and the prior at once, weighted by the density of their mixture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..pairs.batch import Points
+from .fitted_mixture import Mixture
+from .latent_draws import LatentDraws
+from .result import LogMarginal
+from .weights import Moments, WeightSum, error_of_strata
+
+# Shares of the samples: from fitted Gaussians, from the guide, from the prior.
+SHARES = (0.85, 0.1, 0.05)
+PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
+
+
+class MixtureSampler:
+    """Estimates log p(x) from draws of the three proposals, in fixed numbers of each, weighted by the balance
+    heuristic.
+
+    Args:
+        draws: in the pair's latent space.
+        seed: of the order of the draws.
+        done: called with numbers of evaluations of the model, as they are done.
+    """
+
+    def __init__(self, draws: LatentDraws, *, seed: int, done: Callable[[int], Any]) -> None:
+        self.draws, self.space, self.at_once, self.seed, self.done = draws, draws.space, draws.at_once, seed, done
+
+    def weighed(self, x: Points, u: Tensor, mixture: Mixture, shares: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+        """Log weights and log joint densities (K, B) at u (K, B, D), some at a time."""
+        parts = [self.log_weights(x, some, mixture, shares) for some in u.split(max(1, self.at_once // len(x)))]
+        return torch.cat([part[0] for part in parts]), torch.cat([part[2] for part in parts])
+
+    def drawn(
+        self, x: Points, keys: Tensor, mixture: Mixture, shares: tuple[float, ...], *, stream: int
+    ) -> tuple[Tensor, Tensor]:
+        """Draws of a pilot (K, B, D), and their log weights (K, B)."""
+        chunks = list(self.chunks(x, keys, mixture, PILOT, shares, stream=stream))
+        return torch.cat([u for _, u, _ in chunks]), torch.cat([log_weights for _, _, log_weights in chunks])
+
+    def estimate(self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int) -> LogMarginal:
+        """The result for data x (B, ...) by so many samples for each."""
+        total, counts = WeightSum(len(x), num_samples, x.device), [0] * len(SHARES)
+        strata = [Moments.empty(len(x), x.device) for _ in SHARES]
+        for kinds, _, log_weights in self.chunks(x, keys, mixture, num_samples, SHARES, stream=0):
+            total.add(log_weights)
+            for kind in kinds.unique().tolist():
+                strata[kind] = strata[kind].plus(log_weights[(kinds == kind).to(log_weights.device)])
+                counts[kind] += int((kinds == kind).sum())
+            self.done(log_weights.numel())
+        return total.result(error_of_strata(strata, counts))
+
+    def chunks(
+        self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int, shares: tuple[float, ...], *, stream: int
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Which proposal each draw is from (K,), draws and log weights, some samples at a time."""
+        counts = [round(share * num_samples) for share in shares]
+        counts[0 if mixture.parts else 1] += num_samples - sum(counts)
+        kinds = torch.tensor([kind for kind, count in enumerate(counts) for _ in range(count)])
+        kinds = kinds[torch.randperm(num_samples, generator=torch.Generator().manual_seed(self.seed % 2**63))]
+        shares_drawn = tuple(n / num_samples for n in counts)
+        size, drawn = max(1, self.at_once // len(x)), [0, 0, 0]
+        for first in range(0, num_samples, size):
+            some = kinds[first : first + size]
+            u = mixture.at(
+                self.draws.normal(keys, first, len(some), stream=stream + 2),
+                self.draws.uniform(keys, first, len(some), stream=stream + 3),
+            )
+            for kind in (1, 2):
+                if n := int((some == kind).sum()):
+                    own = self.draws.of_pair(x, keys, drawn[kind], n, stream=stream + 3 + kind, prior=kind == 2)
+                    u[(some == kind).to(u.device)] = own
+                    drawn[kind] += n
+            log_weights, densities, _ = self.log_weights(x, u, mixture, shares_drawn)
+            # A density that is unknown at a draw counts as 0 in the mixture: the draw must not count, either.
+            own = densities.gather(0, some.to(u.device)[None, :, None].expand(1, *log_weights.shape))[0]
+            yield some, u, torch.where(own.isneginf(), -math.inf, log_weights)
+
+    def log_weights(
+        self, x: Points, u: Tensor, mixture: Mixture, shares: tuple[float, ...]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights (K, B) at u (K, B, D), under the mixture of fitted Gaussians, guide and prior, the log densities
+        of these three (3, K, B), and the log joint density (K, B)."""
+        joint, guide, prior = self.space.densities(x, u)
+        densities = torch.stack([mixture.log_prob(u), guide, prior]).nan_to_num(-math.inf, math.inf, -math.inf)
+        log_mixture = (densities + joint.new_tensor(shares).log()[:, None, None]).logsumexp(0)
+        return (joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf), densities, joint
