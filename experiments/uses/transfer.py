@@ -107,12 +107,15 @@ def first_weights(run: Run, train: torch.Tensor) -> VAE:
 
 
 def drawn(rows: list[dict[str, Any]]) -> Figure:
-    """log p(x) against epochs, a panel for each number of training images, a line for each start."""
+    """log p(x) against epochs, a panel for each number of training images, a line for each start.
+
+    A decoder that stays as it was lies far below, and so stands in the table alone.
+    """
     counts = sorted({row["num_train"] for row in rows})
     figure = Figure(figsize=(0.6 + 3.2 * len(counts), 3.0), layout="constrained")
     for axes, count in zip(figure.subplots(1, len(counts), squeeze=False)[0], counts, strict=True):
         with lines(axes, f"epochs of {count:,} images", "test log p(x), nats per image"):
-            for start in FROZEN:
+            for start in (each for each in FROZEN if each != "decoder frozen"):
                 own = [row for row in rows if (row["start"], row["num_train"]) == (start, count)]
                 axes.plot([r["epoch"] for r in own], [r["mean"] for r in own], marker="o", markersize=3, label=start)
             axes.set_xscale("log")
