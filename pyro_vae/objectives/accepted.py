@@ -78,15 +78,22 @@ def for_enumeration(objective: infer.ELBO | None, enumeration: Enumeration) -> i
         ValueError: an objective of Pyro that does not sum over marked sites.
     """
     if objective is None:
-        return infer.TraceEnum_ELBO(max_plate_nesting=enumeration.plate_nesting)
-    inner = _inner(objective)
-    if type(inner).__module__.startswith("pyro.") and not isinstance(inner, SUMMING):
+        # A loader may give batches in which nothing is left to sum over.
+        return infer.TraceEnum_ELBO(max_plate_nesting=enumeration.plate_nesting, strict_enumeration_warning=False)
+    if not sums_over_marks(objective):
+        inner = _inner(objective)
         raise ValueError(
             f"Expected TraceEnum_ELBO for a pair that marks sites for enumeration, {sorted(enumeration.in_model)}; got "
             f"{type(inner).__name__}, which does not sum over them. Give TraceEnum_ELBO, which is taken where no "
             f"objective is given, or remove the marks."
         )
     return objective
+
+
+def sums_over_marks(objective: infer.ELBO) -> bool:
+    """Whether an objective sums over sites that are marked for enumeration; one that is not Pyro's is taken to."""
+    inner = _inner(objective)
+    return isinstance(inner, SUMMING) or not type(inner).__module__.startswith("pyro.")
 
 
 def with_kl_weight(objective: infer.ELBO, kl_weight: KLWarmup, now: Tensor) -> infer.ELBO:

@@ -84,7 +84,8 @@ class WeightedRate(ELBO):
         if self.weight != 1:
             devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
             with torch.random.fork_rng(devices):  # the draws that follow are the same
-                rate = loss_of(poutine.block(model, hide_fn=_is_observed), guide, *args, **kwargs)
+                latents = (poutine.block(half, hide_fn=_is_observed) for half in (model, guide))
+                rate = loss_of(*latents, *args, **kwargs)  # without factors of the guide, which are no part of it
         return loss_of(model, guide, *args, **kwargs) + (self.weight - 1) * rate
 
     def loss_and_grads(self, model: Callee, guide: Callee, *args: Any, **kwargs: Any) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -24,6 +25,8 @@ def check_own_density(guide: Callee, x: Points, cure: str) -> None:
     """Raise a ValueError unless a guide's density is known at latents that it has not drawn itself."""
     trace = poutine.trace(guide).get_trace(x)
     for name, site in sample_sites(trace):
+        if isinstance(site["fn"], dist.Unit):
+            continue
         if site["infer"].get("is_auxiliary"):
             raise ValueError(f"Expected a guide whose q(z|x) is known; got the auxiliary site {name!r}. {cure}")
         if is_straight_through(site["fn"]):
@@ -76,6 +79,8 @@ def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
     points = [name for name, fn in latents if is_point_mass(guide_trace.nodes[name]["fn"]) and not is_point_mass(fn)]
     noise = []
     for name, site in sample_sites(guide_trace):
+        if isinstance(site["fn"], dist.Unit):  # of a pyro.factor, which only trains
+            continue
         if site["is_observed"]:
             raise ValueError(
                 f"Expected a guide that draws latents and observes nothing; got site {name!r}. Give it the latents of "

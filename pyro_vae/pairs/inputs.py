@@ -18,6 +18,7 @@ from .modules import Callee, modules_of
 
 Inputs = Any  # a tensor or array, a tuple or dict of these, a data set, a loader: what `as_points` takes
 READ_AT_ONCE = 1024  # data points
+NONE = "None"  # what an entry is called that is None in a batch
 
 
 class Samples:
@@ -88,18 +89,24 @@ class Loader:
             ValueError: no batch, or one unlike the first: other entries, types, or shapes of a data point.
         """
         started, self._started = self._started, None
-        count, wanted, left = 0, alike(self.first), iter(self.batches) if started is None else started
+        count, left = 0, iter(self.batches) if started is None else started
+        wanted = described_entries(self.first)
         if started is not None:
             count = 1
             yield self.first
         for batch in left:
             count += 1
             points = batch_of(self.name, batch, self.home)
-            if (got := alike(points)) != wanted:
+            got = described_entries(points)
+            if wanted.keys() != got.keys() or any(
+                NONE not in (kind, got[name]) and kind != got[name] for name, kind in wanted.items()
+            ):
                 raise ValueError(
-                    f"Expected all batches of {self.name} alike, {wanted}; got {got} in batch {count}. Give the same "
-                    f"entries in each, of one type and shape; pad sequences to one length."
+                    f"Expected all batches of {self.name} alike, {_in_words(wanted)}; got {_in_words(got)} in batch "
+                    f"{count}. Give the same entries in each, of one type and shape, or None; pad sequences to one "
+                    f"length."
                 )
+            wanted = {name: kind if kind != NONE else got[name] for name, kind in wanted.items()}
             yield points
         if not count:
             raise ValueError(
@@ -110,13 +117,28 @@ class Loader:
 
 def alike(points: Points) -> str:
     """What all batches of a loader share, in words."""
-    entries = points.named() if isinstance(points, Batch) else [("", points)]
-    return ", ".join(f"{name} {_described(entry)}".strip() for name, entry in entries)
+    return _in_words(described_entries(points))
+
+
+def described_entries(points: Points) -> dict[str, str]:
+    """Type and shape of a data point of each entry, by its name: what is the same in all batches of a kind."""
+    return {
+        name: _described(entry) for name, entry in (points.named() if isinstance(points, Batch) else [("", points)])
+    }
+
+
+def absent(points: Points) -> set[str]:
+    """The names of the entries that are None."""
+    return {name for name, kind in described_entries(points).items() if kind == NONE}
+
+
+def _in_words(entries: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {kind}".strip() for name, kind in entries.items())
 
 
 def _described(entry: Tensor | None) -> str:
     if entry is None:
-        return "None"
+        return NONE
     return f"{str(entry.dtype).removeprefix('torch.')} (B{''.join(f', {size}' for size in entry.shape[1:])})"
 
 
@@ -255,7 +277,14 @@ def _in_memory(name: str, given: Any) -> Any:
                 f"Expected {name} in an order that stays; got a loader that shuffles. Give DataLoader(..., "
                 f"shuffle=False), or its data set."
             )
-        return joined(list(given)).to(given.device)
+        batches = list(given)
+        for batch in batches:
+            if mixed := sorted(absent(batch) ^ absent(batches[0])):
+                raise ValueError(
+                    f"Expected {name} to have the same entries in all batches, for one call; got {mixed[0]} as None in "
+                    f"some alone. Give data with it and data without it apart."
+                )
+        return joined(batches).to(given.device)
     on_disk = [entry for entry in (given.tensors if isinstance(given, Batch) else [given]) if isinstance(entry, Rows)]
     require_memory(sum(entry.shape.numel() for entry in on_disk), name)
     return map_points(given, lambda entry: entry[:] if isinstance(entry, Rows) else entry)

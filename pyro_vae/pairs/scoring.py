@@ -161,7 +161,7 @@ def score_traces(model_trace: poutine.Trace, guide_trace: poutine.Trace, *, shap
     # A number of the CPU in a recorded graph would keep it from being captured on a GPU.
     zero = torch.zeros((), device=next((site["value"].device for _, site in sample_sites(model_trace)), None))
     log_prior, log_likelihood = _log_probs(model_trace, zero, shape)
-    log_guide = sum(_log_probs(guide_trace, zero, shape), start=zero)
+    log_guide = _log_probs(guide_trace, zero, shape)[0]  # its factors, such as a classifier's loss, train it alone
     return Scores(*(term.expand(shape) for term in (log_likelihood, log_prior, log_guide)))
 
 

@@ -45,6 +45,7 @@ from .preconditions import (
     check_pair,
     check_settings,
     checked,
+    pair_of_kind,
     steps_in,
     summed_pair,
     try_loss,
@@ -229,7 +230,10 @@ def fit(
         bar,
     ):
         announced = for_the_batch(*announcing(p, q))
-        summed, enumeration = summed_pair(*announced, visited)
+        with seeded(0):  # a transform may draw
+            batch: Any = visited.first()
+            first = visited.batch_of(batch)
+        summed, enumeration = summed_pair(*announced, first)
         alone = enumeration.in_model - enumeration.in_guide
         if enumeration.in_model:
             asked_for, weight = None if objective is None else chosen, (warmup, kl) if alone else None
@@ -241,13 +245,16 @@ def fit(
         given |= {"kl_weight": vars(warmup), "batch_size": batch_size, "patience": patience, "clip_norm": clip_norm}
         given |= {"precision": precision, "seed": seed, "device": device.type} | described(chosen)
         saver.require(given, epochs=epochs)
-        check_pair(*summed, visited)
+        check_pair(*summed, visited.batch_of(batch))
+        visited.settle(*summed)
         check_all(*summed, visited, validation, device, modules)
         share.begin(getattr(chosen, "elbo", chosen), announced, visited, modules)
         scale = 1.0 if alone else kl.tensor  # the objective has it for sums that are the model's alone
         weighted = scale_latents(announced[0], scale), scale_latents(announced[1], scale)
         if enumeration.in_model:
-            try_loss(getattr(chosen, "elbo", chosen), *weighted, visited)
+            try_loss(getattr(chosen, "elbo", chosen), *weighted, first)
+        settled: dict[str, Any] = {"announced": announced, "weighted": weighted, "alone": alone, "kl_weight": warmup}
+        of_kind = functools.partial(pair_of_kind, objective=getattr(chosen, "elbo", chosen), **settled)
         steps = Steps(*weighted, optimizer, chosen, visited.batch_of, full_batch=visited.full_batch, share=share)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch or 0))
         course = Course(modules, steps, best, summed_over=tuple(sorted(enumeration.in_model)))
@@ -259,7 +266,7 @@ def fit(
                 started, epoch = time.perf_counter(), len(course.history) + 1
                 batches = visited.epoch()
                 if visited.streamed and epoch == 1:
-                    batches = checked(batches, *summed, visited.batch_of, modules)
+                    batches = checked(batches, summed, of_kind, visited.batch_of, modules)
                 metrics, course.stopped = train_epoch(
                     epoch, steps, batches, kl, read_every=read_every, on_step=callbacks, bar=bar
                 )

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from typing import Any, TypeVar
 
 import torch
 from pyro import poutine
 from pyro.infer import ELBO
-from torch import nn
+from torch import Tensor, nn
 
 from ..arguments.at_least import at_least
 from ..arguments.rows import Home
 from ..data import Data
+from ..objectives.accepted import sums_over_marks
 from ..objectives.kl_weights import KLWarmup
 from ..pairs.amortized import check_no_autoguide
-from ..pairs.batch import Points, shapes_of, tensors_of
+from ..pairs.batch import Batch, Points, shapes_of, tensors_of
 from ..pairs.checks import CHECKED_AT_ONCE, check_data, check_latents
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.enumerated import Enumeration, SummedOut, enumeration_of, summed_out
-from ..pairs.inputs import Loader, as_given
+from ..pairs.inputs import Loader, absent, as_given
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sentences import in_a_sentence
@@ -88,16 +89,14 @@ def check_finite(name: str, points: Any, modules: dict[str, nn.Module]) -> None:
             )
 
 
-def summed_pair(model: Callee, guide: Callee, visited: Visits) -> tuple[tuple[Callee, Callee], Enumeration]:
+def summed_pair(model: Callee, guide: Callee, batch: Points) -> tuple[tuple[Callee, Callee], Enumeration]:
     """The pair with its enumerated sites summed out, for evaluation; and what it sums over in training.
 
     The two differ for sites that are relaxed in training and exact in evaluation.
     """
     check_no_autoguide(model, guide)
-    first: Any = visited.first()
     # Values are looked at later, and all of them.
     with seeded(0), evaluating(model, guide, initial=True), unvalidated():
-        batch = visited.batch_of(first)
         summed = summed_out(model, guide, batch)
     if not isinstance(summed[0], SummedOut):  # the look in training mode is for those alone that have such sites
         return summed, Enumeration(set(), set(), 1)
@@ -105,26 +104,23 @@ def summed_pair(model: Callee, guide: Callee, visited: Visits) -> tuple[tuple[Ca
         return summed, enumeration_of(model, guide, batch)
 
 
-def try_loss(objective: ELBO, model: Callee, guide: Callee, visited: Visits) -> None:
+def try_loss(objective: ELBO, model: Callee, guide: Callee, batch: Points) -> None:
     """Raise a ValueError where Pyro's rules for sums over enumerated sites forbid the pair, on a batch."""
-    first: Any = visited.first()
     with trying(model, guide):
         try:
             with in_a_sentence():
-                objective.loss(model, guide, visited.batch_of(first))
+                objective.loss(model, guide, batch)
         except NotImplementedError as error:  # plates that depend on each other without one being inside the other
             raise ValueError(f"{str(error).rstrip('.')}. Loop over one of the plates.") from error
 
 
-def check_pair(model: Callee, guide: Callee, visited: Visits) -> None:
-    """Run the pair on a first batch, so that what is wrong with it shows before training.
+def check_pair(model: Callee, guide: Callee, batch: Points) -> None:
+    """Run the pair on a batch, so that what is wrong with it shows before it is trained on.
 
     Raises:
-        ValueError: it has nothing to train, model and guide do not fit together, a value lies outside the support of
-            its site, or the pair refuses the last batch.
+        ValueError: it has nothing to train, model and guide do not fit together, or a value lies outside the support of
+            its site.
     """
-    first: Any = visited.first()
-    batch = visited.batch_of(first)
     check_trainable(model, guide, batch)
     with evaluating(model, guide, initial=True), poutine.trace(param_only=True) as capture:
         model_trace, guide_trace = traces(model, guide, batch)
@@ -138,7 +134,45 @@ def check_pair(model: Callee, guide: Callee, visited: Visits) -> None:
             "Expected something to train; got a model and a guide without trainable parameters. Give bound methods of "
             "an nn.Module or PyroModule that has parameters, or functions that call pyro.module or pyro.param."
         )
-    visited.settle(model, guide)
+
+
+Pair = tuple[Callee, Callee]
+
+
+def pair_of_kind(
+    batch: Points, *, announced: Pair, weighted: Pair, objective: ELBO, alone: Set[str], kl_weight: KLWarmup
+) -> Pair:
+    """The pair for batches of another kind than the first, as where labels are not known, its sites summed out; checked
+    as it was for the first.
+
+    Args:
+        batch: one of this kind.
+        announced: the pair.
+        weighted: the same with KL weights, as it is trained.
+        objective: what it is trained with.
+        alone: sites of the first batch that are summed over in the model alone.
+        kl_weight: on the rate.
+
+    Raises:
+        ValueError: it cannot be trained so, though the first could.
+    """
+    summed, enumeration = summed_pair(*announced, batch)
+    if enumeration.in_model and not sums_over_marks(objective):
+        nesting = enumeration.plate_nesting
+        raise ValueError(
+            f"Expected a first batch that shows which sites are summed over, or an objective that sums; got the marked "
+            f"sites {sorted(enumeration.in_model)} in a later batch and {type(objective).__name__}. Give "
+            f"objective=TraceEnum_ELBO(max_plate_nesting={nesting}, strict_enumeration_warning=False)."
+        )
+    if kl_weight != KLWarmup() and (more := enumeration.in_model - enumeration.in_guide - alone):
+        raise ValueError(
+            f"Expected a first batch that shows which sites the model alone sums over, for a KL weight; got "
+            f"{sorted(more)} in a later one. Let the loader begin with such a batch, or leave kl_weight at 1."
+        )
+    check_pair(*summed, batch)
+    if enumeration.in_model:
+        try_loss(objective, *weighted, batch)
+    return summed
 
 
 def check_values(model: Callee, guide: Callee, batches: Iterable[Points]) -> None:
@@ -196,10 +230,20 @@ def steps_in(visited: Visits, warmup: KLWarmup) -> int | None:
 
 
 def checked(
-    batches: Iterable[T], model: Callee, guide: Callee, batch_of: Callable[[Any], Points], modules: dict[str, nn.Module]
+    batches: Iterable[T],
+    pair: Pair,
+    of_kind: Callable[..., Pair],
+    batch_of: Callable[[Any], Points],
+    modules: dict[str, nn.Module],
 ) -> Iterator[T]:
-    """The same batches, each looked at before it is trained on."""
+    """The same batches, each looked at before it is trained on; those whose entries are None where others have a value
+    with a pair of their own."""
+    pairs: dict[frozenset[str], Pair] = {}
     for number, batch in enumerate(batches, start=1):
         check_finite(f"batch {number} of the data", batch, modules)
-        check_values(model, guide, map(batch_of, [batch]))
+        kind = frozenset(absent(batch)) if isinstance(batch, Tensor | Batch) else frozenset()
+        if kind not in pairs:
+            with seeded(0):
+                pairs[kind] = of_kind(batch_of(batch)) if pairs else pair
+        check_values(*pairs[kind], map(batch_of, [batch]))
         yield batch

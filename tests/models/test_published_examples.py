@@ -2,7 +2,7 @@
 
 Written anew from what the examples of pyro-ppl do, small: the VAE, the conditional VAE, the semi-supervised M2 (Kingma
 and others 2014), the deep Markov model (Krishnan, Shalit, Sontag 2017) and the count model of scANVI (Xu and others
-2021), its labels given.
+2021), its labels given, for all of the cells or for some.
 """
 
 import functools
@@ -244,10 +244,15 @@ def test_deep_markov_model(chorales):
 
 
 class TutorialSCANVI(nn.Module):
-    """Counts of genes from a latent, itself from another and a label; a library size; dispersions of `pyro.param`."""
+    """Counts of genes from a latent, itself from another and a label; a library size; dispersions of `pyro.param`.
 
-    def __init__(self, genes, library, labels=2, z_dim=3, hidden=12):
+    Where labels are given, the guide has a classifier's loss as a factor; where not, it draws them.
+    """
+
+    def __init__(self, genes, library, labels=2, z_dim=3, hidden=12, alpha=0.1):
         super().__init__()
+        self.alpha = alpha
+        self.classifier = nn.Sequential(nn.Linear(z_dim, hidden), nn.ReLU(), nn.Linear(hidden, labels))
         self.genes, self.labels, self.z_dim, self.library = genes, labels, z_dim, library
         self.z2_decoder = nn.Sequential(nn.Linear(z_dim + labels, hidden), nn.ReLU(), nn.Linear(hidden, 2 * z_dim))
         self.x_decoder = nn.Sequential(nn.Linear(z_dim, hidden), nn.ReLU(), nn.Linear(hidden, 2 * genes))
@@ -260,7 +265,7 @@ class TutorialSCANVI(nn.Module):
         with pyro.plate("batch", len(x)):
             z1 = pyro.sample("z1", dist.Normal(0, x.new_ones(self.z_dim)).to_event(1))
             y = pyro.sample("y", dist.OneHotCategorical(logits=x.new_zeros(self.labels)), obs=y)
-            z2 = pyro.sample("z2", normal(self.z2_decoder(with_label(z1, y))).to_event(1))
+            z2 = pyro.sample("z2", normal(self.z2_decoder(side_by_side(z1, y))).to_event(1))
             size = pyro.sample("l", dist.LogNormal(self.library, 0.5 * x.new_ones(1)).to_event(1))
             gate_logits, mu = self.x_decoder(z2).chunk(2, -1)
             logits = (size * mu.softmax(-1) + 1e-6).log() - (theta + 1e-6).log()
@@ -274,15 +279,17 @@ class TutorialSCANVI(nn.Module):
             z2 = pyro.sample("z2", normal(features[..., : 2 * self.z_dim]).to_event(1))
             size = normal(features[..., 2 * self.z_dim :])
             pyro.sample("l", dist.LogNormal(self.library + size.loc, size.scale).to_event(1))
-            pyro.sample("z1", normal(self.z1_encoder(with_label(z2, y))).to_event(1))
+            y_law = dist.OneHotCategorical(logits=self.classifier(z2))
+            if y is None:
+                y = pyro.sample("y", y_law)
+            else:
+                pyro.factor("classification_loss", -self.alpha * y_law.log_prob(y), has_rsample=False)
+            pyro.sample("z1", normal(self.z1_encoder(side_by_side(z2, y))).to_event(1))
 
 
-def with_label(z, y):
-    return torch.cat([z, y.expand(*z.shape[:-1], -1)], -1)
-
-
-@pytest.mark.filterwarnings("ignore:The parameters .'inverse_dispersion'. .* took their initial values")  # before
-def test_counts_of_cells():
+@pytest.fixture(scope="module")
+def cells():
+    """Counts of 30 genes in 60 cells, two labels and the mean log size of a cell."""
     path = FOLDER / "cells" / "cells.npz"
     if not path.exists():
         pytest.skip(f"no {path}: the folder that PYRO_VAE_DATA names")
@@ -292,10 +299,58 @@ def test_counts_of_cells():
     counts = counts[:, counts.sum(0).argsort(descending=True)[:30]]
     sizes = counts.sum(1)
     labels = nn.functional.one_hot((sizes > sizes.median()).long()).float()
-    pair = TutorialSCANVI(30, sizes.log().mean())
+    return counts, labels, sizes.log().mean()
+
+
+INITIAL = pytest.mark.filterwarnings("ignore:The parameters .'inverse_dispersion'. .* took their initial values")
+
+
+@INITIAL
+def test_counts_of_cells(cells):
+    counts, labels, size = cells
+    pair = TutorialSCANVI(30, size)
     after = assert_training_helps(pair.model, pair.guide, (counts, labels), epochs=10)
     assert (set(after.sites), after.measure) == ({"x", "y"}, "probability")
     given = log_marginal(
         pair.model, pair.guide, (counts, labels), given=["y"], num_samples=100, estimator="guide", only=range(5)
     )
     assert given.quantity == "log p(x | y)"
+
+
+class SomeLabelled:
+    """Batches of cells, every other one without labels."""
+
+    def __init__(self, counts, labels):
+        self.batches = [
+            (x, y if i % 2 else None) for i, (x, y) in enumerate(zip(counts.split(20), labels.split(20), strict=True))
+        ]
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+@INITIAL
+def test_cells_of_which_some_have_labels(cells):
+    counts, labels, size = cells
+    pair = TutorialSCANVI(30, size)
+    guide = config_enumerate(pair.guide, "parallel", expand=True)
+    few = {"num_samples": 100, "only": range(6)}
+    before = log_marginal(pair.model, guide, counts, **few)
+    result = fit(
+        pair.model, guide, SomeLabelled(counts, labels), epochs=10, optimizer=adam(1e-2), progress=False
+    )  # sums over y where it is not given
+    alone = log_marginal(result.model, result.guide, counts, **few)
+    assert alone.sites == {"x": 30}
+    assert compare({"after": [alone], "before": [before]}).differences["after", "before"].low > 0
+    each = [
+        log_marginal(result.model, result.guide, (counts, label.expand(60, -1)), **few) for label in torch.eye(2)
+    ]  # p(x) = sum over y of p(x, y)
+    assert set(each[0].sites) == {"x", "y"}
+    errors = torch.stack([alone.standard_error, *(term.standard_error for term in each)]).norm(dim=0)
+    assert ((torch.stack([term.log_prob for term in each]).logsumexp(0) - alone.log_prob).abs() < 5 * errors).all()
+    pair.alpha = 50.0  # the classifier's loss trains, and does not count
+    again = log_marginal(result.model, result.guide, (counts, torch.eye(2)[0].expand(60, -1)), **few)
+    assert torch.equal(again.log_prob, each[0].log_prob)

@@ -221,6 +221,8 @@ REFUSED = {
     "unlike types": (Batches([torch.zeros(2), torch.zeros(2).int()]), ValueError, r"alike, float32 \(B\); got int32"),
     "unlike entries": (Batches([torch.zeros(2), (torch.zeros(2), torch.zeros(2))]), ValueError,
                        r"alike, float32 \(B\); got \[0\] float32 \(B\), \[1\] float32 \(B\) in batch 2"),
+    "None in some": (Batches([(torch.zeros(2), torch.zeros(2)), (torch.zeros(2), None)]), ValueError,
+                     r"same entries in all batches, for one call; got \[1\] as None in some"),
     "shuffled": (DataLoader(Items(torch.zeros(3, 1)), shuffle=True), TypeError, r"got a loader that shuffles"),
     "sequences": (Items([torch.zeros(2), torch.zeros(3)]), ValueError, r"put together.*pad sequences"),
 }  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 import torch
 from pyro import poutine
 
-from pyro_vae import annealed_log_marginal, bidirectional, diagnose, inference_gaps, log_marginal, widened
+from pyro_vae import annealed_log_marginal, bidirectional, diagnose, fit, inference_gaps, log_marginal, widened
 from pyro_vae.evidence import LogMarginal
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
@@ -37,6 +37,32 @@ def _short_warm_up(monkeypatch):
 @pytest.fixture
 def x():
     return torch.tensor([-2.0, -0.5, 0.3, 1.0, 2.5])
+
+
+def test_a_factor_of_the_guide_trains_and_does_not_count(x):
+    """As a classifier's loss is: log p(x) and the ELBO are those without it, the loss of training has it."""
+
+    class Guide(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.slope = torch.nn.Parameter(torch.tensor(0.5))
+
+        def forward(self, x):
+            with pyro.plate("data", len(x), dim=-1):
+                pyro.sample("z", dist.Normal(self.slope * x, 0.5**0.5))
+                pyro.factor("loss", 3.0 + 0 * self.slope * x, has_rsample=True)
+
+    exact, truth = Guide(), dist.Normal(0.0, 2**0.5).log_prob(x)
+    for estimator in ("auto", "guide"):
+        result = log_marginal(model, exact, x, estimator=estimator, num_samples=100)
+        assert ((result.log_prob - truth).abs() <= 5 * result.standard_error + 1e-5).all()
+    result = annealed_log_marginal(model, exact, x, **SHORT)
+    assert ((result.log_prob - truth).abs() <= 5 * result.standard_error + 1e-5).all()
+    assert diagnose(model, exact, x).elbo.value == pytest.approx(truth.mean().item(), abs=1e-5)
+    rate = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1e-9)}
+    (metrics,) = fit(model, exact, x, validation=x, epochs=1, progress=False, compile=False, **rate).history
+    assert metrics["validation_elbo"] == pytest.approx(truth.mean().item(), abs=1e-5)
+    assert metrics["loss"] == pytest.approx(3.0 - truth.mean().item(), abs=1e-5)
 
 
 # Guides whose density is carried by an auxiliary site, as Pyro's own guides for all latents at once

@@ -228,3 +228,58 @@ def test_particles_of_the_objective():
     objective = TraceEnum_ELBO(num_particles=2, vectorize_particles=True)
     result = train(pair.model, pair.of_k_and_z, x, objective=objective, kl_weight=0.5, compile=False)
     assert result.summed_over == ("k",)
+
+
+# Batches of a loader of which some have labels
+
+
+class SomeLabelled(Clusters):
+    """The mixture whose component is given, or summed over."""
+
+    def model(self, x, y=None):
+        with pyro.plate("data", len(x), dim=-1):
+            k = pyro.sample("k", dist.Categorical(logits=self.logits), obs=y, infer={"enumerate": "parallel"})
+            pyro.sample("x", dist.Normal(self.means[k], 1.0), obs=x)
+
+    def guide(self, x, y=None):
+        pass
+
+
+class Batches:
+    def __init__(self, *batches):
+        self.batches = batches
+
+    def __iter__(self):
+        return iter(self.batches)
+
+
+def labelled_and_not(first):
+    x, y = torch.randn(8), torch.arange(8) % 2
+    batches = [(x[:4], y[:4]), (x[4:], None)]
+    return x, y, Batches(*(batches if first == "labelled" else batches[::-1]))
+
+
+@pytest.mark.parametrize("first", ["labelled", "not"])
+def test_labels_that_some_batches_have(first):
+    """The loss is -log p(x, y) where there are labels, and -log p(x) where there are none."""
+    x, y, batches = labelled_and_not(first)
+    pair, objective = SomeLabelled(), TraceEnum_ELBO(max_plate_nesting=1) if first == "labelled" else None
+    pair.logits.data = torch.tensor([0.5, -0.5])
+    rate = {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=1e-9)}
+    history = train(pair.model, pair.guide, batches, objective=objective, epochs=2, **rate).history
+    joint = pair.logits.log_softmax(0) + dist.Normal(pair.means, 1.0).log_prob(x[:, None])
+    truth = torch.cat([joint[:4].gather(1, y[:4, None])[:, 0], joint[4:].logsumexp(1)])
+    assert [metrics["loss"] for metrics in history] == pytest.approx(2 * [-truth.mean().item()], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, r"the marked sites \['k'\] in a later batch and Trace_ELBO. Give objective=TraceEnum_ELBO"),
+        ({"objective": TraceEnum_ELBO(max_plate_nesting=1), "kl_weight": 0.5}, r"for a KL weight; got \['k'\] in a"),
+    ],
+)
+def test_sums_that_the_first_batch_does_not_show(options, said):
+    pair, (_, _, batches) = SomeLabelled(), labelled_and_not("labelled")
+    with pytest.raises(ValueError, match=said):
+        train(pair.model, pair.guide, batches, **options)
