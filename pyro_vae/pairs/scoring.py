@@ -194,6 +194,12 @@ def check_inside(name: str, site: Any, num_data: int) -> None:
             f"{frame.size} at site {name!r}. Leave out subsample_size: fit takes batches itself (batch_size), and the "
             f"plate is pyro.plate('data', len(x), dim=-1)."
         )
+    if frame is not None:
+        raise ValueError(
+            f"Expected the plate over the data at dim -1, of the size of the batch, {num_data}; got "
+            f"{frame.name!r} of size {frame.size} around site {name!r}. Write pyro.plate('data', len(x), dim=-1), and "
+            f"other plates inside it at dim=-2."
+        )
     raise ValueError(
         f"Expected site {name!r} inside the plate over the data, pyro.plate('data', len(x), dim=-1); it is outside, so "
         f"log p(x) of one data point is not defined. For a number that all data points share, use pyro.param instead "

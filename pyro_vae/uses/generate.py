@@ -18,6 +18,7 @@ from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.enumerated import beside_guide
 from ..pairs.inputs import Inputs, as_points
+from ..pairs.lookups_private import LookupsChecked
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import latents_of, sample_sites
@@ -206,7 +207,7 @@ def _guided(model: Callee, guide: Callee, x: Inputs) -> dict[str, dict[str, Any]
     """The guide's latent sites in the model's order, each with the support of its prior."""
     points = as_points("x", x, model, guide)
     model, guide = taking(points, model, guide)
-    with evaluating(model, guide):
+    with evaluating(model, guide), LookupsChecked():
         model_trace, guide_trace = traces(beside_guide(model, guide, points), guide, points)
     latents = _latents(model_trace)
     return {name: {**guide_trace.nodes[name], "support": support_of(site["fn"])} for name, site in latents.items()}

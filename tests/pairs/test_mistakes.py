@@ -7,7 +7,7 @@ import torch
 from pyro import poutine
 from torch import nn
 
-from pyro_vae import annealed_log_marginal, fit, log_marginal, sample
+from pyro_vae import annealed_log_marginal, encode, fit, log_marginal, sample
 
 
 class Pair(nn.Module):
@@ -166,3 +166,34 @@ def test_a_mask_of_single_values_of_an_event(count):
         ValueError, match=r"Expected a mask with a dimension for each plate .*\.mask\(known\)\.to_event"
     ):
         log_marginal(model, guide, torch.randn(count, 3), num_samples=5)
+
+
+@pytest.mark.parametrize("use", [log_marginal, lambda *pair: fit(*pair, epochs=1, progress=False)])
+def test_a_plate_of_another_size_than_the_batch(use):
+    class Sized(Pair):
+        def model(self, x):
+            with pyro.plate("data", 7, dim=-1):
+                z = pyro.sample("z", self.prior())
+                pyro.sample("x", self.likelihood(self.decoder(torch.zeros(2)) + 0 * z.mean()), obs=x)
+
+        def guide(self, x):
+            with pyro.plate("data", 7, dim=-1):
+                pyro.sample("z", self.posterior(torch.zeros(2), torch.ones(2)))
+
+    pair = Sized()
+    with pytest.raises(ValueError, match=r"of the size of the batch, [0-9]+; got 'data' of size 7 around site 'z'"):
+        use(pair.model, pair.guide, X[:8])
+
+
+def test_codes_of_sequences_that_are_longer_than_their_padding():
+    network = nn.GRU(1, 4, batch_first=True)
+
+    def guide(x, lengths):
+        packed = nn.utils.rnn.pack_padded_sequence(x[..., None], lengths, batch_first=True, enforce_sorted=False)
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(network(packed)[1][0][:, :2], 1.0).to_event(1))
+
+    pair, lengths = Pair(), torch.full((64,), 8)
+    lengths[40] = 9
+    with pytest.raises(ValueError, match="Expected lengths up to that of the padded sequences, 8; got 9"):
+        encode(lambda x, lengths: pair.model(x), guide, (X, lengths))
