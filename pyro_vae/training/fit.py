@@ -230,7 +230,7 @@ def fit(
         bar,
     ):
         announced = for_the_batch(*announcing(p, q))
-        with seeded(0):  # a transform may draw
+        with seeded(0), torch.no_grad():  # a transform may draw
             batch: Any = visited.first()
             first = visited.batch_of(batch)
         summed, enumeration = summed_pair(*announced, first)
