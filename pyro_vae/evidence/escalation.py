@@ -73,7 +73,8 @@ class Escalation:
     those that are there. Where there are few latents, modes are looked for by climbing, too. One that the proposal
     hardly covers at its top may have next to no mass, so a Gaussian is fitted to it, whose draws tell the share of the
     evidence; where that is not negligible, it is the next to be added. Where the last pilot foresees a k-hat above 0.7,
-    annealed chains from the mixture or the prior take over (`AnnealedRung`), but not for modes that are left out.
+    and a standard error is aimed at, annealed chains from the mixture or the prior take over (`AnnealedRung`), but not
+    for modes that are left out. The result keeps that k-hat, for chains, too, can miss a mode.
 
     What decides is thrown away: the estimate comes from other draws than the pilots, so that its mean is p(x), and the
     mean of its logarithm lies below log p(x).
@@ -132,8 +133,10 @@ class Escalation:
                 khat = torch.where(left_out.much, khat.clamp(min=HOPELESS), khat).cpu()
                 if rung == self.most_starts:
                     hard, good = (khat > HEAVY).to(good.device) & ~left_out.much, torch.ones_like(good)
-                    which = points[hard]
+                    which = points[hard] if target is not None else points[:0]
                     if len(which) and (found := self.annealed.estimate(x[which], keys[which], mixture[hard], most)):
+                        # However even the weights of chains are, they do not tell whether a mode was missed.
+                        found = dataclasses.replace(found, khat=found.khat.fmax(khat[hard.cpu()]))
                         evaluations = found.details["evaluations"] + cost[which].cpu()
                         result = with_rung(as_many(found, num_samples), ANNEALED, evaluations=0)
                         results.append(
