@@ -35,13 +35,14 @@ def refuse_unknown(words: Sequence[str], command: Path) -> None:
         raise ValueError(unknown_options(" ".join(word for group in wrong for word in group), options))
 
 
-def _may_be_known(option: str, constants: set[str]) -> bool:
+def _may_be_known(option: str, constants: frozenset[str]) -> bool:
     """Whether the sources hold the name of an option, as it is typed or as that of a setting."""
     name = option.partition("=")[0].removesuffix("+")
     return "." in name or bool({name, name[2:], name[2:].replace("-", "_")} & constants) or name == "--"
 
 
-def _words(command: Path) -> set[str]:
+@functools.cache
+def _words(command: Path) -> frozenset[str]:
     """All strings, and names of arguments, in what the ``parse`` of a command reaches: from definition to definition by
     their names, from file to file by imports."""
     todo, seen, found = [(command, "parse"), (LIBRARY / "runs" / "parser.py", "Parser")], set(), {"--help"}
@@ -75,7 +76,7 @@ def _words(command: Path) -> set[str]:
                 }
                 found |= {node.arg for node in nodes if isinstance(node, ast.arg)}
                 todo += [(file, node.id) for node in nodes if isinstance(node, ast.Name)]
-    return found
+    return frozenset(found)
 
 
 @functools.cache

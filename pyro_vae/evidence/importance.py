@@ -77,14 +77,15 @@ def log_marginal(
     steps on the ELBO from the guide on, and r is a mixture of that Gaussian (85%), the guide (10%) and the prior (5%),
     over unconstrained latents; where that does not do, of several Gaussians (see `pyro_vae.evidence.escalation`). With
     up to eight latents, modes that nothing else visits are looked for by climbing from draws of the prior. A fit costs
-    about as much as 2,000 samples. Pilots decide, and are thrown away: the mean of the weights stays p(x).
-    Where the last proposal will not do either, khat stays above 0.7; with ``target_standard_error``, annealed chains
-    start from there or from the prior, 64 for a data point, for about as much as 100,000 to 200,000 samples. Their
-    number is nearer to log p(x), and khat stays what it was, for whether they missed a mode their weights do not tell. The details of the result say the rung of each data point (0 for the guide, 7
-    for annealed chains, else the number of Gaussians), what it cost, in evaluations of the model, and the share of p(x)
-    found where the proposals hardly draw ("left_out"; where it may be above a fiftieth, khat is at least 1). Pairs with
-    discrete latents, or whose density at given latents is not known, stay with the guide. "guide" is the protocol of
-    the field: K samples from the guide for all.
+    about as much as 2,000 samples. Pilots decide, and are thrown away: the mean of the weights stays p(x). Where the
+    last proposal will not do either, khat stays above 0.7; with ``target_standard_error``, annealed chains start from
+    there or from the prior, 64 for a data point, for about as much as 100,000 to 200,000 samples. Their number is
+    nearer to log p(x), and khat stays what it was: whether they missed a mode, their weights do not tell. The details
+    of the result say the rung of each data point (0 for the guide, 7 for annealed chains, else the number of
+    Gaussians), what it cost, in evaluations of the model, and the share of p(x) found where the proposals hardly draw
+    ("left_out"; where it may be above a fiftieth, khat is at least 1). Pairs with discrete latents, or whose density at
+    given latents is not known, stay with the guide. "guide" is the protocol of the field: K samples from the guide
+    for all.
 
     Discrete sites that are marked for enumeration, ``infer={"enumerate": "parallel"}``, are summed out exactly, in
     model and guide, and chains of `pyro.markov` one step after the other; what is left is sampled. Where nothing is
