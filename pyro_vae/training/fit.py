@@ -45,6 +45,7 @@ from .preconditions import (
     check_pair,
     check_settings,
     checked,
+    first_of,
     pair_of_kind,
     steps_in,
     summed_pair,
@@ -230,9 +231,7 @@ def fit(
         bar,
     ):
         announced = for_the_batch(*announcing(p, q))
-        with seeded(0), torch.no_grad():  # a transform may draw
-            batch: Any = visited.first()
-            first = visited.batch_of(batch)
+        batch, first = first_of(visited)
         summed, enumeration = summed_pair(*announced, first)
         alone = enumeration.in_model - enumeration.in_guide
         if enumeration.in_model:
@@ -246,15 +245,12 @@ def fit(
         given |= {"precision": precision, "seed": seed, "device": device.type} | described(chosen)
         saver.require(given, epochs=epochs)
         check_pair(*summed, visited.batch_of(batch))
-        visited.settle(*summed)
         check_all(*summed, visited, validation, device, modules)
         share.begin(getattr(chosen, "elbo", chosen), announced, visited, modules)
         scale = 1.0 if alone else kl.tensor  # the objective has it for sums that are the model's alone
         weighted = scale_latents(announced[0], scale), scale_latents(announced[1], scale)
-        if enumeration.in_model:
-            try_loss(getattr(chosen, "elbo", chosen), *weighted, first)
-        settled: dict[str, Any] = {"announced": announced, "weighted": weighted, "alone": alone, "kl_weight": warmup}
-        of_kind = functools.partial(pair_of_kind, objective=getattr(chosen, "elbo", chosen), **settled)
+        try_loss(enumeration, getattr(chosen, "elbo", chosen), *weighted, first)
+        of_kind = functools.partial(pair_of_kind, announced, weighted, getattr(chosen, "elbo", chosen), alone, warmup)
         steps = Steps(*weighted, optimizer, chosen, visited.batch_of, full_batch=visited.full_batch, share=share)
         best = BestState(lambda: get_state(modules, store), warmup.weight, warmup.length(steps_per_epoch or 0))
         course = Course(modules, steps, best, summed_over=tuple(sorted(enumeration.in_model)))

@@ -104,8 +104,17 @@ def summed_pair(model: Callee, guide: Callee, batch: Points) -> tuple[tuple[Call
         return summed, enumeration_of(model, guide, batch)
 
 
-def try_loss(objective: ELBO, model: Callee, guide: Callee, batch: Points) -> None:
+def first_of(visited: Visits) -> tuple[Any, Points]:
+    """What the first step takes, and the batch that is made of it."""
+    first: Any = visited.first()
+    with seeded(0), torch.no_grad():  # a transform may draw
+        return first, visited.batch_of(first)
+
+
+def try_loss(enumeration: Enumeration, objective: ELBO, model: Callee, guide: Callee, batch: Points) -> None:
     """Raise a ValueError where Pyro's rules for sums over enumerated sites forbid the pair, on a batch."""
+    if not enumeration.in_model:
+        return
     with trying(model, guide):
         try:
             with in_a_sentence():
@@ -140,18 +149,18 @@ Pair = tuple[Callee, Callee]
 
 
 def pair_of_kind(
-    batch: Points, *, announced: Pair, weighted: Pair, objective: ELBO, alone: Set[str], kl_weight: KLWarmup
+    announced: Pair, weighted: Pair, objective: ELBO, alone: Set[str], kl_weight: KLWarmup, batch: Points
 ) -> Pair:
     """The pair for batches of another kind than the first, as where labels are not known, its sites summed out; checked
     as it was for the first.
 
     Args:
-        batch: one of this kind.
         announced: the pair.
         weighted: the same with KL weights, as it is trained.
         objective: what it is trained with.
         alone: sites of the first batch that are summed over in the model alone.
         kl_weight: on the rate.
+        batch: one of this kind.
 
     Raises:
         ValueError: it cannot be trained so, though the first could.
@@ -170,8 +179,7 @@ def pair_of_kind(
             f"{sorted(more)} in a later one. Let the loader begin with such a batch, or leave kl_weight at 1."
         )
     check_pair(*summed, batch)
-    if enumeration.in_model:
-        try_loss(objective, *weighted, batch)
+    try_loss(enumeration, objective, *weighted, batch)
     return summed
 
 
@@ -187,7 +195,9 @@ def check_values(model: Callee, guide: Callee, batches: Iterable[Points]) -> Non
 def check_all(
     model: Callee, guide: Callee, visited: Visits, validation: Any, device: torch.device, modules: dict[str, nn.Module]
 ) -> None:
-    """`check_values` of validation data, and of data on the device; others are looked at as they are visited."""
+    """`check_values` of validation data, and of data on the device, whose batches are settled; others are looked at as
+    they are visited."""
+    visited.settle(model, guide)
     if isinstance(visited, OnDevice):
         check_values(model, guide, visited.each())
     if validation is not None:
