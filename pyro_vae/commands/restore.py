@@ -18,6 +18,8 @@ from .. import data
 from ..arguments.at_least import at_least
 from ..data.arrays import read_arrays
 from ..data.sources import ARRAYS
+from ..disk.writing import TABLES
+from ..output.frames import frame
 from ..plots import image_rows, images_among
 from ..runs.environment import few_threads
 from ..runs.folder import require_run, title_of
@@ -33,6 +35,7 @@ from .pictures import FORMATS, place_of, save
 
 DAMAGES = ("mask", "noise", "downsample")
 PICTURE = "restored.png"
+OUT = "A .png, .pdf or .svg file, arrays as .npz, or a table of the means, .parquet, .csv or .tsv"
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
@@ -47,7 +50,10 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add("--noise", type=float | None, default=None, help=text)
     text = "Pixels along a side of the blocks that are known by their means."
     add("--downsample", type=int | None, default=None, help=text)
-    text = "DATA, a file or folder, are damaged already; by default they are damaged here, and the error is known."
+    text = (
+        "DATA, a file or folder, are damaged already; by default they are damaged here, and the error is known. NaN "
+        "marks what is missing of them, without --mask."
+    )
     add("--damaged", type=bool, nargs="?", const=True, default=False, help=text)
     add("--num-images", type=int, default=8, help="A seeded random subset of so many data points; 0 for all.")
     add("--num-samples", type=int, default=4, help="Samples of each.")
@@ -58,7 +64,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         help="Draws of the guide, of which chains are chosen by their weights.",
     )
     add("--num-transitions", type=int, default=50, help="Hamiltonian transitions of each chain.")
-    add_run_options(parser, out="A .png, .pdf or .svg file, or arrays as .npz; by default a .png in the run folder.")
+    add_run_options(parser, out=f"{OUT}; by default a .png in the run folder.")
     return parser.parse_args(arguments)
 
 
@@ -70,6 +76,7 @@ class _Task:
     y: Tensor
     x: Tensor | None  # the truth, where it is known
     words: str
+    numbers: Tensor  # of the data points
 
 
 def run(chosen: Namespace) -> None:
@@ -77,7 +84,7 @@ def run(chosen: Namespace) -> None:
     folder, device = require_run(chosen.run), choose_device(chosen.device)
     at_least(1, num_samples=chosen.num_samples, num_proposals=chosen.num_proposals)
     at_least(0, num_images=chosen.num_images, num_transitions=chosen.num_transitions)
-    out = place_of(chosen, PICTURE, (*FORMATS, *ARRAYS))
+    out = place_of(chosen, PICTURE, (*FORMATS, *TABLES, *ARRAYS))
     module, _ = load_run(folder, device)
     task = _task(chosen, folder, module, device)
     if out.suffix in FORMATS:
@@ -106,21 +113,35 @@ def run(chosen: Namespace) -> None:
         found |= {"ess": result.ess, "acceptance": result.acceptance}
         return found if task.x is None else {**found, "originals": task.x}
 
-    save(chosen, PICTURE, lambda: _figure(task, result, title=title_of(folder)), arrays)
+    def table() -> Any:
+        flat = result.mean.flatten(1).numpy()
+        columns: dict[str, Any] = {f"x_{i}": flat[:, i] for i in range(flat.shape[1])}
+        return frame(columns, index=task.numbers.tolist(), index_name="id").reset_index()
+
+    save(chosen, PICTURE, lambda: _figure(task, result, title=title_of(folder)), arrays, table)
 
 
 def _task(chosen: Namespace, folder: Path, module: Any, device: torch.device) -> _Task:
     """The data and what is known of them.
 
     Raises:
-        ValueError: not one damage, data of several inputs, or a mask of another shape.
+        ValueError: not one damage, data of several inputs or with missing values under another one, or a mask of
+            another shape.
     """
     given = [name for name in DAMAGES if chosen[name] is not None]
-    if len(given) != 1:
+    if len(given) > 1:
         raise ValueError(
-            f"Expected one of --mask, --noise and --downsample; got {' and '.join(f'--{n}' for n in given) or 'none'}."
+            f"Expected one of --mask, --noise and --downsample; got {' and '.join(f'--{n}' for n in given)}."
         )
     x, words = _read(chosen, folder)
+    if not given and not x.isnan().any():
+        raise ValueError(
+            "Expected one of --mask, --noise and --downsample, or NaN in the data where values are missing; got none."
+        )
+    if given and given != ["mask"] and (count := int(x.isnan().sum())):
+        raise ValueError(
+            f"Expected no missing values under --{given[0]}; got {count:,} NaN. Without that option they are restored."
+        )
     if not chosen.damaged:
         check_given(module, x.to(device))
     numbers = random_subset(len(x), chosen.num_images or len(x), chosen.seed).sort().values
@@ -128,7 +149,9 @@ def _task(chosen: Namespace, folder: Path, module: Any, device: torch.device) ->
     total, x = len(x), x[numbers]
     draws = torch.Generator().manual_seed(chosen.seed)
     observation: Any = Inpainting()
-    if given == ["mask"]:
+    if not given:
+        y, how = x, f"{x.isnan().double().mean().item():.0%} of the values missing"
+    elif given == ["mask"]:
         known = _known(chosen.mask, x, total, numbers, draws)
         y, how = torch.where(known, x, math.nan), f"{1 - known.double().mean().item():.0%} of the values left out"
     elif given == ["noise"]:
@@ -138,8 +161,8 @@ def _task(chosen: Namespace, folder: Path, module: Any, device: torch.device) ->
     else:
         observation = SuperResolution(chosen.downsample)
         y, how = x if chosen.damaged else observation.reduced(x), f"blocks of {chosen.downsample} x {chosen.downsample}"
-    truth = None if chosen.damaged else x.to(device)
-    return _Task(observation, y.to(device), truth, f"{subset}{words}; {how}")
+    truth = None if chosen.damaged or not given else x.to(device)
+    return _Task(observation, y.to(device), truth, f"{subset}{words}; {how}", numbers)
 
 
 def _read(chosen: Namespace, folder: Path) -> tuple[Tensor, str]:
@@ -147,8 +170,8 @@ def _read(chosen: Namespace, folder: Path) -> tuple[Tensor, str]:
     if chosen.damaged:
         if chosen.data is None:
             raise ValueError("Expected DATA with --damaged; got none.")
-        is_array = Path(chosen.data).suffix.lower() in ARRAYS
-        loaded = data.load(chosen.data, chosen.root, order="whole", missing=is_array)
+        takes_missing = Path(chosen.data).suffix.lower() in (*ARRAYS, *TABLES)
+        loaded = data.load(chosen.data, chosen.root, order="whole", missing=takes_missing)
         return loaded.test, loaded.protocol
     if read_run(folder)[0].inputs:
         raise ValueError(f"Expected a model that is called with x alone; {folder} takes several inputs.")
@@ -185,8 +208,9 @@ def _errors(chosen: Namespace, module: Any, task: _Task, x: Tensor, result: Rest
     found = [("squared error", f"{off.mean().item():.4f} a value")]
     if isinstance(task.observation, Inpainting):
         missing = task.y.isnan()
-        found = [("squared error", f"{off[missing.cpu()].mean().item():.4f} a missing value")]
-        some = missing.flatten(1).any(1) & (~missing).flatten(1).any(1)
+        left_out = missing & ~x.isnan()  # of which the truth is known
+        found = [("squared error", f"{off[left_out.cpu()].mean().item():.4f} a missing value")]
+        some = left_out.flatten(1).any(1) & (~missing).flatten(1).any(1)
         if some.any():
             estimate = missing_log_prob(module.model, module.guide, x[some], missing[some], seed=chosen.seed)
             found.append(("log p(missing|known)", f"{estimate.mean} nats per data point"))

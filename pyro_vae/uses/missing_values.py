@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
 from ..evidence import LogMarginal, log_marginal
 from ..evidence.conditional import APART, difference
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from .observations import Inpainting
 from .restoration import observing
 
 
 def missing_log_prob(
-    model: Callee, guide: Callee, x: Tensor, missing: Tensor, *, num_samples: int = 1000, seed: int = 0
+    model: Callee, guide: Callee, x: Inputs, missing: Inputs, *, num_samples: int = 1000, seed: int = 0
 ) -> LogMarginal:
     """log p(x_missing | x_known) of whole data, in nats: how likely the truth is, given what a restoration sees.
 
@@ -23,7 +23,8 @@ def missing_log_prob(
 
     Args:
         model, guide: the pair.
-        x: whole data (N, ...).
+        x: whole data (N, ...), a tensor on the device of the pair, or an array: see
+            `pyro_vae.pairs.inputs.as_points`.
         missing: which values a restoration has to fill in, bool, of the shape of x or of one data point.
         num_samples: of each estimate.
         seed: of the draws.
@@ -44,7 +45,16 @@ def missing_log_prob(
         >>> abs(found.log_prob.item() - dist.Normal(0.5, 1.5**0.5).log_prob(torch.tensor(0.5)).item()) < 0.05
         True
     """
-    missing = missing.bool().expand(x.shape)
+    x, missing = as_points("x", x, model, guide), as_points("missing", missing)
+    if not (isinstance(x, torch.Tensor) and isinstance(missing, torch.Tensor)):
+        raise TypeError("Expected one tensor or array for x and one for missing; got several. Give those of x alone.")
+    if missing.dim() > x.dim() or any(
+        n not in (1, m) for n, m in zip(missing.shape[::-1], x.shape[::-1], strict=False)
+    ):
+        raise ValueError(
+            f"Expected missing of the shape of x, {tuple(x.shape)}, or of one data point; got {tuple(missing.shape)}."
+        )
+    missing = missing.to(x.device).bool().expand(x.shape)
     share = missing.flatten(1).double().mean(1)
     if not ((share > 0) & (share < 1)).all():
         raise ValueError("Expected some values of each data point to be missing and some known; got all or none.")

@@ -33,7 +33,7 @@ class Inpainting:
     """
 
     def __call__(self, px: Any) -> Any:
-        return ObservedPart(px, _filler(px))
+        return px if isinstance(px, ObservedPart) else ObservedPart(px, _filler(px))
 
     def guess(self, y: Tensor) -> Tensor:
         """An x for the guide: zeros where nothing is known."""
@@ -156,6 +156,7 @@ def _independent(px: Any) -> tuple[Any, int]:
     Raises:
         TypeError: the values depend on each other, or have no mean or variance in closed form.
     """
+    px = px.base_dist if isinstance(px, ObservedPart) else px  # of complete data, as all of y is known here
     whole = isinstance(px, dist.Independent)
     values, dims = (px.base_dist, px.reinterpreted_batch_ndims) if whole else (px, 0)
     if not values.event_dim and (isinstance(values, Rounded) or _has_variance(values)):

@@ -14,7 +14,6 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..arguments.at_least import at_least
-from ..arguments.tensors import require_tensor
 from ..evidence.annealing_path import Path, State
 from ..evidence.drawing import halves, handful
 from ..evidence.words import data_points
@@ -24,6 +23,7 @@ from ..pairs.batch import Batch, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.densities import check_guide
 from ..pairs.enumerated import SummedOut, summed_out
+from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import counted_sites, counts, sample_sites
@@ -81,10 +81,10 @@ class Restoration:
 def restore(
     model: Callee,
     guide: Callee,
-    y: Tensor,
+    y: Inputs,
     observation: Observation,
     *,
-    guess: Tensor | None = None,
+    guess: Inputs | None = None,
     num_samples: int = 8,
     num_proposals: int = 100,
     num_transitions: int = 50,
@@ -105,7 +105,8 @@ def restore(
     Args:
         model: p(x, z), called with x (B, ...) alone, which one site observes.
         guide: q(z|x).
-        y: damaged data (N, ...), on the device of the pair; with `Inpainting` nan where x is missing.
+        y: damaged data (N, ...), a tensor on the device of the pair, or an array: see
+            `pyro_vae.pairs.inputs.as_points`; with `Inpainting` nan where x is missing.
         observation: from p(x|z) to p(y|z): `Inpainting`, `Denoising`, `SuperResolution`, or any function of yours, such
             as ``lambda px: dist.Normal(blur(px.mean), 0.1).to_event(3)``.
         guess: x for the guide (N, ...), by default what the observation makes of y; needed for a function of yours.
@@ -120,7 +121,7 @@ def restore(
     Raises:
         ValueError: counts below 1, no guess, a model with several observed sites or a discrete latent, y of another
             shape than the observation's, or outside its support.
-        TypeError: y is no tensor, or an observation that p(x|z) does not allow.
+        TypeError: y is no tensor or array, or an observation that p(x|z) does not allow.
 
     Reference:
         Rubin 1988, "Using the SIR algorithm to simulate posterior distributions"; Neal 2011, "MCMC using Hamiltonian
@@ -142,7 +143,7 @@ def restore(
     """
     at_least(1, num_samples=num_samples, num_proposals=num_proposals, num_leapfrog=num_leapfrog, chunk_size=chunk_size)
     at_least(0, num_transitions=num_transitions)
-    points = _points(y, observation, guess)
+    points = _points(model, guide, y, observation, guess)
     observed_model, observed_guide = taking(points, *observing(model, guide, observation))
     samples, ess, acceptance = [], [], []
     together = max(1, chunk_size // max(num_samples, num_proposals))
@@ -206,14 +207,14 @@ class _Observing(Messenger):
             msg["fn"], msg["value"] = self.observation(msg["fn"]), self.y
 
 
-def _points(y: Tensor, observation: Observation, guess: Tensor | None) -> Batch:
+def _points(model: Callee, guide: Callee, y: Inputs, observation: Observation, guess: Inputs | None) -> Batch:
     """The guess and y.
 
     Raises:
-        TypeError: one is no tensor.
+        TypeError: one is no tensor or array.
         ValueError: there is no guess, or not one for each y.
     """
-    require_tensor("y", y)
+    y = _one_tensor("y", as_points("y", y, model, guide))
     if guess is None:
         make = getattr(observation, "guess", None)
         if make is None:
@@ -222,9 +223,17 @@ def _points(y: Tensor, observation: Observation, guess: Tensor | None) -> Batch:
                 "of the shape of x, such as y enlarged, or the mean of the training data."
             )
         guess = make(y)
-    if len(require_tensor("guess", guess)) != len(y):
+    guess = _one_tensor("guess", as_points("guess", guess, model, guide))
+    if len(guess) != len(y):
         raise ValueError(f"Expected a guess for each of {data_points(len(y))}; got {len(guess):,}.")
     return Batch((guess, y))
+
+
+def _one_tensor(name: str, points: Any) -> Tensor:
+    """Raise a TypeError unless these data points are x alone."""
+    if not isinstance(points, Tensor):
+        raise TypeError(f"Expected one tensor or array for {name}; got several. Give that of x alone.")
+    return points
 
 
 def _check_site(model: Callee, guide: Callee, guess: Tensor, y: Tensor, observation: Observation) -> None:

@@ -3,6 +3,7 @@
 import sys
 
 import numpy as np
+import pandas
 import pytest
 
 from pyro_vae import data
@@ -31,6 +32,14 @@ def runs(tmp_path_factory):
     holes = splits["test"][:4].copy()
     holes[:, :, 4:] = np.nan
     np.save(folder / "holes.npy", holes)
+    rows_of_holes = holes.reshape(4, 64)
+    columns = [f"c{i}" for i in range(64)]
+    pandas.DataFrame(rows_of_holes, columns=columns).to_csv(folder / "holes.csv", index=False)
+    flat = np.concatenate([splits["train"], splits["test"]]).reshape(40, 64)
+    flat[:, 40:44] = np.nan
+    pandas.DataFrame(flat, columns=columns).to_csv(folder / "table.csv", index=False)
+    table = ["--data", str(folder / "table.csv"), "--missing", "--likelihood", "Gaussian"]
+    main(["train", *SMALL, *table, "--out", str(folder / "missing")])
     np.save(folder / "coarse.npy", holes[:, :, :4, :4].round())
     return folder
 
@@ -102,7 +111,7 @@ def test_files_that_are_damaged_already(runs, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "Expected one of --mask, --noise and --downsample; got none."),
+        ([], "or NaN in the data where values are missing; got none."),
         (["--mask", "0.5", "--noise", "1"], "got --mask and --noise."),
         (["--mask", "wrong.npy"], "Expected a mask of the shape of one data point, (1, 8, 8), or of all"),
         (["--mask", "nowhere.npy"], "Expected --mask to be a .npy file, or a share between 0 and 1; got nowhere.npy."),
@@ -117,6 +126,45 @@ def test_files_that_are_damaged_already(runs, capsys):
 def test_bad_input_is_one_line(runs, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(runs)
     assert message in refused(capsys, runs / "binary", *FEW, *arguments)
+
+
+def test_nan_marks_what_is_missing_without_a_mask(runs):
+    """Of a run on whole data, in arrays; the same numbers as with a mask that says so."""
+    for mask, out in ([], "a.npz"), (["--mask", str(runs / "rows.npy")], "b.npz"):
+        main(["restore", str(runs / "grey"), str(runs / "holes.npy"), "--damaged", *mask, *FEW, "-o", out])
+    a, b = np.load("a.npz"), np.load("b.npz")
+    assert np.isnan(a["damaged"]).mean() == 0.5
+    np.testing.assert_array_equal(a["restored"][~np.isnan(a["damaged"])], a["damaged"][~np.isnan(a["damaged"])])
+    assert np.isfinite(a["restored"]).all()
+    assert np.isnan(b["damaged"]).mean() == 0.5
+
+
+def test_a_run_that_was_trained_with_missing_values(runs, capsys):
+    """Its own data, tables that it is given, and a mask on top of what is missing already; the means as a table."""
+    main(["restore", str(runs / "missing"), *FEW, "-o", "own.csv"])
+    assert "6% of the values missing" in capsys.readouterr().out
+    own = pandas.read_csv("own.csv")
+    assert own.shape == (3, 65)
+    assert own.notna().all(axis=None)
+    damaged = ["restore", str(runs / "missing"), str(runs / "holes.csv"), "--damaged", *FEW]
+    main([*damaged, "-o", "table.csv"])
+    main([*damaged, "-o", "table.npz"])
+    table, arrays = pandas.read_csv("table.csv"), np.load("table.npz")
+    np.testing.assert_allclose(table.iloc[:, 1:], arrays["restored"], rtol=1e-5)
+    holes = pandas.read_csv(runs / "holes.csv").iloc[table["id"]]
+    known = holes.notna().to_numpy()
+    np.testing.assert_allclose(table.iloc[:, 1:].to_numpy()[known], holes.to_numpy()[known], rtol=1e-5)
+    capsys.readouterr()
+    main(["restore", str(runs / "missing"), "--mask", "0.4", *FEW, "-o", "mask.npz"])
+    out, found = capsys.readouterr().out, np.load("mask.npz")
+    left_out = np.isnan(found["damaged"]) & ~np.isnan(found["originals"])
+    error = ((found["restored"] - found["originals"]) ** 2)[left_out]
+    assert f"squared error         {error.mean():.4f} a missing value" in out
+    assert "log p(missing|known)" in out
+    assert "nan" not in out
+    assert "Expected no missing values under --noise; got 16 NaN" in refused(
+        capsys, runs / "missing", "--noise", 1, *FEW
+    )
 
 
 def test_what_is_known_must_be_possible(runs, capsys):

@@ -2,6 +2,7 @@
 
 import itertools
 
+import pandas
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -18,6 +19,7 @@ from pyro_vae import (
     observing,
     restore,
 )
+from pyro_vae.likelihoods.masked import ObservedPart
 
 SHAPE, NOISE = (1, 2, 4), 0.4
 W = torch.randn(8, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)  # (D, latents)
@@ -104,6 +106,49 @@ def test_log_p_of_what_is_missing_is_the_conditional_density():
     assert ((found.log_prob - (whole - part)).abs() < 5 * found.standard_error + 1e-4).all()
     with pytest.raises(ValueError, match="got all or none"):
         missing_log_prob(model, guide, X, torch.zeros(SHAPE))
+
+
+def test_arrays_and_frames_are_data_as_tensors_are():
+    """In the dtype of the pair; a frame for a pair of flat data."""
+    y, missing = torch.where(MISSING, torch.nan, X), MISSING.numpy()
+    settings = {"num_samples": 3, "num_proposals": 5, "num_transitions": 2}
+    found = restore(model, guide, y, Inpainting(), **settings)
+    again = restore(model, guide, y.double().numpy(), Inpainting(), guess=X.numpy() * 0, **settings)
+    assert again.samples.dtype is torch.float32
+    assert restore(model, guide, y.numpy(), Inpainting(), **settings).samples.equal(found.samples)
+    expected = missing_log_prob(model, guide, X, MISSING, num_samples=50)
+    assert missing_log_prob(model, guide, X.numpy(), missing, num_samples=50).log_prob.equal(expected.log_prob)
+
+    def flat_model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z @ W.float().T, NOISE).to_event(1), obs=x)
+
+    frame, holes = pandas.DataFrame(X.flatten(1).numpy()), pandas.DataFrame(y.flatten(1).numpy())
+    flat = restore(flat_model, guide, holes, Inpainting(), **settings)
+    assert torch.allclose(flat.samples, found.samples.flatten(2), atol=1e-5)
+    of_frames = missing_log_prob(flat_model, guide, frame, holes.isna(), num_samples=50)
+    assert torch.allclose(of_frames.log_prob, expected.log_prob, atol=1e-4)
+    with pytest.raises(TypeError, match="Expected one tensor or array for y; got several"):
+        restore(model, guide, (y, y), Inpainting())
+    with pytest.raises(ValueError, match=r"Expected missing of the shape of x, \(3, 1, 2, 4\), or of one data point"):
+        missing_log_prob(model, guide, X, missing[..., :3])
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_likelihood_for_missing_values_restores_as_that_for_whole_ones(case):
+    """The posterior is the same: the guide sees the same guess, and p(y|z) is the same density."""
+    observation, y, _, _ = CASES[case]
+
+    def masked(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            loc = (z @ W.float().T).unflatten(-1, SHAPE)
+            pyro.sample("x", ObservedPart(dist.Normal(loc, NOISE).to_event(3), torch.zeros(SHAPE)), obs=x)
+
+    settings = {"num_samples": 4, "num_proposals": 20, "num_transitions": 5}
+    found, whole = (restore(each, guide, y, observation, **settings) for each in (masked, model))
+    assert torch.allclose(found.samples, whole.samples, atol=1e-5)
 
 
 def test_binary_pixels_under_noise_are_summed_over():
