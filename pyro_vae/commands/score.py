@@ -214,7 +214,7 @@ def _about(result: AnomalyScores, parts: Sequence[_Part], found: Mapping[str, De
         "num_samples": result.log_marginal.num_samples.unique().tolist(),
         "num_draws": result.num_draws,
         "num_models": result.num_models,
-        "estimator": result.log_marginal.estimator.rstrip(","),
+        "estimator": result.log_marginal.estimator,
         "measure": result.log_marginal.measure,
         "unreliable": int(result.unreliable.sum()),
         "reference_log_marginal": None if result.reference is None else result.reference.value,

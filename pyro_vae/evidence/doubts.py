@@ -20,10 +20,12 @@ class HeavyTail(UserWarning):
     its error can be trusted."""
 
 
-def warn_of(result: LogMarginal, numbers: list[int], *, wide: bool = False, stacklevel: int) -> None:
+def warn_of(
+    result: LogMarginal, numbers: list[int], *, wide: bool = False, auto: bool = False, stacklevel: int
+) -> None:
     """Warn of data points, given by their numbers, without a finite result, and of those whose is not to be trusted.
 
-    A guide that is ``wide`` already is not advised to be widened.
+    A guide that is ``wide`` already is not advised to be widened, nor is "auto" advised where it was asked for.
     """
     count = data_points(len(result))
     if bad := int((~result.log_prob.isfinite()).sum()):
@@ -38,7 +40,7 @@ def warn_of(result: LogMarginal, numbers: list[int], *, wide: bool = False, stac
         off = "may be off either way" if result.given else "is likely too low"  # a difference of two
         warnings.warn(
             f"k-hat is above {HEAVY} for {heavy:,} of {count} (the worst: number {named}): their {result.quantity} "
-            f"{off}, by more than its standard error says. {_cure(result, wide=wide)}",
+            f"{off}, by more than its standard error says. {_cure(result, wide=wide, auto=auto)}",
             HeavyTail,
             stacklevel=stacklevel,
         )
@@ -74,13 +76,13 @@ def leaving_out(result: LogMarginal) -> Tensor:
     return (result.khat >= HOPELESS) & ~(share <= NEGLIGIBLE)
 
 
-def _cure(result: LogMarginal, *, wide: bool) -> str:
+def _cure(result: LogMarginal, *, wide: bool, auto: bool) -> str:
     """What can help, for an estimate of this kind."""
     if "acceptance" in result.details:
         return "Use more temperatures" + (", or more chains." if samples_help(result) else ": more chains do not help.")
     cures = ["draw more samples"] if samples_help(result) else []
     if "rung" not in result.details:
         cures += [] if wide else ["widen the guide a little (pyro_vae.widened(guide, 1.1))"]
-        cures += ["with few latents mix in the prior (defensive=0.1)", "use estimator='auto'"]
+        cures += ["with few latents mix in the prior (defensive=0.1)", *([] if auto else ["use estimator='auto'"])]
     text = ", ".join([*cures, "or use annealed_log_marginal" if cures else "use annealed_log_marginal"])
     return f"{text[0].upper()}{text[1:]}{'.' if samples_help(result) else ': more samples do not help at such k-hat.'}"

@@ -47,11 +47,11 @@ def as_many(result: LogMarginal, num_samples: int) -> LogMarginal:
     return dataclasses.replace(result, log_levels={k: result.log_levels.get(k, last) for k in counts})
 
 
-def with_rung(result: LogMarginal, rung: int, *, evaluations: int) -> LogMarginal:
-    """A result with its rung and cost as details, beside the jackknife estimate alone."""
-    numbers = {"rung": rung, "evaluations": evaluations, "left_out": 0.0}
-    filled = {name: torch.full((len(result),), n) for name, n in numbers.items()}
-    return dataclasses.replace(result, details={"jackknife": result.jackknife, **filled})
+def with_rung(result: LogMarginal, rung: int, *, evaluations: Tensor, left_out: Tensor | None) -> LogMarginal:
+    """A result with its rung, its cost and, where it was looked for, the share that is left out, as details beside the
+    jackknife estimate alone."""
+    details = {"jackknife": result.jackknife, "rung": torch.full((len(result),), rung), "evaluations": evaluations}
+    return dataclasses.replace(result, details=details if left_out is None else details | {"left_out": left_out})
 
 
 def foreseen_evaluations(dim: int, num_samples: int) -> int:
@@ -99,9 +99,9 @@ class Escalation:
         self.annealed = AnnealedRung(self.draws, done)
         self.sampler = MixtureSampler(self.draws, seed=seed, done=done)
         self.pairs = min(max(space.dim, 16), MOST_DRAWS) // 2  # of draws of opposite sign, in a step of a fit
-        explores = space.dim <= FEW_LATENTS
-        self.most_starts = MOST_STARTS_OF_FEW if explores else MOST_STARTS
-        self.pilot = 2 * PILOT + CLIMBING if explores else PILOT  # evaluations
+        self.explores = space.dim <= FEW_LATENTS
+        self.most_starts = MOST_STARTS_OF_FEW if self.explores else MOST_STARTS
+        self.pilot = 2 * PILOT + CLIMBING if self.explores else PILOT  # evaluations
         self.fit = GRADIENT * STEPS * 2 * self.pairs
 
     def estimate(
@@ -116,9 +116,9 @@ class Escalation:
 
         Returns:
             LogMarginal with the details "rung", the number of Gaussians or that of chains, "evaluations", how often the
-            model was evaluated for a data point, and "left_out", the share of the evidence that the last pilot found
-            where the proposal hardly draws (nan where it could not tell). If that is not negligible, khat is at least
-            1.
+            model was evaluated for a data point, and, with up to eight latents, "left_out", the share of the evidence
+            that the last pilot found where the proposal hardly draws (nan where it could not tell). If that is not
+            negligible, khat is at least 1.
         """
         results, order = [], []
         with unvalidated():  # a wild proposal is no error: its weight is 0
@@ -137,11 +137,12 @@ class Escalation:
                     if len(which) and (found := self.annealed.estimate(x[which], keys[which], mixture[hard], most)):
                         # However even the weights of chains are, they do not tell whether a mode was missed.
                         found = dataclasses.replace(found, khat=found.khat.fmax(khat[hard.cpu()]))
-                        evaluations = found.details["evaluations"] + cost[which].cpu()
-                        result = with_rung(as_many(found, num_samples), ANNEALED, evaluations=0)
-                        results.append(
-                            result.with_details(evaluations=evaluations, left_out=left_out.share[hard].cpu())
+                        evaluations, share = (
+                            found.details["evaluations"] + cost[which].cpu(),
+                            self._share(left_out, hard),
                         )
+                        found = as_many(found, num_samples)
+                        results.append(with_rung(found, ANNEALED, evaluations=evaluations, left_out=share))
                         order.append(which)
                         good = ~hard
                 count_of = needed(log_weights[:PILOT], num_samples, target, most)
@@ -149,10 +150,9 @@ class Escalation:
                     now = good & (count_of == count)
                     which = points[now]
                     result = self.sampler.estimate(x[which], keys[which], mixture[now], count)
-                    result = with_rung(result, rung, evaluations=count)
+                    spent, share = count + cost[which].cpu(), self._share(left_out, now)
+                    result = with_rung(result, rung, evaluations=spent, left_out=share)
                     worst = torch.fmax(result.khat, khat[now.cpu()]) if rung == self.most_starts else result.khat
-                    evaluations = result.details["evaluations"] + cost[points[now]].cpu()
-                    result = result.with_details(evaluations=evaluations, left_out=left_out.share[now].cpu())
                     results.append(dataclasses.replace(result, khat=worst))
                     order.append(points[now])
                 if rung == self.most_starts:
@@ -181,6 +181,10 @@ class Escalation:
             good = self._pilot(x, keys, Mixture((), torch.empty(0, len(x), device=x.device)), stream=500).good
         self.done(self.pilot * len(x))
         return good
+
+    def _share(self, left_out: LeftOut, some: Tensor) -> Tensor | None:
+        """What is left out of some data points, where it is looked for."""
+        return left_out.share[some].cpu() if self.explores else None
 
     def _spend(self, cost: Tensor, points: Tensor, evaluations: Tensor | int) -> None:
         """Add evaluations of the model, for each of some data points, to what they cost, and tell of them."""

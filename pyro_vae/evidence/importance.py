@@ -38,7 +38,7 @@ from .sampler import Sampler
 NAMES = {
     "guide": "importance sampling from the guide",
     "exact": "the sum over all states of its discrete latents",
-    "auto": "importance sampling from the guide or, where that does not do, from Gaussians fitted to the data point,",
+    "auto": "importance sampling from the guide (from Gaussians fitted to the data point, where that does not do)",
 }
 PILOTED_AT_ONCE = {"cpu": 256, "cuda": 1024}  # data points, of which those that need it are escalated together
 OnResult = Callable[[list[int], LogMarginal], None]
@@ -83,9 +83,9 @@ def log_marginal(
     nearer to log p(x), and khat stays what it was: whether they missed a mode, their weights do not tell. The details
     of the result say the rung of each data point (0 for the guide, 7 for annealed chains, else the number of
     Gaussians), what it cost, in evaluations of the model, and the share of p(x) found where the proposals hardly draw
-    ("left_out"; where it may be above a fiftieth, khat is at least 1). Pairs with discrete latents, or whose density at
-    given latents is not known, stay with the guide. "guide" is the protocol of the field: K samples from the guide
-    for all.
+    ("left_out"; where it may be above a fiftieth, khat is at least 1). Pairs with discrete latents, with latents on
+    circles, spheres or simplices of sparse weights, or whose density at given latents is not known, stay with the
+    guide, as ``estimator`` of the result says. "guide" is the protocol of the field: K samples from the guide for all.
 
     Discrete sites that are marked for enumeration, ``infer={"enumerate": "parallel"}``, are summed out exactly, in
     model and guide, and chains of `pyro.markov` one step after the other; what is left is sampled. Where nothing is
@@ -182,6 +182,7 @@ def log_marginal(
     budget = parse_bytes(memory_budget)
     wanted = selected(len(points), only)
     seed = int(torch.randint(2**62, ())) if seed is None else seed
+    asked_for_auto = estimator == "auto"
     if given:
         estimate = functools.partial(
             log_marginal,
@@ -198,7 +199,7 @@ def log_marginal(
             only=wanted,
         )
         result = conditional(estimate, *pair, points, given, seed=seed)
-        warn_of(result, wanted, wide=wide, stacklevel=3)
+        warn_of(result, wanted, wide=wide, auto=asked_for_auto, stacklevel=3)
         if on_result is not None:
             on_result(wanted, result)
         return result
@@ -247,7 +248,7 @@ def log_marginal(
                 if on_result is not None:
                     on_result(some, result)
     result = LogMarginal.join(results)
-    warn_of(result, wanted, wide=wide, stacklevel=3)
+    warn_of(result, wanted, wide=wide, auto=asked_for_auto, stacklevel=3)
     warn_of_errors(raised, stacklevel=3)
     return result
 

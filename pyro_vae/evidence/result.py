@@ -34,7 +34,8 @@ class LogMarginal:
         ess: effective sample size of the weights, from 1 (one sample dominates) to num_samples (exact posterior).
         khat: shape of the Pareto distribution fitted to the largest weights. Above 0.7 the error is not to be trusted
             and the estimate is likely too low; above 1 the weights have no mean that such a sample could find. nan with
-            fewer than 25 samples, and where the largest weights repeat, as they do with few discrete states.
+            fewer than 25 samples, and where the largest weights repeat, as they do with few discrete states; 1 where
+            they repeat and the effective sample size is below 25.
         num_samples: samples (weights) drawn for each data point.
         bound: "lower" or "upper", the side of log p(x) on which the mean of log_prob lies; "none" where it is a
             difference of two bounds.
@@ -110,8 +111,9 @@ class LogMarginal:
 
     @property
     def jackknife(self) -> Tensor:
-        """Estimates of log p(x) whose bias falls with K^2, from the same weights, (N,): no bounds; nan where they were
-        not computed.
+        """Estimates of log p(x) from the same weights, whose bias falls with K^2 where these are independent, (N,);
+        those of fitted proposals are stratified, for which they correct a little too much. No bounds; nan where they
+        were not computed.
 
         Reference:
             Nowozin 2018, "Debiasing evidence approximations: on importance-weighted autoencoders and jackknife
@@ -121,9 +123,9 @@ class LogMarginal:
 
     @property
     def delta_method_bias(self) -> Tensor:
-        """Bias of log_prob to first order, -CV^2 / (2 K) with CV the weights' coefficient of variation, (N,): an
-        estimate from the weights that were drawn, which knows nothing of those that were missed, and no bound; nan of a
-        difference of two estimates."""
+        """Bias of log_prob to first order, -SE^2 / 2, for independent weights -CV^2 / (2 K) with CV their coefficient
+        of variation, (N,): an estimate from the weights that were drawn, which knows nothing of those that were missed,
+        and no bound; nan of a difference of two estimates."""
         return -self.standard_error.square() / 2 if self.bound != "none" else torch.full_like(self.log_prob, math.nan)
 
     def last_rise(self) -> tuple[int, int, float] | None:

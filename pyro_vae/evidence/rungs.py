@@ -63,7 +63,8 @@ def escalated(
         else:
             result = sampler.to_target(points[of_guide], num_samples, most, target, done)
         counts = result.num_samples + result.details.get("pilot_samples", 0) + escalation.pilot
-        results.append(with_rung(result, 0, evaluations=0).with_details(evaluations=counts))
+        nothing = torch.zeros(len(result)) if escalation.explores else None
+        results.append(with_rung(result, 0, evaluations=counts, left_out=nothing))
         order.append(of_guide.nonzero()[:, 0])
     return LogMarginal.join(results)[torch.cat(order).argsort()]
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .limits import FEWEST, HOPELESS
 from .pareto import pareto_khat, tail_length
 from .result import LogMarginal
 
@@ -116,11 +117,14 @@ class WeightSum:
         levels = {10**i: level.result() for i, level in enumerate(self.levels) if 10**i < count} | {
             count: (log_prob, error)
         }
+        khat = pareto_khat(self.tail)
+        if count >= FEWEST:  # a few large weights among equal ones: there is no tail to fit, and nothing to trust
+            khat = torch.where(khat.isnan() & (moments.ess < FEWEST), HOPELESS, khat)
         return LogMarginal(
             log_prob.cpu(),
             error.cpu(),
             moments.ess.cpu(),
-            pareto_khat(self.tail).cpu(),
+            khat.cpu(),
             torch.full((len(error),), count),
             log_levels={k: (value.cpu(), error.cpu()) for k, (value, error) in levels.items()},
             details={"jackknife": self._jackknife(log_prob).cpu()},

@@ -95,6 +95,7 @@ def test_the_mean_weight_is_p_of_x(results):
 def test_what_it_took_is_counted(results):
     _, result, _, told = results
     assert sum(told) == result.details["evaluations"].sum()
+    assert "left_out" not in result.details  # nobody looked for it, in so many dimensions
     assert (result.num_samples[result.from_chains] == CHAINS).all()
     assert result.details["evaluations"][result.from_chains].min() > 40_000
     assert result.convergence()[-1][0] == 1000  # the mean over data points has its last level

@@ -381,3 +381,23 @@ def test_no_good_result_raises_a_warning_when_shown():
         warnings.simplefilter("error")
         assert "unreliable" not in repr(summed(torch.randn(1000, 2) / 2))
         assert "1 data point unreliable" in repr(summed(torch.full((30, 1), -math.inf)))
+
+
+@pytest.mark.parametrize("count", [1, 5, 20])
+def test_a_few_large_weights_among_equal_ones_are_not_trusted(count):
+    """There is no tail to fit a k-hat to: the effective sample size tells."""
+    log_weights = torch.zeros(1000, 2)
+    log_weights[:count, 1] = 12.0 + torch.arange(count)
+    total = WeightSum(2, 1000)
+    total.add(log_weights)
+    result = total.result()
+    assert result.unreliable.tolist() == [False, True]
+    assert result.khat[1] == 1
+
+
+def test_repeated_weights_of_few_states_stay_trusted():
+    log_weights = torch.zeros(1000, 1)
+    log_weights[:300] = 2.0
+    total = WeightSum(1, 1000)
+    total.add(log_weights)
+    assert not total.result().unreliable.any()
