@@ -24,7 +24,7 @@ from ..plots import image_rows, images_among
 from ..runs.environment import few_threads
 from ..runs.folder import require_run, title_of
 from ..runs.given_data import add_given_options, check_given, given_data
-from ..runs.loading import load_run, random_subset, read_run
+from ..runs.loading import columns_of, load_run, random_subset, read_run
 from ..runs.options import add_run_options
 from ..runs.parser import Parser
 from ..training.device import choose_device
@@ -171,7 +171,8 @@ def _read(chosen: Namespace, folder: Path) -> tuple[Tensor, str]:
         if chosen.data is None:
             raise ValueError("Expected DATA with --damaged; got none.")
         takes_missing = Path(chosen.data).suffix.lower() in (*ARRAYS, *TABLES)
-        loaded = data.load(chosen.data, chosen.root, order="whole", missing=takes_missing)
+        columns = columns_of(read_run(folder)[1], chosen.data)
+        loaded = data.load(chosen.data, chosen.root, order="whole", missing=takes_missing, columns=columns)
         return loaded.test, loaded.protocol
     if read_run(folder)[0].inputs:
         raise ValueError(f"Expected a model that is called with x alone; {folder} takes several inputs.")

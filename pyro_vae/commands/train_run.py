@@ -161,6 +161,7 @@ def _about(config: Namespace, module: Any, dataset: Data, result: Fit, *, finish
         "protocol": dataset.protocol,
         "data_sha256": dataset.digest,
         "event_shape": list(dataset.event_shape),
+        **({} if dataset.columns is None else {"columns": list(dataset.columns)}),
         "num_train": len(dataset.train),
         "num_parameters": count_parameters(module),
         "finished": finished,

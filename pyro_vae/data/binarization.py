@@ -51,7 +51,7 @@ def binarize(data: Data, binarization: Binarization, *, seed: int = 0) -> Data:
         return replace(data, protocol=f"{data.protocol}; {values}, not binarized")
     if not in_range:
         raise ValueError(
-            f"Expected pixels in [0, 1] to binarize {data.name}; got values in [{low:g}, {high:g}]. "
+            f"Expected pixels in [0, 1] to binarize {data.name!r}; got values in [{low:g}, {high:g}]. "
             "Rescale them, or use binarization='none' and a likelihood for such values."
         )
     data = replace(data, levels=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from .protocol import Data, Order
 SUFFIXES = (".csv", ".tsv", ".parquet")
 MOST_COLUMNS = 200_000
 UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
+NUMBERED = ("id", "cell", "index", "row", "unnamed")  # names of columns whose whole numbers, if they differ, count rows
+FEWEST = 10  # rows, from which on rising numbers are hardly chance
+NAMED = 3  # of columns, in an error
 
 
 def table_file(
@@ -28,19 +31,26 @@ def table_file(
     seed: int = 0,
     missing: bool = False,
     order: Order = "random",
+    columns: Sequence[str] | None = None,
 ) -> Data:
     """A CSV or TSV (with a line of column names) or Parquet file: a data point in each row, a value in each column.
 
     Names or numbers of the rows are left out, which the protocol says: a first column whose own name is empty, or one
-    of texts that all differ.
+    of texts that all differ, or of whole numbers that rise from each row to the next; and a column of whole numbers
+    that all differ, called id, cell, index, row or unnamed. (Numbers with a decimal point are always data.)
 
     The columns are x, (N, D), called ``table``, but for those that ``inputs`` name: ``{"x": "table", "y": "batch"}``
     calls a pair with all columns but ``batch``, and with that. Else as `array_file`.
 
+    Args:
+        columns: names of the columns that x has, in their order: the ``columns`` of the data that a model was trained
+            on. Those of the file may be in another order. By default all, in the order of the file.
+
     Raises:
         ImportError: pandas is not installed (for Parquet: or nothing that reads it).
         FileNotFoundError: there is no such file.
-        ValueError: a column of x that holds no numbers, a name that no column has, or as `array_file`.
+        ValueError: a column of x that holds no numbers, a name that no column has, other names than ``columns``, or as
+            `array_file`.
     """
     path = Path(path)
     if not path.is_file():
@@ -59,13 +69,18 @@ def table_file(
     if unknown := [name for name in named if name not in frame.columns]:
         near = did_you_mean(unknown[0], ["table", *map(str, frame.columns)])
         raise ValueError(f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}.{near}")
-    table = frame.drop(columns=named)
-    names_of_rows = [name for name in table.columns[:1] if name in frame.columns[:1] and _names_rows(frame[name])]
-    table = table.drop(columns=names_of_rows)
-    if wrong := [str(name) for name in table.columns if not pandas.api.types.is_numeric_dtype(table[name])]:
+    table = frame.drop(columns=named).rename(columns=str)
+    left_out = _left_out(table, first=str(frame.columns[0]), columns=columns)
+    table = table.drop(columns=left_out)
+    found = list(table.columns)
+    if columns is not None:
+        _check_columns(found, columns, path)
+        table = table[list(columns)]
+    if wrong := [name for name in table.columns if not pandas.api.types.is_numeric_dtype(table[name])]:
         raise ValueError(
-            f"Expected numbers in all columns of {path}; got others in {', '.join(wrong[:5])}. Replace categories by "
-            f"whole numbers, or drop the columns."
+            f"Expected numbers in all columns of x in {path}; got others in {', '.join(wrong[:5])}. Drop such a "
+            f"column, or replace its categories by whole numbers and give it to another input of the model, such as "
+            f"--inputs x=table y={wrong[0]}: within x whole numbers are data, not labels."
         )
     values = table.to_numpy()
     arrays = {"table": values.astype(float) if values.dtype == object else values}
@@ -78,10 +93,14 @@ def table_file(
         missing=missing,
         order=order,
     )
-    if not names_of_rows:
-        return data
-    called = "without a name" if str(names_of_rows[0]) == UNNAMED else repr(names_of_rows[0])
-    return replace(data, protocol=f"{data.protocol}; left out: the first column, {called}, as names of the rows")
+    protocol = f"{data.protocol}; {_in_words(list(table.columns))}"
+    if found != list(table.columns):
+        protocol += ", brought into this order"
+    if left_out:
+        first = f"the first column, {'without a name' if left_out[0] == UNNAMED else repr(left_out[0])}"
+        called = [first if name == str(frame.columns[0]) else repr(name) for name in left_out]
+        protocol += f"; left out: {' and '.join(called)}, as names of the rows"
+    return replace(data, columns=tuple(table.columns), protocol=protocol)
 
 
 def is_parquet(path: Path) -> bool:
@@ -124,6 +143,63 @@ def _parquet_values(path: Path) -> int:
     return max(about.num_rows, 0) * max(about.num_columns, 0)
 
 
-def _names_rows(column: Any) -> bool:
-    """Whether the first column names or numbers the rows, as data frames of Python and R are written."""
-    return str(column.name) == UNNAMED or (column.dtype.kind not in "biufc" and column.is_unique)
+def _left_out(table: Any, *, first: str, columns: Sequence[str] | None) -> list[str]:
+    """The columns that name or number the rows, as data frames of Python and R are written.
+
+    Args:
+        table: all that could be x.
+        first: the name of the first column of the file.
+        columns: those that x has, where this is known: they are never left out.
+    """
+    x = set(columns or ())
+    found = []
+    for name in table.columns:
+        if name in x or not (name == first or name.lower() in NUMBERED):
+            continue
+        column = table[name]
+        is_first = name == first
+        if column.dtype.kind not in "biufc":
+            names_rows = is_first and column.is_unique
+        elif column.dtype.kind in "iu" and column.is_unique and len(table.columns) > 1:
+            rises = columns is not None or (len(column) >= FEWEST and column.is_monotonic_increasing)
+            names_rows = name.lower() in NUMBERED or rises
+        else:
+            names_rows = False
+        if names_rows or (is_first and name == UNNAMED):
+            found.append(name)
+    return found
+
+
+def _check_columns(found: list[str], columns: Sequence[str], path: Path) -> None:
+    """Raise a ValueError unless the columns have these names, in any order."""
+    there, wanted = set(found), set(columns)
+    missing, surplus = [n for n in columns if n not in there], [n for n in found if n not in wanted]
+    if missing or surplus:
+        got = [f"{word} {_some(names)}" for word, names in (("without", missing), ("with", surplus)) if names]
+        raise ValueError(
+            f"Expected the columns of x as in training in {path}, {_in_words(list(columns))}, in any order; got a "
+            f"table {' and '.join(got)}. Give the columns their names of training, and drop those that x did not have."
+        )
+
+
+def _some(names: list[str]) -> str:
+    """The first few names, and how many there are besides."""
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{', '.join(map(_short, names[:NAMED]))}{more}"
+
+
+def _in_words(names: list[str]) -> str:
+    """How many columns there are, from which to which.
+
+    Example:
+        >>> _in_words(["ACTB", "GAPDH", "MALAT1"]), _in_words(["height"])
+        ('3 columns, from ACTB to MALAT1', '1 column, height')
+    """
+    if len(names) == 1:
+        return f"1 column, {_short(names[0])}"
+    return f"{len(names):,} columns" + (f", from {_short(names[0])} to {_short(names[-1])}" if names else "")
+
+
+def _short(name: str) -> str:
+    """A name on one line of at most 40 characters."""
+    return f"{' '.join(name.split()):.40}"

@@ -41,6 +41,7 @@ class Data:
         others: further arrays of each data point by name, each (N, ...) for the three splits: covariates, lengths.
         inputs: what a pair is called with, see `with_inputs`; None for x alone.
         main: the name that x has among the inputs.
+        columns: names of the D values of x, where the source has them; a table does.
         batch_transform: what a training batch goes through each time it is used, on the batch's own device, such as
             `torch.bernoulli` where binarization is dynamic, else None. `train` is grey in that case.
         levels: number of grey levels k / (levels - 1) that the values are; None where they are not known to be levels.
@@ -50,7 +51,7 @@ class Data:
 
     Raises:
         ValueError: a split is empty, not float32, not finite, wholly missing, or its items differ in shape from the
-            others'; the splits differ in their entries.
+            others'; the splits differ in their entries, or ``columns`` are not as many as the values of x.
 
     Example:
         >>> x = torch.zeros(2, 1, 4, 4)
@@ -67,6 +68,7 @@ class Data:
     others: Mapping[str, Splits] = field(default_factory=dict, repr=False)
     inputs: Calls | None = None
     main: str = "images"
+    columns: tuple[str, ...] | None = field(default=None, repr=False)
     batch_transform: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
     levels: int | None = field(default=None, repr=False)
     is_dequantized: bool = field(default=False, repr=False)
@@ -75,7 +77,7 @@ class Data:
 
     def __post_init__(self) -> None:
         self._take_apart()
-        for part, x in [(self.name, self.test)] if self.is_whole else self.splits._asdict().items():
+        for part, x in [(repr(self.name), self.test)] if self.is_whole else self.splits._asdict().items():
             if not isinstance(x, Tensor):
                 raise ValueError(
                     f"Expected {part} as a tensor; got {type(x).__name__}. Convert it with `torch.tensor`."
@@ -89,19 +91,18 @@ class Data:
                     f"Expected {part} items of shape {self.event_shape}, as in train; got {tuple(x.shape[1:])}."
                 )
             bad = 0
+            where = part if self.is_whole else f"the {part} split of {self.name!r}"
             if not x.sum().isfinite():  # only then count; the sum alone is ten times as quick
                 bad = x.numel() - int(x.isfinite().sum()) - (int(x.isnan().sum()) if self.missing else 0)
             if bad:
                 cure = "" if self.missing else ", or, where NaN marks what is missing, add missing=True (--missing)"
                 raise ValueError(
-                    f"Expected finite values in the {part} split of {self.name}; got {bad:,} "
+                    f"Expected finite values in {where}; got {bad:,} "
                     f"{'infinite' if self.missing else 'NaN or infinite'} among {x.numel():,}. Repair or drop those "
                     f"items{cure}."
                 )
             if self.missing and x.isnan().all():
-                raise ValueError(
-                    f"Expected known values in the {part} split of {self.name}; got {x.numel():,} that are all missing."
-                )
+                raise ValueError(f"Expected known values in {where}; got {x.numel():,} that are all missing.")
             labels = None if self.labels is None else getattr(self.labels, "test" if self.is_whole else part)
             if labels is not None and labels.shape != x.shape[:1]:
                 raise ValueError(f"Expected {part} labels of shape ({len(x)},); got {tuple(labels.shape)}.")
@@ -111,6 +112,11 @@ class Data:
                 if len(entry) != len(getattr(self, part)) or entry.shape[1:] != splits.train.shape[1:]:
                     wanted = ", ".join(map(str, (len(getattr(self, part)), *splits.train.shape[1:])))
                     raise ValueError(f"Expected {part} {name} of shape ({wanted}); got {tuple(entry.shape)}.")
+        if self.columns is not None and (len(self.columns),) != tuple(self.train.shape[1:]):
+            raise ValueError(
+                f"Expected a name for each value of x, of shape {tuple(self.train.shape[1:])}, in columns; got "
+                f"{len(self.columns):,}."
+            )
         if self.inputs is not None:
             check_calls(self.inputs, self._named(), self.main)
 

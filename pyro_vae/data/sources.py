@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -33,6 +33,7 @@ def load(
     missing: bool = False,
     inputs: Mapping[str, str] | None = None,
     order: Order = "random",
+    columns: Sequence[str] | None = None,
 ) -> Data:
     """Load a data set by its name, or a user's own by its path.
 
@@ -50,10 +51,12 @@ def load(
             see `Data.with_inputs`. Of a file of arrays the first of them is x; of a table columns are named.
         order: "ordered" takes the first items of data without splits for training and the last for the test; "whole"
             takes all of them, in their order, for each of the three: to use a trained model on.
+        columns: of a table, names of the columns that x has, in their order: the ``columns`` of the data that a model
+            was trained on, into whose order those of the file are brought.
 
     Raises:
-        ValueError: an unknown name or binarization, ``dequantize`` or ``missing`` where the data do not allow it, or
-            files that do not hold what they should.
+        ValueError: an unknown name or binarization, ``dequantize``, ``missing`` or ``columns`` where the data do not
+            allow it, or files that do not hold what they should.
         FileNotFoundError: files are missing and `download` is False.
         ImportError: torchvision does not fit the installed torch.
         ConnectionError: the download failed.
@@ -69,6 +72,8 @@ def load(
     is_array, is_table = (Path(name).suffix.lower() in suffixes for suffixes in (ARRAYS, TABLES))
     if missing and not is_array and not is_table:
         raise ValueError(f"Expected a file of arrays or a table, where NaN can mark missing values; got {str(name)!r}.")
+    if columns is not None and not is_table:
+        raise ValueError(f"Expected a table, whose columns have names; got {str(name)!r}. Leave columns out.")
     if dequantize and binarization != "none":
         raise ValueError(
             f"Expected binarization 'none' to dequantize; got {binarization!r}. Use a likelihood of real values, "
@@ -86,7 +91,9 @@ def load(
     elif is_array:
         found = array_file(path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
     elif is_table:
-        found = table_file(path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
+        found = table_file(
+            path, inputs, binarization=binarization, seed=seed, missing=missing, order=order, columns=columns
+        )
     else:
         near = did_you_mean(str(name), NAMES) or file_nearest(path)
         raise ValueError(

@@ -28,6 +28,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read from run.json a
     **dict.fromkeys(("finished", "warmed_up", "keeps_checkpoint"), bool),
     "kl_weight": (int, float),
     "event_shape": list,
+    "columns": list,
 }
 
 
@@ -92,6 +93,8 @@ def read_about(folder: Path) -> dict[str, Any]:
     sizes = [*about.get("event_shape", []), about.get("num_train", 1)]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"Expected sizes of at least 1 in {path}; got {sizes!r:.90}.")
+    if not all(isinstance(name, str) for name in about.get("columns", [])):
+        raise ValueError(f"Expected names of columns in {path}; got {about['columns']!r:.90}. Train the run again.")
     return about
 
 

@@ -14,7 +14,7 @@ from ..pairs.batch import Batch, Points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.inputs import as_points
-from .loading import data_of, load_data, points_of, read_run
+from .loading import columns_of, data_of, load_data, points_of, read_run
 from .options import add_root_option
 from .parser import Parser
 
@@ -64,7 +64,8 @@ def add_given_options(parser: Parser) -> None:
 def given_data(folder: Path, source: str | None, split: Split, *, root: str | None = None) -> GivenData:
     """The data points of a source, read as those of the run are: binarized or dequantized as they, the same inputs.
 
-    Training data that are drawn anew at each visit are drawn once.
+    Training data that are drawn anew at each visit are drawn once. The columns of a table are brought into the order of
+    the table that the run was trained on, if it was one.
 
     Args:
         folder: of the run.
@@ -75,7 +76,7 @@ def given_data(folder: Path, source: str | None, split: Split, *, root: str | No
 
     Raises:
         FileNotFoundError: they are not there.
-        ValueError: they cannot be read, or are of another shape than those of the run.
+        ValueError: they cannot be read, or are of another shape or of columns of other names than those of the run.
     """
     if source is None:
         found = data_of(folder, root=root)
@@ -85,7 +86,7 @@ def given_data(folder: Path, source: str | None, split: Split, *, root: str | No
     if source in data.NAMES and root is None:
         root = str(Path(about.get("working_directory", ".")) / (config.root or "data"))
     config.data, config.root, config.order = source, root, "random" if source in data.NAMES else "whole"
-    found = load_data(config)
+    found = load_data(config, columns=columns_of(about, source))
     if found.event_shape != (wanted := tuple(about["event_shape"])):
         raise ValueError(
             f"Expected data points of shape {wanted}, as {folder} was trained on; got {found.event_shape} in {source}."

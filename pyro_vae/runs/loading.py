@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from .. import data
 from ..arguments.memory import physical_memory, require_memory
 from ..data import Data
+from ..data.csv_parquet import SUFFIXES as TABLES
 from ..data.entries import describe_calls
 from ..pairs.batch import Points, check_call
 from ..pairs.inputs import as_points
@@ -28,8 +30,8 @@ from .settings import read_settings
 SPARE = 16  # times the bytes of weights and training data, that a model takes at most while it is made
 
 
-def load_data(config: Namespace, *, root: str | None = None) -> Data:
-    """The data of a run, from another root if given.
+def load_data(config: Namespace, *, root: str | None = None, columns: Sequence[str] | None = None) -> Data:
+    """The data of a run, from another root if given; of a table, x by the names of its columns, if given.
 
     Raises:
         ValueError: colours would be binarized, though nobody asked for it.
@@ -44,6 +46,7 @@ def load_data(config: Namespace, *, root: str | None = None) -> Data:
         missing=config.missing,
         inputs=inputs_of(config),
         order=config.order,
+        columns=columns,
     )
     is_colour = len(loaded.event_shape) == 3 and loaded.event_shape[0] == 3
     if is_colour and config.binarization is None and loaded.batch_transform is not None and not config.dequantize:
@@ -126,6 +129,12 @@ def build_model(config: Namespace, **data: Any) -> Any:
     parts = {part: config[part].as_dict() for part in PARTS if part in config}
     with at_most(physical_memory() // 4, what="a model that leaves room for training"):
         return build(parts, latent_dim=config.latent_dim, seed=config.seed, missing=config.missing, **data)
+
+
+def columns_of(about: Mapping[str, Any], source: str) -> list[str] | None:
+    """The names that the columns of x have to have in other data for a run: None where those or the run's have none."""
+    found: list[str] | None = about.get("columns")
+    return found if Path(source).suffix.lower() in TABLES else None
 
 
 def random_subset(count: int, wanted: int, seed: int) -> Tensor:

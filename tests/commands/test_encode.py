@@ -96,9 +96,9 @@ def test_a_guide_without_scales_says_so(runs, capsys):
     ("words", "text"),
     [
         (["digits", "seven.npy", "-o", "c.csv"], "Expected data points of shape (1, 8, 8), as "),
-        (["digits", "loud.npy", "-o", "c.csv"], "Expected pixels in [0, 1] to binarize loud; got values in ["),
+        (["digits", "loud.npy", "-o", "c.csv"], "Expected pixels in [0, 1] to binarize 'loud'; got values in ["),
         (["flow", "grey.npy", "-o", "c.csv"], "Expected data in the support of site 'x', 0 or 1; got values such as"),
-        (["digits", "none.npy", "-o", "c.csv"], "Expected none of shape (N, D) or (N, C, H, W) with N >= 1; got (0,"),
+        (["digits", "none.npy", "-o", "c.csv"], "Expected 'none' of shape (N, D) or (N, C, H, W) with N >= 1; got (0,"),
         (["digits", "empty.npy", "-o", "c.csv"], "Expected a complete NumPy file of plain numbers at empty.npy;"),
         (["digits", "nothing.npy"], "Expected an .npy or .npz file at nothing.npy; got no such file."),
         (["digits", "minst"], "got 'minst', which is none of them. Did you mean mnist?"),
@@ -121,3 +121,50 @@ def test_what_cannot_be_encoded_is_one_line(runs, words, text, capsys):
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert stopped.value.code == 2
     assert text in line
+
+
+@pytest.fixture(scope="module")
+def genes(tmp_path_factory):
+    """A run on a table, and that table in another order of its columns, and with other names."""
+    folder = tmp_path_factory.mktemp("genes")
+    counts = pd.DataFrame(np.random.default_rng(0).poisson([1.0, 4.0, 9.0, 2.0], (30, 4)), columns=list("abcd"))
+    counts.to_csv(folder / "counts.csv", index_label="cell")
+    counts[list("dbac")].to_csv(folder / "turned.csv")
+    counts[list("dbac")].to_parquet(folder / "turned.parquet", index=False)
+    counts.rename(columns={"c": "C"}).to_csv(folder / "renamed.csv")
+    small = ["--epochs", "1", "--latent-dim", "2", "--network", "MLP", "--network.hidden", "[8]", "--compile", "false"]
+    own = ["--data", str(folder / "counts.csv"), "--likelihood", "Poisson"]
+    main(["train", *small, *own, "--out", str(folder / "run")])
+    return folder
+
+
+@pytest.mark.parametrize("name", ["turned.csv", "turned.parquet"])
+def test_columns_of_a_table_are_brought_into_the_order_of_the_run(genes, name):
+    for given, out in (("counts.csv", "codes.npz"), (name, "turned.npz")):
+        main(["encode", str(genes / "run"), str(genes / given), "-o", out])
+    assert load(genes / "run").about["columns"] == list("abcd")
+    with np.load("codes.npz") as codes, np.load("turned.npz") as turned:
+        assert codes["z"].std() > 0
+        assert np.array_equal(codes["z"], turned["z"])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["encode"], ["score"], ["restore", "--mask", "0.5"], ["restore", "--damaged", "--mask", "0.5"], ["compress"]],
+    ids=" ".join,
+)
+def test_columns_of_other_names_are_one_line(genes, words, capsys):
+    command, *options = words
+    with pytest.raises(SystemExit):
+        main(
+            [
+                command,
+                str(genes / "run"),
+                str(genes / "renamed.csv"),
+                *options,
+                "--out",
+                "out.csv" if command == "score" else "out.npz",
+            ]
+        )
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "4 columns, from a to d, in any order; got a table without c and with C. Give" in line

@@ -184,7 +184,7 @@ def test_tables(tmp_path):
     with pytest.raises(ValueError, match=r"columns of .*; got 'c'"):
         load(tmp_path / "table.csv", inputs={"x": "table", "y": "c"})
     frame.assign(name="text").to_csv(tmp_path / "text.csv", index=False)
-    with pytest.raises(ValueError, match=r"numbers in all columns of .*; got others in name"):
+    with pytest.raises(ValueError, match=r"got others in name\. .* --inputs x=table y=name: within x whole"):
         load(tmp_path / "text.csv")
 
 
@@ -197,7 +197,9 @@ def test_names_of_the_rows_are_no_values(tmp_path, index, name, separator):
     data = load(tmp_path / name, order="ordered")
     assert data.test.tolist() == [[18.0, 0.0], [19.0, 1.0]]
     called = "without a name" if index is None else "'cell'"
-    assert data.protocol.endswith(f"left out: the first column, {called}, as names of the rows")
+    assert data.protocol.endswith(
+        f"; 2 columns, from a to b; left out: the first column, {called}, as names of the rows"
+    )
     assert data.protocol.count("not binarized") == 1
 
 
@@ -208,6 +210,91 @@ def test_numbers_of_the_rows_are_no_values(tmp_path):
     pandas.DataFrame({"kind": ["x", "y"] * 10, "b": 1.0}).to_csv(tmp_path / "kinds.csv", index=False)
     with pytest.raises(ValueError, match="got others in kind"):  # no names: they do not differ
         load(tmp_path / "kinds.csv")
+
+
+def table(path, **columns):
+    pandas = pytest.importorskip("pandas")
+    pandas.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+COUNTS = np.random.default_rng(0).poisson(4.0, 20)
+RISING = np.cumsum(1 + COUNTS)
+NUMBERS = {
+    "first and rising": ({"nr": RISING, "a": COUNTS}, "the first column, 'nr'"),
+    "called so": ({"a": COUNTS, "ID": np.random.default_rng(1).permutation(20), "b": COUNTS}, "'ID'"),
+    "both": ({"Index": RISING, "cell": RISING[::-1], "a": COUNTS}, "the first column, 'Index' and 'cell'"),
+    "not rising": ({"nr": RISING[::-1], "a": COUNTS}, None),
+    "not first": ({"a": COUNTS, "nr": RISING}, None),
+    "equal ones": ({"id": COUNTS, "a": COUNTS}, None),
+    "with a point": ({"id": RISING + 0.5, "a": COUNTS}, None),
+    "with a point of zero": ({"time": RISING.astype(float), "a": COUNTS}, None),
+    "alone": ({"id": RISING}, None),
+}
+
+
+@pytest.mark.parametrize("case", NUMBERS)
+def test_whole_numbers_of_the_rows_are_told_from_values(tmp_path, case):
+    columns, left_out = NUMBERS[case]
+    found = load(table(tmp_path / "table.csv", **columns))
+    gone = [name for name in columns if left_out and repr(name) in left_out]
+    assert found.columns == tuple(name for name in columns if name not in gone)
+    assert found.event_shape == (len(columns) - len(gone),)
+    words = f"; left out: {left_out}, as names of the rows" if left_out else found.columns[-1]
+    assert found.protocol.endswith(words)
+
+
+def test_the_protocol_names_the_columns(tmp_path):
+    names = ["ACTB", "GAPDH", "a name over\ntwo lines"]
+    protocol = load(table(tmp_path / "table.csv", **dict.fromkeys(names, COUNTS))).protocol
+    assert protocol.endswith("; 3 columns, from ACTB to a name over two lines")
+    protocol = load(table(tmp_path / "table.csv", height=COUNTS), binarization="none").protocol
+    assert protocol.endswith("; 1 column, height")
+
+
+def test_columns_are_taken_by_their_names(tmp_path):
+    known = {name: np.random.default_rng(i).poisson(4.0, 20) for i, name in enumerate("abcde")}
+    x = load(table(tmp_path / "first.csv", nr=RISING, **known), order="whole")
+    assert "brought" not in x.protocol
+    turned = {name: known[name] for name in "cabed"}
+    for others in ({}, {"nr": RISING[::-1]}, {"": list("abcdefghijklmnopqrst")}, {"id": RISING}):
+        path = table(tmp_path / "turned.csv", **others, **turned)
+        again = load(path, order="whole", columns=x.columns)
+        assert torch.equal(again.test, x.test)
+        assert "; 5 columns, from a to e, brought into this order" in again.protocol
+    one = {
+        name: values[:1] for name, values in known.items()
+    }  # its first value is one of x, though it differs from none
+    assert load(table(tmp_path / "one.csv", **one), order="whole", columns=x.columns).test.tolist() == [
+        x.test[0].tolist()
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "got"),
+    [
+        ("abcd", "got a table without e. Give"),
+        ("abcdex", "got a table with x. Give"),
+        ("abcdvwxyz", "got a table without e and with v, w, x and 2 more. Give"),
+    ],
+)
+def test_columns_of_other_names_are_refused(tmp_path, names, got):
+    path = table(tmp_path / "others.csv", **dict.fromkeys(names, COUNTS))
+    with pytest.raises(
+        ValueError, match=r"Expected the columns of x as in training in .*, 5 columns, from a to e, in any"
+    ):
+        load(path, columns=list("abcde"))
+    with pytest.raises(ValueError, match=got):
+        load(path, columns=list("abcde"))
+
+
+def test_columns_are_those_of_a_table(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((20, 2)))
+    with pytest.raises(ValueError, match=r"Expected a table, whose columns have names; got .*x\.npy"):
+        load(tmp_path / "x.npy", columns=["a", "b"])
+    x = torch.zeros(2, 3)
+    with pytest.raises(ValueError, match=r"Expected a name for each value of x, of shape \(3,\), in columns; got 2\."):
+        Data(name="x", train=x, validation=x, test=x, protocol="", columns=("a", "b"))
 
 
 def test_a_table_needs_pandas(tmp_path, monkeypatch):

@@ -294,8 +294,8 @@ def test_sparse_dark_split_is_scaled_as_the_others(tmp_path):
         (noise(20), r"Expected shape \(N, D\).* in .*x.npy; got \(20,\)\."),
         (noise(9, 2), r"Expected at least 10 items"),
         (noise(20, 0), r"Expected train of shape .*; got \(16, 0\)\."),
-        (np.full((20, 2), np.nan), r"Expected finite values in the train split of x; got 32 NaN or infinite"),
-        (np.full((20, 2), 1e300), r"Expected finite values in the train split of x; got 32 NaN or infinite"),
+        (np.full((20, 2), np.nan), r"Expected finite values in the train split of 'x'; got 32 NaN or infinite"),
+        (np.full((20, 2), 1e300), r"Expected finite values in the train split of 'x'; got 32 NaN or infinite"),
         (
             np.array([{}] * 20),
             r"Expected a complete NumPy file of plain numbers at .*x.npy; got an error: .*Object",

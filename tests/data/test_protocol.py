@@ -143,7 +143,7 @@ def test_binary_images_stay_as_they_are(binarization):
 def test_pixels_outside_the_unit_interval_are_not_binarized(binarization):
     x = torch.tensor([[0.0, 255.0]])
     data = Data(name="bytes", train=x, validation=x, test=x, protocol="bytes")
-    with pytest.raises(ValueError, match=r"Expected pixels in \[0, 1\] to binarize bytes; got .* \[0, 255\]"):
+    with pytest.raises(ValueError, match=r"Expected pixels in \[0, 1\] to binarize 'bytes'; got .* \[0, 255\]"):
         binarize(data, binarization)
     assert binarize(data, "none").protocol == "bytes; values in [0, 255], not binarized"
 
@@ -167,7 +167,7 @@ def test_data_refuses_what_is_not_finite():
     x = torch.zeros(3, 4)
     bad = x.clone()
     bad[0, 1], bad[2, 3] = float("nan"), float("inf")
-    message = r"Expected finite values in the validation split of x; got 2 NaN or infinite among 12\."
+    message = r"Expected finite values in the validation split of 'x'; got 2 NaN or infinite among 12\."
     with pytest.raises(ValueError, match=message):
         Data(name="x", train=x, validation=bad, test=x, protocol="x")
 
@@ -185,7 +185,7 @@ def test_data_refuses_what_is_not_finite():
         ({"test": "x"}, r"Expected test as a tensor; got str\. Convert it with `torch\.tensor`\."),
         (
             {"test": torch.full((2, 4), torch.nan), "missing": True},
-            r"Expected known values in the test split of x; got 8 that are all missing\.",
+            r"Expected known values in the test split of 'x'; got 8 that are all missing\.",
         ),
         ({"labels": Splits(*torch.zeros(3, 3))}, r"Expected train labels of shape \(2,\); got \(3,\)\."),
     ],

@@ -273,6 +273,15 @@ def test_require_run_names_what_is_missing(tmp_path):
         require_run(tmp_path)
 
 
+@pytest.mark.parametrize("columns", [["a", 1], "ab"])
+def test_columns_of_a_run_are_names(tmp_path, columns):
+    run = make_run(tmp_path / "run")
+    about = json.loads((run / "run.json").read_text())
+    write_json(run / "run.json", {k: v for k, v in about.items() if k != "sha256"} | {"columns": columns}, kind="run")
+    with pytest.raises(ValueError, match="Expected (names of )?columns in .*; got "):
+        require_run(run)
+
+
 def test_every_file_of_tensors_belongs_to_a_run(tmp_path):
     with new_run(tmp_path / "run") as unfinished:
         (unfinished / "weights_of_more.safetensors").write_bytes(b"more")
