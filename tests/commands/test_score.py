@@ -96,7 +96,7 @@ def test_curves_where_anomalies_are_known(runs, capsys):
     [
         (["shape.npy"], "Expected data points of shape (1, 8, 8)"),
         (["loud.npy"], "Expected pixels in [0, 1] to binarize"),
-        (["empty.npy"], "Expected empty of shape (N, D) or (N, C, H, W) with N >= 1; got (0, 1, 8, 8)."),
+        (["empty.npy"], "Expected 'empty' of shape (N, D) or (N, C, H, W) with N >= 1; got (0, 1, 8, 8)."),
         (["nowhere.npy"], "got no such file"),
         (["--against-test"], "with DATA that are all anomalies; got it with no DATA"),
         (["--anomalies", "11"], "to be some of the labels of the data, [0, 1"),
