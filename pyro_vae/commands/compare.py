@@ -131,7 +131,7 @@ def run(chosen: Namespace) -> None:
         return
     candidates = candidates_of(chosen.varied, chosen.axes)
     configs = configs_of(candidates, chosen.training, seed=chosen.seed, num_seeds=chosen.seeds)
-    dataset = check(configs)
+    dataset = check(configs, given=chosen.given)
     with claimed(out, "comparison", overwrite=chosen.overwrite or _grows(out, configs)) as folder:
         trained = train_all(configs, dataset, folder, chosen)
         parts = [VARIED[option] for option in chosen.varied]
@@ -176,11 +176,11 @@ def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Pa
         if not of_run:
             others = ", ".join(evaluations_of(run)) or "none at all"
             asked |= {"given": " ".join(chosen.given)} if chosen.given else {}
-            options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in asked.items())
+            options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in asked.items())
             estimator = "" if chosen.estimator == "auto" else f" --estimator {chosen.estimator}"
             raise FileNotFoundError(
-                f"Expected an evaluated run; {run} has no evaluation of --estimator {chosen.estimator} {options}, but "
-                f"{others}. Run: pyro-vae evaluate {run}{estimator}{f' {options}' if options else ''}"
+                f"Expected an evaluated run; {run} has no evaluation of --estimator {chosen.estimator}{options}, but "
+                f"{others}. Run: pyro-vae evaluate {run}{estimator}{options}"
             )
         found[run] = of_run
     for key in ("images_sha256", "estimator_settings"):  # the second where it can be had: `compare` says where not
@@ -189,8 +189,16 @@ def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Pa
             wanted = next(str(a[key]) for a in reversed(found[runs[0]].values()) if str(a[key]) in of_all)
             found = {r: {n: a for n, a in of_run.items() if str(a[key]) == wanted} for r, of_run in found.items()}
         elif key == "images_sha256":
-            last = {run: [*of_run.values()][-1]["protocol"].rpartition("; ")[2] for run, of_run in found.items()}
-            which = "; ".join(f"{run} {protocol}" for run, protocol in last.items())
+            last = {run: [*of_run.values()][-1] for run, of_run in found.items()}
+            inputs = {run: about.get("quantity", "log p(x)") for run, about in last.items()}
+            if len({" | " in quantity for quantity in inputs.values()}) > 1:
+                which = "; ".join(f"{run} {quantity}" for run, quantity in inputs.items())
+                raise ValueError(
+                    f"Expected runs that are called with the same inputs; got different ones: {which}. What is given "
+                    f"besides x is part of the data points, which are then others. Compare runs with the same inputs "
+                    f"(--inputs)."
+                )
+            which = "; ".join(f"{run} {about['protocol'].rpartition('; ')[2]}" for run, about in last.items())
             raise ValueError(
                 f"Expected runs evaluated on the same data; got different ones: {which}. Evaluate all of them with "
                 f"the same --data, --binarization, --data-seed, --num-images and --seed."

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from ..data import Data
 from ..evidence import LogMarginal
-from ..evidence.alike import require_one_kind
+from ..evidence.alike import require_one_kind, require_same_values
 from ..evidence.measure import measure_of
 from ..output.progress import progress_bar
 from ..pairs.batch import taking
@@ -24,6 +24,7 @@ from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
 from ..pairs.enumerated import summed_out
 from ..pairs.scoring import traces
+from ..pairs.sites import counted_sites
 from ..runs.candidates import file_name
 from ..runs.folder import is_finished, require_same_data
 from ..runs.grid import Candidate
@@ -102,14 +103,18 @@ def run_folder(folder: Path, name: str, config: Namespace) -> Path:
     return folder / "runs" / f"{file_name(name)}-seed{config.seed}"
 
 
-def check(configs: Configs) -> Data:
+def check(configs: Configs, *, given: Sequence[str] = ()) -> Data:
     """Try each candidate on one batch, so that what is wrong with any shows before the first is trained.
+
+    Args:
+        given: sites that the evaluation will be conditional on: with some, counts are compared after it.
 
     Returns:
         The data of all of them.
 
     Raises:
-        ValueError: candidates for other data, one that is refused, or densities beside probabilities.
+        ValueError: candidates for other data, one that is refused, densities beside probabilities, or some that count
+            other values of x.
     """
     first: dict[str, Namespace] = {}
     for (name, _), config in configs.items():
@@ -123,7 +128,7 @@ def check(configs: Configs) -> Data:
         )
     dataset = load_data(next(iter(first.values())))
     batch = points_of(dataset, "test")[:4]
-    measures, refused = {}, {}
+    measures, counted, refused = {}, {}, {}
     for name, config in first.items():
         try:
             module = build_module(config, dataset)
@@ -133,6 +138,7 @@ def check(configs: Configs) -> Data:
                 model_trace, _ = traces(model, guide, batch)
                 check_guide(model, guide, batch)
             measures[name] = measure_of(model_trace)
+            counted[name] = sum(counted_sites(model_trace, len(batch)).values())
         except ValueError as error:
             refused[name] = error
     if refused:
@@ -142,6 +148,8 @@ def check(configs: Configs) -> Data:
         others = f" Refused as well: {', '.join([*refused][1:])}." if len(refused) > 1 else ""
         raise ValueError(f"{name}: {reason}{plus}{others}") from reason
     require_one_kind(measures.items())
+    if not given:
+        require_same_values((name, "log p(x)", count, 0) for name, count in counted.items())
     return dataset
 
 

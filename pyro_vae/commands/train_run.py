@@ -62,6 +62,8 @@ def train_run(
     num_frozen = freeze(module, config.freeze)
     if verbose:
         described = ", ".join(config[part].class_path for part in PARTS if part in config)
+        if any(getattr(part, "exposure", False) is True for part in module.modules()):
+            described += ", the last value of x as exposure"
         print(f"data   {dataset.protocol}")
         frozen = f" and {num_frozen:,} frozen ones" if num_frozen else ""
         where = device if num_processes == 1 else f"{device}, in {num_processes} processes"

@@ -33,15 +33,29 @@ def require_alike(results: Sequence[LogMarginal]) -> None:
 def require_one_quantity(runs: Mapping[str, Sequence[LogMarginal]]) -> None:
     """Raise a ValueError where results count different values of a data point, or are conditional on different ones:
     sites may have other names, and be split otherwise, but hold as many values."""
+    require_same_values(
+        (name, result.quantity, sum(result.sites.values()), sum(result.given.values()))
+        for name, results in runs.items()
+        for result in results
+        if result.sites
+    )
+
+
+def require_same_values(counted: Iterable[tuple[str, str, int, int]]) -> None:
+    """Refuse a comparison of other numbers of values, given a model's name, its quantity, and how many values of a data
+    point are counted and given.
+
+    Raises:
+        ValueError: they differ; names the first model of each.
+    """
     sizes: dict[tuple[int, int], str] = {}
-    for name, results in runs.items():
-        for result in (result for result in results if result.sites):
-            size = sum(result.sites.values()), sum(result.given.values())
-            sizes.setdefault(size, f"{result.quantity} of {size[0]:,} values ({name})")
+    for name, quantity, values, given in counted:
+        sizes.setdefault((values, given), f"{quantity} of {values:,} values ({name})")
     if len(sizes) > 1:
         raise ValueError(
             f"Expected results about the same values of each data point; got {' and '.join(sizes.values())}, whose "
-            f"difference says nothing of the models. Observe the same in each, or give the rest: given=[...]."
+            f"difference says nothing of the models. Observe the same in each, or give the rest: given=[...]; an "
+            f"exposure is given, and not counted: let all of them take it, or none."
         )
 
 

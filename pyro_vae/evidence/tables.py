@@ -128,7 +128,8 @@ def comparison_markdown(content: Numbers) -> str:
     """What comparison.md holds, from all that comparison.json does."""
     lines = [comparison_table(content), *protocol_lines(content)]
     if "command" in content:
-        machine = f"{content['device']}, {content['threads']} threads, {content['date']}"
+        threads = f"{content['threads']} thread{'s' * (content['threads'] != 1)}"
+        machine = f"{content['device']}, {threads}, {content['date']}"
         lines.append(f"`{content['command']}` on {machine}, {content['seconds']:.0f} seconds.")
     return "\n\n".join(lines) + "\n"
 

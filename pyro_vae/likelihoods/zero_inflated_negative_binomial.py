@@ -33,6 +33,10 @@ class CountsAndExposure(constraints.Constraint):
     """Counts, the last value of each row excepted, which is the row's exposure: any positive number."""
 
     is_discrete = True
+    cure = (
+        "The last value of x is taken for its exposure, such as its library size: one above 0 has to be there. Leave "
+        "out exposure=True (--likelihood.exposure true) where there is none. All others are raw counts."
+    )
 
     def __str__(self) -> str:
         return "counts 0, 1, 2, ... and a positive exposure as the last value"
@@ -52,6 +56,7 @@ class GivenExposure(TorchDistribution):
 
     arg_constraints: Any = {}  # noqa: RUF012 (the supertype declares it loosely)
     support: Any = constraints.independent(CountsAndExposure(), 1)
+    num_given = 1  # values of x that no probability is claimed for
     seen: Tensor | None = None  # (..., D) of bool; log_prob is then that of these counts alone
 
     def __init__(

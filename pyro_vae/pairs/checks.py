@@ -17,6 +17,7 @@ from .lookups_private import LookupsChecked
 from .masked_private import mask_inside
 from .modules import Callee
 from .scoring import drawn_from_prior, mask_of, score_traces, traces
+from .sentences import check_negative
 from .sites import is_latent, latents_of, sample_sites
 from .supports import (
     describe,
@@ -169,6 +170,9 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
                 f"Expected angles of one turn in both prior and guide of site {name!r}; got them in the {angle} alone, "
                 f"and numbers of many turns in the {other}. Use VonMises, or numbers without turns, in both."
             )
+        if site["value"].isnan().any():
+            data = [each["value"] for _, each in sample_sites(model_trace) if each["is_observed"]]
+            check_negative(f"draws of site {name!r} that are numbers", [x for x in data if isinstance(x, Tensor)])
         if not (sizes[0] == sizes[1] and prior.check(_possible(site["value"], guided["fn"])).all()):
             raise ValueError(
                 f"Expected the guide of site {name!r} on the support of its prior, {describe(prior)}; got "

@@ -51,7 +51,7 @@ def traces(model: Callee, guide: Callee, x: Points) -> tuple[poutine.Trace, pout
     Raises:
         ValueError: a latent site that only one of the two has, or what Pyro refuses, in a sentence.
     """
-    with in_a_sentence():
+    with in_a_sentence(x):
         guide_trace = poutine.trace(guide).get_trace(x)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
     check_observed(model_trace, guide_trace)

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pyro.distributions as dist
 import torch
 from pyro.poutine.messenger import Messenger
+from torch import Tensor
 
+from .batch import Points, tensors_of
 from .supports import is_made_of
 
 
 @contextmanager
-def in_a_sentence() -> Iterator[None]:
-    """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints."""
+def in_a_sentence(x: Points | None = None) -> Iterator[None]:
+    """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints.
+
+    Args:
+        x: data that the pair is called with, of which a sentence may say what makes parameters NaN.
+    """
     try:
         with OfDistributions():
             yield
@@ -27,6 +33,8 @@ def in_a_sentence() -> Iterator[None]:
             raise ValueError(
                 f"Expected distributions that can {purpose}; got {where[0]}, which cannot. Give it {cure}."
             ) from error
+        if (found := re.match(AT_A_SITE + NOT_A_NUMBER, str(error), re.DOTALL)) and x is not None:
+            check_negative(f"{found[1]} of a {found[2]} that is a number", tensors_of(x))
         for pattern, sentence in SENTENCES + OF_TORCH:
             if found := re.match(AT_A_SITE + pattern, str(error), re.DOTALL):
                 raise ValueError(sentence.format(*found.groups())) from None
@@ -51,6 +59,15 @@ def in_a_sentence() -> Iterator[None]:
             f"Expected a distribution that can score these values; one of its transforms has no inverse ({error}). Use "
             f"one with an inverse, or, for values that it has drawn itself, give the transforms after it cache_size=1."
         ) from error
+
+
+def check_negative(what: str, data: Iterable[Tensor]) -> None:
+    """Raise a ValueError, where parameters or draws are NaN, that asks for a logarithm if the data are negative."""
+    if (least := min((float(x.float().nan_to_num().min()) for x in data), default=0.0)) < 0:
+        raise ValueError(
+            f"Expected {what}; got NaN, and data with values such as {least:.4g}. Is a logarithm or a root of them "
+            f"taken? Repair these values, or shift the data."
+        ) from None
 
 
 class OfDistributions(Messenger):
@@ -92,6 +109,10 @@ def unfinished(error: BaseException) -> tuple[str, str] | None:
     return None
 
 
+NOT_A_NUMBER = (  # torch may print a part of the values alone, but of real numbers no other is wrong
+    r"Expected parameter (\w+) .* of distribution (\w+)\(.* to satisfy the constraint "
+    r"(?:[^,]*Real[^,]*(?:, \d+\))?, but found invalid|.*, but found invalid values:.*\bnan\b)"
+)
 AT_A_SITE = r"(?:Error while computing \w+ at site '\S+':\n)?"  # which Pyro's objectives put before
 SENTENCES = (
     (

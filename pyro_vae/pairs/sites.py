@@ -44,12 +44,21 @@ def sample_sites(trace: poutine.Trace) -> Iterator[tuple[str, Any]]:
 
 def counted_sites(trace: poutine.Trace, num_data: int) -> dict[str, int]:
     """The sites of a model that are observed, whose log-density is log p(x), and how many values of each data point
-    they hold; a factor holds none."""
+    they hold; a factor holds none, and an exposure, which is given, is not counted."""
     observed = {name: site for name, site in sample_sites(trace) if site["is_observed"]}
     return {
-        name: 0 if isinstance(site["fn"], dist.Unit) else max(1, torch.as_tensor(site["value"]).numel() // num_data)
+        name: 0
+        if isinstance(site["fn"], dist.Unit)
+        else max(1, torch.as_tensor(site["value"]).numel() // num_data - _num_given(site["fn"]))
         for name, site in observed.items()
     }
+
+
+def _num_given(fn: Any) -> int:
+    """How many values of an event a distribution is given, and claims no probability for."""
+    while not hasattr(fn, "num_given") and hasattr(fn, "base_dist"):
+        fn = fn.base_dist
+    return int(getattr(fn, "num_given", 0))
 
 
 def latents_of(trace: poutine.Trace) -> dict[str, Any]:

@@ -158,8 +158,8 @@ DATA: dict[Any, tuple[str, str]] = {
     ),
     constraints.nonnegative_integer: (
         "counts 0, 1, 2, ...",
-        "Give counts as floats that are whole numbers (array files: uint8 is divided by 255, so save another type, "
-        "with `.astype('int64')`), or use Gaussian.",
+        "Give raw counts, floats that are whole numbers, not normalized or as logarithms (array files: uint8 is "
+        "divided by 255, so save another type, with `.astype('int64')`), or use Gaussian.",
     ),
     constraints.one_hot: ("one-hot vectors", "Encode them with torch.nn.functional.one_hot(k).float()."),
     constraints.unit_interval: (

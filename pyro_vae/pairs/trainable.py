@@ -27,9 +27,11 @@ def call_once(model: Callee, guide: Callee, batch_of: Callable[[Any], Points], f
     Their parameters are drawn from the seed's stream; all else stays as it was.
     """
     check_no_autoguide(model, guide)
-    with seeded(seed), evaluating(model, guide, initial=True), LookupsChecked(), in_a_sentence():
-        batch = batch_of(first)  # whether its sites fit together is looked at later, when it is known which are summed
-        poutine.replay(model, trace=poutine.trace(guide).get_trace(batch))(batch)
+    with seeded(seed), evaluating(model, guide, initial=True), LookupsChecked():
+        with in_a_sentence():
+            batch = batch_of(first)
+        with in_a_sentence(batch):  # whether sites fit together is looked at later, when it is known which are summed
+            poutine.replay(model, trace=poutine.trace(guide).get_trace(batch))(batch)
     for role, module in modules_of(model, guide).items():
         if lazy := [name for name, parameter in module.named_parameters() if is_lazy(parameter)]:
             raise ValueError(

@@ -56,6 +56,30 @@ class OwnPrior(nn.Module):
         return dist.Normal(self.loc, self.spread).to_event(1)
 """
 
+OF_LABELS = """
+import pyro
+import pyro.distributions as dist
+import torch
+from torch import nn
+
+
+class Conditional(nn.Module):
+    def __init__(self, event_shape, latent_dim):
+        super().__init__()
+        self.decoder, self.encoder = nn.Linear(latent_dim + 1, 3), nn.Linear(4, latent_dim)
+
+    def model(self, x, y):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(self.encoder.out_features), 1.0).to_event(1))
+            label = y.float()[:, None].expand(*z.shape[:-1], 1)
+            pyro.sample("x", dist.Normal(self.decoder(torch.cat([z, label], -1)), 1.0).to_event(1), obs=x)
+
+    def guide(self, x, y):
+        with pyro.plate("data", len(x), dim=-1):
+            loc = self.encoder(torch.cat([x, y.float()[:, None]], -1))
+            pyro.sample("z", dist.Normal(loc, 1.0).to_event(1))
+"""
+
 
 @pytest.fixture(autouse=True)
 def _in_a_folder(tmp_path, monkeypatch):
@@ -253,6 +277,41 @@ def test_flat_counts_go_through_the_commands(tmp_path, capsys, monkeypatch):
     assert {path.name for path in Path("both").glob("*.png")} == {"comparison.png"}
     main(["reconstruct", "Poisson", "--out", "reconstructions.npz"])  # all four, where 64 are the default
     assert len(np.load("reconstructions.npz")["originals"]) == 4
+
+
+def test_an_exposure_is_named_and_not_compared(tmp_path, capsys, monkeypatch):
+    """It is no value of x that a probability is claimed for: refused before the first of the models is trained."""
+    monkeypatch.chdir(tmp_path)
+    np.save("counts.npy", np.random.default_rng(0).poisson(3, (40, 5)).astype("int64") + 1)
+    of = ["--data", "counts.npy", "--network", "MLP", "--latent-dim", "2", "--epochs", "1"]
+    kind = "ZeroInflatedNegativeBinomial"
+    both = ["--likelihoods", "NegativeBinomial", f"{kind}:exposure=true"]
+    message = refused(capsys, "compare", *of, *both)
+    assert "log p(x) of 5 values (NegativeBinomial) and log p(x) of 4 values" in message
+    assert "let all of them take it, or none" in message
+    assert not (tmp_path / "comparison").exists()
+    exposure = ["--likelihood", kind, "--likelihood.exposure", "true"]
+    main(["train", *of, *exposure, "--out", "e"])
+    assert "the last value of x as exposure: " in capsys.readouterr().out
+    np.save("zero.npy", np.zeros((40, 5), dtype="int64"))
+    of[1] = "zero.npy"
+    assert "The last value of x is taken for its exposure" in refused(capsys, "train", *of, *exposure, "--out", "z")
+
+
+def test_a_conditional_model_beside_one_that_is_not(tmp_path, capsys, monkeypatch):
+    """Their data points differ by what is given: the message says so, and not that they are all the test data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "of_labels.py").write_text(OF_LABELS)
+    np.savez("d.npz", images=np.random.default_rng(0).normal(size=(40, 3)), labels=np.arange(40) % 2)
+    of = ["--data", "d.npz", "--latent-dim", "2", "--epochs", "1"]
+    main(["train", *of, "--model", "of_labels.Conditional", "--inputs", "x=images", "y=labels", "--out", "c"])
+    main(["train", *of, "--likelihood", "Gaussian", "--network", "MLP", "--out", "u"])
+    for folder in ("c", "u"):
+        main(["evaluate", folder, "--num-samples", "5", "--estimator", "guide"])
+    said = refused(capsys, "compare", "c", "u", "--estimator", "guide")
+    assert "called with the same inputs; got different ones: c log p(x | y); u log p(x)." in said
+    assert "no evaluation of --estimator auto, but evaluation_guide" in refused(capsys, "compare", "c", "u")
 
 
 def test_help_shows_the_options_of_the_chosen_part(capsys):

@@ -197,3 +197,26 @@ def test_codes_of_sequences_that_are_longer_than_their_padding():
     lengths[40] = 9
     with pytest.raises(ValueError, match="Expected lengths up to that of the padded sequences, 8; got 9"):
         encode(lambda x, lengths: pair.model(x), guide, (X, lengths))
+
+
+@pytest.mark.parametrize("count", [3, 2000])  # torch prints a part of the second alone
+def test_a_logarithm_of_negative_data_is_asked_for(count):
+    """What makes the parameters NaN are the data, not the network."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z, 1.0).to_event(1), obs=x)
+
+    def guide(x):
+        scale = pyro.param("scale", torch.ones(2))
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x.log1p(), scale).to_event(1))
+
+    x = torch.ones(count, 2)
+    x[count // 2, 0] = -2
+    said = "got NaN, and data with values such as -2. Is a logarithm or a root of them taken?"
+    with pytest.raises(ValueError, match=f"Expected loc of a Normal that is a number; {said}"):
+        fit(model, guide, x, epochs=1, batch_size=count, progress=False)
+    with pytest.raises(ValueError, match=said):
+        log_marginal(model, guide, x, num_samples=2)
