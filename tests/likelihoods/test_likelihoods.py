@@ -271,7 +271,7 @@ def look(likelihood, values):
         (lambda: Binomial(2, data="k"), r"Expected data to be 'levels' or 'counts'; got 'k'\."),
         (
             lambda: look(Poisson(2), [[3.0, 2.5]]),
-            r"counts 0, 1, 2, \.\.\.; got values such as 2\.5\. Give counts .*uint8",
+            r"counts 0, 1, 2, \.\.\.; got values such as 2\.5\. Give raw counts.*uint8",
         ),
         (
             lambda: look(Beta(2), [[0.5, 1.0]]),
