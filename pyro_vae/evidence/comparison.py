@@ -18,7 +18,7 @@ from .alike import require_alike, require_one_kind, require_one_quantity
 from .cautions import cautions, over
 from .measured import Measured, with_interval
 from .result import LogMarginal
-from .tables import comparison_json, comparison_latex, comparison_markdown, read_comparison
+from .tables import comparison_json, comparison_latex, comparison_markdown, comparison_table, read_comparison
 from .words import largest, one_quantity
 
 NUMBERS = ("value", "low", "high", "standard_error", "monte_carlo_error")  # of a `Measured`
@@ -158,10 +158,11 @@ class Comparison:
         return table + html("paired differences, nats", pairs) + escape(self.caution)
 
     def __repr__(self) -> str:
-        means = ", ".join(f"{name} {mean.interval}" for name, mean in self.log_marginal.items())
-        points = f"95% intervals over {self.over}, {self.num_data_points:,} data points"
         what = one_quantity(self.quantity.values())
-        return f"Comparison(mean {what}, nats: {means}; {points}{self.caution and f'. {self.caution}'})"
+        points = f"mean {what}, nats; 95% intervals over {self.over}, {self.num_data_points:,} data points"
+        return "\n\n".join(
+            [points, comparison_table(comparison_json(self), style="simple"), *filter(None, [self.caution])]
+        )
 
 
 def compare(evaluations: Mapping[str, LogMarginal | Sequence[LogMarginal]]) -> Comparison:

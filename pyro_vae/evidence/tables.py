@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from .comparison import Comparison
 
 Numbers = Mapping[str, Any]
+FITTING = (
+    "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"  # LaTeX: no wider than the column
+)
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
@@ -135,13 +138,26 @@ def comparison_markdown(content: Numbers) -> str:
 
 
 def comparison_latex(content: Numbers) -> str:
-    """The same as a table of LaTeX, with the rules of booktabs: what the numbers are is its caption."""
-    tables = comparison_table(content, style="latex_booktabs").replace("\n\n", "\n\n\\bigskip\n\n")
-    caption = "".join(LATEX_ESCAPE_RULES.get(letter, letter) for letter in " ".join(protocol_lines(content)))
-    text = f"\\begin{{table}}\n\\centering\n{tables}\n\\caption{{{caption}}}\n\\end{{table}}\n"
+    """The same as a table of LaTeX, with the rules of booktabs, made narrower where it is wider than the column; what
+    the numbers are stands below in small print."""
+    tables = [f"{FITTING}{table}}}" for table in comparison_table(content, style="latex_booktabs").split("\n\n")]
+    notes = "".join(LATEX_ESCAPE_RULES.get(letter, letter) for letter in " ".join(protocol_lines(content)))
+    quantity = "".join(LATEX_ESCAPE_RULES.get(letter, letter) for letter in _quantity(content))
+    pairs = ", and paired differences" if len(tables) > 1 else ""
+    lines = [
+        "\\begin{table}",
+        "\\centering",
+        f"\\caption{{Mean {quantity} in nats per data point{pairs}.}}",
+        "\\label{tab:comparison}",
+        "\n\n\\bigskip\n\n".join(tables),
+        "\n\\medskip",
+        f"\\parbox{{\\linewidth}}{{\\footnotesize {notes}}}",
+        "\\end{table}",
+    ]
+    text = "\n".join(lines) + "\n"
     text = re.sub(r"log p\((.*?)\)", lambda found: rf"$\log p({found[1].replace('|', chr(92) + 'mid')})$", text)
     text = re.sub(r"(?<=[\[\s])-(?=[\d\s])", "$-$", text)  # a minus is longer than a hyphen
-    return "% \\usepackage{booktabs}\n" + text.replace("k-hat", r"$\hat{k}$")
+    return "% \\usepackage{booktabs, graphicx}\n" + text.replace("k-hat", r"$\hat{k}$")
 
 
 def comparison_table(content: Numbers, *, style: str = "github", most_pairs: int | None = None) -> str:

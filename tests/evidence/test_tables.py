@@ -126,7 +126,7 @@ def test_a_table_for_a_paper_says_the_same(comparison):
     assert "log p(x)" not in text.replace(r"$\log p(x)$", "")
     text = comparison.to_latex()
     assert text.count(r"\begin{tabular}") == text.count(r"\bottomrule") == 2
-    assert r"\caption{log p(x)".replace("log p(x)", r"$\log p(x)$") in text
+    assert r"\caption{Mean $\log p(x)$ in nats per data point, and paired differences.}" in text
     assert r"95\%, over data points and seeds; differences are paired" in text
     printed = [row for table in tables(comparison) for row in [table[0], *table[2:]]]
     lines = [line.rstrip(" \\").split("&") for line in text.splitlines() if line.count("&") > 1]
@@ -163,7 +163,7 @@ def test_a_comparison_comes_back_from_its_folder(comparison, tmp_path):
 def test_conditional_densities_are_called_so():
     given = [replace(evaluation([-1.0, -2.0]), sites={"x": 4}, inputs=("y",)) for _ in range(2)]
     both = compare({"a": given, "b": given})
-    assert (repr(both)[:32], both.caution.count("log p")) == ("Comparison(mean log p(x | y), na", 0)
+    assert ("log p(x | y)" in repr(both), both.caution.count("log p")) == (True, 0)
     assert r"| model   |   log p(x \| y) |" in both.to_markdown()  # the bar would be that of a column
     assert r"$\log p(x \mid y)$" in both.to_latex()
     assert plots.comparison_figure(both).axes[0].get_xlabel().startswith("log p(x | y), nats")
