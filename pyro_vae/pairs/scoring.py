@@ -74,8 +74,8 @@ def traces(model: Callee, guide: Callee, x: Points) -> tuple[poutine.Trace, pout
         if discrete := [name for name in missing if latents[name]["fn"].has_enumerate_support]:
             cure = f"Sum {discrete[0]!r} out by infer={{'enumerate': 'parallel'}} at its site, sample it in the guide"
         raise ValueError(
-            f"Expected the guide to sample every latent site of the model; it misses {missing}. {cure}, or, where a site "
-            f"stands for the data, observe it: pyro.sample({missing[0]!r}, ..., obs=x)."
+            f"Expected the guide to sample every latent site of the model; it misses {missing}. {cure}, or, where a "
+            f"site stands for the data, observe it: pyro.sample({missing[0]!r}, ..., obs=x)."
         )
     if surplus := sorted(guided.keys() - {name for name, _ in sample_sites(model_trace)}):
         raise ValueError(
