@@ -157,7 +157,7 @@ def comparison_latex(content: Numbers) -> str:
     text = "\n".join(lines) + "\n"
     text = re.sub(r"log p\((.*?)\)", lambda found: rf"$\log p({found[1].replace('|', chr(92) + 'mid')})$", text)
     text = re.sub(r"(?<=[\[\s])-(?=[\d\s])", "$-$", text)  # a minus is longer than a hyphen
-    return "% \\usepackage{booktabs, graphicx}; in two columns, a table* is wide enough\n" + text.replace("k-hat", r"$\hat{k}$")
+    return "% \\usepackage{booktabs, graphicx}, and table* in two columns\n" + text.replace("k-hat", r"$\hat{k}$")
 
 
 def comparison_table(content: Numbers, *, style: str = "github", most_pairs: int | None = None) -> str:
