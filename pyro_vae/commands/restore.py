@@ -85,7 +85,7 @@ def run(chosen: Namespace) -> None:
     at_least(1, num_samples=chosen.num_samples, num_proposals=chosen.num_proposals)
     at_least(0, num_images=chosen.num_images, num_transitions=chosen.num_transitions)
     out = place_of(chosen, PICTURE, (*FORMATS, *TABLES, *ARRAYS))
-    module, _ = load_run(folder, device)
+    module, about = load_run(folder, device)
     task = _task(chosen, folder, module, device)
     if out.suffix in FORMATS:
         images_among(task.y)  # for its error, before the work
@@ -115,8 +115,11 @@ def run(chosen: Namespace) -> None:
 
     def table() -> Any:
         flat = result.mean.flatten(1).numpy()
-        columns: dict[str, Any] = {f"x_{i}": flat[:, i] for i in range(flat.shape[1])}
-        return frame(columns, index=task.numbers.tolist(), index_name="id").reset_index()
+        names = about.get("columns", [f"x_{i}" for i in range(flat.shape[1])])
+        index = "id"
+        while index in names:
+            index += "_"
+        return frame(dict(zip(names, flat.T, strict=True)), index=task.numbers.tolist(), index_name=index).reset_index()
 
     save(chosen, PICTURE, lambda: _figure(task, result, title=title_of(folder)), arrays, table)
 

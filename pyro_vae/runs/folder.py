@@ -93,8 +93,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     sizes = [*about.get("event_shape", []), about.get("num_train", 1)]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"Expected sizes of at least 1 in {path}; got {sizes!r:.90}.")
-    if not all(isinstance(name, str) for name in about.get("columns", [])):
-        raise ValueError(f"Expected names of columns in {path}; got {about['columns']!r:.90}. Train the run again.")
+    names = about.get("columns", [])
+    if not all(isinstance(name, str) for name in names) or (names and about.get("event_shape") != [len(names)]):
+        raise ValueError(f"Expected names of the columns of x in {path}; got {names!r:.90}. Train the run again.")
     return about
 
 
