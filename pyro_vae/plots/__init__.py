@@ -4,7 +4,6 @@ from .charts import (
     BLUE,
     GREY,
     INK,
-    comparison_figure,
     curves,
     diagnostics_figure,
     latent_scatter,
@@ -12,6 +11,7 @@ from .charts import (
     tidy,
     training_curves,
 )
+from .compared import comparison_figure
 from .decoded import (
     attribute_walks,
     beside_nearest,

@@ -1,4 +1,4 @@
-"""Numbers as lines, points and bars: training, codes, log p(x), comparisons, diagnostics."""
+"""Numbers as lines, points and bars: training, codes, log p(x), diagnostics."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from ..evidence import Comparison, LogMarginal, Measured
-from ..evidence.words import one_quantity
+from ..evidence import LogMarginal, Measured
 from ..uses.diagnostics import Diagnostics
 
 INK, BLUE, GREY, RED = "#222222", "#2f6fb0", "#9aa3ab", "#c0392b"
@@ -175,51 +174,6 @@ def log_marginal_histogram(result: LogMarginal, *, title: str = "") -> Figure:
     _titled(axes, title)
     tidy(axes)
     return figure
-
-
-def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
-    """log p(x) by model with 95% intervals, and the paired differences to the best model.
-
-    Of several differences the grey intervals hold at once: also for the best model, which was picked by them.
-    """
-    names = sorted(comparison.log_marginal, key=lambda name: comparison.log_marginal[name].value)
-    best = names[-1]
-    differences, together = (
-        [_difference(of_pairs, name, best) for name in names[:-1]]
-        for of_pairs in (comparison.differences, comparison.simultaneous)
-    )
-    figure = Figure(figsize=(PAGE, 0.9 + 0.28 * len(names)), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    _intervals(left, names, [comparison.log_marginal[name] for name in names])
-    what = one_quantity(comparison.quantity.values())
-    left.set_xlabel(f"{what}, nats per data point,\n95% interval")  # two lines: long names leave little room
-    if len(names) > 2:
-        _intervals(right, names[:-1], together, color=GREY)
-    _intervals(right, names[:-1], differences)
-    right.plot([0], [len(names) - 1], "o", color=GREY)
-    right.axvline(0, color=GREY, linewidth=1, zorder=0)
-    at_once = f"; grey: all {len(comparison.differences)} at once" if len(names) > 2 else ""
-    right.set_xlabel(f"paired difference to the best, nats,\n95% interval{at_once}")
-    several = max(comparison.num_seeds.values()) > 1  # then intervals of one seed are over data points alone
-    single = {name for name, count in comparison.num_seeds.items() if several and count == 1}
-    for axes in (left, right):
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    left.set_yticks(range(len(names)), [f"{name}\n(one seed)" if name in single else name for name in names])
-    left.set_ylim(-0.6, len(names) - 0.4)
-    for axes in (left, right):
-        tidy(axes)
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
-    return figure
-
-
-def _difference(of_pairs: Mapping[tuple[str, str], Measured], name: str, other: str) -> Measured:
-    return of_pairs[name, other] if (name, other) in of_pairs else -of_pairs[other, name]
-
-
-def _intervals(axes: Axes, names: Sequence[str], estimates: Sequence[Measured], *, color: str = BLUE) -> None:
-    values = [e.value for e in estimates]
-    below, above = [e.value - e.low for e in estimates], [e.high - e.value for e in estimates]
-    axes.errorbar(values, range(len(names)), xerr=[below, above], fmt="o", color=color, capsize=2, markersize=4)
 
 
 def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:

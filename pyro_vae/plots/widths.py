@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
 from .charts import LABEL_SIZE, TITLE_SIZE
+from .compared import LINE, Names, broken, fit_names
 from .images import PAD, fit_around, wrapped
 
 NARROW = 5.0  # inches: panels of a narrower figure stand one below the other
@@ -23,11 +24,12 @@ def at_width(figure: Figure, width: float, *, height: float | None = None) -> Fi
     Args:
         figure: of a function of this module, fresh. It is changed.
         width: in inches; a column of a paper in two columns has about 3.25.
-        height: in inches; by default each row of panels is as high as before. A grid of images has the height that
-            follows from its width.
+        height: in inches; by default each row of panels is as high as before, or higher where names of models take more
+            lines. A grid of images has the height that follows from its width.
 
     Raises:
-        ValueError: a width too small to draw anything, a height for a grid of images, or panels in several rows.
+        ValueError: a width too small to draw anything, a height for a grid of images or too low for names, or panels in
+            several rows.
 
     Example:
         >>> from pyro_vae.plots import curves
@@ -80,5 +82,13 @@ def _panels_at(figure: Figure, width: float, height: float | None) -> None:
     panel = width if stacked else width / len(panels)
     for axes in panels:
         axes.title.set_text(wrapped(axes.get_title(), width=0.7 * panel, size=LABEL_SIZE))
-    figure.suptitle(wrapped(figure.get_suptitle(), width=width - 2 * PAD, size=TITLE_SIZE), fontsize=TITLE_SIZE)
+    title = figure.get_suptitle()
+    figure.suptitle(broken(title, width=width - 2 * PAD, size=TITLE_SIZE), fontsize=TITLE_SIZE)
+    names = panels[0].yaxis.get_major_formatter()
+    if isinstance(names, Names):
+        usual += LINE * (figure.get_suptitle().count("\n") - title.count("\n"))
+        usual += fit_names(panels, names, width, stacked=stacked)
+        least = usual - names.spare * (len(panels) if stacked else 1)
+        if height is not None and height < least:
+            raise ValueError(f"Expected a height of at least {least:.1f} inches, for all names; got {height:g}.")
     figure.set_size_inches(width, usual if height is None else height)

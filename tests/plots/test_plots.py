@@ -15,7 +15,9 @@ from torch import nn
 
 from pyro_vae import LogMarginal, compare, diagnose, encode, load, plots
 from pyro_vae.commands.main import main
+from pyro_vae.plots.compared import broken
 from pyro_vae.plots.evidence import khat_figure
+from pyro_vae.plots.images import text_width
 from pyro_vae.runs.folder import title_of
 
 
@@ -357,6 +359,70 @@ def test_figures_fit_a_column():
         if name == "comparison":
             below = figure.axes[1].get_yticklabels()
             assert sorted(label.get_text() for label in below if label.get_visible()) == sorted(NAMES)
+
+
+LONG_NAMES = [
+    f"{prior} latent_dim={size}"
+    for prior in ("StandardNormal", "GaussianMixture:num_components=5", "AutoregressiveFlow:base=VampPrior+hidden=64")
+    for size in (2, 16)
+]
+
+
+@pytest.fixture(scope="module")
+def long_names():
+    """Six models of long names, log p(x) near -150 nats."""
+    log_prob = 10 * torch.randn(30, generator=torch.Generator().manual_seed(0)).double() - 150
+    error, khat = torch.full((30,), 0.1).double(), torch.zeros(30).double()
+    moved = [log_prob + place * (3 + 2 * log_prob.sin()) for place in range(len(LONG_NAMES))]
+    results = [LogMarginal(values, error, 100 * error, khat, torch.full((30,), 100)) for values in moved]
+    return compare(dict(zip(LONG_NAMES, results, strict=True)))
+
+
+def drawn_texts(figure):
+    """What is written on a drawn figure, with its places; matplotlib keeps ticks beyond the ends, which it hides."""
+    texts = figure.findobj(lambda part: isinstance(part, Text) and part.get_visible() and part.get_text())
+    unseen = {tick.label2 for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for tick in axis.majorTicks}
+    for axes in figure.axes:
+        low, high = axes.get_xlim()
+        pairs = zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        unseen.update(label for place, label in pairs if not low <= place <= high)
+    return [(text.get_text(), text.get_window_extent()) for text in texts if text not in unseen]
+
+
+@pytest.mark.parametrize("width", [2.5, 3.25])
+def test_long_names_leave_room_for_what_they_name(width, long_names):
+    """No text lies on another or leaves the figure, names are whole, and intervals have 40% of the width."""
+    title = f"digits\n* {LONG_NAMES[4]}: not trained as asked for"
+    figure = plots.at_width(plots.comparison_figure(long_names, title=title), width)
+    figure.draw_without_rendering()
+    texts = drawn_texts(figure)
+    for text, box in texts:
+        assert box.x0 >= 0, text
+        assert box.y0 >= 0, text
+        assert box.x1 <= figure.bbox.width, text
+        assert box.y1 <= figure.bbox.height, text
+    for (text, box), (other, beside) in itertools.combinations(texts, 2):
+        assert not box.overlaps(beside), (text, other)
+    upper, lower = figure.axes
+    assert upper.get_position().y0 > lower.get_position().y1
+    for axes in (upper, lower):
+        assert axes.get_position().width >= 0.4
+        names = [label.get_text() for label in axes.get_yticklabels()]
+        assert sorted("".join(name.split()) for name in names) == sorted(name.replace(" ", "") for name in LONG_NAMES)
+        low, high = axes.get_xlim()
+        assert sum(low <= place <= high for place in axes.get_xticks()) >= 2
+    with pytest.raises(ValueError, match=r"height of at least \d+\.\d inches, for all names; got 2"):
+        plots.at_width(plots.comparison_figure(long_names), width, height=2.0)
+
+
+def test_names_break_where_a_reader_expects_it():
+    name = "GaussianMixture:num_components=5 latent_dim=16"
+    assert broken(name, width=9.0, size=8) == name
+    assert broken(name, width=2.3, size=8) == "GaussianMixture:num_components=5\nlatent_dim=16"
+    assert broken(name, width=1.2, size=8) == "GaussianMixture:\nnum_components=5\nlatent_dim=16"
+    lines = broken("x" * 100, width=1.0, size=8).splitlines()
+    assert "".join(lines) == "x" * 100
+    assert max(text_width(line, size=8) for line in lines) <= 1.0
 
 
 def test_a_width_has_its_limits():
