@@ -121,7 +121,8 @@ def data_of_arrays(
     if left_out := [name for name in arrays if name not in read]:
         described += f"; left out: {', '.join(left_out)}"
     if missing:
-        count, total = sum(int(x.isnan().sum()) for x in parts), sum(x.numel() for x in parts)
+        counted = parts[:1] if order == "whole" and not groups else parts  # there each split is all of them
+        count, total = sum(int(x.isnan().sum()) for x in counted), sum(x.numel() for x in counted)
         described += f"; {count:,} of {total:,} values missing, log p is that of the others"
     labels = others.pop("labels", None)
     if labels is not None and (labels.train.dim() > 1 or labels.train.is_floating_point()):

@@ -39,6 +39,8 @@ def test_binarization_leaves_holes_where_they_are(holes, binarization):
         assert abs(known.mean() - grey.train.nanmean()) < 0.05
     count = sum(int(x.isnan().sum()) for x in data.splits)
     assert f"{count:,} of {400 * 64:,} values missing, log p is that of the others" in data.protocol
+    if binarization == "none":  # all of them, once
+        assert f"; {count:,} of {400 * 64:,} values" in array_file(holes, missing=True, order="whole").protocol
 
 
 def test_the_mean_is_that_of_the_known_values(holes):
