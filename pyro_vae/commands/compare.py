@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from ..runs.grouping import grouped
 from ..runs.jobs import Backend
 from ..runs.loading import command_line, data_of, load_run, points_of, random_subset
 from ..runs.new_folder import RESULTS, claimed
+from ..runs.options import add_trust_option
 from ..runs.parser import Parser
 from ..runs.parts import short_names
 from ..runs.settings import DEFAULT_PARTS, parse_training
@@ -89,17 +91,28 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add("--backend", type=Backend, default="loky", metavar="{loky,dask,ray}", help=text)
     add_evaluation_options(parser, arguments, without=["precision"])  # which is that of the training here
     add_width_option(parser)
+    add_trust_option(parser)
     own = parser.names()
     words, axes = taken_apart(arguments)
     out = "Folder of the results; by default comparison."
     chosen = parse_evaluation(parse_training(parser, words, out=out, defaults=DEFAULTS), words)
     varied = _varied(chosen, axes)
-    for part in (VARIED[option] for option in varied):
+    for option, part in ((option, VARIED[option]) for option in varied):
         if fixed := [word for word in words if re.match(rf"--{part}\b(?!-)", word)]:
-            raise ValueError(f"Expected candidates for the {part}; got {fixed[0]}, which fixes it.")
+            by_name = fixed[0].partition("=")[0] == f"--{part}"
+            cure = f" Write --{option} {_named(words, part, chosen[option] or ())}." if by_name else ""
+            raise ValueError(f"Expected candidates for the {part}; got {fixed[0]}, which fixes it.{cure}")
     chosen.training = Namespace({key: value for key, value in vars(chosen).items() if key not in own})
     chosen.varied, chosen.axes, chosen.options = varied, axes, [*map(_option, filter(_is_option, words))]
     return chosen
+
+
+def _named(words: Sequence[str], part: str, before: Sequence[str]) -> str:
+    """Candidates that were given, and after them those that a part was fixed to."""
+    found = [word.partition("=")[2] for word in words if word.startswith(f"--{part}=")]
+    if (option := f"--{part}") in words:
+        found += itertools.takewhile(lambda word: not word.startswith("-"), words[words.index(option) + 1 :])
+    return " ".join(dict.fromkeys([*before, *found]))
 
 
 def _is_option(word: str) -> bool:

@@ -30,6 +30,11 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command; those of the parts depend on the arguments."""
     text = "Go on with the training in a run folder that was stopped or killed, with the settings it has."
     parser.add_argument("--resume", metavar="RUN", type=str | None, default=None, help=text)
+    text = (
+        "Go on by --resume though files of its own classes were changed since; with --init-from, import the copies of "
+        "source in that run (source.*.py)."
+    )
+    parser.add_argument("--trust", action="store_true", help=text)
     out = "Run folder; by default runs/DATA-PARTS-seedSEED."
     return with_warmup(parse_training(parser, _resumed(arguments), out=out))
 

@@ -30,6 +30,7 @@ from ..runs.folder import is_finished, require_same_data
 from ..runs.grid import Candidate
 from ..runs.jobs import Died, in_processes
 from ..runs.loading import binarization, load_data, points_of
+from ..runs.own_classes import own_classes, require_as_begun, trusting
 from ..runs.settings import CHECKPOINTS, DEFAULT_PARTS, dump, layer_of, over, settings_of
 from .evaluate import evaluate_run, finished_evaluation
 from .from_settings import build_module
@@ -160,9 +161,11 @@ def train_all(configs: Configs, dataset: Data, folder: Path, chosen: Namespace) 
 
     Raises:
         FileExistsError: a finished run of other settings is in the place of one, and not to be overwritten.
-        ValueError: all of them failed.
+        ValueError: all of them failed; or classes of a run that is there are not those that it was trained with.
     """
     there = _there(configs, dataset, folder, chosen)
+    if not chosen.overwrite:
+        _require_their_classes(configs, there, folder)
     names = [*dict.fromkeys(name for name, _ in configs)]
     print(f"data   {dataset.protocol}")
     seeds = f"{chosen.seeds} seed{'s' * (chosen.seeds != 1)}"
@@ -233,11 +236,12 @@ def outcome_of(config: Namespace, evaluation: Namespace, run: Path, dataset: Dat
             dataset, digest = load_data(config), dataset
             if dataset.digest != digest:
                 raise ValueError(f"Expected the data of the comparison on each machine; got others on {gethostname()}.")
-        fresh = evaluation.overwrite or not is_finished(run)
-        if fresh:
-            train_run(config, dataset, run, verbose=False, resume=not evaluation.overwrite, progress=alone)
-        earlier = None if fresh else finished_evaluation(run, evaluation, dataset)
-        result = earlier or _evaluated(run, evaluation, dataset, progress=alone)
+        with trusting(evaluation.trust):  # which another process does not know
+            fresh = evaluation.overwrite or not is_finished(run)
+            if fresh:
+                train_run(config, dataset, run, verbose=False, resume=not evaluation.overwrite, progress=alone)
+            earlier = None if fresh else finished_evaluation(run, evaluation, dataset)
+            result = earlier or _evaluated(run, evaluation, dataset, progress=alone)
     except OSError:
         raise
     except Exception as error:
@@ -258,6 +262,18 @@ def _there(configs: Configs, dataset: Data, folder: Path, chosen: Namespace) -> 
             )
         require_same_data(run, dataset)
     return there
+
+
+def _require_their_classes(configs: Configs, there: set[tuple[str, int]], folder: Path) -> None:
+    """Raise a ValueError, before anything is trained, where a run cannot be loaded or gone on with for the source of
+    its classes."""
+    for key, config in configs.items():
+        run = run_folder(folder, key[0], config)
+        if key not in there:
+            require_as_begun(run)
+            continue
+        with own_classes(run):
+            pass
 
 
 def _evaluated(run: Path, chosen: Namespace, dataset: Data, *, progress: bool) -> LogMarginal:

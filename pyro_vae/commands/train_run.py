@@ -21,7 +21,7 @@ from ..runs.folder import append_metrics, reserve_space, save_weights, title_of,
 from ..runs.loading import command_line
 from ..runs.loose_params import save_params
 from ..runs.new_folder import SETTINGS, UNFINISHED, new_run
-from ..runs.own_classes import copy_sources, sources_of
+from ..runs.own_classes import copy_sources, require_as_begun, sources_of
 from ..runs.parts import PARTS, build_objective
 from ..runs.settings import dump
 from ..runs.starting_weights import Start, freeze, start_from
@@ -54,6 +54,8 @@ def train_run(
         progress: whether it is shown.
         num_processes: that share its batches, of which this is the first.
     """
+    if resume:
+        require_as_begun(folder)
     device = choose_device(config.device)
     module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
     start = None
@@ -121,10 +123,13 @@ def _began(start: Start | None, num_frozen: int) -> dict[str, Any]:
 
 def _stopped(folder: Path, so_far: Fit | None) -> str:
     """What an interrupt has left, and how to go on."""
+    saved = saved_epochs(folder / UNFINISHED)
     text = "stopped in the first epoch: nothing to keep"
     if so_far is not None and so_far.history:
         text = f"stopped; the best state so far is kept in {_place(folder)}"
-    return f"{text}. Go on with: pyro-vae train --resume {folder}" if saved_epochs(folder / UNFINISHED) else text
+    elif saved:
+        text = f"stopped before another epoch was over; what there was after epoch {saved[-1]} is kept"
+    return f"{text}. Go on with: pyro-vae train --resume {folder}" if saved else text
 
 
 def _kept(folder: Path, so_far: Fit | None) -> str:

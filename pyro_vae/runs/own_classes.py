@@ -18,9 +18,10 @@ from typing import Any
 
 from ..disk.reading import read_whole
 from ..disk.writing import written_whole
+from ..training.checkpoint_files import saved_epochs
 from .folder import read_about, read_checked
 from .imports import look_in_working_directory
-from .new_folder import COPY
+from .new_folder import COPY, UNFINISHED
 from .parts import PARTS
 from .settings import read_yaml
 
@@ -140,6 +141,35 @@ def own_classes(folder: Path) -> Iterator[None]:
         sys.meta_path.remove(finder)
         _taken_out(tops)
         sys.modules.update(before)
+
+
+def require_as_begun(folder: Path) -> None:
+    """Require, without consent, that a training which goes on from a checkpoint does so with the source that it had.
+
+    Where the files lie does not matter here: they are imported, and not the copies.
+
+    Raises:
+        ValueError: a file was changed, or is not there, and there is no consent.
+    """
+    place = next((each for each in (folder / UNFINISHED, folder) if saved_epochs(each)), None)
+    if place is None or _trusted.get():
+        return
+    look_in_working_directory()
+    for copy in sorted(place.glob("source.*.py")):
+        if (match := COPY.fullmatch(copy.name)) is None:
+            continue
+        module = match["module"]
+        file = _file_of(module.removesuffix(".__init__"))
+        if file is None or not file.is_file():
+            difference = "there is none of this name in the working directory or on PYTHONPATH"
+        elif read_whole(file, limit=None) != read_whole(copy, limit=None):
+            difference = f"{file} was changed since"
+        else:
+            continue
+        raise ValueError(
+            f"Expected {module.replace('.', '/')}.py as it was when {folder} was trained; {difference}. Put it back as "
+            f"{copy} is, the copy that the run keeps, or go on with the file as it is now by --trust, or train anew."
+        )
 
 
 def _present(module: str, places: Mapping[str, Any]) -> bytes | None:

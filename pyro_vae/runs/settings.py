@@ -46,7 +46,7 @@ COUNTS = ("checkpoint_epochs", "num_checkpoints")
 ABOVE_ZERO = ("latent_dim", "epochs", "batch_size", "learning_rate", "patience", "clip_norm", *COUNTS)
 # No settings of a run.
 CHECKPOINTS = ("checkpoint_minutes", "keep_checkpoint", *COUNTS)
-OF_THIS_CALL = ("config", "out", "overwrite", "resume", "log_level", *CHECKPOINTS)
+OF_THIS_CALL = ("config", "out", "overwrite", "resume", "trust", "log_level", *CHECKPOINTS)
 ON_ANOTHER_MACHINE = ("root", "download", "device", "compile", "tensorboard", "epochs")  # see `fixed`
 LATER = ("init_from", "freeze")  # which runs of an earlier version do not name, and trainings from a checkpoint of one
 LONGEST_WARMUP = 30.0  # epochs, where no length is given

@@ -55,9 +55,12 @@ def test_the_next_step_is_offered_after_the_first_look_alone(capsys):
 
 
 def test_the_part_that_varies_is_not_fixed(capsys):
-    assert "Expected candidates for the prior; got --prior" in refused(capsys, "compare", "--prior", "LARS")
+    said = refused(capsys, "compare", "--prior", "LARS", "IAF")
+    assert "candidates for the prior; got --prior, which fixes it. Write --priors LARS IAF." in said
+    said = refused(capsys, "compare", "--priors", "StandardNormal", "--prior=LARS", "--epochs", "2")
+    assert said.endswith("Write --priors StandardNormal LARS.")
     both = ["--encoders", "IAF", "--encoder.num_transforms", "3", "--encoder", "IAF"]
-    assert "candidates for the encoder; got --encoder.num_transforms" in refused(capsys, "compare", *both)
+    assert refused(capsys, "compare", *both).endswith("the encoder; got --encoder.num_transforms, which fixes it.")
 
 
 def test_arguments_reach_the_parts(capsys):

@@ -136,6 +136,20 @@ def test_a_training_without_a_checkpoint_yet_begins_anew(undisturbed, monkeypatc
     assert "stopped before it had begun" in refused(capsys, "train", "--resume", "a")
 
 
+def test_what_is_kept_is_said_before_the_first_epoch_of_one_that_goes_on(monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    stop_in(3, monkeypatch, *TRAIN, "--out", "a")
+    capsys.readouterr()
+    with monkeypatch.context() as patch:
+        patch.setattr("pyro_vae.commands.from_settings.fit", interrupt)
+        said = refused(capsys, "train", "--resume", "a", code=130).strip()
+    assert said.startswith("stopped before another epoch was over; what there was after epoch 2 is kept. Go on with: ")
+    main(["train", "--resume", "a"])
+    assert "resume after epoch 2 of 5" in capsys.readouterr().out
+
+
 def test_other_settings_are_refused(monkeypatch, capsys):
     stop_in(4, monkeypatch, *TRAIN, "--out", "a")
     for options, text in {

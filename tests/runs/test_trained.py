@@ -1,7 +1,9 @@
 """From a run folder to Python in one line; classes of the user's own come back from their copies, with consent."""
 
 import importlib
+import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 import pyro_vae
 from pyro_vae import MLP, LogMarginal, log_marginal
 from pyro_vae.commands.main import main
+from pyro_vae.runs.folder import append_metrics
 from pyro_vae.runs.own_classes import sources_of
 
 SMALL = ["--epochs", "1", "--latent-dim", "2", "--network", "MLP", "--network.hidden", "[8]"]
@@ -156,6 +159,66 @@ def test_a_changed_file_is_not_taken_for_that_of_the_run(tmp_path):
     import own_numbers
 
     assert own_numbers.SPREAD == 3.0  # the user's own module is what it was
+
+
+def refused(capsys, *arguments):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(list(arguments))
+    assert stopped.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_a_changed_file_stops_a_comparison_before_anything_is_trained(tmp_path, capsys):
+    own(".")
+    few = [*SMALL, "--seeds", "1", "--num-samples", "5", "--num-images", "9", "--estimator", "guide"]
+    compare = ["compare", *few, "--priors", "own_priors.Wide:factor=1.5"]
+    main(compare)
+    runs = {path.name for path in Path("comparison/runs").iterdir()}
+    forget()
+    with Path("own_priors.py").open("a") as file:
+        file.write("\n\nclass Wider(Wide):\n    pass\n")
+    said = refused(capsys, *compare, "own_priors.Wider")
+    assert re.search(r"Expected own_priors\.py as it was when .*; .*own_priors\.py was changed since.*--trust", said)
+    assert {path.name for path in Path("comparison/runs").iterdir()} == runs
+    forget()
+    main([*compare, "own_priors.Wider", "--trust"])
+    assert [*json.loads(Path("comparison/comparison.json").read_text())["runs"]] == [
+        "own_priors.Wide:factor=1.5",
+        "own_priors.Wider",
+    ]
+    forget()
+    assert "--trust" in refused(capsys, "compare", *map(str, Path("comparison/runs").iterdir()), "--out", "again")
+
+
+def test_a_training_goes_on_with_the_source_that_it_had(tmp_path, capsys, monkeypatch):
+    def append(folder, metrics):
+        append_metrics(folder, metrics)
+        if metrics["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    prior = own(".")
+    with monkeypatch.context() as patch:
+        patch.setattr("pyro_vae.commands.train_run.append_metrics", append)
+        with pytest.raises(SystemExit):
+            train("--prior", prior, "--epochs", "3", "--checkpoint-minutes", "0")
+    forget()
+    before = Path("own_numbers.py").read_text()
+    Path("own_numbers.py").write_text(f"{before}TWICE = 4.0\n")
+    said = refused(capsys, "train", "--resume", "run")
+    assert re.search(r"Expected own_numbers\.py as it was when run was trained; .* was changed since", said)
+    assert "Put it back as run/source.own_numbers.py is" in said
+    forget()
+    shutil.copytree("run", "other")
+    Path("own_numbers.py").write_text(before)
+    main(["train", "--resume", "other"])
+    forget()
+    Path("own_numbers.py").write_text(f"{before}TWICE = 4.0\n")
+    main(["train", "--resume", "run", "--trust"])
+    assert "resume after epoch 1 of 3" in capsys.readouterr().out
+    assert "trust" not in Path("run/settings.yaml").read_text()
+    assert Path("run/source.own_numbers.py").read_text() == f"{before}TWICE = 4.0\n"
+    assert Path("run/weights.safetensors").read_bytes() == Path("other/weights.safetensors").read_bytes()
 
 
 def test_a_copy_that_was_changed_is_refused(tmp_path):
