@@ -18,6 +18,7 @@ from pyro_vae import (
     KLWarmup,
     adam,
     annealed_log_marginal,
+    compare,
     diagnose,
     fit,
     inference_gaps,
@@ -312,3 +313,45 @@ def test_masks_and_conditions_around_the_pair(data):
     pair = Shifted()
     model, guide = (poutine.mask(half, mask=torch.tensor(True)) for half in (pair.model, pair.guide))
     assert_right(log_marginal(model, guide, data, num_samples=20), log_law(*data))
+
+
+# What is noticed
+
+
+def test_a_weight_raised_by_hand_while_compiled(data):
+    """The same steps as plain ones, with a warning that names the number."""
+
+    def trained(objective):
+        pair = Shifted()
+        pair.weight = 1.0
+
+        def model(x, y):
+            with poutine.scale(scale=pair.weight):
+                pair.model(x, y)
+
+        def raised(step, metrics):
+            pair.weight += 0.5
+
+        settings = {"objective": objective, "epochs": 12, "on_step": raised, "optimizer": adam(0.1)}
+        pair.slope.data.fill_(0.5)
+        fit(model, pair.guide, data, progress=False, seed=0, **settings)
+        return pair.slope.detach()
+
+    plain = trained(Trace_ELBO())
+    with pytest.warns(RuntimeWarning, match=r"weight keeps changing"):
+        recorded = trained(CompiledELBO(Trace_ELBO(), backend="eager"))
+    torch.testing.assert_close(recorded, plain)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda x, y: (x, y.flip(0)), "other ones"),
+        (lambda x, y: (x.flip(0), y.flip(0)), "the same ones in another order"),
+    ],
+)
+def test_results_of_other_inputs_are_not_compared(data, change, text):
+    pair = Shifted()
+    results = [log_marginal(pair.model, pair.guide, x, num_samples=2, estimator="guide") for x in (data, change(*data))]
+    with pytest.raises(ValueError, match=text):
+        compare({"a": results[0], "b": results[1]})
