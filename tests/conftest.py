@@ -6,6 +6,7 @@ import numpy as np
 import pyro
 import pytest
 import torch
+from matplotlib.figure import Figure
 from pyro.poutine.util import is_validation_enabled
 
 torch.set_num_threads(1)  # the tensors of the tests are small: more threads only wait for each other
@@ -64,3 +65,14 @@ def _same_global_state():
     before = _global_state()
     yield
     assert _global_state() == before
+
+
+def _undrawn(figure, target, **options):
+    target.write(b"a figure of " + str(len(figure.axes)).encode() + b" axes")
+
+
+@pytest.fixture(autouse=True)
+def _figures_of_commands_are_made_and_not_drawn(request, monkeypatch):
+    """Drawing takes most of the time of a command; tests/plots draws all of them."""
+    if request.path.parent.name == "commands" and request.node.get_closest_marker("drawn") is None:
+        monkeypatch.setattr(Figure, "savefig", _undrawn)

@@ -19,6 +19,7 @@ from ..runs.estimators import ESTIMATORS
 from ..runs.grid import Candidate
 from ..runs.loading import command_line
 from ..runs.new_folder import claimed
+from ..runs.options import add_trust_option
 from ..runs.parser import Parser
 from ..runs.parts import build_objective
 from ..runs.search_space import Axis, axes_of, chosen_layer
@@ -51,6 +52,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add("--trials", type=int, default=30, help=text)
     text = "Fresh seeds, those after --seed, for the final numbers of the best settings and of those as given."
     add("--seeds", type=int, default=3, help=text)
+    add_trust_option(parser)
     add_evaluation_options(parser, arguments, without=["precision"])  # which is that of the training here
     own = parser.names()
     out = "Folder of the results; by default tuned."

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import pyro
+import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -133,7 +136,7 @@ def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
                 ) from error
     except AssertionError as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
-        if "pyro" not in where.filename:
+        if not Path(where.filename).is_relative_to(Path(pyro.__file__).parent):
             raise
         raise ValueError(
             f"Expected distributions that can be drawn from; got one that asserts {where.line!r}. A hidden Markov "
@@ -164,17 +167,23 @@ def score_traces(model_trace: poutine.Trace, guide_trace: poutine.Trace, *, shap
     # A number of the CPU in a recorded graph would keep it from being captured on a GPU.
     zero = torch.zeros((), device=next((site["value"].device for _, site in sample_sites(model_trace)), None))
     log_prior, log_likelihood = _log_probs(model_trace, zero, shape)
-    log_guide = _log_probs(guide_trace, zero, shape)[0]  # its factors, such as a classifier's loss, train it alone
+    log_guide, given = _log_probs(guide_trace, zero, shape, factors=False)  # which, a classifier's loss, train it alone
+    if not is_summed_out(guide_trace):  # a guide that is conditioned on draws from elsewhere scores them
+        log_guide = log_guide + given
     return Scores(*(term.expand(shape) for term in (log_likelihood, log_prior, log_guide)))
 
 
-def _log_probs(trace: poutine.Trace, zero: Tensor, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of the latent and of the observed sites of a trace."""
+def _log_probs(
+    trace: poutine.Trace, zero: Tensor, shape: tuple[int, ...], *, factors: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of the latent and of the observed sites of a trace, with its factors or without."""
     if is_summed_out(trace):
         latent, observed = trace.nodes[SUMMED_OUT]["value"]
         return latent, observed
     latent = observed = zero
     for name, site in sample_sites(trace):
+        if isinstance(site["fn"], dist.Unit) and not factors:
+            continue
         term = site_log_prob(name, site, shape)
         if is_latent(site):
             latent = latent + term

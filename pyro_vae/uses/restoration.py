@@ -129,7 +129,7 @@ def restore(
         generative models" (missing data).
 
     Example:
-        >>> import pyro, pyro.distributions as dist
+        >>> import pyro, pyro.distributions as dist; from pyro_vae import Inpainting
         >>> def model(x):  # two values that share z ~ N(0, 1), with noise of 0.1
         ...     with pyro.plate("data", len(x), dim=-1):
         ...         z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([len(x)]))

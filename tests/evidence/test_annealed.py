@@ -14,7 +14,7 @@ from pyro import poutine
 from torch import nn
 
 from pyro_vae import HeavyTail, annealed_log_marginal, log_marginal
-from pyro_vae.evidence import annealed
+from pyro_vae.evidence import annealed_chains
 from pyro_vae.evidence.annealing_path import Path, flat, gradient, unconstrained
 from pyro_vae.evidence.annealing_schedule import AnnealingSettings
 from pyro_vae.objectives.kl_weights import scale_latents
@@ -511,9 +511,9 @@ def test_images_without_a_finite_estimate_are_warned_of(linear, x):
 
 
 def test_images_whose_chains_hardly_moved_are_warned_of_and_flagged(linear, x, monkeypatch):
-    monkeypatch.setattr(annealed, "FIRST_STEP", 1e6)
-    monkeypatch.setattr(annealed, "FIRST_TRANSITIONS", 1)
-    monkeypatch.setattr(annealed, "LEAST_TRANSITIONS", 1)
+    monkeypatch.setattr(annealed_chains, "FIRST_STEP", 1e6)
+    monkeypatch.setattr(annealed_chains, "FIRST_TRANSITIONS", 1)
+    monkeypatch.setattr(annealed_chains, "LEAST_TRANSITIONS", 1)
     with pytest.warns(HeavyTail, match=r"accepted for 23 of 23 data points: their chains have hardly moved"):
         result = annealed_log_marginal(linear.model, linear.mediocre_guide, x, **QUICK)
     assert result.unreliable.all()

@@ -19,7 +19,7 @@ from pyro_vae import KLWarmup, NonFiniteLoss, adam, annealed_log_marginal, fit, 
 from pyro_vae.compiled.elbo import CompiledELBO
 from pyro_vae.compiled.recorded import Recorded
 from pyro_vae.compiled.when_it_pays import compile_if_worthwhile
-from pyro_vae.evidence import annealed, sampler
+from pyro_vae.evidence import annealed_chains, sampler
 from pyro_vae.pairs.modules import announcing
 from pyro_vae.training.optimizer import OneOptimizer
 from pyro_vae.training.steps import Steps
@@ -321,7 +321,7 @@ def recorded(monkeypatch):
         made.append(Recorded(function, modules, backend="eager"))
         return made[-1]
 
-    for module in (sampler, annealed):
+    for module in (sampler, annealed_chains):
         monkeypatch.setattr(module, "compile_if_worthwhile", where)
     return made
 
@@ -389,6 +389,6 @@ def test_annealed_chains_move_through_one_graph(recorded):
     found = annealed_log_marginal(pair.model, pair.guide, pair.x[:4], **settings)
     assert [moved.num_graphs for moved in recorded] == [1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(annealed, "compile_if_worthwhile", lambda function, **_: function)
+        patch.setattr(annealed_chains, "compile_if_worthwhile", lambda function, **_: function)
         plain = annealed_log_marginal(pair.model, pair.guide, pair.x[:4], **settings)
     torch.testing.assert_close(found.log_prob, plain.log_prob, rtol=1e-4, atol=1e-4)
