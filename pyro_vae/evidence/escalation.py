@@ -123,11 +123,10 @@ class Escalation:
         results, order = [], []
         with unvalidated():  # a wild proposal is no error: its weight is 0
             points, mixture, rung = torch.arange(len(x), device=x.device), self._first(x, keys), 1
-            cost = torch.full_like(points, self.pilot)  # the guide's
-            self._spend(cost, points, self.fit)
+            cost = torch.full_like(points, self.pilot + self.fit)  # the guide's pilot, and the first fit
             while len(points):
                 good, left_out, u, log_weights = self._pilot(x[points], keys[points], mixture, stream=10 * rung)
-                self._spend(cost, points, self.pilot + left_out.fits * (self.fit + PROBE))
+                cost[points] += self.pilot + left_out.fits * (self.fit + PROBE)
                 # A result after the last pilot has its k-hat at least: by chance, draws that miss much look best.
                 khat = torch.where(good, -math.inf, pilot_khat(log_weights[:PILOT]))
                 khat = torch.where(left_out.much, khat.clamp(min=HOPELESS), khat).cpu()
@@ -170,27 +169,19 @@ class Escalation:
                         which = points[some]
                         fits = self._fitted(x[which], keys[which], new[some], stream=1000 + 100 * rung)
                         new = new.replaced(some, fits)
-                        self._spend(cost, which, self.fit)
+                        cost[which] += self.fit
                     mixture = self._with_another(x[points], keys[points], mixture, new, stream=100 * rung)
-                    self._spend(cost, points, GRADIENT * PILOT // 4 * len(mixture.parts))
+                    cost[points] += GRADIENT * PILOT // 4 * len(mixture.parts)
         return LogMarginal.join(results)[torch.cat(order).argsort().cpu()]
 
     def trusts_guide(self, x: Points, keys: Tensor) -> Tensor:
         """Whether the guide's own samples will do, (B,): also by what draws from the prior find beside them."""
         with unvalidated():
-            good = self._pilot(x, keys, Mixture((), torch.empty(0, len(x), device=x.device)), stream=500).good
-        self.done(self.pilot * len(x))
-        return good
+            return self._pilot(x, keys, Mixture((), torch.empty(0, len(x), device=x.device)), stream=500).good
 
     def _share(self, left_out: LeftOut, some: Tensor) -> Tensor | None:
         """What is left out of some data points, where it is looked for."""
         return left_out.share[some].cpu() if self.explores else None
-
-    def _spend(self, cost: Tensor, points: Tensor, evaluations: Tensor | int) -> None:
-        """Add evaluations of the model, for each of some data points, to what they cost, and tell of them."""
-        before = int(cost.sum())
-        cost[points] += evaluations
-        self.done(int(cost.sum()) - before)
 
     def _first(self, x: Points, keys: Tensor) -> Mixture:
         """A fit that starts where the guide is."""
@@ -210,8 +201,12 @@ class Escalation:
         return fit.widened(WIDER)
 
     def _joint_and_gradient(self, x: Points, u: Tensor) -> tuple[Tensor, Tensor]:
-        size = max(1, self.at_once // (GRADIENT * len(x)))
-        values, gradients = zip(*(self.space.joint_and_gradient(x, some) for some in u.split(size)), strict=True)
+        values, gradients = [], []
+        for some in u.split(max(1, self.at_once // (GRADIENT * len(x)))):
+            value, gradient = self.space.joint_and_gradient(x, some)
+            values.append(value)
+            gradients.append(gradient)
+            self.done(GRADIENT * value.numel())
         return torch.cat(values), torch.cat(gradients)
 
     def _with_another(self, x: Points, keys: Tensor, mixture: Mixture, new: Gaussians, *, stream: int) -> Mixture:
@@ -234,15 +229,16 @@ class Escalation:
         are found by climbing from there.
         """
         alone, least = (SHARES, 0.0) if mixture.parts else (OF_GUIDE_ALONE, OF_GUIDE)
-        u, log_weights = self.sampler.drawn(x, keys, mixture, alone, stream=stream)
+        u, log_weights, _ = self.sampler.drawn(x, keys, mixture, alone, stream=stream)
         good = good_enough(log_weights, least_ess=least)
         left_out = LeftOut(torch.zeros_like(log_weights[0]), None, torch.zeros_like(good, dtype=torch.int64))
         if self.space.dim <= FEW_LATENTS:
             exploring = EXPLORING if mixture.parts else EXPLORING_FROM_GUIDE
-            more, more_weights = self.sampler.drawn(x, keys, mixture, exploring, stream=stream + 5000)
+            more, more_weights, scored = self.sampler.drawn(x, keys, mixture, exploring, stream=stream + 5000)
             starts = self.draws.in_portions(x, keys, CLIMBS, stream=stream + 6000, prior=True)
             tops = climbed(lambda u: self._joint_and_gradient(x, u), starts)
-            at_tops, joint = self.sampler.weighed(x, tops, mixture, alone)
+            scored_tops = self.sampler.scored(x, tops, mixture)
+            at_tops, joint = scored_tops.log_weights(alone), scored_tops.joint
             log_mean = log_weights.logsumexp(0) - math.log(PILOT)
             if mixture.parts:
                 left_out = self._left_out(x, keys, mixture, tops, at_tops, joint, log_mean, stream=7000 + 10 * stream)
@@ -250,8 +246,7 @@ class Escalation:
                 good = good & ~uncovered(at_tops, log_mean).any(0)
             good = good & good_enough(more_weights) & ~missed(log_weights, more_weights) & ~left_out.much
             if not mixture.parts:  # nothing stands for tails beside the guide
-                of_guide = self.sampler.weighed(x, more, mixture, alone)[0]
-                good = good & (foreseen_ess(of_guide, more_weights) > OF_GUIDE)
+                good = good & (foreseen_ess(scored.log_weights(alone), more_weights) > OF_GUIDE)
             u, log_weights = torch.cat([u, more, tops]), torch.cat([log_weights, more_weights, at_tops])
         return Pilot(good, left_out, u, log_weights)
 
@@ -288,9 +283,9 @@ class Escalation:
                 self.draws.normal(keys[some], 0, PROBE, stream=stream + 20 * number + STEPS),
                 self.draws.uniform(keys[some], 0, PROBE, stream=stream + 20 * number + STEPS + 1),
             )
-            log_weights, joint_there = self.sampler.weighed(x[some], u, mine, SHARES)
-            log_ratios = (joint_there - probe.log_prob(u)).nan_to_num(-math.inf, math.inf, -math.inf)
-            share[some] = torch.maximum(share[some], share_uncovered(log_weights, log_ratios, mean))
+            scored = self.sampler.scored(x[some], u, mine)
+            log_ratios = (scored.joint - probe.log_prob(u)).nan_to_num(-math.inf, math.inf, -math.inf)
+            share[some] = torch.maximum(share[some], share_uncovered(scored.log_weights(SHARES), log_ratios, mean))
             there, fits[some] = there.replaced(some, part), number + 1
             # Where the Gaussian does not reach the top, it has not told the mass there.
             is_open[:, some] &= ~(joint[:, some] - probe.log_prob(tops[:, some]) < mean)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,23 @@ SHARES = (0.85, 0.1, 0.05)
 PILOT = 256  # samples that decide whether a proposal is good enough, and are thrown away
 
 
+class Scored(NamedTuple):
+    """Log densities at draws; of proposals -inf where they are unknown."""
+
+    joint: Tensor  # of p(x, z), (K, B)
+    proposals: Tensor  # fitted Gaussians, guide and prior, (3, K, B)
+
+    def log_weights(self, shares: tuple[float, ...]) -> Tensor:
+        """Those of draws in such shares from the proposals, (K, B)."""
+        log_mixture = (self.proposals + self.joint.new_tensor(shares).log()[:, None, None]).logsumexp(0)
+        return (self.joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf)
+
+    @staticmethod
+    def join(parts: list[Scored]) -> Scored:
+        """One after the other."""
+        return Scored(*(torch.cat(terms, -2) for terms in zip(*parts, strict=True)))
+
+
 class MixtureSampler:
     """Estimates log p(x) from draws of the three proposals, in fixed numbers of each, weighted by the balance
     heuristic.
@@ -33,34 +50,32 @@ class MixtureSampler:
     def __init__(self, draws: LatentDraws, *, seed: int, done: Callable[[int], Any]) -> None:
         self.draws, self.space, self.at_once, self.seed, self.done = draws, draws.space, draws.at_once, seed, done
 
-    def weighed(self, x: Points, u: Tensor, mixture: Mixture, shares: tuple[float, ...]) -> tuple[Tensor, Tensor]:
-        """Log weights and log joint densities (K, B) at u (K, B, D), some at a time."""
-        parts = [self.log_weights(x, some, mixture, shares) for some in u.split(max(1, self.at_once // len(x)))]
-        return torch.cat([part[0] for part in parts]), torch.cat([part[2] for part in parts])
+    def scored(self, x: Points, u: Tensor, mixture: Mixture) -> Scored:
+        """The log densities at u (K, B, D), some at a time."""
+        return Scored.join([self._scored(x, some, mixture) for some in u.split(max(1, self.at_once // len(x)))])
 
     def drawn(
         self, x: Points, keys: Tensor, mixture: Mixture, shares: tuple[float, ...], *, stream: int
-    ) -> tuple[Tensor, Tensor]:
-        """Draws of a pilot (K, B, D), and their log weights (K, B)."""
-        chunks = list(self.chunks(x, keys, mixture, PILOT, shares, stream=stream))
-        return torch.cat([u for _, u, _ in chunks]), torch.cat([log_weights for _, _, log_weights in chunks])
+    ) -> tuple[Tensor, Tensor, Scored]:
+        """Draws of a pilot (K, B, D), their log weights (K, B) and log densities."""
+        _, u, log_weights, scored = zip(*self.chunks(x, keys, mixture, PILOT, shares, stream=stream), strict=True)
+        return torch.cat(u), torch.cat(log_weights), Scored.join(list(scored))
 
     def estimate(self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int) -> LogMarginal:
         """The result for data x (B, ...) by so many samples for each."""
         total, counts = WeightSum(len(x), num_samples, x.device), [0] * len(SHARES)
         strata = [Moments.empty(len(x), x.device) for _ in SHARES]
-        for kinds, _, log_weights in self.chunks(x, keys, mixture, num_samples, SHARES, stream=0):
+        for kinds, _, log_weights, _ in self.chunks(x, keys, mixture, num_samples, SHARES, stream=0):
             total.add(log_weights)
             for kind in kinds.unique().tolist():
                 strata[kind] = strata[kind].plus(log_weights[(kinds == kind).to(log_weights.device)])
                 counts[kind] += int((kinds == kind).sum())
-            self.done(log_weights.numel())
         return total.result(error_of_strata(strata, counts))
 
     def chunks(
         self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int, shares: tuple[float, ...], *, stream: int
-    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Which proposal each draw is from (K,), draws and log weights, some samples at a time."""
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor, Scored]]:
+        """Which proposal each draw is from (K,), draws, log weights and log densities, some samples at a time."""
         counts = [round(share * num_samples) for share in shares]
         counts[0 if mixture.parts else 1] += num_samples - sum(counts)
         kinds = torch.tensor([kind for kind, count in enumerate(counts) for _ in range(count)])
@@ -78,17 +93,13 @@ class MixtureSampler:
                     own = self.draws.of_pair(x, keys, drawn[kind], n, stream=stream + 3 + kind, prior=kind == 2)
                     u[(some == kind).to(u.device)] = own
                     drawn[kind] += n
-            log_weights, densities, _ = self.log_weights(x, u, mixture, shares_drawn)
+            scored = self._scored(x, u, mixture)
             # A density that is unknown at a draw counts as 0 in the mixture: the draw must not count, either.
-            own = densities.gather(0, some.to(u.device)[None, :, None].expand(1, *log_weights.shape))[0]
-            yield some, u, torch.where(own.isneginf(), -math.inf, log_weights)
+            own = scored.proposals.gather(0, some.to(u.device)[None, :, None].expand(1, *scored.joint.shape))[0]
+            yield some, u, torch.where(own.isneginf(), -math.inf, scored.log_weights(shares_drawn)), scored
 
-    def log_weights(
-        self, x: Points, u: Tensor, mixture: Mixture, shares: tuple[float, ...]
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Log weights (K, B) at u (K, B, D), under the mixture of fitted Gaussians, guide and prior, the log densities
-        of these three (3, K, B), and the log joint density (K, B)."""
+    def _scored(self, x: Points, u: Tensor, mixture: Mixture) -> Scored:
         joint, guide, prior = self.space.densities(x, u)
-        densities = torch.stack([mixture.log_prob(u), guide, prior]).nan_to_num(-math.inf, math.inf, -math.inf)
-        log_mixture = (densities + joint.new_tensor(shares).log()[:, None, None]).logsumexp(0)
-        return (joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf), densities, joint
+        self.done(joint.numel())
+        proposals = torch.stack([mixture.log_prob(u), guide, prior])
+        return Scored(joint, proposals.nan_to_num(-math.inf, math.inf, -math.inf))

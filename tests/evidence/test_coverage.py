@@ -96,7 +96,8 @@ def test_what_is_left_out_is_the_mass_of_a_mode_and_not_its_height():
     part = Gaussians.diagonal(torch.zeros(4, 4, dtype=torch.float64), torch.ones(4, 4, dtype=torch.float64))
     mixture = Mixture((part,), torch.ones(1, 4, dtype=torch.float64))
     tops = torch.stack([centre.expand(4, -1), torch.zeros(4, 4, dtype=torch.float64)])
-    at_tops, joint_at_tops = escalation.sampler.weighed(x, tops, mixture, SHARES)
+    scored = escalation.sampler.scored(x, tops, mixture)
+    at_tops, joint_at_tops = scored.log_weights(SHARES), scored.joint
     log_mean = (1 - shares).log() + evidence
     assert uncovered(at_tops, log_mean)[0].all()
     assert at_tops[0, 0] > at_tops[0, 1:3].max()
