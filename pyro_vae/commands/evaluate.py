@@ -68,7 +68,6 @@ def run(chosen: Namespace) -> None:
             dataset = data_of(folder, root=chosen.root)
             if rank == 0:
                 print(f"{folder}\ndata   {dataset.protocol}", flush=True)
-            if rank == 0:
                 for line in doubts_of(read_about(folder)):
                     print(f"note   {line}")
             result = evaluate_run(folder, chosen, dataset, rank=rank, count=count)
@@ -156,7 +155,8 @@ def _evaluate(
     if isinstance(result, LogMarginal):
         result = dataclasses.replace(result, indices=indices)  # in the split, not in the subset
         if not result.given:  # else the values of some sites alone
-            about |= bits_of(result.log_prob, x_of(dataset, x), dataset, measure=result.measure)
+            count = sum(result.sites.values())
+            about |= bits_of(result.log_prob, x_of(dataset, x), dataset, measure=result.measure, num_values=count)
     about |= environment(device, module)
     save_evaluation(folder, result, name, x=x, about=about)
     partial.remove()

@@ -34,28 +34,30 @@ def bits_per_dim(log_prob: Tensor, event_shape: Shape | Tensor, *, dequantized_l
     return -log_prob / (count * math.log(2)) + (0.0 if dequantized_levels is None else math.log2(dequantized_levels))
 
 
-def bits_of(log_prob: Tensor, x: Tensor, dataset: Data, *, measure: str) -> dict[str, float]:
-    """Mean of bits per dimension over data points and its standard error; nothing for a density of other than grey
-    levels.
+def bits_of(log_prob: Tensor, x: Tensor, dataset: Data, *, measure: str, num_values: int) -> dict[str, float]:
+    """Mean of bits per dimension over data points and its standard error; nothing for a density of other than the grey
+    levels of x.
 
     Args:
-        log_prob: log p(x) of each data point, (N,) in nats.
+        log_prob: log-probability of the observed values of each data point, (N,) in nats.
         x: data (N, ...); missing values, which are NaN, do not count.
         dataset: what x is from.
-        measure: "probability" or "density".
+        measure: "probability", "density" or "mixed", see `LogMarginal`.
+        num_values: how many values log_prob is of, those that are missing among them: an exposure is not.
 
     Example:
         >>> x = torch.zeros(3, 1, 8, 8)
         >>> data = Data(name="black", train=x, validation=x, test=x, protocol="all zero")
-        >>> bits_of(torch.full((3,), -64 * math.log(2)), x, data, measure="probability")
+        >>> bits_of(torch.full((3,), -64 * math.log(2)), x, data, measure="probability", num_values=64)
         {'bits_per_dim': 1.0, 'bits_per_dim_standard_error': 0.0}
-        >>> bits_of(torch.zeros(3), x, data, measure="density")
+        >>> bits_of(torch.zeros(3), x, data, measure="density", num_values=64)
         {}
     """
-    if measure != "probability" and not dataset.is_dequantized:
+    of_levels = measure == "density" and dataset.is_dequantized and num_values == x[0].numel()
+    if measure != "probability" and not of_levels:
         return {}
-    observed = (~x.isnan()).flatten(1).sum(1).clamp(min=1).to(log_prob.device)
-    levels = dataset.levels if measure == "density" else None
+    observed = (num_values - x.isnan().flatten(1).sum(1)).clamp(min=1).to(log_prob.device)
+    levels = dataset.levels if of_levels else None
     bits = measured(bits_per_dim(log_prob.double(), observed, dequantized_levels=levels), torch.zeros(len(x)))
     return {"bits_per_dim": bits.value, "bits_per_dim_standard_error": bits.standard_error}
 

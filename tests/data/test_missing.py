@@ -157,10 +157,24 @@ def test_bits_count_what_is_observed():
     x[2] = math.nan
     data = Data(name="x", train=x, validation=x, test=x, protocol="", missing=True)
     log_prob = -math.log(2) * torch.tensor([4.0, 6.0, 0.0])  # 1, 3 and no bits for each of 4, 2 and no values
-    found = bits_of(log_prob, x, data, measure="probability")
+    found = bits_of(log_prob, x, data, measure="probability", num_values=4)
     assert found["bits_per_dim"] == pytest.approx(4 / 3)
     assert found["bits_per_dim_standard_error"] == pytest.approx(torch.tensor([1.0, 3.0, 0.0]).std() / math.sqrt(3))
-    assert bits_of(log_prob, x, data, measure="density") == {}
-    uniform = bits_of(torch.zeros(300), digits().test, dequantized(digits()), measure="density")
+    assert bits_of(log_prob, x, data, measure="density", num_values=4) == {}
+    grey = torch.zeros(300), digits().test, dequantized(digits())
+    uniform = bits_of(*grey, measure="density", num_values=64)
     assert uniform == pytest.approx({"bits_per_dim": math.log2(17), "bits_per_dim_standard_error": 0.0})
     assert bits_per_dim(torch.zeros(1), 5, dequantized_levels=17) == pytest.approx(math.log2(17))
+    # Labels beside the grey levels, as probabilities or on a scale of their own: no bits of grey levels.
+    assert bits_of(*grey, measure="mixed", num_values=65) == bits_of(*grey, measure="density", num_values=65) == {}
+
+
+def test_an_exposure_takes_no_bits(tmp_path, capsys):
+    counts = np.random.default_rng(0).poisson(2.0, (100, 4))
+    np.save(tmp_path / "counts.npy", np.concatenate([counts, 1 + counts.sum(1, keepdims=True)], 1).astype(np.float32))
+    words = ["--data", tmp_path / "counts.npy", "--likelihood", "ZeroInflatedNegativeBinomial"]
+    words += ["--likelihood.exposure", "true"]
+    run(capsys, "train", *words, *SMALL, "--out", tmp_path / "run")
+    out = run(capsys, "evaluate", tmp_path / "run", "--num-samples", 20)
+    log_prob, bits = (float(out.split(before)[1].split()[0]) for before in ("log p(x) = ", "bits   "))
+    assert bits == pytest.approx(-log_prob / (4 * math.log(2)), abs=1e-3)
