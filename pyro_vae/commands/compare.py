@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,7 +23,7 @@ from ..runs.environment import environment
 from ..runs.estimators import ESTIMATORS
 from ..runs.evaluations import evaluations_of, load_evaluation
 from ..runs.folder import doubts_of, read_about, require_run
-from ..runs.grid import candidates_of, taken_apart
+from ..runs.grid import candidates_of, require_unfixed, taken_apart
 from ..runs.grouping import grouped
 from ..runs.jobs import Backend
 from ..runs.loading import command_line, data_of, load_run, points_of, random_subset
@@ -95,38 +93,14 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     own = parser.names()
     words, axes = taken_apart(arguments)
     out = "Folder of the results; by default comparison."
+    default = {} if axes else {"priors": PRIORS}
+    require_unfixed(arguments, default)
     chosen = parse_evaluation(parse_training(parser, words, out=out, defaults=DEFAULTS), words)
-    varied = _varied(chosen, axes)
-    for option, part in ((option, VARIED[option]) for option in varied):
-        if fixed := [word for word in words if re.match(rf"--{part}\b(?!-)", word)]:
-            by_name = fixed[0].partition("=")[0] == f"--{part}"
-            cure = f" Write --{option} {_named(words, part, chosen[option] or ())}." if by_name else ""
-            raise ValueError(f"Expected candidates for the {part}; got {fixed[0]}, which fixes it.{cure}")
+    varied = {option: chosen[option] for option in VARIED if chosen[option]} or default
     chosen.training = Namespace({key: value for key, value in vars(chosen).items() if key not in own})
-    chosen.varied, chosen.axes, chosen.options = varied, axes, [*map(_option, filter(_is_option, words))]
+    chosen.varied, chosen.axes = varied, axes
+    chosen.options = [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
     return chosen
-
-
-def _named(words: Sequence[str], part: str, before: Sequence[str]) -> str:
-    """Candidates that were given, and after them those that a part was fixed to."""
-    found = [word.partition("=")[2] for word in words if word.startswith(f"--{part}=")]
-    if (option := f"--{part}") in words:
-        found += itertools.takewhile(lambda word: not word.startswith("-"), words[words.index(option) + 1 :])
-    return " ".join(dict.fromkeys([*before, *found]))
-
-
-def _is_option(word: str) -> bool:
-    return word.startswith("--")
-
-
-def _option(word: str) -> str:
-    return word[2:].partition("=")[0].replace("-", "_")
-
-
-def _varied(chosen: Namespace, axes: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-    """The candidates of each part that varies, by option."""
-    given = {option: chosen[option] for option in VARIED if chosen[option]}
-    return given or ({} if axes else {"priors": PRIORS})
 
 
 def run(chosen: Namespace) -> None:
@@ -176,7 +150,6 @@ def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Pa
         return dict.fromkeys(runs, name_of(evaluation, dataset))
     asked = {name: chosen[name] for name in ESTIMATORS[chosen.estimator].options if name in chosen.options}
     asked |= {name: chosen[name] for name in ("num_images", "split") if name in chosen.options}
-    asked |= {"given": chosen.given} if chosen.given else {}
     found: dict[Path, dict[str, dict[str, Any]]] = {}
     for run in runs:
         of_run = {
@@ -188,8 +161,8 @@ def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Pa
         }
         if not of_run:
             others = ", ".join(evaluations_of(run)) or "none at all"
-            asked |= {"given": " ".join(chosen.given)} if chosen.given else {}
-            options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in asked.items())
+            given = {"given": " ".join(chosen.given)} if chosen.given else {}
+            options = "".join(f" --{name.replace('_', '-')} {value}" for name, value in (asked | given).items())
             estimator = "" if chosen.estimator == "auto" else f" --estimator {chosen.estimator}"
             raise FileNotFoundError(
                 f"Expected an evaluated run; {run} has no evaluation of --estimator {chosen.estimator}{options}, but "

@@ -22,7 +22,7 @@ from ..plots.roc import roc_figure
 from ..runs.environment import environment, few_threads
 from ..runs.folder import require_run, title_of, weights_digest
 from ..runs.given_data import GivenData, add_given_options, check_given, given_data
-from ..runs.loading import command_line, load_run, random_subset
+from ..runs.loading import command_line, difference_of_columns, load_run, random_subset
 from ..runs.options import add_run_options
 from ..runs.parser import Parser
 from ..training.device import choose_device
@@ -55,7 +55,7 @@ def run(chosen: Namespace) -> None:
     folder, device = require_run(chosen.run), choose_device(chosen.device)
     path = _new_table(chosen, folder)
     at_least(1, num_samples=chosen.num_samples, num_reference=chosen.num_reference)
-    module = load_run(folder, device)[0]
+    module, about = load_run(folder, device)
     parts = _parts(chosen, folder)
     points = joined([part.points for part in parts]).to(device)
     validation = given_data(folder, None, "validation", root=chosen.root)
@@ -63,7 +63,7 @@ def run(chosen: Namespace) -> None:
     check_given(module, points)
     names = [name for name in (chosen.background, *chosen.also) if name]
     _check_different([folder, *map(Path, names)])
-    with_runs = [_pair(Path(name), points, device) for name in names]
+    with_runs = [_pair(Path(name), points, device, about.get("columns")) for name in names]
     with few_threads(module), warnings.catch_warnings():
         warnings.simplefilter("ignore", HeavyTail)  # said below, in the words of this command
         result = score(
@@ -182,16 +182,21 @@ def _check_different(folders: Sequence[Path]) -> None:
         seen[digest] = folder
 
 
-def _pair(folder: Path, points: Points, device: torch.device) -> Pair:
+def _pair(folder: Path, points: Points, device: torch.device, columns: Sequence[str] | None) -> Pair:
     """The pair of another run for the same data.
 
     Raises:
-        ValueError: it is for data of another shape, or for values that these are none of.
+        ValueError: it is for data of another shape or other columns, or for values that these are none of.
     """
     module, about = load_run(require_run(folder), device)
     shapes = {tuple(x.shape[1:]) for x in tensors_of(points)}
     if (shape := tuple(about["event_shape"])) not in shapes:
         raise ValueError(f"Expected {folder} to be a run on data of the same shape; got one on {shape}.")
+    if difference := difference_of_columns(about, columns):
+        raise ValueError(
+            f"Expected {folder} to be a run on the same columns of x in the same order; {difference}. Train it on a "
+            f"table with that order."
+        )
     check_given(module, points)
     return module.model, module.guide
 

@@ -8,10 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from ..runs.environment import few_threads
-from ..runs.folder import (
-    is_finished,
-    read_about,
-)
+from ..runs.folder import is_finished, read_about
 from ..runs.loading import load_data
 from ..runs.new_folder import SETTINGS, settings_to_resume
 from ..runs.parser import Parser

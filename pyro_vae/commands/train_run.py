@@ -60,7 +60,7 @@ def train_run(
     module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
     start = None
     if config.init_from is not None and not (resume and _has_checkpoint(folder)):  # which has the weights
-        start = start_from(config.init_from, module, needed=config.freeze)
+        start = start_from(config.init_from, module, needed=config.freeze, columns=dataset.columns)
     num_frozen = freeze(module, config.freeze)
     if verbose:
         described = ", ".join(config[part].class_path for part in PARTS if part in config)

@@ -164,7 +164,7 @@ def _try(study: Any, axes: Sequence[Axis], base: Layer, dataset: Data, chosen: N
         config = _config(base, layer, chosen)
         module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
         if config.init_from is not None:
-            start_from(config.init_from, module, needed=config.freeze)
+            start_from(config.init_from, module, needed=config.freeze, columns=dataset.columns)
         freeze(module, config.freeze)
         with few_threads(module):
             result = fit_settings(config, module, objective, dataset, choose_device(config.device), on_step=on_step)

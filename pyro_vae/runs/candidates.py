@@ -7,13 +7,17 @@ sphere and an encoder for it (``UniformSphere+VonMisesFisherEncoder``), the two 
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Mapping, Sequence
 
 from ..arguments.nearest import did_you_mean
 from .parts import PARTS, canonical, find_class, options, short_names
 
 # What a comparison may vary: the option, and the part.
 VARIED = {"priors": "prior", "likelihoods": "likelihood", "encoders": "encoder", "networks": "network"}
+
+PLUS = r"\+(?=[A-Za-z_])"  # between classes, not inside of 1e+3
 
 
 def candidate_parts(text: str, part: str) -> tuple[dict[str, str], dict[str, str]]:
@@ -36,7 +40,7 @@ def candidate_parts(text: str, part: str) -> tuple[dict[str, str], dict[str, str
     """
     names: dict[str, str] = {}
     values: dict[str, str] = {}
-    for piece in re.split(r"\+(?=[A-Za-z_])", text):
+    for piece in re.split(PLUS, text):
         name, _, arguments = piece.partition(":")
         kind = _companion(name, part) if names else part
         if kind in names:
@@ -52,6 +56,24 @@ def candidate_parts(text: str, part: str) -> tuple[dict[str, str], dict[str, str
                 raise ValueError(f"Expected {takes}; got {key!r}.{did_you_mean(key, known)}")
             values[f"{kind}.{key}"] = value
     return names, values
+
+
+def with_arguments(text: str, part: str, values: Mapping[str, Sequence[str]]) -> list[str]:
+    """A candidate with each combination of values, of the arguments that the class which varies has.
+
+    Raises:
+        ValueError: an unknown class.
+
+    Example:
+        >>> with_arguments("MLP:hidden=[4]+ConvDecoder", "network", {"activation": ["ELU", "Tanh"], "channels": ["8"]})
+        ['MLP:hidden=[4],activation=ELU+ConvDecoder', 'MLP:hidden=[4],activation=Tanh+ConvDecoder']
+    """
+    first, *others = re.split(PLUS, text)
+    name, _, arguments = first.partition(":")
+    known = options(find_class(part, name)) if values else {}
+    taken = [[f"{key}={value}" for value in several] for key, several in values.items() if key in known]
+    combinations = (",".join(filter(None, [arguments, *each])) for each in itertools.product(*taken))
+    return ["+".join([f"{name}:{each}" if each else name, *others]) for each in combinations]
 
 
 def _companion(name: str, part: str) -> str:

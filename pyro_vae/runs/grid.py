@@ -9,14 +9,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from .candidates import VARIED, candidate_parts
+from .candidates import VARIED, candidate_parts, with_arguments
 from .grouping import IGNORED
 from .options import add_data_options, add_fit_options
 from .parser import Parser
 from .parts import PARTS
 from .settings import Layer
 
-OF_THE_DATA = ("data", "binarization", "dequantize", "missing", "data_seed")  # the same for all that is compared
+# The same for all that is compared.
+OF_THE_DATA = ("data", "binarization", "dequantize", "missing", "inputs", "order", "data_seed")
+OF_SEVERAL_WORDS = {"inputs", "freeze"}  # settings whose several values are one
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,7 @@ def taken_apart(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     settings = setting_names()
     rest: list[str] = []
     axes: dict[str, list[str]] = {}
-    groups: list[list[str]] = []
-    for word in words:
-        if word.startswith("--") or not groups:
-            groups.append([word])
-        else:
-            groups[-1].append(word)
-    for option, *values in groups:
+    for option, *values in _by_option(words):
         name = option.removeprefix("--").replace("-", "_")
         if len(values) < 2 or not (name in settings or (option[2:].partition(".")[0] in PARTS and "." in option)):
             rest += [option, *values]
@@ -65,12 +61,57 @@ def taken_apart(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     return rest, axes
 
 
+def _by_option(words: Sequence[str]) -> list[list[str]]:
+    """Each option with the words that follow it."""
+    groups: list[list[str]] = []
+    for word in words:
+        if word.startswith("--") or not groups:
+            groups.append([word])
+        else:
+            groups[-1].append(word)
+    return groups
+
+
+def require_unfixed(words: Sequence[str], default: Mapping[str, Sequence[str]]) -> None:
+    """Require that a part with candidates is not given by itself as well.
+
+    Args:
+        words: of the command line.
+        default: candidates by option, such as "priors", where the words have none.
+
+    Raises:
+        ValueError: there is --PART, or --PART.ARGUMENT; says what to write instead.
+
+    Example:
+        >>> require_unfixed(["--encoders", "IAF", "GaussianEncoder", "--encoder.num_transforms", "3"], {})
+        ... # doctest: +NORMALIZE_WHITESPACE
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected candidates for the encoder; got --encoder.num_transforms, which fixes it. Write --encoders
+        IAF:num_transforms=3 GaussianEncoder.
+    """
+    typed = []
+    for word, *values in _by_option(words):
+        option, equals, value = word.partition("=")
+        typed.append((option, [value, *values] if equals else values))
+    given = {option: names for option in VARIED for name, names in typed if name == f"--{option}"}
+    for option, candidates in (given or default).items():
+        part = VARIED[option]
+        fixed = {name: values for name, values in typed if name == f"--{part}" or name.startswith(f"--{part}.")}
+        if fixed:
+            got, classes = next(iter(fixed)), fixed.pop(f"--{part}", [])
+            arguments = {name.partition(".")[2]: values for name, values in fixed.items()}
+            names = dict.fromkeys([*given.get(option, ()), *classes]) or candidates
+            cure = " ".join(each for name in names for each in with_arguments(name, part, arguments))
+            raise ValueError(f"Expected candidates for the {part}; got {got}, which fixes it. Write --{option} {cure}.")
+
+
 def setting_names() -> set[str]:
-    """Names of the settings that do not depend on the chosen classes."""
+    """Names of the settings of one value that do not depend on the chosen classes."""
     parser = Parser()
     add_data_options(parser)
     add_fit_options(parser)
-    return parser.names() - IGNORED - {"help"}
+    return parser.names() - IGNORED - OF_SEVERAL_WORDS - {"help"}
 
 
 def candidates_of(parts: Mapping[str, Sequence[str]], axes: Mapping[str, Sequence[str]]) -> list[Candidate]:

@@ -137,6 +137,23 @@ def columns_of(about: Mapping[str, Any], source: str) -> list[str] | None:
     return found if Path(source).suffix.lower() in TABLES else None
 
 
+def difference_of_columns(about: Mapping[str, Any], columns: Sequence[str] | None) -> str:
+    """In words, the first column of x that a run knows by another name or in another place; empty if there is none, or
+    one of the two has no names or another number of them.
+
+    Example:
+        >>> difference_of_columns({"columns": ["height", "weight"]}, ["weight", "height"])
+        "column 1 is 'height' there and 'weight' here"
+        >>> difference_of_columns({"columns": ["height", "weight"]}, None)
+        ''
+    """
+    there, here = about.get("columns") or (), columns or ()
+    if len(there) != len(here):
+        return ""
+    pairs = enumerate(zip(there, here, strict=True), 1)
+    return next((f"column {n} is {a!r:.42} there and {b!r:.42} here" for n, (a, b) in pairs if a != b), "")
+
+
 def random_subset(count: int, wanted: int, seed: int) -> Tensor:
     """Indices of a random subset, the same for the same seed."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:wanted]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..arguments.nearest import did_you_mean
 from .folder import require_run, weights_digest
-from .loading import load_run
+from .loading import difference_of_columns, load_run
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Start:
         return f"{', '.join(self.taken)} from {self.run}{new}"
 
 
-def start_from(folder: str | Path, module: nn.Module, *, needed: Sequence[str] = ()) -> Start:
+def start_from(
+    folder: str | Path, module: nn.Module, *, needed: Sequence[str] = (), columns: Sequence[str] | None = None
+) -> Start:
     """Give a module the weights of a run: of each of its attributes whose weights have the same names there.
 
     An attribute of other names is of another class, and stays as it was made: a prior of another kind, say.
@@ -43,11 +45,12 @@ def start_from(folder: str | Path, module: nn.Module, *, needed: Sequence[str] =
         folder: of the run.
         module: as it was built.
         needed: paths of parts whose weights have to come from there, those that will be frozen.
+        columns: names of the values of x, where the data have them; those of the run must be the same, if it has any.
 
     Raises:
         FileNotFoundError: there is no run.
         ValueError: the run has parameters outside its module, weights of the same name in another shape, no attribute
-            in common with the module, or not one that is needed.
+            in common with the module, or not one that is needed; or its columns have other names or another order.
     """
     folder = require_run(folder)
     if (folder / "params.safetensors").exists():
@@ -55,7 +58,12 @@ def start_from(folder: str | Path, module: nn.Module, *, needed: Sequence[str] =
             f"Expected a run whose parameters its model holds; got {folder}, which has some of pyro.param. Make them "
             f"nn.Parameter of the model."
         )
-    source, _ = load_run(folder, torch.device("cpu"))
+    source, about = load_run(folder, torch.device("cpu"))
+    if difference := difference_of_columns(about, columns):
+        raise ValueError(
+            f"Expected the columns of x that {folder} was trained on, in their order; {difference}. Give the table "
+            f"their names and order, or leave out --init-from."
+        )
     found, wanted = (_by_attribute(each.state_dict()) for each in (source, module))
     taken = tuple(name for name, tensors in wanted.items() if tensors.keys() == found.get(name, {}).keys())
     fresh = tuple(name for name in wanted if name not in taken)

@@ -3,11 +3,12 @@
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_commands import _in_a_folder, refused, run
+from test_commands import OF_LABELS, _in_a_folder, refused, run
 
 from pyro_vae.commands import train_candidates
 from pyro_vae.commands.main import main
@@ -60,7 +61,31 @@ def test_the_part_that_varies_is_not_fixed(capsys):
     said = refused(capsys, "compare", "--priors", "StandardNormal", "--prior=LARS", "--epochs", "2")
     assert said.endswith("Write --priors StandardNormal LARS.")
     both = ["--encoders", "IAF", "--encoder.num_transforms", "3", "--encoder", "IAF"]
-    assert refused(capsys, "compare", *both).endswith("the encoder; got --encoder.num_transforms, which fixes it.")
+    said = refused(capsys, "compare", *both)
+    assert said.endswith("got --encoder.num_transforms, which fixes it. Write --encoders IAF:num_transforms=3.")
+
+
+def test_arguments_beside_candidates_are_given_to_those_that_take_them(capsys):
+    one = ["--encoders", "IAF+StandardNormal", "GaussianEncoder", "--encoder.num_transforms", "3", "5"]
+    cure = "--encoders IAF:num_transforms=3+StandardNormal IAF:num_transforms=5+StandardNormal GaussianEncoder"
+    assert refused(capsys, "compare", *one).endswith(f"Write {cure}.")
+    said = refused(capsys, "compare", "--prior.num_components=7")  # of those by default
+    assert said.endswith(
+        "Write --priors StandardNormal GaussianMixture:num_components=7 VampPrior:num_components=7 CouplingFlow."
+    )
+    assert "Did you mean" in refused(capsys, "compare", "--encoders", "IAFF", "--encoder.num_transforms", "3")
+
+
+def test_a_setting_of_several_words_is_one(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("of_labels.py").write_text(OF_LABELS)
+    np.savez("d.npz", images=np.random.default_rng(0).normal(size=(40, 3)), labels=np.arange(40) % 2)
+    words = ["--data", "d.npz", "--model", "of_labels.Conditional", "--inputs", "x=images", "y=labels"]
+    small = ["--epochs", "1", "--seeds", "1", "--num-samples", "5", "--latent-dim", "2"]
+    run(capsys, "compare", *words, "--learning-rate", "1e-3", "1e-2", *small)
+    assert [*finished()["log_marginal"]] == ["learning_rate=1e-3", "learning_rate=1e-2"]
+    assert "x=images, y=labels" in finished()["protocol"]
+    assert "one --order for all" in refused(capsys, "compare", "--order", "random", "ordered")
 
 
 def test_arguments_reach_the_parts(capsys):

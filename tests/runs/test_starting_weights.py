@@ -5,6 +5,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -93,6 +94,27 @@ def test_what_cannot_start_is_one_line_and_leaves_nothing(source, tmp_path, word
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert text in line
     assert not (tmp_path / "new").exists()
+
+
+def test_columns_in_another_order_are_not_taken_for_those_of_the_run(capsys):
+    """Neither by a training that starts from its weights, nor where both score the same data."""
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    for name, header in (("a", "height,weight,age"), ("b", "weight,height,age")):
+        np.savetxt(f"{name}.csv", x, delimiter=",", header=header, comments="")
+    words = [*SMALL, "--likelihood", "Gaussian", "--epochs", "1"]
+    main(["train", "--data", "a.csv", *words, "--out", "a"])
+    main(["train", "--data", "b.csv", *words, "--seed", "1", "--out", "b"])
+    np.save("nameless.npy", x)
+    main(["train", "--data", "nameless.npy", *words, "--init-from", "a", "--out", "c"])
+    capsys.readouterr()
+    for command in (
+        ["train", "--data", "b.csv", *words, "--init-from", "a", "--out", "d"],
+        ["score", "b", "--also", "a"],
+    ):
+        with pytest.raises(SystemExit):
+            main(command)
+        assert "column 1 is 'height' there and 'weight' here. " in capsys.readouterr().err
+    assert not Path("d").exists()
 
 
 def test_settings_of_earlier_runs_name_neither(source):
