@@ -93,10 +93,10 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     own = parser.names()
     words, axes = taken_apart(arguments)
     out = "Folder of the results; by default comparison."
-    default = {} if axes else {"priors": PRIORS}
-    require_unfixed(arguments, default)
+    usual = {} if axes else {"priors": PRIORS}
+    require_unfixed(arguments, usual)
     chosen = parse_evaluation(parse_training(parser, words, out=out, defaults=DEFAULTS), words)
-    varied = {option: chosen[option] for option in VARIED if chosen[option]} or default
+    varied = {option: chosen[option] for option in VARIED if chosen[option]} or usual
     chosen.training = Namespace({key: value for key, value in vars(chosen).items() if key not in own})
     chosen.varied, chosen.axes = varied, axes
     chosen.options = [word[2:].partition("=")[0].replace("-", "_") for word in words if word.startswith("--")]
@@ -204,7 +204,7 @@ def write_comparison(varied: str, trained: Trained, folder: Path, chosen: Namesp
     content = {
         **report.comparison_json(comparison),
         "varied": varied,
-        "protocol": abouts[0]["protocol"],
+        "protocol": " and ".join(dict.fromkeys(about["protocol"] for about in abouts)),
         "evaluation_protocol": " and ".join(protocols),
         "likelihood": sorted({about["likelihood"] for about in abouts}),
         "runs": {label: [str(run) for run in members] for label, members in groups.items()},

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
+
+import torch
 
 from ..arguments.nearest import did_you_mean, file_nearest
 from .arrays import array_file
@@ -14,7 +17,7 @@ from .csv_parquet import table_file
 from .dequantization import dequantized
 from .digits import digits
 from .image_folder import image_folder
-from .protocol import Data, Order
+from .protocol import Data, Order, Splits
 from .static_mnist import static_mnist
 from .torchvision_sets import fashion_mnist, mnist
 
@@ -34,6 +37,7 @@ def load(
     inputs: Mapping[str, str] | None = None,
     order: Order = "random",
     columns: Sequence[str] | None = None,
+    num_train: int | None = None,
 ) -> Data:
     """Load a data set by its name, or a user's own by its path.
 
@@ -44,7 +48,7 @@ def load(
             directory; for paths, what a relative one starts from, by default the working directory.
         binarization: see `pyro_vae.data.binarize`; `static_mnist` is binary already and stays as it is.
         download: fetch the missing files of a named set into `root`.
-        seed: of random splits, and of the binarization or dequantization.
+        seed: of random splits and subsets, and of the binarization or dequantization.
         dequantize: add uniform noise within grey levels, see `pyro_vae.data.dequantized`.
         missing: NaN in a file of arrays or a table marks values that are missing.
         inputs: arrays by the argument of a pair that is called with more than x: ``{"x": "images", "y": "labels"}``,
@@ -53,10 +57,12 @@ def load(
             takes all of them, in their order, for each of the three: to use a trained model on.
         columns: of a table, names of the columns that x has, in their order: the ``columns`` of the data that a model
             was trained on, into whose order those of the file are brought.
+        num_train: a random subset of so many of the training data; None for all of them. Validation and test data stay
+            as they are, so that what is trained on fewer can be compared.
 
     Raises:
-        ValueError: an unknown name or binarization, ``dequantize``, ``missing`` or ``columns`` where the data do not
-            allow it, or files that do not hold what they should.
+        ValueError: an unknown name or binarization, ``dequantize``, ``missing``, ``columns`` or ``num_train`` where the
+            data do not allow it, or files that do not hold what they should.
         FileNotFoundError: files are missing and `download` is False.
         ImportError: torchvision does not fit the installed torch.
         ConnectionError: the download failed.
@@ -100,6 +106,7 @@ def load(
             f"Expected one of {', '.join(NAMES)}, or the path of an .npy, .npz, .csv, .tsv or .parquet file or of a "
             f"folder of images; got {str(name)!r}, which is none of them.{near}"
         )
+    found = found if num_train is None else _with_fewer(found, num_train, seed)
     found = dequantized(found, seed=seed) if dequantize else found
     return found.with_inputs(**inputs) if inputs else found
 
@@ -109,6 +116,26 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError) as error:  # a name that no file can have
         raise ValueError(f"Expected the name of a data set or a path; got an error: {error!s:.90}.") from error
+
+
+def _with_fewer(found: Data, count: int, seed: int) -> Data:
+    """The data with a random subset of the training data, the same for the same seed; a smaller one is part of it."""
+    total = len(found.train)
+    if found.is_whole or not 1 <= count <= total:
+        got = "data that are not split (order 'whole')" if found.is_whole else f"{count:,}"
+        raise ValueError(f"Expected num_train from 1 to {total:,}, of the data of a training; got {got}.")
+    rows = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]
+
+    def fewer(splits: Splits) -> Splits:
+        return splits._replace(train=splits.train[rows])
+
+    return replace(
+        found,
+        train=found.train[rows],
+        labels=found.labels and fewer(found.labels),
+        others={name: fewer(splits) for name, splits in found.others.items()},
+        protocol=f"{found.protocol}; a random {count:,} (seed {seed}) of the training data",
+    )
 
 
 def _named(name: str, folder: Path, binarization: Binarization, download: bool, seed: int) -> Data:

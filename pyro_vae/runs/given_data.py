@@ -83,6 +83,7 @@ def given_data(folder: Path, source: str | None, split: Split, *, root: str | No
         return _given(found, split)
     config, about = read_run(folder)
     config = config.clone()
+    config.num_train = None
     if source in data.NAMES and root is None:
         root = str(Path(about.get("working_directory", ".")) / (config.root or "data"))
     config.data, config.root, config.order = source, root, "random" if source in data.NAMES else "whole"

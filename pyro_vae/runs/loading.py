@@ -47,6 +47,7 @@ def load_data(config: Namespace, *, root: str | None = None, columns: Sequence[s
         inputs=inputs_of(config),
         order=config.order,
         columns=columns,
+        num_train=config.num_train,
     )
     is_colour = len(loaded.event_shape) == 3 and loaded.event_shape[0] == 3
     if is_colour and config.binarization is None and loaded.batch_transform is not None and not config.dequantize:

@@ -46,7 +46,10 @@ def add_data_options(parser: Parser) -> None:
     add("--inputs", type=str, nargs="*", metavar="ARGUMENT=ARRAY", default=[], help=text)
     text = "How data without splits are split: at random, or first, middle and last for series and videos."
     add("--order", type=Literal["random", "ordered"], default="random", help=text)
-    add("--data-seed", type=int, default=0, help="Seed of random splits, of the binarization or dequantization.")
+    text = "A seeded random subset of so many of the training data, for a quick look; the other splits stay whole."
+    add("--num-train", type=int | None, default=None, help=text)
+    text = "Seed of random splits and subsets, of the binarization or dequantization."
+    add("--data-seed", type=int, default=0, help=text)
     text = "Each part is a class of this library, or another one by import path. The options of the chosen one follow."
     add = parser.add_argument_group("model", text).add_argument
     add("--latent-dim", type=int, default=40, help="Number of latent dimensions.")

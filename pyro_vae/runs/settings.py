@@ -43,12 +43,13 @@ DEFAULT_PARTS = {
 }
 SEEDS = ("seed", "data_seed")  # which torch and NumPy take from 0 to 2^32 - 1
 COUNTS = ("checkpoint_epochs", "num_checkpoints")
-ABOVE_ZERO = ("latent_dim", "epochs", "batch_size", "learning_rate", "patience", "clip_norm", *COUNTS)
+ABOVE_ZERO = ("num_train", "latent_dim", "epochs", "batch_size", "learning_rate", "patience", "clip_norm", *COUNTS)
 # No settings of a run.
 CHECKPOINTS = ("checkpoint_minutes", "keep_checkpoint", *COUNTS)
 OF_THIS_CALL = ("config", "out", "overwrite", "resume", "trust", "log_level", *CHECKPOINTS)
 ON_ANOTHER_MACHINE = ("root", "download", "device", "compile", "tensorboard", "epochs")  # see `fixed`
-LATER = ("init_from", "freeze")  # which runs of an earlier version do not name, and trainings from a checkpoint of one
+# Which runs of an earlier version do not name, and trainings from a checkpoint of one.
+LATER = ("init_from", "freeze", "num_train")
 LONGEST_WARMUP = 30.0  # epochs, where no length is given
 LARGEST = 100_000  # bytes of a settings file; those of a run have two thousand
 

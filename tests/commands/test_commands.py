@@ -279,6 +279,25 @@ def test_flat_counts_go_through_the_commands(tmp_path, capsys, monkeypatch):
     assert len(np.load("reconstructions.npz")["originals"]) == 4
 
 
+def test_a_training_on_fewer_data_is_compared_on_the_same_test_data(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(["train", *SMALL, "--out", "all"])
+    main(["train", *SMALL, "--num-train", "50", "--out", "few"])
+    assert json.loads(Path("few/run.json").read_text())["num_train"] == 50
+    for folder in ("all", "few"):
+        main(["evaluate", folder, "--num-samples", "5", "--num-images", "20", "--estimator", "guide"])
+    capsys.readouterr()
+    main(["compare", "all", "few", "--estimator", "guide", "--out", "both"])
+    assert "num_train=50" in capsys.readouterr().out
+    said = json.loads(Path("both/comparison.json").read_text())["protocol"]
+    assert said.count("1,197 train") == 2
+    assert said.count("a random 50 (seed 0) of the training data") == 1
+    np.save("new.npy", np.zeros((30, 8, 8), dtype="uint8"))
+    main(["encode", "few", "new.npy", "--out", "codes.npz"])  # all of other data, whatever the training took
+    assert len(np.load("codes.npz")["z"]) == 30
+    assert "Expected num_train from 1 to 1,197" in refused(capsys, "train", *SMALL, "--num-train", "1198", "--out", "z")
+
+
 def test_an_exposure_is_named_and_not_compared(tmp_path, capsys, monkeypatch):
     """It is no value of x that a probability is claimed for: refused before the first of the models is trained."""
     monkeypatch.chdir(tmp_path)
