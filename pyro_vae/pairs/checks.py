@@ -51,12 +51,14 @@ def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points]) -
 
 
 def check_scores(model_trace: poutine.Trace, guide_trace: poutine.Trace, num_data: int) -> None:
-    """Raise a ValueError unless traces of a pair observe their data points, in supports, and score each by itself."""
+    """Raise a ValueError unless traces of a pair observe their data points, in supports, score each by itself, and
+    count the same latents."""
     if not any(site["is_observed"] and site["mask"] is not False for _, site in sample_sites(model_trace)):
         raise ValueError(
             "Expected a model that observes the data; got no observed site that counts, so that log p(x) would be 0 "
             "for all data. Give the site that stands for them obs=x: pyro.sample('x', ..., obs=x)."
         )
+    _check_masks(model_trace, guide_trace)
     check_support(model_trace)
     _check_each_observed(model_trace)
     _check_possible(model_trace)
@@ -87,6 +89,19 @@ def _check_possible(model_trace: poutine.Trace) -> None:
                 f"Expected site {name!r} to observe what its distribution can draw; got data beside a point mass, "
                 f"where there is no probability. Give it some noise, such as dist.Normal(loc, scale)."
             )
+
+
+def _check_masks(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
+    """Raise a ValueError unless model and guide count the same values of each latent."""
+    for name, site in latents_of(model_trace).items():
+        guided = guide_trace.nodes.get(name)
+        if guided is None or is_point_mass(guided["fn"]) or _same_mask(_counted(site), _counted(guided)):
+            continue
+        raise ValueError(
+            f"Expected site {name!r} under the same mask in model and guide; it is not: where only one of the two "
+            f"counts a latent, log p(x, z) - log q(z|x) is no weight. Put poutine.mask around the site, or .mask after "
+            f"its distribution, in both."
+        )
 
 
 def check_support(model_trace: poutine.Trace) -> None:
@@ -122,8 +137,7 @@ def check_values(name: str, support: Constraint, value: Tensor, mask: Any = None
 
 
 def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> bool:
-    """Raise a ValueError unless each latent's guide lives on the support of its prior, and both count it for the same
-    data points; tell whether one is discrete.
+    """Raise a ValueError unless each latent's guide lives on the support of its prior; tell whether one is discrete.
 
     A draw in the right place is not enough: a density on the simplex or on the sphere is one per area there, not per
     volume, so that its ratio to a density over all vectors means nothing.
@@ -138,14 +152,6 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
                 f"Expected a prior with a density at site {name!r}, where the guide draws from one; got a point mass, "
                 f"which no draw of the guide hits. Write pyro.deterministic({name!r}, value) for what other latents "
                 f"determine, and leave it out of the guide; or give the prior a scale."
-            )
-        if not (
-            _same_mask(site["mask"], guided["mask"]) and _same_mask(mask_inside(site["fn"]), mask_inside(guided["fn"]))
-        ):
-            raise ValueError(
-                f"Expected site {name!r} under the same mask in model and guide; it is not: where only one of the two "
-                f"counts a latent, log p(x, z) - log q(z|x) is no weight. Put poutine.mask around the site, or .mask "
-                f"after its distribution, in both."
             )
         if is_straight_through(site["fn"]) != is_straight_through(guided["fn"]):
             raise ValueError(
@@ -217,12 +223,12 @@ def _check_left_out(model: Callee, model_trace: poutine.Trace, x: Points) -> Non
 
 def _counted(site: Any) -> Tensor | None:
     """Which values of a site count, by masks around it and inside; None where all do."""
-    inside, around = mask_inside(site["fn"]), site["mask"]
-    if around is None or around is True:
-        return inside
-    around = torch.as_tensor(around)
-    around = around.reshape(around.shape + (1,) * site["fn"].event_dim if around.dim() else ())
-    return around if inside is None else around & inside
+    counted, around = mask_inside(site["fn"]), site["mask"]
+    if around is not None:
+        around = torch.as_tensor(around)
+        around = around.reshape(around.shape + (1,) * site["fn"].event_dim if around.dim() else ())
+        counted = around if counted is None else counted & around
+    return None if counted is None or counted.all() else counted
 
 
 def check_proper(model_trace: poutine.Trace) -> None:
@@ -235,11 +241,10 @@ def check_proper(model_trace: poutine.Trace) -> None:
             )
 
 
-def _same_mask(first: Any, second: Any) -> bool:
-    if isinstance(first, Tensor) and isinstance(second, Tensor):
-        try:
-            return torch.equal(*torch.broadcast_tensors(first, second))
-        except RuntimeError:
-            return False
-    plain = [mask is None or mask is True for mask in (first, second)]
-    return all(plain) or (first is second)
+def _same_mask(first: Tensor | None, second: Tensor | None) -> bool:
+    if first is None or second is None:
+        return first is second
+    try:
+        return torch.equal(*torch.broadcast_tensors(first, second))
+    except RuntimeError:
+        return False

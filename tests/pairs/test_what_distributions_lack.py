@@ -8,6 +8,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
+from pyro import poutine
 from pyro.distributions import constraints, transforms
 from pyro.infer import Trace_ELBO
 from torch import nn
@@ -225,3 +226,39 @@ def test_a_mask_that_nothing_reads_is_right():
     truth = (dist.Normal(0.0, 2**0.5).log_prob(x) * known).sum(-1)
     result = log_marginal(model, guide, (x, known), num_samples=3, estimator="guide")
     assert torch.allclose(result.log_prob, truth.double(), atol=1e-5)
+
+
+def test_one_mask_is_the_same_around_a_site_and_inside():
+    def model(x, known):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(D), 1.0).to_event(1).mask(known))
+            pyro.sample("x", dist.Normal(torch.where(known[:, None], z, 0.0), 1.0).to_event(1), obs=x)
+
+    def guide(x, known):
+        with pyro.plate("data", len(x), dim=-1), poutine.mask(mask=known):
+            pyro.sample("z", dist.Normal(x / 2, 0.5**0.5).to_event(1))
+
+    x, known = torch.randn(N, D), torch.arange(N) % 2 == 0
+    truth = torch.where(known[:, None], dist.Normal(0.0, 2**0.5).log_prob(x), dist.Normal(0.0, 1.0).log_prob(x)).sum(-1)
+    result = log_marginal(model, guide, (x, known), num_samples=3, estimator="guide")
+    assert torch.allclose(result.log_prob, truth.double(), atol=1e-5)
+
+
+@pytest.mark.parametrize("inside", [True, False])
+@pytest.mark.parametrize("use", ["log_marginal", "from the guide"])
+def test_a_mask_of_the_model_alone_is_refused_however_late_it_leaves_something_out(use, inside):
+    def model(x):
+        known = torch.arange(D) < 1 + (x[:, :1] < 5)
+        with pyro.plate("data", len(x), dim=-1):
+            if inside:
+                z = pyro.sample("z", dist.Normal(torch.zeros(D), 1.0).mask(known).to_event(1))
+            else:
+                with poutine.mask(mask=known.all(1)):
+                    z = pyro.sample("z", standard())
+                    z = torch.where(known.all(1, keepdim=True), z, 0.0)
+            pyro.sample("x", dist.Normal(torch.where(known, z, 0.0), 1.0).to_event(1), obs=x)
+
+    x = torch.zeros(N, D)
+    x[-1] = 6.0
+    with pytest.raises(ValueError, match=MASKED):
+        USES[use](model, Pair().guide, x)
