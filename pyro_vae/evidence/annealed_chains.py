@@ -79,17 +79,18 @@ class Chains:
         """A transition of all chains, as a function of tensors alone: packed state and acceptance (R, D + 4)."""
         num_chains = len(packed) // len(x)
         path = self.path.continued(x, num_chains)  # what the guide draws here is not used
+        state = State.unpacked(packed, self.path.start.dtype)
         # The first sample is no constant: in Triton, products of an index of 32 bits do not have 64.
         first, stream = numbers
         with CounterRandom(keys, first, num_chains, stream):
-            state, acceptance = path.move(State.unpacked(packed), b, step, self.annealing.num_leapfrog)
+            state, acceptance = path.move(state, b, step, self.annealing.num_leapfrog)
         return torch.cat([state.packed(), acceptance.repeat(num_chains)[:, None]], 1)
 
     def move(self, x: Points, keys: Tensor, state: State, b: Tensor, step: Tensor, stream: int) -> tuple[State, Tensor]:
         """The next state, and mean acceptance probabilities (B,)."""
         numbers = torch.tensor([0, stream], device=x.device)
         moved = self.moved(x, keys, state.packed(), b.to(step.dtype), step, numbers)
-        return State.unpacked(moved[:, :-1]), moved[: len(x), -1]
+        return State.unpacked(moved[:, :-1], state.u.dtype), moved[: len(x), -1]
 
     def warm_up(self, x: Points, keys: Tensor) -> Plan:
         """Temperatures and step sizes, adapted along the path on chains that are used for nothing else."""

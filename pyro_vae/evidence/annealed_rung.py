@@ -69,15 +69,14 @@ class Means:
     @staticmethod
     def of(log_weights: Tensor) -> Means:
         moments, count = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights), len(log_weights)
-        log_mean = moments.largest + moments.first.log() - math.log(count)
-        return Means(log_mean, moments.relative_error(count), moments.ess / count)
+        return Means(moments.log_mean(count), moments.relative_error(count), moments.ess / count)
 
     def __getitem__(self, points: Any) -> Means:
         return Means(self.log_mean[points], self.error[points], self.ess[points])
 
-    def above(self, other: Means, *, errors: float) -> Tensor:
-        """Whether the mean is higher than another by so many standard errors of both, or that one is no number."""
-        return ~(self.log_mean - other.log_mean <= errors * torch.hypot(self.error, other.error))
+    def above(self, other: Means) -> Tensor:
+        """Whether the mean is higher than another by more than a standard error of both, or cannot be compared."""
+        return ~(self.log_mean - other.log_mean <= torch.hypot(self.error, other.error))
 
 
 class AnnealedRung:
@@ -126,7 +125,7 @@ class AnnealedRung:
             return None
         plans = [self._warm_up(ways, stream=(2 + number) * APART) for number, ways in enumerate(both)]
         pilots = [self._pilot(*pair, FIRST_TEMPERATURES) for pair in zip(both, plans, strict=True)]
-        higher = pilots[1].above(pilots[0], errors=0)
+        higher = pilots[1].log_mean > pilots[0].log_mean
         results, order = [], []
         for ways, plan, pilot, here in zip(both, plans, pilots, (~higher, higher), strict=True):
             points = here.nonzero()[:, 0]
@@ -143,7 +142,7 @@ class AnnealedRung:
             count *= 2
             pilot = self._pilot(ways[points], plan, count)
             spent += evaluations(PILOT_CHAINS, count)
-            rises = pilot.above(before, errors=1)
+            rises = pilot.above(before)
             now = ((pilot.ess > ENOUGH_ESS) & ~rises) | (evaluations(CHAINS, 2 * count) > most)
             if now.any():
                 log_weights, acceptance = self._run(

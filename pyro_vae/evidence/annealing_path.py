@@ -50,9 +50,9 @@ class State:
         )
 
     @staticmethod
-    def unpacked(packed: Tensor) -> State:
-        """The state of `packed`."""
-        return State(packed[:, :-3], *packed[:, -3:].unbind(1))
+    def unpacked(packed: Tensor, dtype: torch.dtype) -> State:
+        """The state of `packed`, u of its own dtype: densities may be of more bits than the networks."""
+        return State(packed[:, :-3].to(dtype), *packed[:, -3:].unbind(1))
 
 
 class Path:
@@ -159,7 +159,7 @@ def transition(
     """
     b = b.repeat(num_chains) if isinstance(b, Tensor) else b
     jitter = 1 + JITTER * (2 * torch.rand_like(state.log_joint) - 1)
-    step = step.repeat(num_chains, 1) * jitter[:, None]
+    step = (step.repeat(num_chains, 1) * jitter[:, None]).to(state.u.dtype)
     first = momentum = torch.randn_like(state.u)  # (R, D)
     u = state.u + step / 2 * momentum
     finite = torch.ones_like(state.log_joint, dtype=torch.bool)

@@ -55,7 +55,7 @@ def missed(alone: Tensor, exploring: Tensor) -> Tensor:
     means, errors = [], []
     for log_weights in (alone, exploring):
         moments = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights)
-        means.append(moments.largest + moments.first.log() - math.log(len(log_weights)))
+        means.append(moments.log_mean(len(log_weights)))
         errors.append(moments.relative_error(len(log_weights)))
     return means[1] - means[0] > 3 * torch.hypot(*errors)
 

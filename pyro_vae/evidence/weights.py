@@ -56,6 +56,10 @@ class Moments:
         """Effective sample size."""
         return self.first.square() / self.second
 
+    def log_mean(self, count: int) -> Tensor:
+        """Log of the mean of so many weights."""
+        return self.largest + self.first.log() - math.log(count)
+
     def relative_error(self, count: int) -> Tensor:
         """Standard error of the mean weight, relative to it; nan for one sample, as it should be."""
         excess = (count / self.ess - 1).clamp(min=0)  # E[w^2] / E[w]^2 - 1
@@ -112,7 +116,7 @@ class WeightSum:
         """The estimates of log mean w, with errors, of independent draws unless they are given, and diagnostics."""
         count, moments = self.num_samples, self.moments
         assert self.added == count, f"{self.added} weights added, {count} announced"
-        log_prob = moments.largest + moments.first.log() - math.log(count)
+        log_prob = moments.log_mean(count)
         error = moments.relative_error(count) if error is None else error
         levels = {10**i: level.result() for i, level in enumerate(self.levels) if 10**i < count} | {
             count: (log_prob, error)

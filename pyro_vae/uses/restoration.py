@@ -271,7 +271,7 @@ def _resampled(state: State, count: int, num_samples: int) -> tuple[State, Tenso
         )
     chosen = torch.multinomial(weights.T, num_samples, replacement=True).T  # (S, B)
     rows = (chosen * count + torch.arange(count, device=chosen.device)).flatten()
-    return State.unpacked(state.packed()[rows]), 1 / weights.square().sum(0)
+    return State.unpacked(state.packed()[rows], state.u.dtype), 1 / weights.square().sum(0)
 
 
 def _moved(path: Path, state: State, num_transitions: int, num_leapfrog: int, bar: Progress) -> tuple[State, Tensor]:

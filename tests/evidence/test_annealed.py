@@ -52,6 +52,18 @@ def assert_agree(result, truth, *, largest_error):
 
 
 @pytest.mark.parametrize("start", STARTS)
+def test_densities_in_float64_beside_networks_in_float32(linear, x, start):
+    def exact(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            loc = (z @ linear.weight.T + linear.bias).double()  # which float64 latents would not pass
+            pyro.sample("x", dist.Normal(loc, linear.log_scale.double().exp()).to_event(1), obs=x.double())
+
+    result = annealed_log_marginal(exact, linear.mediocre_guide, x[:5], start=start, num_temperatures=20)
+    assert_agree(result, linear.log_prob(x[:5]), largest_error=0.5)
+
+
+@pytest.mark.parametrize("start", STARTS)
 def test_the_linear_gaussian_pair_has_the_log_p_it_should_have(linear, x, start):
     result = annealed_log_marginal(
         linear.model, linear.mediocre_guide, x, start=start, num_chains=60, num_temperatures=80, num_leapfrog=3

@@ -120,6 +120,27 @@ def test_a_density_that_is_an_estimate_itself_is_left_alone():
         assert rung.estimate(x, data_keys(x, 0), mixture, 100_000) is None
 
 
+def test_a_way_whose_chains_all_have_weight_zero_is_not_taken():
+    """x ~ Uniform(z - 0.1, z + 0.1), z ~ Normal(0, 30): next to no draw of the prior is possible."""
+
+    def edged(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(4), 30.0).to_event(1))
+            pyro.sample("x", dist.Uniform(z - 0.1, z + 0.1).to_event(1), obs=x)
+
+    def near(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(x, 0.1).to_event(1))
+
+    x = torch.randn(3, 4)
+    with unvalidated(), torch.no_grad():
+        rung = AnnealedRung(LatentDraws(LatentSpace(edged, near, x), is_keyed=True, at_once=4096), lambda n: None)
+        mixture = Mixture((Gaussians.diagonal(x, torch.full((3, 4), 0.1)),), torch.ones(1, 3))
+        result = rung.estimate(x, data_keys(x, 0), mixture, 100_000)
+    error = (result.log_prob - dist.Normal(0.0, 30.0).log_prob(x).sum(-1)).abs()
+    assert (error < 5 * result.standard_error).all()
+
+
 def test_a_finer_plan_passes_the_same_temperatures():
     b = sigmoid_schedule(8)[:, None].expand(-1, 2) ** torch.tensor([1.0, 2.0])
     plan = Plan(b, torch.rand(7, 2))
