@@ -20,7 +20,7 @@ from ..runs.evaluations import what_resuming_removes
 from ..runs.folder import append_metrics, reserve_space, save_weights, title_of, write_about, write_metrics
 from ..runs.loading import command_line
 from ..runs.loose_params import save_params
-from ..runs.new_folder import SETTINGS, UNFINISHED, new_run
+from ..runs.new_folder import SETTINGS, UNFINISHED, checkpointed, new_run
 from ..runs.own_classes import copy_sources, require_as_begun, sources_of
 from ..runs.parts import PARTS, build_objective
 from ..runs.settings import dump
@@ -59,7 +59,7 @@ def train_run(
     device = choose_device(config.device)
     module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
     start = None
-    if config.init_from is not None and not (resume and _has_checkpoint(folder)):  # which has the weights
+    if config.init_from is not None and not (resume and checkpointed(folder)):  # which has the weights
         start = start_from(config.init_from, module, needed=config.freeze, columns=dataset.columns)
     num_frozen = freeze(module, config.freeze)
     if verbose:
@@ -109,10 +109,6 @@ def train_run(
                 _save(unfinished, config, module, so_far, about | environment(device), name=folder.name)
     if verbose:
         _say_best(result)
-
-
-def _has_checkpoint(folder: Path) -> bool:
-    return bool(saved_epochs(folder / UNFINISHED) or saved_epochs(folder))
 
 
 def _began(start: Start | None, num_frozen: int) -> dict[str, Any]:

@@ -59,12 +59,12 @@ def new_run(folder: str | Path, *, overwrite: bool = False, resume: bool = False
         OSError: it cannot be written.
     """
     with claimed(folder, "run", overwrite=overwrite or resume) as run:
-        unfinished = run / UNFINISHED
+        unfinished, place = run / UNFINISHED, checkpointed(run) if resume else None
         kept = [SETTINGS, *_checkpoints(unfinished), *_events(unfinished)] if resume else []
         _remove(unfinished, but=kept)  # what was written by a process that was killed or stopped
         with saying(unfinished):
             unfinished.mkdir(exist_ok=True)
-        if resume and not saved_epochs(unfinished):
+        if place == run:
             for name in (*_checkpoints(run), *_events(run)):
                 (unfinished / name).parent.mkdir(exist_ok=True)
                 with written_whole(unfinished / name) as file:
@@ -75,6 +75,17 @@ def new_run(folder: str | Path, *, overwrite: bool = False, resume: bool = False
             _publish(run)
             if not (unfinished / "weights.safetensors").exists() and not saved_epochs(unfinished):
                 _remove(unfinished)
+
+
+def checkpointed(folder: Path) -> Path | None:
+    """Where the checkpoints lie that `train --resume` goes on from: of a training that was stopped, else of the run.
+
+    None where there are none. Those of the run are not for a training with other settings that was killed beside it,
+    before its first one.
+    """
+    unfinished = folder / UNFINISHED
+    place = unfinished if saved_epochs(unfinished) or (unfinished / SETTINGS).exists() else folder
+    return place if saved_epochs(place) else None
 
 
 def settings_to_resume(folder: Path) -> Path | None:
@@ -91,7 +102,10 @@ def settings_to_resume(folder: Path) -> Path | None:
         if (place / SETTINGS).exists() and (place != folder or saved_epochs(place)):
             return place / SETTINGS
     if not _is_ours(folder, "run"):
-        raise FileNotFoundError(f"Expected the folder of a run that was stopped; got {folder}, which holds none.")
+        raise FileNotFoundError(
+            f"Expected the folder of a run that was stopped; got {folder}, which holds none. Give the command of the "
+            f"training again."
+        )
     if not (folder / RESULTS["run"]).exists():
         raise ValueError(
             f"Expected settings and a checkpoint in {folder}; got none: its training was stopped before it had begun. "

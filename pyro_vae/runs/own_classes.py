@@ -18,10 +18,9 @@ from typing import Any
 
 from ..disk.reading import read_whole
 from ..disk.writing import written_whole
-from ..training.checkpoint_files import saved_epochs
 from .folder import read_about, read_checked
 from .imports import look_in_working_directory
-from .new_folder import COPY, UNFINISHED
+from .new_folder import COPY, checkpointed
 from .parts import PARTS
 from .settings import read_yaml
 
@@ -151,7 +150,7 @@ def require_as_begun(folder: Path) -> None:
     Raises:
         ValueError: a file was changed, or is not there, and there is no consent.
     """
-    place = next((each for each in (folder / UNFINISHED, folder) if saved_epochs(each)), None)
+    place = checkpointed(folder)
     if place is None or _trusted.get():
         return
     look_in_working_directory()

@@ -136,6 +136,16 @@ def test_a_training_without_a_checkpoint_yet_begins_anew(undisturbed, monkeypatc
     assert "stopped before it had begun" in refused(capsys, "train", "--resume", "a")
 
 
+def test_a_new_training_that_was_killed_at_once_leaves_the_checkpoint_of_the_run_before(undisturbed, capsys):
+    """It begins anew, with its own settings: the checkpoint beside it is of other ones."""
+    main([*TRAIN, "--out", "a", "--epochs", "2", "--seed", "7", "--keep-checkpoint"])
+    Path("a/unfinished").mkdir()  # as a kill leaves it
+    shutil.copy(undisturbed / "settings.yaml", "a/unfinished")
+    main(["train", "--resume", "a"])
+    assert "resume from the start: no checkpoint" in capsys.readouterr().out
+    assert content("a") == content(undisturbed)
+
+
 def test_what_is_kept_is_said_before_the_first_epoch_of_one_that_goes_on(monkeypatch, capsys):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
