@@ -62,6 +62,12 @@ class Restoration:
         """Standard deviation of the samples (N, ...): where y leaves x open; nan of one sample."""
         return self.samples.std(1)
 
+    @property
+    def from_one_draw(self) -> Tensor:
+        """Whether one draw of the guide has nearly all the weight, an effective sample size below 2 (N,), bool: all
+        chains begin there, and another way to fill what is missing is hardly found."""
+        return self.ess < 2
+
     def _repr_html_(self) -> str:
         return html("restored data", self._rows())
 
@@ -71,10 +77,16 @@ class Restoration:
     def _rows(self) -> list[tuple[str, str]]:
         ess, acceptance = ([f"{v:.2f}" for v in (x.min(), x.median(), x.max())] for x in (self.ess, self.acceptance))
         count, samples = self.samples.shape[:2]
+        doubtful = int(self.from_one_draw.sum())
+        doubt = (
+            f"{doubtful:,} of {data_points(count)}: all samples begin at one draw of the guide, and can be too much "
+            f"alike. Give more proposals, and more transitions"
+        )
         return [
             ("restored", f"{data_points(count)}, {samples} samples each"),
             ("effective sample size", f"from {ess[0]} to {ess[2]}, median {ess[1]}, of {self.num_proposals:,} draws"),
             ("acceptance", f"from {acceptance[0]} to {acceptance[2]}, of {self.num_transitions:,} transitions"),
+            *([("not to be trusted", doubt)] if doubtful else []),
         ]
 
 

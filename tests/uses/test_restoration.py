@@ -227,3 +227,14 @@ def test_refused_in_a_sentence():
         restore(model, guide, X, Denoising(0.1), num_samples=0)
     with pytest.raises(TypeError, match="independent values"):
         Denoising(0.1)(dist.MultivariateNormal(torch.zeros(3), torch.eye(3)))
+
+
+def test_samples_that_begin_at_one_draw_are_said():
+    known = torch.where(MISSING, torch.nan, 3 * X)  # far from the guide's draws
+    found = restore(model, guide, known, Inpainting(), num_samples=2, num_proposals=3, num_transitions=1)
+    assert torch.equal(found.from_one_draw, found.ess < 2)
+    assert found.from_one_draw.any()
+    said = f"{int(found.from_one_draw.sum())} of 3 data points: all samples begin at one draw of the guide"
+    assert said in repr(found)
+    many = restore(model, guide, X, Denoising(20.0), num_samples=2, num_transitions=0)
+    assert "not to be trusted" not in repr(many)
