@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -12,12 +11,11 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 from ..evidence import Comparison, Measured
 from ..evidence.words import one_quantity
 from .charts import BLUE, GREY, INK, LABEL_SIZE, PAGE, TITLE_SIZE, tidy
-from .images import PAD, text_width, wrapped
+from .images import PAD, broken, text_width
 
 BESIDE, STACKED = 0.33, 0.42  # largest share of a figure's width that names take, of panels side by side and stacked
 ROW, LINE = 0.28, 0.135  # inches: least height of a row, and of a line of its name
 AROUND = 0.45  # inches beside names and axes: ticks, padding, and the half of the last tick's number
-SIGNS = (r"+:,", r"=", r"_./\-")  # after which a word too long for a line is broken: the first where that is enough
 
 
 def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
@@ -108,26 +106,6 @@ def _set_ticks(axes: Axes, inches: float) -> None:
         longest = max(text_width(number, size=LABEL_SIZE) for number in numbers)
         if len(ticks) < 2 or longest + 0.12 <= (ticks[1] - ticks[0]) / (high - low) * inches:
             return
-
-
-def broken(text: str, *, width: float, size: float) -> str:
-    """A text in lines of so many inches: between words, else after a sign such as "+" or "=", else anywhere."""
-    width *= 0.96  # drawn on pixels, letters are a little wider
-    patterns = [*(f"[^{signs}]*[{signs}]|[^{signs}]+" for signs in SIGNS), "."]
-    lines = wrapped(text, width=width, size=size).splitlines()
-    return "\n".join(part for line in lines for part in _filled(line, patterns, width, size))
-
-
-def _filled(word: str, patterns: Sequence[str], width: float, size: float) -> list[str]:
-    """Lines of a word, broken between the parts that the first pattern finds, and inside of these by the others."""
-    if not patterns or text_width(word, size=size) <= width:
-        return [word]
-    lines = [""]
-    for part in re.findall(patterns[0], word):
-        if lines[-1] and text_width(lines[-1] + part, size=size) > width:
-            lines.append("")
-        lines[-1:] = _filled(lines[-1] + part, patterns[1:], width, size)
-    return lines
 
 
 def _difference(of_pairs: Mapping[tuple[str, str], Measured], name: str, other: str) -> Measured:

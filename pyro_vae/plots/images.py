@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from .charts import COLUMN, INK, LABEL_SIZE, PAGE, TITLE_SIZE
 PAD = 0.06  # inches around a picture
 LONGEST = 60.0  # inches of its sides
 PIXELS = 150  # at most, of a page in an inch: none is left out when a figure is saved with so many dots
+LEAST = 0.8  # inches of a line of a title, above a picture that is narrower
+SIGNS = (r"+:,", r"=", r"_./\-")  # after which a word too long for a line is broken: the first where that is enough
 MISSING = (0.93, 0.58, 0.13)  # orange: no grey level, and a colour that few images are full of
 
 
@@ -203,11 +206,11 @@ def picture(page: np.ndarray, *, title: str = "", left: float = PAD, bottom: flo
 def fit_around(figure: Figure, axes: Axes, *, width: float, left: float, bottom: float) -> None:
     """Give the axes of a `picture` so many inches, and the figure the size that this and its title need."""
     rows, columns = axes.images[0].get_size()
-    title = wrapped(str(axes.title.get_label()), width=width, size=TITLE_SIZE)
+    title = broken(str(axes.title.get_label()), width=max(width, LEAST), size=TITLE_SIZE)
     axes.set_title(title, color=INK, fontsize=TITLE_SIZE, pad=4)
     height, above = width * rows / columns, PAD + 0.17 * len(title.splitlines())
     longest = max((text_width(line, size=TITLE_SIZE) for line in title.splitlines()), default=0.0)
-    over = max(0.0, (longest - width) / 2)  # a word may be wider than the picture
+    over = max(0.0, (longest - width) / 2)
     left = max(left, over + PAD)
     whole, tall = left + width + over + PAD, bottom + height + above
     figure.set_size_inches(whole, tall)
@@ -231,6 +234,26 @@ def wrapped(text: str, *, width: float, size: float) -> str:
             fits = text_width(f"{lines[-1]} {word}", size=size) <= width
             lines[-1:] = [f"{lines[-1]} {word}"] if fits else [lines[-1], word]
     return "\n".join(lines)
+
+
+def broken(text: str, *, width: float, size: float) -> str:
+    """A text in lines of so many inches: between words, else after a sign such as "+" or "=", else anywhere."""
+    width *= 0.96  # drawn on pixels, letters are a little wider
+    patterns = [*(f"[^{signs}]*[{signs}]|[^{signs}]+" for signs in SIGNS), "."]
+    lines = wrapped(text, width=width, size=size).splitlines()
+    return "\n".join(part for line in lines for part in _filled(line, patterns, width, size))
+
+
+def _filled(word: str, patterns: Sequence[str], width: float, size: float) -> list[str]:
+    """Lines of a word, broken between the parts that the first pattern finds, and inside of these by the others."""
+    if not patterns or text_width(word, size=size) <= width:
+        return [word]
+    lines = [""]
+    for part in re.findall(patterns[0], word):
+        if lines[-1] and text_width(lines[-1] + part, size=size) > width:
+            lines.append("")
+        lines[-1:] = _filled(lines[-1] + part, patterns[1:], width, size)
+    return lines
 
 
 def text_width(text: str, *, size: float) -> float:

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.gridspec import GridSpec
 
 from .charts import LABEL_SIZE, TITLE_SIZE
-from .compared import LINE, Names, broken, fit_names
-from .images import PAD, fit_around, wrapped
+from .compared import LINE, Names, fit_names
+from .images import PAD, broken, fit_around, wrapped
 
 NARROW = 5.0  # inches: panels of a narrower figure stand one below the other
 ABOVE = 0.35  # inches for the title of a panel of images

@@ -15,9 +15,8 @@ from torch import nn
 
 from pyro_vae import LogMarginal, compare, diagnose, encode, load, plots
 from pyro_vae.commands.main import main
-from pyro_vae.plots.compared import broken
 from pyro_vae.plots.evidence import khat_figure
-from pyro_vae.plots.images import text_width
+from pyro_vae.plots.images import broken, text_width
 from pyro_vae.runs.folder import title_of
 
 
@@ -423,6 +422,18 @@ def test_names_break_where_a_reader_expects_it():
     lines = broken("x" * 100, width=1.0, size=8).splitlines()
     assert "".join(lines) == "x" * 100
     assert max(text_width(line, size=8) for line in lines) <= 1.0
+
+
+@pytest.mark.parametrize("width", [1.5, 3.25])
+def test_long_words_of_titles_leave_a_picture_its_width(width):
+    title = "digits\u00a0of\u00a0ours \u00b7 digits-CouplingFlow-DiscretizedLogisticMixture-seed0"
+    figure = plots.at_width(plots.image_grid(shades(16), columns=4, title=title), width)
+    assert figure.get_figwidth() == pytest.approx(width)
+    figure.draw_without_rendering()
+    box = figure.axes[0].title.get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
+    assert box.y1 <= figure.bbox.height
 
 
 def test_a_width_has_its_limits():
