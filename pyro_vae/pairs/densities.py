@@ -12,13 +12,16 @@ from torch import Tensor
 
 from .amortized import check_amortized, check_no_autoguide
 from .batch import Points
-from .checks import check_data, check_latents, check_proper
+from .checks import CHECKED_AT_ONCE, check_data, check_latents, check_proper
 from .contexts import unvalidated
 from .modules import Callee
 from .scales import check_whole
 from .scoring import drawn_from_prior, traces
 from .sites import is_latent, latents_of, sample_sites
-from .supports import describe, is_point_mass, is_straight_through, num_coordinates, support_of
+from .supports import describe, is_point_mass, is_straight_through, num_coordinates, of_one_value, support_of
+
+CURE = "Give the pair another guide, or use annealed_log_marginal with start='prior', which needs none."
+DRAWN_AT_ONCE = 2**22  # values
 
 
 def check_own_density(guide: Callee, x: Points, cure: str) -> None:
@@ -63,13 +66,13 @@ def check_guide(model: Callee, guide: Callee | None, x: Points, *, elsewhere: st
         check_whole(drawn_from_prior(model, x[:3]))
     else:
         _check_weights(model, guide, x[:3])
+        _check_reach(model, guide, x)
         if elsewhere is not None:
             check_own_density(guide, x[:3], elsewhere)
     check_data(model, guide, [x])
 
 
 def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
-    cure = "Give the pair another guide, or use annealed_log_marginal with start='prior', which needs none."
     check_no_autoguide(model, guide)
     with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
         model_trace, guide_trace = traces(model, guide, x)
@@ -91,44 +94,58 @@ def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
     if points and not noise:
         raise ValueError(
             f"Expected a guide that draws each latent from a density; site {points[0]!r} is a point mass, so that "
-            f"there is no log p(x) to be had from it. {cure}"
+            f"there is no log p(x) to be had from it. {CURE}"
         )
     if noise and not points:
         raise ValueError(
             f"Expected a guide that draws each latent from a density of its own; it draws the auxiliary site "
-            f"{noise[0]!r} besides, whose density belongs to no part of p(x, z). {cure}"
+            f"{noise[0]!r} besides, whose density belongs to no part of p(x, z). {CURE}"
         )
     if points:
         _check_carried_density(guide, x[:1], points={name: fn for name, fn in latents if name in points}, noise=noise)
     check_latents(model_trace, guide_trace)
     check_amortized(model, guide, x)
-    with unvalidated():  # now that both have latents of the same shapes
-        prior_trace = drawn_from_prior(model, x)
-        at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(x)
-    for name, prior in latents:
-        fn = at_prior.nodes[name]["fn"]
-        guided = support_of(fn)
-        with unvalidated():  # many draws: supports that differ by little shall be found out, too
-            draws = _draws(prior_trace.nodes[name]["fn"])
-        if guided is not None and not guided.check(draws).all():
-            raise ValueError(
-                f"Expected the guide of site {name!r} to reach all of the support of its prior, "
-                f"{describe(support_of(prior))}; draws of the prior lie outside {describe(guided)}. {cure}"
-            )
-        if guided is not None and guided.is_discrete and _rules_out(fn, draws):
-            raise ValueError(
-                f"Expected a guide of site {name!r} that draws, however rarely, all that its prior draws; it gives "
-                f"some of that probability 0. Give it a small one instead of 0, such as a logit of -10 instead of "
-                f"-inf, or leave the values out of the prior, too."
-            )
+
+
+def _check_reach(model: Callee, guide: Callee, x: Points) -> None:
+    """Raise a ValueError where a guide cannot draw what its prior does: for all data x, where it reaches not as far for
+    one as for another; else a few of them tell."""
+    names: list[str] | None = None
+    for part in (x[:3], *x.split(CHECKED_AT_ONCE)):
+        with unvalidated():
+            prior_trace = drawn_from_prior(model, part)
+            at_prior = poutine.trace(poutine.replay(guide, trace=prior_trace)).get_trace(part)
+        differing = []
+        for name in latents_of(prior_trace) if names is None else names:
+            prior, fn = prior_trace.nodes[name]["fn"], at_prior.nodes[name]["fn"]
+            if (guided := support_of(fn)) is None:
+                continue
+            with unvalidated():
+                draws = _draws(prior)
+            if not guided.check(draws).all():
+                raise ValueError(
+                    f"Expected the guide of site {name!r} to reach all of the support of its prior, "
+                    f"{describe(support_of(prior))}; draws of the prior lie outside {describe(guided)}. {CURE}"
+                )
+            if guided.is_discrete and _rules_out(fn, draws):
+                raise ValueError(
+                    f"Expected a guide of site {name!r} that draws, however rarely, all that its prior draws; it gives "
+                    f"some of that probability 0. Give it a small one instead of 0, such as a logit of -10 instead of "
+                    f"-inf, or leave the values out of the prior, too."
+                )
+            if guided.is_discrete or any(isinstance(bound, Tensor) for bound in vars(of_one_value(guided)).values()):
+                differing.append(name)
+        if not (names := differing):
+            return
 
 
 def _draws(fn: Any) -> Tensor:
-    """A hundred draws (100, ...)."""
+    """Many draws (S, ...), for supports that differ by little shall be found out, too."""
+    count = max(1, min(100, DRAWN_AT_ONCE // max(1, fn.shape().numel())))
     try:
-        draws: Tensor = fn(torch.Size((100,)))
+        draws: Tensor = fn(torch.Size((count,)))
     except RuntimeError:  # there are distributions that draw one at a time
-        draws = torch.stack([fn() for _ in range(100)])
+        draws = torch.stack([fn() for _ in range(count)])
     return draws
 
 

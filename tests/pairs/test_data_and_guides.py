@@ -333,3 +333,50 @@ def test_distributions_that_are_only_called():
         guide(x + pyro.param("shift", torch.zeros(())))
 
     assert train(model, shifted, x).best_epoch == 1
+
+
+def pair_of(prior, posterior):
+    """z of a prior and a guide that are functions of an input c, and x ~ N(z, 1)."""
+
+    def model(c, x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("x", dist.Normal(pyro.sample("z", prior(c)).float(), 1.0), obs=x)
+
+    def guide(c, x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", posterior(c))
+
+    return model, guide
+
+
+def of_three(c):
+    return dist.Categorical(torch.ones(len(c), 3))
+
+
+REACHES = {
+    "uniform": (lambda c: dist.Uniform(0 * c, c), lambda c: dist.Uniform(0 * c, c.clamp(max=2))),
+    "binomial": (lambda c: dist.Binomial(c, 0 * c + 0.5), lambda c: dist.Binomial(c.clamp(max=2), 0 * c + 0.5)),
+    "categorical": (
+        of_three,
+        lambda c: dist.Categorical(logits=torch.where((c > 2)[:, None] & torch.eye(3)[2].bool(), -math.inf, 0.0)),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REACHES)
+def test_a_guide_reaches_what_the_prior_does_for_all_data(kind):
+    c, x = torch.tensor([1.0, 1.0, 2.0, 1.0, 5.0]), torch.zeros(5)
+    prior, posterior = REACHES[kind]
+    with pytest.raises(ValueError, match=r"to reach all|draws, however rarely, all"):
+        log_marginal(*pair_of(prior, posterior), (c, x), estimator="guide", num_samples=10)
+    log_marginal(*pair_of(prior, posterior), (c[:4], x[:4]), estimator="guide", num_samples=10)
+
+
+def test_a_binomial_of_another_number_for_each_data_point():
+    c, x = torch.tensor([1.0, 4.0, 2.0]), torch.tensor([0.5, 2.0, 1.0])
+    pair = pair_of(lambda c: dist.Binomial(c, 0 * c + 0.5), lambda c: dist.Binomial(c, 0 * c + 0.4))
+    result = log_marginal(*pair, (c, x), num_samples=2000)
+    z = torch.arange(5.0)[:, None].double()
+    log_prior = torch.lgamma(c + 1) - torch.lgamma(z + 1) - torch.lgamma(c - z + 1) - c * math.log(2)
+    truth = (log_prior + dist.Normal(z, 1.0).log_prob(x)).masked_fill(z > c, -math.inf).logsumexp(0)
+    assert ((result.log_prob - truth).abs() < 5 * result.standard_error).all()
