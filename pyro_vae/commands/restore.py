@@ -30,7 +30,8 @@ from ..runs.parser import Parser
 from ..training.device import choose_device
 from ..uses.missing_values import missing_log_prob
 from ..uses.observations import Denoising, Inpainting, SuperResolution
-from ..uses.restoration import Restoration, restore
+from ..uses.restoration import restore
+from ..uses.restored import Restoration
 from .pictures import FORMATS, place_of, save
 
 DAMAGES = ("mask", "noise", "downsample")

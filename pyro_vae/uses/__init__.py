@@ -15,7 +15,8 @@ from .memorization import NearestShare, nearest, nearest_share
 from .missing_values import missing_log_prob
 from .observations import Denoising, Inpainting, SuperResolution
 from .onnx_export import export_onnx
-from .restoration import Restoration, observing, restore
+from .restoration import observing, restore
+from .restored import Restoration
 from .tempered import tempered
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import inspect
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import pyro.distributions as dist
@@ -17,7 +16,6 @@ from ..arguments.at_least import at_least
 from ..evidence.annealing_path import Path, State
 from ..evidence.drawing import halves, handful
 from ..evidence.words import data_points
-from ..output.frames import html
 from ..output.progress import Progress, progress_bar
 from ..pairs.batch import Batch, taking
 from ..pairs.contexts import evaluating, seeded, unvalidated
@@ -28,66 +26,12 @@ from ..pairs.modules import Callee
 from ..pairs.scoring import traces
 from ..pairs.sites import counted_sites, counts, sample_sites
 from .observations import Observation
+from .restored import Restoration
 
 FIRST_STEP = 0.1  # of the leapfrog, where it begins to adapt
 ADAPTATION_RATE = 0.5  # of its logarithm, for each transition
 BEFORE = "p(x|z)"  # under which a site keeps its distribution before the observation
 TARGET = 0.8  # mean acceptance that it is adapted to
-
-
-@dataclass(frozen=True)
-class Restoration:
-    """Result of `restore`. Tensors are on the CPU.
-
-    Attributes:
-        samples: E[x|z_s, y] for draws z_s of the posterior (N, S, ...): they differ where y leaves x open.
-        ess: effective sample size of the importance weights that the chains started from, of ``num_proposals`` (N,).
-        acceptance: mean acceptance of the last half of the transitions (N,); nan without any.
-        num_proposals, num_transitions: draws of the guide, and Hamiltonian transitions of each chain.
-    """
-
-    samples: Tensor = field(repr=False)
-    ess: Tensor
-    acceptance: Tensor
-    num_proposals: int
-    num_transitions: int
-
-    @property
-    def mean(self) -> Tensor:
-        """Mean of the samples (N, ...): the estimate of x with the smallest squared error."""
-        return self.samples.mean(1)
-
-    @property
-    def spread(self) -> Tensor:
-        """Standard deviation of the samples (N, ...): where y leaves x open; nan of one sample."""
-        return self.samples.std(1)
-
-    @property
-    def from_one_draw(self) -> Tensor:
-        """Whether one draw of the guide has nearly all the weight, an effective sample size below 2 (N,), bool: all
-        chains begin there, and another way to fill what is missing is hardly found."""
-        return self.ess < 2
-
-    def _repr_html_(self) -> str:
-        return html("restored data", self._rows())
-
-    def __repr__(self) -> str:
-        return "\n".join(f"{name:<22}{text}" for name, text in self._rows())
-
-    def _rows(self) -> list[tuple[str, str]]:
-        ess, acceptance = ([f"{v:.2f}" for v in (x.min(), x.median(), x.max())] for x in (self.ess, self.acceptance))
-        count, samples = self.samples.shape[:2]
-        doubtful = int(self.from_one_draw.sum())
-        doubt = (
-            f"{doubtful:,} of {data_points(count)}: all samples begin at one draw of the guide, and can be too much "
-            f"alike. Give more proposals, and more transitions"
-        )
-        return [
-            ("restored", f"{data_points(count)}, {samples} samples each"),
-            ("effective sample size", f"from {ess[0]} to {ess[2]}, median {ess[1]}, of {self.num_proposals:,} draws"),
-            ("acceptance", f"from {acceptance[0]} to {acceptance[2]}, of {self.num_transitions:,} transitions"),
-            *([("not to be trusted", doubt)] if doubtful else []),
-        ]
 
 
 def restore(
