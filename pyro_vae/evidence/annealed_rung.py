@@ -36,7 +36,7 @@ APART = 10_000_000  # numbers of streams, more than a run takes
 
 
 @dataclass(frozen=True)
-class Ways:
+class Paths:
     """Paths q0(u)^(1 - b) p(x, u)^b of some data points, in coordinates e, u = mean + axes e, along which both ends are
     stretched, but not turned."""
 
@@ -48,10 +48,10 @@ class Ways:
     inverse: Tensor
     precision: Tensor  # of q0 along each coordinate, where that of p(x, u) is about 1, (B, D)
 
-    def __getitem__(self, points: Any) -> Ways:
+    def __getitem__(self, points: Any) -> Paths:
         keys, mixture = self.keys[points], self.mixture[points]
         axes, inverse, precision = self.axes[points], self.inverse[points], self.precision[points]
-        return Ways(self.x[points], keys, mixture, self.from_prior, axes, inverse, precision)
+        return Paths(self.x[points], keys, mixture, self.from_prior, axes, inverse, precision)
 
     def widths(self, b: Tensor) -> Tensor:
         """Of the path along each coordinate at b (B,), (B, D)."""
@@ -119,34 +119,34 @@ class AnnealedRung:
             return None
 
     def _estimate(self, x: Points, keys: Tensor, mixture: Mixture, most: int) -> LogMarginal | None:
-        """As `estimate`, by two ways of which pilots choose."""
-        both = [self._ways(x, keys, mixture, from_prior=from_prior) for from_prior in (False, True)]
+        """As `estimate`, by the start that pilots choose."""
+        both = [self._paths(x, keys, mixture, from_prior=from_prior) for from_prior in (False, True)]
         if not self._has_one_density(both[0]):
             return None
-        plans = [self._warm_up(ways, stream=(2 + number) * APART) for number, ways in enumerate(both)]
+        plans = [self._warm_up(paths, stream=(2 + number) * APART) for number, paths in enumerate(both)]
         pilots = [self._pilot(*pair, FIRST_TEMPERATURES) for pair in zip(both, plans, strict=True)]
         higher = pilots[1].log_mean > pilots[0].log_mean
         results, order = [], []
-        for ways, plan, pilot, here in zip(both, plans, pilots, (~higher, higher), strict=True):
+        for paths, plan, pilot, here in zip(both, plans, pilots, (~higher, higher), strict=True):
             points = here.nonzero()[:, 0]
             if len(points):
-                results.append(self._adapted(ways[points], some(plan, points), pilot[points], most))
+                results.append(self._adapted(paths[points], some(plan, points), pilot[points], most))
                 order.append(points)
         return LogMarginal.join(results)[torch.cat(order).argsort().cpu()]
 
-    def _adapted(self, ways: Ways, plan: Plan, before: Means, most: int) -> LogMarginal:
+    def _adapted(self, paths: Paths, plan: Plan, before: Means, most: int) -> LogMarginal:
         """The result with as many temperatures as it takes, from the first pilot on."""
-        results, order, points = [], [], torch.arange(len(ways.keys), device=ways.keys.device)
+        results, order, points = [], [], torch.arange(len(paths.keys), device=paths.keys.device)
         count, spent = FIRST_TEMPERATURES, 2 * (WARM_UP + evaluations(PILOT_CHAINS, FIRST_TEMPERATURES))
         while len(points):
             count *= 2
-            pilot = self._pilot(ways[points], plan, count)
+            pilot = self._pilot(paths[points], plan, count)
             spent += evaluations(PILOT_CHAINS, count)
             rises = pilot.above(before)
             now = ((pilot.ess > ENOUGH_ESS) & ~rises) | (evaluations(CHAINS, 2 * count) > most)
             if now.any():
                 log_weights, acceptance = self._run(
-                    ways[points[now]], finer(some(plan, now), count), CHAINS, stream=5 * APART
+                    paths[points[now]], finer(some(plan, now), count), CHAINS, stream=5 * APART
                 )
                 total = WeightSum(log_weights.shape[1], CHAINS, log_weights.device)
                 total.add(log_weights)
@@ -159,77 +159,77 @@ class AnnealedRung:
             points, plan, before = points[~now], some(plan, ~now), pilot[~now]
         return LogMarginal.join(results)[torch.cat(order).argsort().cpu()]
 
-    def _pilot(self, ways: Ways, plan: Plan, count: int) -> Means:
+    def _pilot(self, paths: Paths, plan: Plan, count: int) -> Means:
         """What chains that are thrown away find with so many temperatures."""
-        return Means.of(self._run(ways, finer(plan, count), PILOT_CHAINS, stream=4 * APART)[0])
+        return Means.of(self._run(paths, finer(plan, count), PILOT_CHAINS, stream=4 * APART)[0])
 
-    def _ways(self, x: Points, keys: Tensor, mixture: Mixture, *, from_prior: bool) -> Ways:
+    def _paths(self, x: Points, keys: Tensor, mixture: Mixture, *, from_prior: bool) -> Paths:
         near = mixture.parts[0]
         if not from_prior:
-            return Ways(x, keys, mixture, False, near.root, near.inverse, torch.ones_like(near.mean))
+            return Paths(x, keys, mixture, False, near.root, near.inverse, torch.ones_like(near.mean))
         spread = self.draws.in_portions(x, keys, PILOT_CHAINS, stream=APART, prior=True).std(0).clamp(min=1e-4)
         scaled = near.root / spread[..., None]
         precision, turn = eigen(scaled.mT @ scaled)
-        return Ways(x, keys, mixture, True, near.root @ turn, turn.mT @ near.inverse, precision.clamp(min=1e-8))
+        return Paths(x, keys, mixture, True, near.root @ turn, turn.mT @ near.inverse, precision.clamp(min=1e-8))
 
-    def _at(self, ways: Ways, e: Tensor) -> State:
+    def _at(self, paths: Paths, e: Tensor) -> State:
         """The log densities at e (R, D)."""
-        u = ways.mixture.parts[0].mean + torch.einsum("bij,kbj->kbi", ways.axes, e.view(-1, *ways.precision.shape))
-        joint, prior = self.space.joint_and_prior(ways.x, u)
-        start = prior if ways.from_prior else ways.mixture.log_prob(u)
+        u = paths.mixture.parts[0].mean + torch.einsum("bij,kbj->kbi", paths.axes, e.view(-1, *paths.precision.shape))
+        joint, prior = self.space.joint_and_prior(paths.x, u)
+        start = prior if paths.from_prior else paths.mixture.log_prob(u)
         return State(e, start.flatten(), joint.flatten(), torch.zeros_like(joint).flatten())
 
-    def _starts(self, ways: Ways, first: int, count: int, *, stream: int) -> State:
+    def _starts(self, paths: Paths, first: int, count: int, *, stream: int) -> State:
         """Draws of q0, (R, D), those of numbers from ``first`` on."""
-        if ways.from_prior:
-            u = self.draws.of_pair(ways.x, ways.keys, first, count, stream=stream, prior=True)
+        if paths.from_prior:
+            u = self.draws.of_pair(paths.x, paths.keys, first, count, stream=stream, prior=True)
         else:
-            noise = self.draws.normal(ways.keys, first, count, stream=stream)
-            u = ways.mixture.at(noise, self.draws.uniform(ways.keys, first, count, stream=stream + 1))
-        e = torch.einsum("bij,kbj->kbi", ways.inverse, u - ways.mixture.parts[0].mean)
-        return self._at(ways, e.flatten(0, 1))
+            noise = self.draws.normal(paths.keys, first, count, stream=stream)
+            u = paths.mixture.at(noise, self.draws.uniform(paths.keys, first, count, stream=stream + 1))
+        e = torch.einsum("bij,kbj->kbi", paths.inverse, u - paths.mixture.parts[0].mean)
+        return self._at(paths, e.flatten(0, 1))
 
-    def _has_one_density(self, ways: Ways) -> bool:
+    def _has_one_density(self, paths: Paths) -> bool:
         """Whether the model has the same density when it is asked again: chains need more than an estimate of it."""
-        state = self._starts(ways, 0, 2, stream=APART)
-        return torch.allclose(state.log_joint, self._at(ways, state.u).log_joint, 1e-4, 1e-3, equal_nan=True)
+        state = self._starts(paths, 0, 2, stream=APART)
+        return torch.allclose(state.log_joint, self._at(paths, state.u).log_joint, 1e-4, 1e-3, equal_nan=True)
 
     def _moved(
-        self, ways: Ways, state: State, b: Tensor, step: Tensor, first: int, stream: int
+        self, paths: Paths, state: State, b: Tensor, step: Tensor, first: int, stream: int
     ) -> tuple[State, Tensor]:
         """A transition of the chains ``first``, ..., at b (B,), with step sizes (B,) in units of the path's width."""
-        count, b = len(state.u) // len(ways.keys), b.to(step.dtype)
-        with self.draws.numbered(ways.keys, first, count, stream=stream):
-            moved = transition(lambda e: self._at(ways, e), state, b, step[:, None] * ways.widths(b), LEAPFROG, count)
+        count, b = len(state.u) // len(paths.keys), b.to(step.dtype)
+        with self.draws.numbered(paths.keys, first, count, stream=stream):
+            moved = transition(lambda e: self._at(paths, e), state, b, step[:, None] * paths.widths(b), LEAPFROG, count)
         self.done(TRANSITION * len(state.u))
         return moved
 
-    def _warm_up(self, ways: Ways, *, stream: int) -> Plan:
-        """Temperatures and step sizes, adapted along the way."""
-        b = sigmoid_schedule(WARM_UP_TEMPERATURES).to(ways.keys.device)[:, None].expand(-1, len(ways.keys))
-        log_step = torch.full_like(ways.precision[:, 0], math.log(FIRST_STEP))
-        state = self._starts(ways, 0, WARM_UP_CHAINS, stream=stream)
+    def _warm_up(self, paths: Paths, *, stream: int) -> Plan:
+        """Temperatures and step sizes, adapted along the path."""
+        b = sigmoid_schedule(WARM_UP_TEMPERATURES).to(paths.keys.device)[:, None].expand(-1, len(paths.keys))
+        log_step = torch.full_like(paths.precision[:, 0], math.log(FIRST_STEP))
+        state = self._starts(paths, 0, WARM_UP_CHAINS, stream=stream)
         log_steps, variance = [], []
         for number, now in enumerate([*[b[1]] * FIRST_TRANSITIONS, *b[1:-1]]):
-            state, acceptance = self._moved(ways, state, now, log_step.exp(), 0, stream + 2 + number)
+            state, acceptance = self._moved(paths, state, now, log_step.exp(), 0, stream + 2 + number)
             log_step = log_step + acceptance - ACCEPTANCE
             if number >= FIRST_TRANSITIONS:
                 log_steps.append(log_step)
                 variance.append(state.log_ratio.view(WARM_UP_CHAINS, -1).var(0))
         return adapted(b, torch.stack(log_steps), torch.stack(variance))
 
-    def _run(self, ways: Ways, plan: Plan, num_chains: int, *, stream: int) -> tuple[Tensor, Tensor]:
+    def _run(self, paths: Paths, plan: Plan, num_chains: int, *, stream: int) -> tuple[Tensor, Tensor]:
         """Log weights (K, B), and mean acceptance probabilities (B,), some chains at a time."""
-        size = max(1, self.draws.at_once // (GRADIENT * len(ways.keys)))
+        size = max(1, self.draws.at_once // (GRADIENT * len(paths.keys)))
         found, accepted = [], torch.zeros_like(plan.steps[0])
         for first in range(0, num_chains, size):
             count = min(size, num_chains - first)
-            state = self._starts(ways, first, count, stream=stream)
+            state = self._starts(paths, first, count, stream=stream)
             change = plan.temperatures.diff(dim=0).repeat(1, count)  # (T, R)
             log_weight = change[0] * state.log_ratio.double()
             for number, step in enumerate(plan.steps, 1):
                 b = plan.temperatures[number]
-                state, acceptance = self._moved(ways, state, b, step, first, stream + 1 + number)
+                state, acceptance = self._moved(paths, state, b, step, first, stream + 1 + number)
                 log_weight = log_weight + change[number] * state.log_ratio.double()
                 accepted = accepted + acceptance * count / (num_chains * len(plan.steps))
             found.append(log_weight.view(count, -1))
@@ -247,7 +247,7 @@ def some(plan: Plan, points: Tensor) -> Plan:
 
 
 def finer(plan: Plan, count: int) -> Plan:
-    """The plan with another number of temperatures, shared out along the way as before."""
+    """The plan with another number of temperatures, shared out along the path as before."""
     before, after = (torch.linspace(0, 1, n, dtype=torch.float64) for n in (len(plan.temperatures), count + 1))
     shape, device = (-1, plan.temperatures.shape[1]), plan.steps.device
     at, known = (numbers.to(device)[:, None].expand(shape) for numbers in (after, before))

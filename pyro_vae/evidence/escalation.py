@@ -74,7 +74,7 @@ class Escalation:
     hardly covers at its top may have next to no mass, so a Gaussian is fitted to it, whose draws tell the share of the
     evidence; where that is not negligible, it is the next to be added. Where the last pilot foresees a k-hat above 0.7,
     and a standard error is aimed at, annealed chains from the mixture or the prior take over (`AnnealedRung`), but not
-    for modes that are left out. The result keeps that k-hat, for chains, too, can miss a mode.
+    for modes that are left out. The result has at least that k-hat, for chains, too, can miss a mode.
 
     What decides is thrown away: the estimate comes from other draws than the pilots, so that its mean is p(x), and the
     mean of its logarithm lies below log p(x).

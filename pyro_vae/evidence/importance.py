@@ -80,7 +80,7 @@ def log_marginal(
     about as much as 2,000 samples. Pilots decide, and are thrown away: the mean of the weights stays p(x). Where the
     last proposal will not do either, khat stays above 0.7; with ``target_standard_error``, annealed chains start from
     there or from the prior, 64 for a data point, for about as much as 100,000 to 200,000 samples. Their number is
-    nearer to log p(x), and khat stays what it was: whether they missed a mode, their weights do not tell. The details
+    nearer to log p(x), and khat falls no lower: whether they missed a mode, their weights do not tell. The details
     of the result say the rung of each data point (0 for the guide, 7 for annealed chains, else the number of
     Gaussians), what it cost, in evaluations of the model, and the share of p(x) found where the proposals hardly draw
     ("left_out"; where it may be above a fiftieth, khat is at least 1). Pairs with discrete latents, with latents on
@@ -115,8 +115,8 @@ def log_marginal(
         num_samples: K, samples for each data point; exactly that many are drawn for the estimate.
         target_standard_error: in nats, of log p(x) of each data point; None for num_samples each.
         max_samples: of one data point, with a target; one that needs more keeps a larger error. Also evaluations of the
-            model by its annealed chains, pilots apart: with less than 41,000 there are none, more give hard data points
-            more temperatures.
+            model by its annealed chains, pilots apart: with fewer than 41,000 there are none, more give hard data
+            points more temperatures.
         defensive: share of the draws from the prior p(z) instead of the guide, weighted by the mixture of both: weights
             are then at most p(x|z) / defensive, so that their variance is finite. For few latents. In a fitted
             proposal the prior has its 5%, whatever is given here.

@@ -120,7 +120,7 @@ def test_a_density_that_is_an_estimate_itself_is_left_alone():
         assert rung.estimate(x, data_keys(x, 0), mixture, 100_000) is None
 
 
-def test_a_way_whose_chains_all_have_weight_zero_is_not_taken():
+def test_a_start_whose_chains_all_have_weight_zero_is_not_taken():
     """x ~ Uniform(z - 0.1, z + 0.1), z ~ Normal(0, 30): next to no draw of the prior is possible."""
 
     def edged(x):
