@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ..arguments.nearest import did_you_mean
+from ..disk.writing import CURES
 from ..output.log_level import OPTION, is_said, level_among, said_if_slow, saying_no_more_than
 from ..version import __version__
 from .atexit_private import run_exit_handlers
@@ -129,6 +130,9 @@ def fail(error: Exception) -> NoReturn:
     is_ours = type(error).__module__.startswith("pyro_vae.") or text.startswith("Expected ")
     if is_said("debug"):
         raise error
+    if isinstance(error, OSError) and error.errno is not None:  # of the system, not a sentence yet
+        where = error.filename or "a file or a connection"
+        text = f"Expected to read or write {where}; got an error: {error.strerror}.{CURES.get(error.errno, '')}"
     if not (isinstance(error, (ValueError, OSError, ImportError)) or is_ours):
         text = f"{type(error).__name__}: {text} Add {OPTION} debug to see where."
     print(f"pyro-vae: error: {text}", file=sys.stderr)

@@ -170,8 +170,11 @@ def _try(study: Any, axes: Sequence[Axis], base: Layer, dataset: Data, chosen: N
             result = fit_settings(config, module, objective, dataset, choose_device(config.device), on_step=on_step)
         value = result.history[result.best_epoch - 1]["validation_elbo"]
         outcome = "stopped early" if stopped else "trained"
-    except (ValueError, ArithmeticError, RuntimeError) as error:
-        outcome = " ".join(str(error).split())
+    except OSError:
+        raise
+    except Exception as error:  # one of a user's class, too: the others are still searched
+        kind = "" if isinstance(error, (ValueError, ArithmeticError, RuntimeError)) else f"{type(error).__name__}: "
+        outcome = kind + " ".join(str(error).split())
     told(study, trial, outcome, value)
     elbo = "" if value is None else f"validation ELBO {value:8.2f}  "
     return f"{elbo}{_in_words(trial.params)}{'' if outcome == 'trained' else f'  ({outcome})'}"

@@ -20,7 +20,7 @@ CURES = {
     errno.ENOSPC: " Free some space, then try again.",
     errno.EDQUOT: " Free some space, then try again.",
     errno.ENAMETOOLONG: " Use a shorter name.",
-    errno.EACCES: " Use a place that you may write to.",
+    errno.EACCES: " Change its permissions, or use another place.",
     errno.EROFS: " Use a place that you may write to.",
 }
 

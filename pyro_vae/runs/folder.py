@@ -17,7 +17,7 @@ from ..data import Data
 from ..disk.json_files import null_for_nan, read_json, write_json
 from ..disk.reading import MEBIBYTE, read_whole
 from ..disk.tensor_files import require_finite, tensors_of
-from ..disk.writing import write_text, written_whole
+from ..disk.writing import saying, write_text, written_whole
 from .new_folder import CHECKPOINT, RESERVED
 
 NAME = re.compile(r"[\w][\w.-]*")  # of a file of the run: in its folder, and in no other
@@ -184,8 +184,9 @@ def save_weights(folder: Path, module: nn.Module) -> None:
     content = safetensors.torch.save(
         {name: t.clone(memory_format=torch.contiguous_format) for name, t in _tensors(module).items()}
     )
-    (folder / RESERVED).unlink(missing_ok=True)
-    with written_whole(folder / "weights.safetensors") as file:
+    with saying(path := folder / "weights.safetensors"):
+        (folder / RESERVED).unlink(missing_ok=True)
+    with written_whole(path) as file:
         file.write(content)
 
 

@@ -142,8 +142,8 @@ def claimed(folder: str | Path, kind: Kind, *, overwrite: bool) -> Iterator[Path
             yield folder
         finally:
             ours = {MARK, f".{kind}.lock", f".{kind}.holder"}
-            if made and {path.name for path in folder.iterdir()} <= ours:
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # whoever took the folder away meanwhile hears of what that has ended
+                if made and {path.name for path in folder.iterdir()} <= ours:
                     for name in ours:
                         (folder / name).unlink(missing_ok=True)
                     folder.rmdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pyro_vae
-from pyro_vae.commands.main import commands, main
+from pyro_vae.commands.main import commands, fail, main
 from pyro_vae.commands.mistyped import refuse_unknown
 from pyro_vae.runs.estimators import ESTIMATORS
 
@@ -127,3 +127,23 @@ def test_a_reader_that_goes_away_ends_it_quietly(tmp_path):
         writer.stdout.close()
         assert writer.stderr.read() == ""
     assert writer.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            PermissionError(13, "Permission denied", "a/run.json"),
+            "a/run.json; got an error: Permission denied. Change",
+        ),
+        (OSError(28, "No space left on device"), "connection; got an error: No space left on device. Free some space"),
+        (FileExistsError("Expected a new folder; got a."), "error: Expected a new folder; got a.\n"),
+    ],
+)
+def test_an_error_of_the_system_is_a_sentence(error, text, capsys):
+    with pytest.raises(SystemExit):
+        fail(error)
+    said = capsys.readouterr().err
+    assert said.startswith("pyro-vae: error: Expected ")
+    assert text in said
+    assert "Errno" not in said

@@ -212,3 +212,15 @@ def test_runs_that_were_stopped_are_marked_when_compared(trained, capsys, monkey
     main(["compare", "part", str(trained / "a")])
     assert "part: Not trained to the end: after 2 of 50 epochs." in capsys.readouterr().out
     assert "part: Not trained to the end" in Path("comparison/comparison.md").read_text()
+
+
+@pytest.mark.parametrize("done", [lambda: os.rename("run", "moved"), lambda: shutil.rmtree("run")])
+def test_a_folder_that_is_taken_away_is_named_with_what_could_not_be_written(done, capsys, monkeypatch):
+    def taken_away(*arguments, **keywords):
+        result = fit(*arguments, **keywords)
+        done()
+        return result
+
+    monkeypatch.setattr("pyro_vae.commands.from_settings.fit", taken_away)
+    text = refused(capsys, "train", *SMALL, "--out", "run")
+    assert "error: Expected to write run/unfinished/weights.safetensors; got an error: No such file" in text
