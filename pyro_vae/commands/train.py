@@ -8,7 +8,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from ..runs.environment import few_threads
-from ..runs.folder import is_finished, read_about
+from ..runs.folder import read_about, require_run
 from ..runs.loading import load_data
 from ..runs.new_folder import SETTINGS, settings_to_resume
 from ..runs.parser import Parser
@@ -85,9 +85,12 @@ def _label(config: Namespace) -> str:
 def _is_over(folder: Path, epochs: int) -> bool:
     """Whether a training has come to its end, with so many epochs or more; says so."""
     settings = settings_to_resume(folder)
-    if settings not in (None, folder / SETTINGS) or not is_finished(folder):
+    if settings not in (None, folder / SETTINGS) or not (folder / "run.json").exists():
         return False
     about = read_about(folder)
+    if not about["finished"]:
+        return False
+    require_run(folder)  # what is damaged or was edited: nothing is trained in its place unasked
     if epochs > about["epochs_asked_for"]:
         if settings is not None:
             return False

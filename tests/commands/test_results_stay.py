@@ -224,3 +224,25 @@ def test_a_folder_that_is_taken_away_is_named_with_what_could_not_be_written(don
     monkeypatch.setattr("pyro_vae.commands.from_settings.fit", taken_away)
     text = refused(capsys, "train", *SMALL, "--out", "run")
     assert "error: Expected to write run/unfinished/weights.safetensors; got an error: No such file" in text
+
+
+@pytest.mark.parametrize(
+    ("damage", "text"),
+    [
+        (
+            lambda run: (run / "settings.yaml").write_text((run / "settings.yaml").read_text() + "\n"),
+            "Expected run/settings.yaml as",
+        ),
+        (lambda run: (run / "weights.safetensors").unlink(), "a whole run; run has no weights.safetensors"),
+        (
+            lambda run: (run / "run.json").write_text((run / "run.json").read_text().replace("2", "3", 1)),
+            "Expected run/run.json as",
+        ),
+    ],
+)
+def test_a_finished_run_that_was_edited_or_is_damaged_is_not_trained_anew_by_resume(trained, damage, text, capsys):
+    run = Path(shutil.copytree(trained / "a", "run"))
+    damage(run)
+    before = content(run)
+    assert text in refused(capsys, "train", "--resume", "run")
+    assert content(run) == before
