@@ -97,10 +97,10 @@ def _levels(chosen: Namespace, folder: Path) -> NDArray[Any]:
     given = given_data(folder, chosen.data, chosen.split, root=chosen.root)
     assert isinstance(given.points, torch.Tensor)
     x: NDArray[Any] = given.points.numpy()
-    most = (given.data.levels or 2) - 1
-    levels: NDArray[Any] = np.rint(x * most).clip(0, 255).astype(np.uint8)
-    is_whole = most in (1, 255) and np.array_equal(levels / np.float32(most), x)
-    what = f"whole numbers from 0 to {most}" if is_whole else f"values of {x.dtype}"
+    one = np.float32(255 if given.data.levels == 256 else 1)
+    levels: NDArray[Any] = np.rint(np.nan_to_num(x) * one).clip(0, 255).astype(np.uint8)
+    is_whole = np.array_equal(levels / one, x)
+    what = f"whole numbers from 0 to {one:.0f}" if is_whole else f"values of {x.dtype}"
     print(f"data   {given.protocol}: {what} are what comes back")
     return levels if is_whole else x
 

@@ -53,7 +53,7 @@ class Restoration:
         ess, acceptance = ([f"{v:.2f}" for v in (x.min(), x.median(), x.max())] for x in (self.ess, self.acceptance))
         count, samples = self.samples.shape[:2]
         doubtful = int(self.from_one_draw.sum())
-        doubt = f"{doubtful:,} of {data_points(count)}, whose samples may be too much alike: give more proposals, transitions"
+        doubt = f"{doubtful:,} of {data_points(count)}, whose samples may be too much alike. Give more proposals"
         return [
             ("restored", f"{data_points(count)}, {samples} samples each"),
             ("effective sample size", f"from {ess[0]} to {ess[2]}, median {ess[1]}, of {self.num_proposals:,} draws"),

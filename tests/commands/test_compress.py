@@ -61,6 +61,17 @@ def test_a_folder_of_images(folder, tmp_path, capsys):
     assert np.array_equal(back[:, 0], images)
 
 
+def test_missing_values_are_refused_without_a_warning_of_numpy(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    x = np.random.default_rng(0).normal(size=(40, 3))
+    x[0, 0] = np.nan
+    np.savetxt("holes.csv", x, delimiter=",", header="a,b,c", comments="")
+    words = ["--data", "holes.csv", "--missing", "--likelihood", "Gaussian", "--epochs", "1", *SMALL]
+    main(["train", *words, "--out", "run"])
+    capsys.readouterr()
+    assert refused(capsys, "compress", "run", "holes.csv").startswith("Expected values with finitely many levels")
+
+
 def test_lossy_files_are_smaller_and_come_back_about(folder, tmp_path, capsys):
     words = [f"{folder}/run", f"{folder}/images.npy", "--lossy", "1", "-o", f"{tmp_path}/lossy.pvz"]
     main(["compress", *words])
