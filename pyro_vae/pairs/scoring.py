@@ -167,8 +167,7 @@ def score_traces(model_trace: poutine.Trace, guide_trace: poutine.Trace, *, shap
     # A number of the CPU in a recorded graph would keep it from being captured on a GPU.
     zero = torch.zeros((), device=next((site["value"].device for _, site in sample_sites(model_trace)), None))
     log_prior, log_likelihood = _log_probs(model_trace, zero, shape)
-    # Factors of a guide, such as a classifier's loss, only train it.
-    log_guide, given = _log_probs(guide_trace, zero, shape, factors=False)
+    log_guide, given = _log_probs(guide_trace, zero, shape, factors=False)  # a classifier's loss, say, only trains it
     if not is_summed_out(guide_trace):  # a guide that is conditioned on draws from elsewhere scores them
         log_guide = log_guide + given
     return Scores(*(term.expand(shape) for term in (log_likelihood, log_prior, log_guide)))
