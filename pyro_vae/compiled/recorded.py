@@ -45,6 +45,8 @@ class Recorded:
     2. the second runs plainly once more, and its tensor operations are recorded, gradients and random draws included;
     3. from the third on, only the recorded operations run: Pyro's handlers have acted, and leave no trace.
 
+    A graph rounds otherwise than the plain path. Where that matters, ``pure`` has the graph answer the first call, too.
+
     Read anew in each call are tensors, wherever they are held (arguments, parameters of the store by name, parameters
     and buffers of modules, a KL weight), and what Python holds in attributes, closures and global variables: numbers,
     flags, which object an attribute is. Another value there, as another kind of arguments, gets a graph of its own; one
@@ -71,6 +73,8 @@ class Recorded:
         precision: "bf16" takes matrix products and convolutions in bfloat16, forward and backward; all else stays in
             the precision it has.
         name: what warnings call the function.
+        pure: whether calls change nothing and draw no random numbers from torch's own generators, so that the first may
+            be made three times: then results do not depend on which of them came first.
 
     Gradients, first ones: ``.backward()`` may be called inside the function, which adds to the ``.grad`` of leaf
     tensors, or on what it returns if that is one number, of shape (). Through other results it raises, since their
@@ -111,13 +115,14 @@ class Recorded:
         backend: Literal["inductor", "eager"] = "inductor",
         precision: Literal["fp32", "bf16"] = "fp32",
         name: str | None = None,
+        pure: bool = False,
     ) -> None:
         check_settings(backend, precision)
         modules = [modules] if isinstance(modules, nn.Module) else list(modules)
         if not callable(function) or not all(isinstance(module, nn.Module) for module in modules):
             raise TypeError(f"Expected a function and the modules that it uses; got {function!r} and {modules!r}.")
         self.function = function
-        self.backend, self.precision = backend, precision
+        self.backend, self.precision, self.pure = backend, precision, pure
         self.name = name or getattr(function, "__qualname__", type(function).__qualname__)
         self.num_graphs, self.compile_seconds = 0, 0.0
         self._modules = dict.fromkeys(part for module in modules for part in module.modules())
@@ -137,9 +142,11 @@ class Recorded:
             return self._run(args, kwargs)
         variant = next((variant for variant in variants if variant.state.holds()), None)
         if variant is None:
-            return self._meet(variants, args, kwargs)
+            value = self._meet(variants, args, kwargs)
+            return self(*args, **kwargs) if self.pure else value
         if variant.graph is None:
-            return self._record(variant, arguments, args, kwargs)
+            value = self._record(variant, arguments, args, kwargs)
+            return self(*args, **kwargs) if self.pure and variant.graph is not None else value
         inputs = variant.graph.gather(arguments)
         if inputs is None:
             value = self._run(args, kwargs)  # in another scope of the param store, this makes the parameters

@@ -48,7 +48,7 @@ def compile_if_worthwhile(
     """An objective as a `CompiledELBO` and a function as `Recorded`, where that is asked for; either stays as it is.
 
     Args:
-        target: a Pyro objective, or a function of tensors.
+        target: a Pyro objective, or a function of tensors that is pure, as `Recorded` says.
         compile: "auto" compiles where it saves more seconds than it takes and the device has a compiler.
         precision: "bf16" needs a recorded graph; where compiling does not pay it runs operation by operation.
         saves: estimate of the seconds that compiling would save.
@@ -69,7 +69,7 @@ def compile_if_worthwhile(
     backend: Literal["inductor", "eager"] = "inductor" if pays else "eager"
     if isinstance(target, ELBO):
         return CompiledELBO(target, backend=backend, precision=precision)
-    return Recorded(target, modules, backend=backend, precision=precision, name=name)
+    return Recorded(target, modules, backend=backend, precision=precision, name=name, pure=True)
 
 
 def _has_compiler(device: torch.device) -> bool:

@@ -1,6 +1,9 @@
 """Scikit-learn's digits: 1,797 images of 8 x 8 pixels that come with a dependency."""
 
+import functools
+
 import torch
+from torch import Tensor
 
 from .binarization import Binarization, binarize
 from .protocol import Data, Splits, describe_sizes, random_split
@@ -23,17 +26,23 @@ def digits(*, binarization: Binarization = "none", seed: int = 0) -> Data:
         >>> tuple(data.train.shape), data.event_shape
         ((1197, 1, 8, 8), (1, 8, 8))
     """
-    from sklearn.datasets import load_digits  # a second of import that other data need not wait for
-
-    pixels, targets = load_digits(return_X_y=True)
+    images, targets = _read()
     split = (1197, 300, 300)
-    images = torch.from_numpy(pixels).float().div(16).reshape(-1, 1, 8, 8)
     parts = random_split(images, split, seed=seed)
     data = Data(
         name="digits",
         **parts._asdict(),
         protocol=(f"scikit-learn digits, intensity / 16; {describe_sizes(parts)}, random split with seed {seed}"),
         levels=17,
-        labels=Splits(*random_split(torch.from_numpy(targets).long(), split, seed=seed)),
+        labels=Splits(*random_split(targets, split, seed=seed)),
     )
     return binarize(data, binarization, seed=seed)
+
+
+@functools.cache
+def _read() -> tuple[Tensor, Tensor]:
+    """All images and labels. They are read from text, once; random splits copy them."""
+    from sklearn.datasets import load_digits  # a second of import that other data need not wait for
+
+    pixels, targets = load_digits(return_X_y=True)
+    return torch.from_numpy(pixels).float().div(16).reshape(-1, 1, 8, 8), torch.from_numpy(targets).long()

@@ -15,6 +15,7 @@ of classes in the help and the options of none, and leave out the part in their 
 
 from __future__ import annotations
 
+import copy
 import math
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -52,6 +53,8 @@ ON_ANOTHER_MACHINE = ("root", "download", "device", "compile", "tensorboard", "e
 LATER = ("init_from", "freeze", "num_train")
 LONGEST_WARMUP = 30.0  # epochs, where no length is given
 LARGEST = 100_000  # bytes of a settings file; those of a run have two thousand
+KEPT = 100  # settings that were found, for a command reads those of a run several times, and this takes 60 ms
+_found: dict[str, Namespace] = {}
 
 
 def parse_training(
@@ -99,6 +102,19 @@ def settings_of(settings: Layer, *, given: Iterable[str]) -> Namespace:
     Raises:
         ValueError: a part is missing or one too many, a class or option unknown, or a value of another type.
     """
+    names, values = settings
+    given = [*given]
+    if any("." in name for name in names.values()):  # own classes, which may have been changed in the meantime
+        return _settings_of(settings, given)
+    key = repr((dict(names), dict(values), given))
+    if key not in _found:
+        if len(_found) >= KEPT:
+            _found.clear()
+        _found[key] = _settings_of(settings, given)
+    return copy.deepcopy(_found[key])
+
+
+def _settings_of(settings: Layer, given: Sequence[str]) -> Namespace:
     parser = Parser()
     names = _prepare(parser, settings, given=given)
     return with_warmup(_with_classes(parser.parse_args([]), names))

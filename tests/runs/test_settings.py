@@ -313,3 +313,11 @@ def test_settings_build_the_model(file):
     )
     assert len(model.prior.pseudo_inputs) == 7
     assert model.prior.encoder is model.encoder
+
+
+def test_settings_that_are_read_again_are_of_their_own(file):
+    first = read_settings(file)
+    found = dump(first)
+    first.inputs.append("x=images")
+    first.prior.class_path = "another"
+    assert dump(read_settings(file)) == found
