@@ -279,13 +279,16 @@ def test_what_is_added_is_a_file_and_a_line(extended):
 
 
 def test_what_is_added_is_known_to_the_command_line(extended):
-    train = ["train", "--latent-dim", "2", "--epochs", "1", "--out", "run"]
+    train = ["train", "--latent-dim", "2", "--epochs", "1"]
     parts = ["--prior", "LogisticPrior", "--encoder", "LaplaceEncoder", "--likelihood", "LogisticValues"]
     parts += ["--network", "Shallow", "--network.width", "7", "--objective", "IWAE", "--objective.num_particles", "2"]
     options = ["--estimator", "defensive", "--share", "0.25", "--num-samples", "30", "--num-images", "9"]
-    calls = [[*train, *parts], ["evaluate", "run", *options], ["count", "run"]]
-    main = "from pyro_vae.commands.main import main"
-    out = run_python(extended, "-c", f"{main}\nfor call in {calls}:\n    main(call)")
+    calls = [[*train, *parts, "--out", "run"], ["evaluate", "run", *options], ["count", "run"]]
+    calls += [[*train, "--overwrite", "--out", "another"], ["evaluate", "another", *options]]
+    calls += [[*train, "--overwrite", "--out", "another"]]
+    out = run_python(
+        extended, "-c", f"from pyro_vae.commands.main import main\nfor call in {calls}:\n    main(call)"
+    )
     assert "30 samples each" in out
     assert "0 parameters of the prior" in out
     settings = (extended / "run" / "settings.yaml").read_text()
@@ -293,5 +296,5 @@ def test_what_is_added_is_known_to_the_command_line(extended):
     (path,) = (extended / "run").glob("evaluation_defensive_*.json")
     evaluation = json.loads(path.read_text())
     assert evaluation["estimator_settings"]["share"] == 0.25
-    run_python(extended, "-c", f"{main}\nmain({[*train, '--overwrite']})")
-    assert not list((extended / "run").glob("evaluation*"))  # those of the weights before
+    assert (extended / "another" / "run.json").exists()
+    assert not list((extended / "another").glob("evaluation*"))  # those of the weights before
