@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,14 @@ def _text_values(path: Path, separator: bytes) -> int:
 
 
 def _parquet_values(path: Path) -> int:
-    """How many values a table says that it holds."""
+    """How many values a table says that it holds; raises where its footer contradicts itself, of which a reader takes
+    the one or the other number in silence."""
     import pyarrow.parquet
 
     about = pyarrow.parquet.read_metadata(path)
+    rows = sum(about.row_group(number).num_rows for number in range(about.num_row_groups))
+    if rows != about.num_rows:
+        raise ValueError(f"{about.num_rows:,} rows by its footer, {rows:,} in its groups of rows")
     return max(about.num_rows, 0) * max(about.num_columns, 0)
 
 
@@ -159,7 +163,8 @@ def _left_out(table: Any, *, first: str, columns: Sequence[str] | None) -> list[
         column = table[name]
         is_first = name == first
         if column.dtype.kind not in "biufc":
-            names_rows = is_first and column.is_unique
+            has_lists = not column.map(lambda value: isinstance(value, Hashable)).all()  # in Parquet; they name nothing
+            names_rows = is_first and not has_lists and column.is_unique
         elif column.dtype.kind in "iu" and column.is_unique and len(table.columns) > 1:
             rises = columns is not None or (len(column) >= FEWEST and column.is_monotonic_increasing)
             names_rows = name.lower() in NUMBERED or rises

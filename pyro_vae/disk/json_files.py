@@ -45,7 +45,7 @@ class Content(dict[str, Any]):
         raise ValueError(f"Expected {name} in {self.path}; got none. Make the file again.")
 
 
-def read_json(path: Path, *, kind: str, types: Mapping[str, type | tuple[type, ...]] | None = None) -> Content:
+def read_json(path: Path, *, kind: str, types: Mapping[str, Any] | None = None) -> Content:
     """The content that `write_json` has written, its kind aside.
 
     A digest tells damage, not intent: whoever changes a file can make its digest anew. So what is there has its type.
@@ -53,7 +53,7 @@ def read_json(path: Path, *, kind: str, types: Mapping[str, type | tuple[type, .
     Args:
         path: of the file.
         kind: of its content.
-        types: of entries by name, where these are there.
+        types: of entries by name, where these are there: what `has_form` takes.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -76,9 +76,39 @@ def read_json(path: Path, *, kind: str, types: Mapping[str, type | tuple[type, .
     if (found := content.pop("kind", "file without a kind")) != kind:
         raise ValueError(f"Expected a {kind} in {path}; got a {found!s:.50}. Use the folder or the file of a {kind}.")
     for name, expected in (types or {}).items():
-        if name in content and not isinstance(content[name], expected):
+        if name in content and not has_form(content[name], expected):
             raise ValueError(f"Expected {name} in {path} of another type; got {content[name]!r:.50}. Make it again.")
     return Content(content, path)
+
+
+def has_form(value: Any, form: Any) -> bool:
+    """Whether a value out of JSON has a form.
+
+    Args:
+        value: what was read.
+        form: a type; a tuple of forms, for any of them; ``[form]`` for a list of such items, ``[form, form]`` for one
+            of just so many; ``{name: form}`` for an object that has all these entries, ``{str: form}`` for one whose
+            entries all are so. Whole numbers that no program has counted, of more than 64 bits, have none.
+
+    Example:
+        >>> has_form({"mean": -1.5, "samples": [10, 20]}, {"mean": (float, type(None)), "samples": (int, [int, int])})
+        True
+        >>> has_form([1, "2"], [int])
+        False
+    """
+    match form:
+        case tuple():
+            return any(has_form(value, each) for each in form)
+        case [each]:
+            return isinstance(value, list) and all(has_form(item, each) for item in value)
+        case list():
+            return isinstance(value, list) and len(value) == len(form) and all(map(has_form, value, form))
+        case {**entries} if str in entries:
+            return isinstance(value, dict) and all(has_form(item, entries[str]) for item in value.values())
+        case dict():
+            return isinstance(value, dict) and all(n in value and has_form(value[n], each) for n, each in form.items())
+    is_large = type(value) is int and abs(value) >= 2**63
+    return isinstance(value, form) and not is_large
 
 
 def _digest(content: dict[str, Any]) -> str:

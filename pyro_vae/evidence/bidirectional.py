@@ -113,9 +113,6 @@ class BidirectionalGap:
             ValueError: one of them is damaged, or they do not belong together.
         """
         arrays, about = load_arrays(path, kind="BidirectionalGap")
-        for side in (about["lower"], about["upper"]):
-            if missing := [name for name in ("bound", "measure", "estimator") if name not in side]:
-                raise ValueError(f"Expected {missing[0]} of both bounds in {path}.json; got none. Make it again.")
         lower, upper = (
             LogMarginal.from_arrays(of_prefix(side, arrays), about=about[side]) for side in ("lower", "upper")
         )

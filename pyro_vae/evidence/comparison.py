@@ -18,7 +18,8 @@ from .alike import require_alike, require_one_kind, require_one_quantity
 from .cautions import cautions, over
 from .measured import Measured, with_interval
 from .result import LogMarginal
-from .tables import comparison_json, comparison_latex, comparison_markdown, comparison_table, read_comparison
+from .saved_comparison import read_comparison
+from .tables import comparison_json, comparison_latex, comparison_markdown, comparison_table
 from .words import largest, one_quantity
 
 NUMBERS = ("value", "low", "high", "standard_error", "monte_carlo_error")  # of a `Measured`

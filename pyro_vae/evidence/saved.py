@@ -19,15 +19,23 @@ from ..disk.writing import written_whole
 from ..pairs.batch import Batch, Points
 
 LARGEST = 2**32  # bytes of all arrays together, unpacked
-TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read again from what results are about
-    **dict.fromkeys(("bound", "measure", "estimator", "weights_sha256", "protocol", "likelihood"), str),
-    **dict.fromkeys(("arrays_sha256", "evaluation_protocol", "settings_sha256"), str),
-    **dict.fromkeys(("sites", "given", "lower", "upper", "estimator_settings", "training"), dict),
-    "num_data_points": int,
-    "num_samples": (int, list),
-    "numbers": list,
-    "inputs": list,
-    "quantity": str,
+MEAN = ("log_marginal_nats_per_data_point", "standard_error_over_data_points", "monte_carlo_error")
+_OF_A_RESULT = {
+    **dict.fromkeys(("bound", "measure", "estimator", "quantity"), str),
+    **{key: {str: int} for key in ("sites", "given")},
+    "inputs": [str],
+}
+TYPES: dict[str, Any] = {  # of what is read again from what results are about
+    **_OF_A_RESULT,
+    **dict.fromkeys(MEAN, (int, float, type(None))),
+    **dict.fromkeys(("weights_sha256", "images_sha256", "arrays_sha256", "settings_sha256"), str),
+    **dict.fromkeys(("protocol", "evaluation_protocol", "likelihood"), str),
+    **dict.fromkeys(("lower", "upper"), _OF_A_RESULT),
+    **dict.fromkeys(("bits_per_dim", "bits_per_dim_standard_error"), (int, float, type(None))),
+    **dict.fromkeys(("num_data_points", "data_points_with_khat_above_0.7"), int),
+    **dict.fromkeys(("estimator_settings", "training"), dict),
+    "num_samples": (int, [int, int]),
+    "numbers": [int],
 }
 
 

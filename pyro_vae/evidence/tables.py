@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tabulate import LATEX_ESCAPE_RULES, tabulate
 
-from ..disk.json_files import read_json
 from .cautions import sample_counts
-from .measured import Measured
 from .words import one_quantity
 
 if TYPE_CHECKING:
@@ -71,60 +67,6 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
             for (a, b), mean in comparison.differences.items()
         ],
     }
-
-
-def read_comparison(path: Path) -> dict[str, Any]:
-    """All numbers of the comparison that ``comparison.json`` holds, by the attributes of a `Comparison`, and under
-    "about" what it holds besides.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it is damaged, was changed, or is of a version that did not keep as much.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"Expected a folder made by pyro-vae compare; got no {path}.")
-    content = read_json(path, kind="comparison")
-    try:
-        models, pairs = content["log_marginal"], {(pair["a"], pair["b"]): pair for pair in content["differences"]}
-        own = {"unit", "num_data_points", "num_samples", "intervals", "cautions", "log_marginal", "differences"}
-        return {
-            "log_marginal": {name: _measured(model) for name, model in models.items()},
-            "differences": {names: _measured(pair) for names, pair in pairs.items()},
-            "simultaneous": {names: _measured(pair, pair["simultaneous"]) for names, pair in pairs.items()},
-            "of_these_runs": {
-                names: _measured(
-                    each, each["over_data_points_alone"], error=each["standard_error_over_data_points_alone"]
-                )
-                for names, each in {**models, **pairs}.items()
-            },
-            "seed_means": {name: tuple(model["seeds"]) for name, model in models.items()},
-            "num_data_points": content["num_data_points"],
-            "num_samples": {name: tuple(model["num_samples"]) for name, model in models.items()},
-            "smallest_ess": {name: model["smallest_ess"] for name, model in models.items()},
-            "largest_khat": {name: _or_nan(model["largest_khat"]) for name, model in models.items()},
-            "unreliable": {name: model["unreliable"] for name, model in models.items()},
-            "undecided": {name: model["undecided"] for name, model in models.items()},
-            "fitted": {name: model["from_fitted_proposals"] for name, model in models.items()},
-            "estimators": {name: tuple(model["estimators"]) for name, model in models.items()},
-            "quantity": {name: model["quantity"] for name, model in models.items()},
-            "about": {name: value for name, value in content.items() if name not in own},
-        }
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"Expected all numbers of a comparison in {path}; got an error at {error}: it is of another version. Run "
-            f"its command again, which makes the table anew from the runs that are there."
-        ) from error
-
-
-def _measured(numbers: Numbers, interval: Sequence[float] = (), *, error: float | None = None) -> Measured:
-    low, high = interval or (numbers["low"], numbers["high"])
-    standard_error = numbers["standard_error"] if error is None else error
-    return Measured(numbers["value"], standard_error, _or_nan(numbers["monte_carlo_error"]), low, high)
-
-
-def _or_nan(value: float | None) -> float:
-    """JSON has no nan, for which null stands."""
-    return math.nan if value is None else value
 
 
 def comparison_markdown(content: Numbers) -> str:

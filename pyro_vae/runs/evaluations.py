@@ -12,12 +12,12 @@ from typing import Any
 from ..disk.json_files import read_json
 from ..disk.writing import require_regular
 from ..evidence import BidirectionalGap, LogMarginal
-from ..evidence.saved import load_arrays
+from ..evidence.saved import MEAN, TYPES, load_arrays
 from ..pairs.batch import Points, tensors_of
 from .folder import weights_digest
 from .new_folder import FIGURES
 
-MEAN = ("log_marginal_nats_per_data_point", "standard_error_over_data_points", "monte_carlo_error")
+NEEDED = {*MEAN, "num_samples", "data_points_with_khat_above_0.7", "num_data_points", "protocol", "images_sha256"}
 
 
 def evaluation_name(estimator: str, samples: int | None, points: int, *, of: int, others: Mapping[str, Any]) -> str:
@@ -76,8 +76,9 @@ def evaluations_of(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for path in sorted(folder.glob("evaluation_*.json")):
         with contextlib.suppress(ValueError):
-            about = read_json(path, kind="LogMarginal")
-            if about["weights_sha256"] == weights_digest(folder) and path.with_suffix(".npz").is_file():
+            about = read_json(path, kind="LogMarginal", types=TYPES)
+            whole = about.keys() >= NEEDED and path.with_suffix(".npz").is_file()
+            if whole and about["weights_sha256"] == weights_digest(folder):
                 found[path.stem] = about
     return dict(sorted(found.items(), key=lambda item: _size(item[1])))
 

@@ -21,14 +21,17 @@ from ..disk.writing import saying, write_text, written_whole
 from .new_folder import CHECKPOINT, RESERVED
 
 NAME = re.compile(r"[\w][\w.-]*")  # of a file of the run: in its folder, and in no other
-TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read from run.json again
-    **dict.fromkeys(("files", "sources"), dict),
+TYPES: dict[str, Any] = {  # of what is read from run.json again
+    "files": {str: {"bytes": int, "sha256": str}},
+    **{key: {str: str} for key in ("sources", "versions")},
     **dict.fromkeys(("protocol", "data_sha256", "command", "working_directory"), str),
-    **dict.fromkeys(("num_train", "epochs", "epochs_asked_for"), int),
+    **dict.fromkeys(("num_train", "num_parameters", "epochs", "epochs_asked_for"), int),
+    "best_epoch": (int, type(None)),
+    "best_validation_elbo": (int, float, type(None)),
     **dict.fromkeys(("finished", "warmed_up", "keeps_checkpoint"), bool),
     "kl_weight": (int, float),
-    "event_shape": list,
-    "columns": list,
+    "event_shape": [int],
+    "columns": [str],
 }
 
 
@@ -87,23 +90,16 @@ def read_about(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     about = read_json(path, kind="run", types=TYPES)
-    for name, file in about["files"].items():
-        if not (NAME.fullmatch(name) and _is_about_a_file(file)):
-            raise ValueError(f"Expected size and digest of files in {path}; got {name!r:.50}: {file!r:.90}.")
+    for name in about["files"]:
+        if not NAME.fullmatch(name):
+            raise ValueError(f"Expected names of files of {folder} in {path}; got {name!r:.50}.")
     sizes = [*about.get("event_shape", []), about.get("num_train", 1)]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"Expected sizes of at least 1 in {path}; got {sizes!r:.90}.")
     names = about.get("columns", [])
-    if not all(isinstance(name, str) for name in names) or (names and about.get("event_shape") != [len(names)]):
+    if names and about.get("event_shape") != [len(names)]:
         raise ValueError(f"Expected names of the columns of x in {path}; got {names!r:.90}. Train the run again.")
     return about
-
-
-def _is_about_a_file(file: Any) -> bool:
-    match file:
-        case {"bytes": int(), "sha256": str()}:
-            return True
-    return False
 
 
 def title_of(folder: Path, *, name: str = "") -> str:

@@ -95,7 +95,9 @@ class PartialResults(Generic[Result]):
             with contextlib.suppress(FileNotFoundError, ValueError):  # damaged, or not whole
                 about = read_json(path, kind=self.kind.__name__)
                 if about.get("settings_sha256") == self.digest:
-                    found[path.stem] = about["numbers"], self.kind.load(path.with_suffix(""))
+                    result = self.kind.load(path.with_suffix(""))
+                    if len(result) == len(about["numbers"]):
+                        found[path.stem] = about["numbers"], result
         return found
 
     def _remove(self, *, keep: set[str]) -> None:

@@ -23,7 +23,14 @@ from ..pairs.state import loaded_pair
 Metrics = dict[str, float]
 STATE = "fit.safetensors"
 SAVED = ("history", "best_epoch", "stopped_early", "warmed_up", "summed_over")
-TYPES = {"history": list, "best_epoch": int, "stopped_early": bool, "warmed_up": bool, "summed_over": list}
+NUMBER = (int, float, type(None))
+TYPES = {
+    "history": [{str: NUMBER}],
+    "best_epoch": int,
+    **dict.fromkeys(("stopped_early", "warmed_up"), bool),
+    "summed_over": [str],
+    "state_sha256": str,
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -131,8 +138,10 @@ class Fit:
             module.eval()
         numbers = {name: about[name] for name in SAVED}
         # JSON has no numbers that are not finite: those of the history came out as null.
-        if not all(isinstance(entry, dict) for entry in about["history"]):
+        if not all({"epoch", "loss", "kl_weight"} <= entry.keys() for entry in about["history"]):
             raise ValueError(f"Expected a history of epochs in {folder}/fit.json; got {about['history']!r:.90}.")
+        if not 0 <= about["best_epoch"] <= len(about["history"]):
+            raise ValueError(f"Expected the best of the epochs in {folder}/fit.json; got {about['best_epoch']}.")
         numbers["history"] = [{k: math.nan if v is None else v for k, v in entry.items()} for entry in about["history"]]
         numbers["summed_over"] = tuple(about["summed_over"])
         return Fit(*pair, state=state, **numbers)

@@ -212,6 +212,33 @@ def test_tables_say_how_much_they_hold_before_they_are_read(tmp_path, monkeypatc
                 data.load(tmp_path / name)
 
 
+def test_a_footer_that_contradicts_itself_is_not_believed(tmp_path):
+    """Readers go by the rows of the groups, and would leave some out in silence."""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    TABLE.to_parquet(path)
+    whole = path.read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    refused = set()
+    for at in (at for at in range(footer, len(whole) - 8) if whole[at] == 2 * len(TABLE)):
+        for rows in (1, len(TABLE) - 1, len(TABLE) + 1):
+            path.write_bytes(whole[:at] + bytes([2 * rows]) + whole[at + 1 :])
+            found = read_or_refused(path)
+            if isinstance(found, str):
+                refused |= {at} if "rows by its footer" in found else set()
+            else:
+                assert sum(map(len, (found.train, found.validation, found.test))) == len(TABLE)
+                assert parquet.read_metadata(path).num_rows == len(TABLE)
+    assert len(refused) == 2
+
+
+def test_lists_in_a_table_are_neither_names_nor_numbers(tmp_path):
+    pytest.importorskip("pyarrow")
+    for lists in ([[float(i)] for i in range(20)], [{"a": float(i)} for i in range(20)]):
+        pandas.DataFrame({"first": lists, "b": np.arange(20.0)}).to_parquet(tmp_path / "a.parquet")
+        assert "got others in first" in read_or_refused(tmp_path / "a.parquet")
+
+
 def test_a_column_without_a_name_is_not_dropped(tmp_path):
     """pandas takes it for the names of the rows where the first line has one name less than the others."""
     (tmp_path / "a.csv").write_text("b,c\n" + "1.5,2,3\n" * 12)

@@ -1,6 +1,9 @@
 """Tables hold the numbers of the comparison, the best model first, and each states what they are."""
 
+import copy
+import functools
 import json
+import operator
 import re
 import runpy
 from dataclasses import replace
@@ -158,6 +161,32 @@ def test_a_comparison_comes_back_from_its_folder(comparison, tmp_path):
     write_json(tmp_path / "comparison.json", old, kind="comparison")
     with pytest.raises(ValueError, match=r"it is of another version\. Run its command again"):
         Comparison.load(tmp_path)
+
+
+def test_what_is_read_of_a_comparison_can_be_shown(comparison, tmp_path):
+    """Each entry in turn is gone, or something else, with a digest that is right."""
+    content = {**comparison_json(comparison), "command": "c", "threads": 1, "device": "d", "date": "2026", "seconds": 1}
+    places = [[name] for name in content]
+    places += [["log_marginal", "best", name] for name in content["log_marginal"]["best"]]
+    places += [["differences", 0, name] for name in content["differences"][0]]
+    refused = 0
+    for *above, last in [*places, ["log_marginal", "best"], ["differences", 0]]:
+        for odd in (None, "x", 10**400, [], [[]], {"a": [1]}, "gone"):
+            changed = copy.deepcopy(content)
+            entry = functools.reduce(operator.getitem, above, changed)
+            if odd == "gone":
+                del entry[last]
+            else:
+                entry[last] = odd
+            write_json(tmp_path / "comparison.json", changed, kind="comparison")
+            try:
+                found = Comparison.load(tmp_path)
+            except ValueError as error:
+                assert "Expected " in str(error) and "Run its command again" in str(error)
+                refused += 1
+            else:
+                assert all([repr(found), found._repr_html_(), found.to_markdown(), found.to_latex()])
+    assert refused > 6 * len(places) / 2
 
 
 def test_conditional_densities_are_called_so():

@@ -22,6 +22,7 @@ from pyro_vae import LogMarginal
 from pyro_vae.commands.main import main
 from pyro_vae.disk.json_files import write_json
 from pyro_vae.runs.allowance import at_most
+from pyro_vae.runs.pretrained import model_card
 
 # Derandomized, so that the suite tries the same inputs each time; experiments/robustness draws further ones.
 TRIED = settings(
@@ -98,6 +99,7 @@ def read_or_refused(folder):
     try:
         run = pyro_vae.load(folder)
         found = run, run.data, LogMarginal.load(evaluation_of(folder))
+        assert repr(run) and model_card(folder) and repr(found[-1])  # what is read can be shown
     except (ValueError, FileNotFoundError) as error:
         found = str(error)
     assert time.process_time() - began < 2.0
@@ -141,6 +143,33 @@ TENSORS = {
     "infinite": lambda t: {name: torch.full_like(x, -torch.inf) for name, x in t.items()},
     "nothing": lambda _: {},
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("log_marginal_nats_per_data_point", "x"),
+        ("standard_error_over_data_points", []),
+        ("monte_carlo_error", 10**400),
+        ("num_samples", []),
+        ("num_samples", ["x", 3]),
+        ("data_points_with_khat_above_0.7", {}),
+        ("num_data_points", 10**400),
+        ("sites", {"x": "y"}),
+        ("inputs", [1]),
+    ],
+)
+def test_evaluations_whose_entries_are_something_else_are_not_shown(trained, intact, name, value):
+    restore(trained, intact)
+    run, path = pyro_vae.load(trained), evaluation_of(trained).with_suffix(".json")
+    assert "nats per data point; 30 samples" in repr(run)
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    write_json(path, {**content, name: value}, kind="LogMarginal")
+    assert "samples" not in repr(run) and "Not known: it was not evaluated." in model_card(trained)
+    with pytest.raises(ValueError, match=f"Expected {name} in .* of another type"):
+        LogMarginal.load(path.with_suffix(""))
+    restore(trained, intact)
 
 
 @pytest.mark.parametrize("kind", TENSORS)
