@@ -90,9 +90,9 @@ def read_about(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     about = read_json(path, kind="run", types=TYPES)
-    for name in about["files"]:
+    for name, file in about["files"].items():
         if not NAME.fullmatch(name):
-            raise ValueError(f"Expected names of files of {folder} in {path}; got {name!r:.50}.")
+            raise ValueError(f"Expected size and digest of files in {path}; got {name!r:.50}: {file!r:.90}.")
     sizes = [*about.get("event_shape", []), about.get("num_train", 1)]
     if not all(type(size) is int and size > 0 for size in sizes):
         raise ValueError(f"Expected sizes of at least 1 in {path}; got {sizes!r:.90}.")

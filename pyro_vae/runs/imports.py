@@ -14,6 +14,17 @@ def look_in_working_directory() -> None:
         sys.path.append(os.getcwd())
 
 
+def is_import_path(text: str) -> bool:
+    """Whether a text is written as the path of something in a module; what else has a dot in it is never imported.
+
+    Example:
+        >>> is_import_path("package.module.Name"), is_import_path("package.Name "), is_import_path("package..Name")
+        (True, False, False)
+    """
+    names = text.split(".")
+    return len(names) > 1 and all(map(str.isidentifier, names))
+
+
 def import_class(path: str, kind: type, *, what: str) -> type:
     """The class at an import path such as ``my_module.MyPrior``, a subclass of ``kind``.
 
@@ -33,6 +44,8 @@ def import_class(path: str, kind: type, *, what: str) -> type:
     wanted = f"Expected {what} to be the import path of a class that derives from {library}'s {kind.__name__}"
     if module.partition(".")[0] in sys.stdlib_module_names:
         raise ValueError(f"{wanted}; got {path}, of the standard library.")
+    if not is_import_path(path):  # Python would import the module before it looks for a name such as "Name "
+        raise ValueError(f"Expected {what} to be an import path such as package.module.Name; got {path!r}.")
     look_in_working_directory()
     try:
         found = getattr(importlib.import_module(module), name)

@@ -13,6 +13,7 @@ from ..disk.reading import read_whole
 from ..disk.writing import saying, write_text, written_whole
 from .evaluations import evaluations_of, in_a_line
 from .folder import doubts_of, read_about, read_checked, require_run, write_about
+from .imports import is_import_path
 from .new_folder import COPY
 from .parts import PARTS
 from .settings import read_yaml
@@ -21,7 +22,6 @@ from .trained import Run, load
 CARD = "README.md"
 NOT_TRAVELLING = ("files", "kind", "working_directory", "keeps_checkpoint")  # of run.json: the digests are made anew
 ON_THE_HUB = ["*.json", "*.npz", "*.safetensors", "settings.yaml", "source.*.py", CARD]  # all that is fetched
-IMPORT_PATH = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+")
 
 
 def save_pretrained(run: str | Path, folder: str | Path, *, license: str | None = None) -> None:
@@ -198,7 +198,7 @@ def _foreign(settings: dict[str, Any]) -> list[str]:
             for item in value.values() if isinstance(value, dict) else value:
                 yield from texts(item)
 
-    found = [text for part in PARTS for text in texts(settings.get(part)) if IMPORT_PATH.fullmatch(text)]
+    found = [text for part in PARTS for text in texts(settings.get(part)) if is_import_path(text)]
     return [text for text in found if not text.startswith("pyro_vae.")]
 
 
