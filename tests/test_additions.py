@@ -286,9 +286,7 @@ def test_what_is_added_is_known_to_the_command_line(extended):
     calls = [[*train, *parts, "--out", "run"], ["evaluate", "run", *options], ["count", "run"]]
     calls += [[*train, "--overwrite", "--out", "another"], ["evaluate", "another", *options]]
     calls += [[*train, "--overwrite", "--out", "another"]]
-    out = run_python(
-        extended, "-c", f"from pyro_vae.commands.main import main\nfor call in {calls}:\n    main(call)"
-    )
+    out = run_python(extended, "-c", f"from pyro_vae.commands.main import main\nfor call in {calls}:\n    main(call)")
     assert "30 samples each" in out
     assert "0 parameters of the prior" in out
     settings = (extended / "run" / "settings.yaml").read_text()

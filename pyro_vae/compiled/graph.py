@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.fx import GraphModule
 
+from .cross_entropy import cross_entropies_by_products
 from .inductor import can_be_captured, compiled_module
+from .matmul import products_by_onednn, products_in_bf16
 from .torch_private import begin_cuda_step, handlers, without_its_advice
 
 
@@ -106,6 +108,16 @@ class Graph:
         by = [inputs[i] for i in self.derivatives]
         accumulated, derived = zip(leaves, gradients, strict=True), zip(by, derivatives, strict=True)
         return Outcome(results, self.returned, list(accumulated), list(derived), supports)
+
+    def prepare(self, backend: str, precision: str) -> None:
+        """Products in another precision or by another library, and compiling, as a `Recorded` has it."""
+        if precision == "bf16":
+            products_in_bf16(self.module)
+        elif backend == "inductor":
+            products_by_onednn(self.module)
+        if backend == "inductor":
+            cross_entropies_by_products(self.module)
+            self.compile()
 
     def compile(self, **options: Any) -> None:
         """Compile at the next call; random numbers as in eager torch, a CUDA graph where on a GPU and it can be."""

@@ -13,10 +13,8 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from .cross_entropy import cross_entropies_by_products
 from .failures import OutsideSupport, first_line, hint, reason, undone_on_failure
 from .graph import Graph, Outcome
-from .matmul import products_by_onednn, products_in_bf16
 from .python_state import PythonState
 from .recording import record
 from .results import value_of
@@ -45,8 +43,6 @@ class Recorded:
     2. the second runs plainly once more, and its tensor operations are recorded, gradients and random draws included;
     3. from the third on, only the recorded operations run: Pyro's handlers have acted, and leave no trace.
 
-    A graph rounds otherwise than the plain path. Where that matters, ``pure`` has the graph answer the first call, too.
-
     Read anew in each call are tensors, wherever they are held (arguments, parameters of the store by name, parameters
     and buffers of modules, a KL weight), and what Python holds in attributes, closures and global variables: numbers,
     flags, which object an attribute is. Another value there, as another kind of arguments, gets a graph of its own; one
@@ -73,8 +69,8 @@ class Recorded:
         precision: "bf16" takes matrix products and convolutions in bfloat16, forward and backward; all else stays in
             the precision it has.
         name: what warnings call the function.
-        pure: whether calls change nothing and draw no random numbers from torch's own generators, so that the first may
-            be made three times: then results do not depend on which of them came first.
+        pure: whether calls change nothing and draw nothing from torch's generators. Then the first is made three times,
+            so that a graph, which rounds otherwise than the plain path, answers all of them.
 
     Gradients, first ones: ``.backward()`` may be called inside the function, which adds to the ``.grad`` of leaf
     tensors, or on what it returns if that is one number, of shape (). Through other results it raises, since their
@@ -266,20 +262,11 @@ class Recorded:
             self._leave_plain("it draws random numbers from Python or NumPy; draw them from torch")
         elif graph is not None:
             variant.state.forget(changed)
-            self._prepare(graph)
+            graph.prepare(self.backend, self.precision)
             variant.graph = graph
             self.num_graphs += 1
         self.compile_seconds += time.perf_counter() - started
         return value_of(outcome)
-
-    def _prepare(self, graph: Graph) -> None:
-        if self.precision == "bf16":
-            products_in_bf16(graph.module)
-        elif self.backend == "inductor":
-            products_by_onednn(graph.module)
-        if self.backend == "inductor":
-            cross_entropies_by_products(graph.module)
-            graph.compile()
 
     def _distrust(self, variant: _Variant, error: Exception) -> None:
         """A graph failed for arguments with which the function does not."""

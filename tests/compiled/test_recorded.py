@@ -46,6 +46,20 @@ def data(seed=0, count=12):
     return torch.randn(count, 5, generator=torch.Generator().manual_seed(seed))
 
 
+def test_a_pure_function_is_answered_by_its_graph_from_the_first_call_on():
+    """bfloat16 tells which of the two paths answered."""
+    net = nn.Linear(5, 3)
+    usual, pure = (Recorded(net, [net], **eager, precision="bf16", pure=pure) for pure in (False, True))
+    with torch.no_grad():
+        for count in (12, 7):
+            x = data(count=count)
+            later = [usual(x) for _ in range(3)][-1]
+            assert not torch.equal(later, net(x))
+            assert torch.equal(pure(x), later)
+            assert torch.equal(pure(x), later)
+    assert usual.num_graphs == pure.num_graphs == 2
+
+
 # -------------------------------------------------------------------------------------- what it returns
 
 
