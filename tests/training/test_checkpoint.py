@@ -191,11 +191,11 @@ def test_every_pair_does_so(name, tmp_path):
         def make(pair=pair):
             return pair.model, pair.guide
 
-        options = {"data": pair.x[:21], "batch_transform": None, "validation": None, "batch_size": 8}
+        options = {"data": pair.x[:16], "batch_transform": None, "validation": None, "batch_size": 8, "epochs": 3}
         if folder is not None:
             torch.manual_seed(3)
             first = PAIRS[name]()
-            stopped(folder, lambda pair=first: (pair.model, pair.guide), steps=7, objective=eager(), **options)
+            stopped(folder, lambda pair=first: (pair.model, pair.guide), steps=3, objective=eager(), **options)
         runs.append(train(make, folder, objective=eager(), **options))
     assert_same(*runs)
 
