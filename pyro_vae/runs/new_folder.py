@@ -129,7 +129,10 @@ def claimed(folder: str | Path, kind: Kind, *, overwrite: bool) -> Iterator[Path
         OSError: it cannot be written.
     """
     folder = Path(folder)
-    _require_free(folder, kind, overwrite=overwrite)
+    with saying(folder):
+        begun = (folder / MARK).exists() and (folder / f".{kind}.lock").exists()
+    if not begun:  # else the lock says who is at work there
+        _require_free(folder, kind, overwrite=overwrite)
     made = not folder.exists()
     with saying(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -252,8 +252,11 @@ def test_runs_inside_a_comparison_stay_when_it_is_replaced(tmp_path):
 
 def test_two_trainings_do_not_share_a_folder(tmp_path):
     with new_run(tmp_path / "run") as unfinished:
-        with pytest.raises(BlockingIOError, match="Expected no other process writing the run in"):
-            begin(tmp_path / "run")
+        for epoch in (None, 3):
+            if epoch:  # what it leaves on the way is not that of a training that was stopped
+                (unfinished / f"checkpoint-{epoch:08}.json").write_text("{}")
+            with pytest.raises(BlockingIOError, match="Expected no other process writing the run in"):
+                begin(tmp_path / "run")
         fill(unfinished)
     assert require_run(tmp_path / "run")
 
@@ -369,8 +372,8 @@ def test_evaluations_are_found_by_what_they_are(tmp_path, result):
     names = ["evaluation_auto_7x2", "evaluation_guide_5000x2of9__seed-1__widen-1.1"]
     assert names[1] == evaluation_name("guide", 5000, 2, of=9, others={"seed": 1, "widen": 1.1})
     larger = LogMarginal.join([result, result])
-    save_evaluation(folder, larger, names[0], x=torch.rand(4, 3), about={})
-    save_evaluation(folder, result, names[1], x=torch.rand(2, 3), about={})
+    save_evaluation(folder, larger, names[0], x=torch.rand(4, 3), about={"protocol": "two numbers"})
+    save_evaluation(folder, result, names[1], x=torch.rand(2, 3), about={"protocol": "two numbers"})
     assert [*evaluations_of(folder)] == names[::-1]  # the larger one last
     (folder / f"{names[0]}.json").write_text("{}")
     assert [*evaluations_of(folder)] == names[1:]
