@@ -98,6 +98,8 @@ def test_a_time_limit_or_a_closed_terminal_saves_too(undisturbed, monkeypatch, c
 
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
+        for number in before:  # under nohup one is ignored, which stays so
+            signal.signal(number, signal.SIG_DFL)
         stop_like_an_interrupt()
         stop_in(2, monkeypatch, *TRAIN, "--out", "a", with_signal=getattr(signal, name))
     finally:
