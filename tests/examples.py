@@ -1,6 +1,6 @@
 """THE list: every contract test runs over the parts and pairs named here. A new part is one line."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -412,6 +412,14 @@ class LinearGaussian(nn.Module):
 
 def bound(module: nn.Module, event_shape: tuple[int, ...] = (12,)) -> Pair:
     return Pair(module.model, module.guide, patterns(24, event_shape))
+
+
+def some_pairs(first: Iterable[str], second: Iterable[str], shifts: int = 2) -> list[tuple[str, str]]:
+    """Pairs of names in which each of the first meets ``shifts`` of the second, and each of the second one or more."""
+    first, second = [*first], [*second]
+    longest = max(len(first), len(second))
+    first, second = first * longest, second * longest
+    return sorted({(first[i], second[i + shift]) for shift in range(shifts) for i in range(longest)})
 
 
 def vae(prior: str, *, likelihood: Any = Bernoulli, latent_dim: int = 2) -> Pair:

@@ -7,19 +7,12 @@ import functools
 
 import pytest
 import torch
-from examples import ENCODERS, LIKELIHOODS, NETWORKS, PRIORS, small_mlp
+from examples import ENCODERS, LIKELIHOODS, NETWORKS, PRIORS, small_mlp, some_pairs
 
 from pyro_vae import VAE, Bernoulli, GaussianEncoder, PixelCNN, Poisson, StandardNormal, fit, log_marginal
 
 EVENT_SHAPE, LATENT_DIM = (1, 4, 4), 2
 ALL_LIKELIHOODS = {**LIKELIHOODS, "PixelCNN": functools.partial(PixelCNN, channels=4, num_layers=1)}
-
-
-def some_pairs(first, second, shifts=2):
-    """Pairs of names in which each of the first meets ``shifts`` of the second, and each of the second one or more."""
-    longest = max(len(first), len(second))
-    first, second = ([*names] * longest for names in (first, second))
-    return sorted({(first[i], second[i + shift]) for shift in range(shifts) for i in range(longest)})
 
 
 def assert_trains_and_is_evaluated(prior, encoder, likelihood, event_shape, decoder=None):
