@@ -48,6 +48,9 @@ class Parser(ArgumentParser):
 
     def check(self, values: Mapping[str, Any]) -> None:
         """Raise ValueError unless these settings have the right types; those that are made defaults are not checked."""
+        for action in actions(self):
+            if action.nargs == "*" and isinstance(value := values.get(action.dest), dict):  # which it would change
+                raise ValueError(f"Expected {action.option_strings[0]} to be a list; got {value!r:.90}.")
         settings = Namespace()
         for key, value in values.items():
             settings[key] = value

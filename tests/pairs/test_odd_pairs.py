@@ -159,7 +159,7 @@ def test_a_latent_that_only_the_guide_counts_is_an_error(x, estimate):
     with pytest.raises(ValueError, match="'x_unobserved' under the same mask in model and guide"):
         estimate(partly, lambda x: partly_guide(x, masked=False), x)
     with pytest.raises(ValueError, match="'z' under the same mask"):
-        estimate(model, poutine.mask(guide, mask=torch.tensor(True)), x)
+        estimate(model, poutine.mask(guide, mask=torch.tensor(False)), x)
 
 
 # Pairs that look at the whole batch

@@ -227,6 +227,8 @@ def test_classes_among_the_options_are_those_of_a_list(file, value):
         ("epoch", 3, "unknown setting epoch. Did you mean epochs?"),
         ("config", "other.yaml", "unknown setting config"),
         ("out", "elsewhere", "unknown setting out"),
+        ("inputs", {"x": "images"}, "Expected --inputs to be a list; got {'x': 'images'}"),
+        ("freeze", {"a": {"b": []}}, "Expected --freeze to be a list; got {'a': {'b': []}}"),
         ("compile", "sometimes", "Expected --compile to be auto or true or false; got sometimes"),
         ("prior", None, "Expected prior to have a class_path and its init_args; got None"),
         ("prior", "VampPrior", "Expected prior to have a class_path"),
