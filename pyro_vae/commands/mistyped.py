@@ -7,6 +7,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ..arguments.by_option import by_option
 from ..arguments.unknown_options import unknown_options
 
 LIBRARY = Path(__file__).parents[1]
@@ -23,13 +24,9 @@ def refuse_unknown(words: Sequence[str], command: Path) -> None:
         command: the file of the command.
     """
     constants = _words(command)
-    groups: list[list[str]] = []
-    for word in words:
-        if word.startswith("--") or not groups:
-            groups.append([word])
-        else:
-            groups[-1].append(word)
-    wrong = [group for group in groups if group[0].startswith("--") and not _may_be_known(group[0], constants)]
+    wrong = [
+        group for group in by_option(words) if group[0].startswith("--") and not _may_be_known(group[0], constants)
+    ]
     if wrong:
         options = sorted(word for word in constants if word.startswith("--"))
         raise ValueError(unknown_options(" ".join(word for group in wrong for word in group), options))

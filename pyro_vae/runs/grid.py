@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..arguments.by_option import by_option
 from .candidates import VARIED, candidate_parts, with_arguments
 from .grouping import IGNORED
 from .options import add_data_options, add_fit_options
@@ -47,7 +48,7 @@ def taken_apart(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     settings = setting_names()
     rest: list[str] = []
     axes: dict[str, list[str]] = {}
-    for option, *values in _by_option(words):
+    for option, *values in by_option(words):
         name = option.removeprefix("--").replace("-", "_")
         if len(values) < 2 or not (name in settings or (option[2:].partition(".")[0] in PARTS and "." in option)):
             rest += [option, *values]
@@ -59,17 +60,6 @@ def taken_apart(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
             axes[name if name in settings else option[2:]] = values
             rest += [option, values[0]]
     return rest, axes
-
-
-def _by_option(words: Sequence[str]) -> list[list[str]]:
-    """Each option with the words that follow it."""
-    groups: list[list[str]] = []
-    for word in words:
-        if word.startswith("--") or not groups:
-            groups.append([word])
-        else:
-            groups[-1].append(word)
-    return groups
 
 
 def require_unfixed(words: Sequence[str], default: Mapping[str, Sequence[str]]) -> None:
@@ -91,7 +81,7 @@ def require_unfixed(words: Sequence[str], default: Mapping[str, Sequence[str]]) 
         IAF:num_transforms=3 GaussianEncoder.
     """
     typed = []
-    for word, *values in _by_option(words):
+    for word, *values in by_option(words):
         option, equals, value = word.partition("=")
         typed.append((option, [value, *values] if equals else values))
     given = {option: names for option in VARIED for name, names in typed if name == f"--{option}"}
