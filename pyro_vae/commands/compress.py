@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from .. import data
 from ..arguments.nearest import did_you_mean, file_nearest
 from ..compression import compress, compress_lossy, decompress, decompress_lossy
-from ..data.arrays import data_of_arrays, read_arrays
+from ..data.arrays import data_of_arrays
+from ..data.numpy_files import read_arrays
 from ..data.sources import ARRAYS
 from ..disk.writing import written_whole
 from ..runs.folder import require_run

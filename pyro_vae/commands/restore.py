@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .. import data
 from ..arguments.at_least import at_least
-from ..data.arrays import read_arrays
+from ..data.numpy_files import read_arrays
 from ..data.sources import ARRAYS
 from ..disk.writing import TABLES
 from ..output.frames import frame

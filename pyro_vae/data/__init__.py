@@ -9,11 +9,11 @@ from .dequantization import dequantized as dequantized
 from .digits import digits as digits
 from .image_folder import image_folder as image_folder
 from .protocol import Data as Data
-from .protocol import Order as Order
-from .protocol import Splits as Splits
-from .protocol import random_split as random_split
 from .sources import NAMES as NAMES
 from .sources import load as load
+from .splits import Order as Order
+from .splits import Splits as Splits
+from .splits import random_split as random_split
 from .static_mnist import static_mnist as static_mnist
 from .torchvision_sets import fashion_mnist as fashion_mnist
 from .torchvision_sets import mnist as mnist

@@ -13,7 +13,8 @@ from ..arguments.memory import require_memory
 from ..arguments.nearest import did_you_mean, file_nearest
 from .arrays import data_of_arrays
 from .binarization import Binarization
-from .protocol import Data, Order
+from .protocol import Data
+from .splits import Order
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 MOST_COLUMNS = 200_000

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from .binarization import Binarization, binarize
-from .protocol import Data, Splits, describe_sizes, random_split
+from .protocol import Data
+from .splits import Splits, describe_sizes, random_split
 
 
 def digits(*, binarization: Binarization = "none", seed: int = 0) -> Data:

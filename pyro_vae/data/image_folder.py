@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..arguments.memory import require_memory
 from .binarization import Binarization, binarize
-from .protocol import Data, Order, Splits, describe_sizes, describe_split, random_split
+from .protocol import Data
+from .splits import Order, Splits, describe_sizes, describe_split, random_split
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "WEBP")  # no other one is tried: some start programs

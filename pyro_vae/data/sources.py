@@ -17,7 +17,8 @@ from .csv_parquet import table_file
 from .dequantization import dequantized
 from .digits import digits
 from .image_folder import image_folder
-from .protocol import Data, Order, Splits
+from .protocol import Data
+from .splits import Order, Splits
 from .static_mnist import static_mnist
 from .torchvision_sets import fashion_mnist, mnist
 

@@ -11,9 +11,10 @@ import torch
 
 from ..disk.reading import read_whole
 from ..disk.writing import written_whole
-from .arrays import read_arrays
 from .binarization import binarize
-from .protocol import Data, Splits, check_sha256, describe_sizes
+from .numpy_files import read_arrays
+from .protocol import Data, check_sha256
+from .splits import Splits, describe_sizes
 from .torchvision_sets import torchvision_datasets
 
 URL = "http://www.cs.toronto.edu/~larocheh/public/datasets/binarized_mnist/binarized_mnist_{}.amat"

@@ -6,7 +6,8 @@ from types import ModuleType
 from urllib.error import URLError
 
 from .binarization import Binarization, binarize
-from .protocol import Data, Splits, check_sha256, describe_sizes
+from .protocol import Data, check_sha256
+from .splits import Splits, describe_sizes
 
 IDX_BYTES = {
     "train-images-idx3-ubyte": 16 + 60_000 * 784,
