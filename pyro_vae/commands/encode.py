@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jsonargparse import Namespace
 from torch import Tensor
@@ -69,15 +70,17 @@ def _codes(module: Any, points: Points, device: torch.device, *, seed: int) -> C
     return found
 
 
-def _arrays(codes: Codes, given: GivenData) -> dict[str, Tensor]:
-    arrays = {name: mean for name, (mean, _) in codes.items()}
+def _arrays(codes: Codes, given: GivenData) -> dict[str, Tensor | np.ndarray]:
+    arrays: dict[str, Tensor | np.ndarray] = {name: mean for name, (mean, _) in codes.items()}
     arrays |= {f"{name}.scale": scale for name, (_, scale) in codes.items() if scale is not None}
-    return arrays if given.labels is None else {**arrays, "labels": given.labels}
+    labels = given.named_labels()
+    return arrays if labels is None else {**arrays, "labels": labels}
 
 
 def _table(codes: Codes, given: GivenData, about: Mapping[str, str]) -> Any:
     """A row for each data point; the ids are their numbers in the data, from 0."""
-    columns: dict[str, Any] = {} if given.labels is None else {"label": given.labels.numpy()}
+    labels = given.named_labels()
+    columns: dict[str, Any] = {} if labels is None else {"label": labels}
     for name, (mean, scale) in codes.items():
         for kind, values in (("mean", mean), ("scale", scale)):
             if values is not None:

@@ -117,7 +117,7 @@ def save(
     chosen: Namespace,
     name: str,
     draw: Callable[[], Figure] | None = None,
-    arrays: Callable[[], Mapping[str, Tensor]] | None = None,
+    arrays: Callable[[], Mapping[str, Tensor | np.ndarray]] | None = None,
     table: Callable[[], Any] | None = None,
 ) -> None:
     """Save a figure, arrays or a table where --out says, else in the run folder, where it replaces the one before.
@@ -143,7 +143,7 @@ def save(
         path.parent.mkdir(parents=True, exist_ok=True)
         save_table(made, path)
     elif arrays is not None:
-        content = {key: value.cpu().numpy() for key, value in arrays().items()}
+        content = {key: value.cpu().numpy() if isinstance(value, Tensor) else value for key, value in arrays().items()}
         path.parent.mkdir(parents=True, exist_ok=True)
         packed = io.BytesIO()
         if path.suffix == ".npz":

@@ -24,7 +24,8 @@ from ..plots import image_rows, images_among
 from ..runs.environment import few_threads
 from ..runs.folder import require_run, title_of
 from ..runs.given_data import add_given_options, check_given, given_data
-from ..runs.loading import columns_of, load_run, random_subset, read_run
+from ..runs.loading import load_run, random_subset, read_run
+from ..runs.named_inputs import columns_of
 from ..runs.options import add_run_options
 from ..runs.parser import Parser
 from ..training.device import choose_device

@@ -11,12 +11,16 @@ from jsonargparse import Namespace
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..arguments.nearest import did_you_mean
+from ..data.categories import Categories
+from ..data.names import some
 from ..pairs.batch import Batch, Points, taking
 from ..pairs.unconditional import conditions_of
 from ..plots import beside_nearest, images_among, said_noise, samples
 from ..runs.folder import require_run, title_of
 from ..runs.given_data import given_data
-from ..runs.loading import load_run, x_of
+from ..runs.loading import load_run, read_run, x_of
+from ..runs.named_inputs import NamedInputs
 from ..runs.parser import Parser
 from ..training.device import choose_device
 from ..uses.generate import sample
@@ -31,7 +35,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add_picture_options(
         parser, "--num-samples", "Data points to draw, with the other inputs of test data.", arrays=True
     )
-    text = "Other inputs than those of test data: --given y=3, or several values in turn, y=0,1,2."
+    text = "Other inputs than those of test data: --given y=3, or several in turn, y=0,1,2; categories by name, y=T,B."
     parser.add_argument("--given", metavar="ARGUMENT=VALUE", type=str, nargs="*", default=[], help=text)
     text = "What the scales of the latents are multiplied by: below 1, draws are more typical, and less varied."
     parser.add_argument("--temperature", type=float, default=1.0, help=text)
@@ -50,7 +54,8 @@ def run(chosen: Namespace) -> None:
     device, folder = choose_device(chosen.device), require_run(chosen.run)
     module, _ = load_run(folder, device)
     like = like_of(folder, chosen.num_samples, seed=chosen.seed, root=chosen.root).to(device)
-    like, inputs = _with_given(module.model, like, chosen.given)
+    categories = NamedInputs.of_run(*read_run(folder)).categories
+    like, inputs = _with_given(module.model, like, chosen.given, categories)
     title = f"{title_of(folder)}{inputs and f', {inputs}'}"
     if inputs:
         print(f"given  {inputs}")
@@ -68,11 +73,11 @@ def run(chosen: Namespace) -> None:
     save(chosen, "samples.png", draw, arrays)
 
 
-def _with_given(model: Any, like: Points, given: Sequence[str]) -> tuple[Points, str]:
+def _with_given(model: Any, like: Points, given: Sequence[str], categories: Categories) -> tuple[Points, str]:
     """What to draw from the model for, with the inputs that were asked for, and whose inputs these are, in words.
 
     Raises:
-        ValueError: no input that the draws are conditional on, or no values for it.
+        ValueError: no input that the draws are conditional on, no values for it, or a category that it does not have.
     """
     known = conditions_of(taking(like, model)[0], None, like[:8])
     values: dict[str, list[float]] = {}
@@ -84,10 +89,7 @@ def _with_given(model: Any, like: Points, given: Sequence[str]) -> tuple[Points,
                 f"Expected --given for one of the inputs that draws are conditional on, {', '.join(known) or 'none'}; "
                 f"got {word!r}."
             )
-        try:
-            values[name] = [float(value) for value in text.split(",")]
-        except ValueError as error:
-            raise ValueError(f"Expected --given {name}=VALUE with numbers; got {word!r}.") from error
+        values[name] = _values(name, text, categories.get(name))
         if entry.dim() > 1 or not (entry.is_floating_point() or all(value.is_integer() for value in values[name])):
             kind = "numbers" if entry.is_floating_point() else "whole numbers"
             shape = tuple(entry.shape[1:])
@@ -97,10 +99,28 @@ def _with_given(model: Any, like: Points, given: Sequence[str]) -> tuple[Points,
         turns = torch.tensor(values.get(name, [0.0]), dtype=entry.dtype, device=entry.device)
         return turns.repeat(-(-len(entry) // len(turns)))[: len(entry)] if name in values else entry
 
-    words = [f"{name} = {', '.join(f'{value:g}' for value in turns)}" for name, turns in values.items()]
+    def said(name: str, turns: Sequence[float]) -> str:
+        names = categories.get(name)
+        return ", ".join(f"{turn:g}" if names is None else names[int(turn)] for turn in turns)
+
+    words = [f"{name} = {said(name, turns)}" for name, turns in values.items()]
     left = [name for name in known if name not in values]
     words += [f"{', '.join(left)} of random test data"] if left else []
     return like.replaced(chosen) if isinstance(like, Batch) else like, "; ".join(words)
+
+
+def _values(name: str, text: str, names: Sequence[str] | None) -> list[float]:
+    """The values of an input, separated by commas: names of its categories, else numbers."""
+    if names is None:
+        try:
+            return [float(word) for word in text.split(",")]
+        except ValueError as error:
+            raise ValueError(f"Expected --given {name}=VALUE with numbers; got '{name}={text}'.") from error
+    words = [text] if text in names else text.split(",")
+    if (other := next((word for word in words if word not in names), None)) is not None:
+        near = did_you_mean(other, names)
+        raise ValueError(f"Expected --given {name} with its categories, {some(names)}; got {other!r}.{near}")
+    return [float(names.index(word)) for word in words]
 
 
 def _beside_nearest(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jsonargparse import Namespace
 from tabulate import tabulate
@@ -22,7 +23,8 @@ from ..plots.roc import roc_figure
 from ..runs.environment import environment, few_threads
 from ..runs.folder import require_run, title_of, weights_digest
 from ..runs.given_data import GivenData, add_given_options, check_given, given_data
-from ..runs.loading import command_line, difference_of_columns, load_run, random_subset
+from ..runs.loading import command_line, load_run, random_subset, read_run
+from ..runs.named_inputs import NamedInputs
 from ..runs.options import add_run_options
 from ..runs.parser import Parser
 from ..training.device import choose_device
@@ -40,8 +42,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add("--also", metavar="RUN", type=str, nargs="*", default=[], help=text)
     text = "Take DATA for anomalies and score the test data of RUN beside them: how well does each score tell them?"
     add("--against-test", type=bool, nargs="?", const=True, default=False, help=text)
-    text = "Labels of the anomalies among DATA: how well does each score tell them from the others?"
-    add("--anomalies", metavar="LABEL", type=int, nargs="*", default=[], help=text)
+    text = "Labels (names of classes) of anomalies among DATA: how well does each score tell them from the others?"
+    add("--anomalies", metavar="LABEL", type=str, nargs="*", default=[], help=text)
     add("--num-images", type=int | None, default=None, help="A seeded random subset of so many data points of each.")
     add("--num-samples", type=int, default=1000, help="Samples of log p(x) for each data point and model.")
     text = "Validation data points, at most, whose mean log p(x) is the usual one."
@@ -55,7 +57,7 @@ def run(chosen: Namespace) -> None:
     folder, device = require_run(chosen.run), choose_device(chosen.device)
     path = _new_table(chosen, folder)
     at_least(1, num_samples=chosen.num_samples, num_reference=chosen.num_reference)
-    module, about = load_run(folder, device)
+    module, _ = load_run(folder, device)
     parts = _parts(chosen, folder)
     points = joined([part.points for part in parts]).to(device)
     validation = given_data(folder, None, "validation", root=chosen.root)
@@ -63,7 +65,8 @@ def run(chosen: Namespace) -> None:
     check_given(module, points)
     names = [name for name in (chosen.background, *chosen.also) if name]
     _check_different([folder, *map(Path, names)])
-    with_runs = [_pair(Path(name), points, device, about.get("columns")) for name in names]
+    known = NamedInputs.of_run(*read_run(folder))
+    with_runs = [_pair(Path(name), points, device, known) for name in names]
     with few_threads(module), warnings.catch_warnings():
         warnings.simplefilter("ignore", HeavyTail)  # said below, in the words of this command
         result = score(
@@ -101,7 +104,7 @@ class _Part(NamedTuple):
     words: str  # how many of what
     points: Points
     numbers: Tensor  # of the data points there (N,)
-    labels: Tensor | None
+    labels: np.ndarray | None  # (N,), by their names where they have some
     anomalous: Tensor  # (N,), bool
 
 
@@ -135,14 +138,14 @@ def _parts(chosen: Namespace, folder: Path) -> list[_Part]:
     if not chosen.anomalies:
         is_anomalous = torch.full((len(given.points),), chosen.against_test)
     else:
-        known = given.labels
-        there = [] if known is None else known.unique().tolist()
-        if known is None or not set(chosen.anomalies) < set(there):
+        known = given.named_labels()
+        there = [] if known is None else np.unique(known).tolist()
+        if known is None or not set(chosen.anomalies) < set(map(str, there)):
             raise ValueError(
                 f"Expected --anomalies to be some of the labels of the data, {there or 'which have none'}, and not "
-                f"all; got {chosen.anomalies}."
+                f"all; got {', '.join(chosen.anomalies)}."
             )
-        is_anomalous = torch.isin(known, torch.tensor(chosen.anomalies))
+        is_anomalous = torch.from_numpy(np.isin(known.astype(str), chosen.anomalies))
     parts = [_part(chosen.data or "own", given, is_anomalous, chosen)]
     if chosen.against_test:
         test = given_data(folder, None, "test", root=chosen.root)
@@ -157,7 +160,8 @@ def _part(name: str, given: GivenData, anomalous: Tensor, chosen: Namespace) -> 
         raise ValueError(f"Expected --num-images from 1 to {count:,}, all of {name}; got {wanted}.")
     numbers = random_subset(count, wanted, chosen.seed).sort().values if wanted < count else torch.arange(count)
     words = given.protocol if wanted == count else f"a random {wanted:,} (seed {chosen.seed}) of: {given.protocol}"
-    labels = None if given.labels is None else given.labels[numbers]
+    labels = given.named_labels()
+    labels = None if labels is None else labels[numbers.numpy()]
     return _Part(name, words, given.points[numbers], numbers, labels, anomalous[numbers])
 
 
@@ -182,20 +186,20 @@ def _check_different(folders: Sequence[Path]) -> None:
         seen[digest] = folder
 
 
-def _pair(folder: Path, points: Points, device: torch.device, columns: Sequence[str] | None) -> Pair:
+def _pair(folder: Path, points: Points, device: torch.device, names: NamedInputs) -> Pair:
     """The pair of another run for the same data.
 
     Raises:
-        ValueError: it is for data of another shape or other columns, or for values that these are none of.
+        ValueError: it is for data of another shape, other columns or categories, or for values that these are none of.
     """
     module, about = load_run(require_run(folder), device)
     shapes = {tuple(x.shape[1:]) for x in tensors_of(points)}
     if (shape := tuple(about["event_shape"])) not in shapes:
         raise ValueError(f"Expected {folder} to be a run on data of the same shape; got one on {shape}.")
-    if difference := difference_of_columns(about, columns):
+    if difference := NamedInputs.of_run(*read_run(folder)).difference_to(names):
         raise ValueError(
-            f"Expected {folder} to be a run on the same columns of x in the same order; {difference}. Train it on a "
-            f"table with that order."
+            f"Expected {folder} to be a run on the same columns of x and categories in the same order; {difference}. "
+            f"Train it on data with that order."
         )
     check_given(module, points)
     return module.model, module.guide

@@ -20,6 +20,7 @@ from ..runs.evaluations import what_resuming_removes
 from ..runs.folder import append_metrics, reserve_space, save_weights, title_of, write_about, write_metrics
 from ..runs.loading import command_line
 from ..runs.loose_params import save_params
+from ..runs.named_inputs import NamedInputs
 from ..runs.new_folder import SETTINGS, UNFINISHED, checkpointed, new_run
 from ..runs.own_classes import copy_sources, require_as_begun, sources_of
 from ..runs.parts import PARTS, build_objective
@@ -60,7 +61,7 @@ def train_run(
     module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
     start = None
     if config.init_from is not None and not (resume and checkpointed(folder)):  # which has the weights
-        start = start_from(config.init_from, module, needed=config.freeze, columns=dataset.columns)
+        start = start_from(config.init_from, module, needed=config.freeze, named=NamedInputs.of_data(config, dataset))
     num_frozen = freeze(module, config.freeze)
     if verbose:
         described = ", ".join(config[part].class_path for part in PARTS if part in config)
@@ -165,6 +166,7 @@ def _about(config: Namespace, module: Any, dataset: Data, result: Fit, *, finish
         "data_sha256": dataset.digest,
         "event_shape": list(dataset.event_shape),
         **({} if dataset.columns is None else {"columns": list(dataset.columns)}),
+        "categories": {array: list(names) for array, names in dataset.categories.items()},
         "num_train": len(dataset.train),
         "num_parameters": count_parameters(module),
         "finished": finished,

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jsonargparse import Namespace
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ..pairs.batch import Points
 from ..plots import attribute_walks, images_among, traversals
@@ -31,9 +33,9 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     text = "Each goes from minus this to this, by default 3; along a direction from 0 to this, by default 2."
     parser.add_argument("--limit", type=float | None, default=None, help=text)
     text = "Instead, move test images toward a class: along the mean code of its training data less that of all others."
-    parser.add_argument("--toward", type=int | None, metavar="LABEL", default=None, help=text)
-    text = "Class whose mean code is taken off, and whose images are moved; with --toward."
-    parser.add_argument("--away", type=int | None, metavar="LABEL", default=None, help=text)
+    parser.add_argument("--toward", type=str | None, metavar="LABEL", default=None, help=text)
+    text = "Class whose mean code is taken off, and whose images are moved; with --toward. Both by number or name."
+    parser.add_argument("--away", type=str | None, metavar="LABEL", default=None, help=text)
     return parser.parse_args(arguments)
 
 
@@ -61,21 +63,26 @@ def _toward(chosen: Namespace, module: Any) -> Figure:
     """Test images, moved toward a class and away from another, or from all others."""
     folder = Path(chosen.run)
     train, test = (given_data(folder, None, part, root=chosen.root) for part in ("train", "test"))
-    if train.labels is None or test.labels is None:
+    labels, before = train.named_labels(), test.named_labels()
+    if labels is None or before is None:
         raise ValueError(f"Expected data with labels, for the direction of a class; got {train.data.name}, without.")
+
+    def is_in(label: str, named: np.ndarray) -> Tensor:
+        return torch.from_numpy(named.astype(str) == label)
+
     for label in (chosen.toward, chosen.away):
-        if label is not None and not ((train.labels == label).any() and (test.labels == label).any()):
-            known = ", ".join(map(str, train.labels.unique().tolist()[:20]))
+        if label is not None and not (is_in(label, labels).any() and is_in(label, before).any()):
+            known = ", ".join(map(str, np.unique(labels)[:20]))
             raise ValueError(f"Expected a class among the labels of {train.data.name}, {known}; got {label}.")
     limit = FARTHEST if chosen.limit is None else chosen.limit
     if not limit > 0:
         raise ValueError(f"Expected --limit > 0; got {limit:g}.")
     device = next(iter(module.parameters())).device
     pair, points = (module.model, module.guide), train.points.to(device)
-    lacks = None if chosen.away is None else train.labels == chosen.away
-    direction = attribute_direction(*pair, points, train.labels == chosen.toward, lacks=lacks)
-    before = test.labels != chosen.toward if chosen.away is None else test.labels == chosen.away
-    rows: Points = test.points[before.nonzero()[:ROWS, 0]].to(device)
+    lacks = None if chosen.away is None else is_in(chosen.away, labels)
+    direction = attribute_direction(*pair, points, is_in(chosen.toward, labels), lacks=lacks)
+    moved = ~is_in(chosen.toward, before) if chosen.away is None else is_in(chosen.away, before)
+    rows: Points = test.points[moved.nonzero()[:ROWS, 0]].to(device)
     amounts = torch.linspace(0, limit, chosen.steps)
     what = f"from {'the others' if chosen.away is None else f'class {chosen.away}'} to class {chosen.toward}"
     return attribute_walks(*pair, rows, direction, amounts=amounts, what=what, title=title_of(folder))

@@ -18,6 +18,7 @@ from ..runs.environment import environment, few_threads
 from ..runs.estimators import ESTIMATORS
 from ..runs.grid import Candidate
 from ..runs.loading import command_line
+from ..runs.named_inputs import NamedInputs
 from ..runs.new_folder import claimed
 from ..runs.options import add_trust_option
 from ..runs.parser import Parser
@@ -164,7 +165,7 @@ def _try(study: Any, axes: Sequence[Axis], base: Layer, dataset: Data, chosen: N
         config = _config(base, layer, chosen)
         module, objective = build_module(config, dataset), build_objective(config.objective.as_dict())
         if config.init_from is not None:
-            start_from(config.init_from, module, needed=config.freeze, columns=dataset.columns)
+            start_from(config.init_from, module, needed=config.freeze, named=NamedInputs.of_data(config, dataset))
         freeze(module, config.freeze)
         with few_threads(module):
             result = fit_settings(config, module, objective, dataset, choose_device(config.device), on_step=on_step)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..arguments.nearest import did_you_mean, file_nearest
 from .binarization import Binarization, binarize
+from .categories import Categories, check_as_in_training, without_texts
+from .categories import described as in_words
 from .entries import as_entry
 from .numpy_files import read_arrays, read_sparse
 from .protocol import Data
@@ -33,6 +35,7 @@ def array_file(
     seed: int = 0,
     missing: bool = False,
     order: Order = "random",
+    categories: Categories | None = None,
 ) -> Data:
     """An .npy or .npz file: one array, or arrays train, validation (or valid) and test; several with names.
 
@@ -42,6 +45,8 @@ def array_file(
       of the file are left out, which the protocol says.
     - uint8 holds grey levels and is divided by 255, unless it holds only zeros and ones; numbers of all other types
       stay as they are: counts are saved as int64, for instance.
+    - Texts beside x (N,) become whole numbers 0, 1, ... in the sorted order of those that occur, which
+      `Data.categories` has.
     - (N, D) stays flat; (N, H, W) becomes (N, 1, H, W). Of four dimensions the second is taken for the
       channels, unless it is none of 1, 3, 4 and the last one is: then the last one is moved there.
 
@@ -53,6 +58,8 @@ def array_file(
         seed: of the split and of the binarization.
         missing: NaN marks values that are missing; without, it is an error. An encoder and a likelihood for such data
             are ``ZeroImputed(encoder)`` and ``Masked(likelihood)``.
+        order: see `random_split`.
+        categories: names of the numbers of such an array, by its name: those of the data that a model was trained on.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -74,7 +81,8 @@ def array_file(
     arrays = read_arrays(path)
     if {"format", "shape"} <= set(arrays):
         arrays = {path.stem: read_sparse(path)}
-    return data_of_arrays(arrays, path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
+    how: dict[str, Any] = {"binarization": binarization, "seed": seed, "missing": missing, "order": order}
+    return data_of_arrays(arrays, path, inputs, **how, categories=categories)
 
 
 def data_of_arrays(
@@ -86,6 +94,7 @@ def data_of_arrays(
     seed: int = 0,
     missing: bool = False,
     order: Order = "random",
+    categories: Categories | None = None,
 ) -> Data:
     """The arrays of a file as `array_file` describes them."""
     groups = _by_split(arrays)
@@ -100,15 +109,20 @@ def data_of_arrays(
 
     parts = split(values)
     used = {name for name in found if name in (inputs or {}).values() or name == "labels"} - {main}
-    others = {}
+    others, categories_there = {}, dict[str, tuple[str, ...]]()
     for name in sorted(used):
-        entries = [as_entry(f"{name} of {path}", array) for array in found[name]]
+        where = f"{name} of {path}"
+        numbers, names_there = without_texts(found[name], (categories or {}).get(name), where=where)
+        entries = [as_entry(where, array) for array in numbers]
         if [*map(len, entries)] != [*map(len, values)]:
             raise ValueError(
                 f"Expected {name} in {path} for as many items as {main}, {', '.join(str(len(x)) for x in values)}; "
                 f"got {', '.join(str(len(x)) for x in entries)}."
             )
         others[name] = split(entries)
+        if names_there is not None:
+            categories_there[name] = tuple(names_there)
+    check_as_in_training(path, categories_there, categories, inputs)
     how = f"{describe_sizes(parts)}, as given" if groups else describe_split(parts, order, seed=seed)
     described = f"{path.name}, {scaling}; {how}"
     read = {each for name in (main, *used) for each in names[name]}
@@ -121,8 +135,9 @@ def data_of_arrays(
     labels = others.pop("labels", None)
     if labels is not None and (labels.train.dim() > 1 or labels.train.is_floating_point()):
         others["labels"], labels = labels, None  # of another kind: an input like others
-    if labels is not None:
+    if labels is not None and "labels" not in categories_there:
         described += f"; labels of {len(torch.cat(labels).unique()):,} classes"
+    described += "".join(f"; {in_words(name, names)}" for name, names in categories_there.items())
     data = Data(
         name=path.stem,
         **parts._asdict(),
@@ -133,6 +148,7 @@ def data_of_arrays(
         labels=labels,
         others=others,
         main=main,
+        categories=categories_there,
     )
     return binarize(data, binarization, seed=seed)
 

@@ -13,6 +13,8 @@ from ..arguments.memory import require_memory
 from ..arguments.nearest import did_you_mean, file_nearest
 from .arrays import data_of_arrays
 from .binarization import Binarization
+from .categories import Categories
+from .names import short, some
 from .protocol import Data
 from .splits import Order
 
@@ -21,7 +23,6 @@ MOST_COLUMNS = 200_000
 UNNAMED = "Unnamed: 0"  # what pandas calls a first column without a name
 NUMBERED = ("id", "cell", "index", "row", "unnamed")  # names of columns whose whole numbers, if they differ, count rows
 FEWEST = 10  # rows, from which on rising numbers are hardly chance
-NAMED = 3  # of columns, in an error
 
 
 def table_file(
@@ -33,6 +34,7 @@ def table_file(
     missing: bool = False,
     order: Order = "random",
     columns: Sequence[str] | None = None,
+    categories: Categories | None = None,
 ) -> Data:
     """A CSV or TSV (with a line of column names) or Parquet file: a data point in each row, a value in each column.
 
@@ -41,11 +43,13 @@ def table_file(
     that all differ, called id, cell, index, row or unnamed. (Numbers with a decimal point are always data.)
 
     The columns are x, (N, D), called ``table``, but for those that ``inputs`` name: ``{"x": "table", "y": "batch"}``
-    calls a pair with all columns but ``batch``, and with that. Else as `array_file`.
+    calls a pair with all columns but ``batch``, and with that; texts of ``batch`` become whole numbers, whose names
+    `Data.categories` has. Else as `array_file`.
 
     Args:
         columns: names of the columns that x has, in their order: the ``columns`` of the data that a model was trained
             on. Those of the file may be in another order. By default all, in the order of the file.
+        categories: names of the numbers of texts by the column, as in `array_file`.
 
     Raises:
         ImportError: pandas is not installed (for Parquet: or nothing that reads it).
@@ -60,13 +64,13 @@ def table_file(
         import pandas
     except ImportError as error:
         raise ImportError(f'Expected pandas, to read {path}; got none. Run pip install "pyro-vae[tables]".') from error
-    frame = _read(pandas, path)
+    named = [name for name in (inputs or {}).values() if name != "table"]
+    frame = _read(pandas, path, named=named, texts=list(categories or ()))
     if not is_parquet(path) and not isinstance(frame.index, pandas.RangeIndex):
         raise ValueError(
             f"Expected a name for each column in the first line of {path}; got rows with more values than there are "
             f"names. Give the first column a name, too, or an empty one if it names the rows."
         )
-    named = [name for name in (inputs or {}).values() if name != "table"]
     if unknown := [name for name in named if name not in frame.columns]:
         near = did_you_mean(unknown[0], ["table", *map(str, frame.columns)])
         raise ValueError(f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}.{near}")
@@ -80,19 +84,20 @@ def table_file(
     if wrong := [name for name in table.columns if not pandas.api.types.is_numeric_dtype(table[name])]:
         raise ValueError(
             f"Expected numbers in all columns of x in {path}; got others in {', '.join(wrong[:5])}. Drop such a "
-            f"column, or replace its categories by whole numbers and give it to another input of the model, such as "
-            f"--inputs x=table y={wrong[0]}: within x whole numbers are data, not labels."
+            f"column, or give its texts, as categories, to another input of the model, such as --inputs x=table "
+            f"y={wrong[0]}: within x whole numbers are data, not labels."
         )
     values = table.to_numpy()
     arrays = {"table": values.astype(float) if values.dtype == object else values}
     data = data_of_arrays(
-        arrays | {name: np.asarray(frame[name]) for name in named},
+        arrays | {name: _beside(frame[name]) for name in named},
         path,
         inputs,
         binarization=binarization,
         seed=seed,
         missing=missing,
         order=order,
+        categories=categories,
     )
     protocol = f"{data.protocol}; {_in_words(list(table.columns))}"
     if found != list(table.columns):
@@ -109,12 +114,18 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() == ".parquet"
 
 
-def _read(pandas: Any, path: Path) -> Any:
-    """The table of a file, whose size is looked at before it is read."""
+def _read(pandas: Any, path: Path, *, named: Sequence[str], texts: Sequence[str]) -> Any:
+    """The table of a file, whose size is looked at before it is read.
+
+    Args:
+        named: columns that may hold texts: what a column holds is then told from all of it, not from parts.
+        texts: columns that hold them, such as "01".
+    """
+    how: dict[str, Any] = {"dtype": dict.fromkeys(texts, str), "low_memory": not named}
     tab = path.suffix.lower() == ".tsv"
     try:
         require_memory(_parquet_values(path) if is_parquet(path) else _text_values(path, b"\t" if tab else b","), path)
-        return pandas.read_parquet(path) if is_parquet(path) else pandas.read_csv(path, sep="\t" if tab else ",")
+        return pandas.read_parquet(path) if is_parquet(path) else pandas.read_csv(path, sep="\t" if tab else ",", **how)
     except ImportError as error:
         raise ImportError(f'Expected pyarrow, to read {path}; got none. Run pip install "pyro-vae[tables]".') from error
     except Exception as error:  # of a broken table the readers raise any of a dozen kinds
@@ -122,6 +133,14 @@ def _read(pandas: Any, path: Path) -> Any:
             raise
         reason = " ".join(str(error).split()) or type(error).__name__
         raise ValueError(f"Expected a whole table in {path}; got an error: {reason}. Save it again.") from error
+
+
+def _beside(column: Any) -> np.ndarray:
+    """The values of a column beside x; None for what is missing among texts."""
+    values = np.array(column)
+    if values.dtype.kind == "O":
+        values[column.isna().to_numpy()] = None
+    return values
 
 
 def _text_values(path: Path, separator: bytes) -> int:
@@ -181,17 +200,11 @@ def _check_columns(found: list[str], columns: Sequence[str], path: Path) -> None
     there, wanted = set(found), set(columns)
     missing, surplus = [n for n in columns if n not in there], [n for n in found if n not in wanted]
     if missing or surplus:
-        got = [f"{word} {_some(names)}" for word, names in (("without", missing), ("with", surplus)) if names]
+        got = [f"{word} {some(names)}" for word, names in (("without", missing), ("with", surplus)) if names]
         raise ValueError(
             f"Expected the columns of x as in training in {path}, {_in_words(list(columns))}, in any order; got a "
             f"table {' and '.join(got)}. Give the columns their names of training, and drop those that x did not have."
         )
-
-
-def _some(names: list[str]) -> str:
-    """The first few names, and how many there are besides."""
-    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return f"{', '.join(map(_short, names[:NAMED]))}{more}"
 
 
 def _in_words(names: list[str]) -> str:
@@ -202,10 +215,5 @@ def _in_words(names: list[str]) -> str:
         ('3 columns, from ACTB to MALAT1', '1 column, height')
     """
     if len(names) == 1:
-        return f"1 column, {_short(names[0])}"
-    return f"{len(names):,} columns" + (f", from {_short(names[0])} to {_short(names[-1])}" if names else "")
-
-
-def _short(name: str) -> str:
-    """A name on one line of at most 40 characters."""
-    return f"{' '.join(name.split()):.40}"
+        return f"1 column, {short(names[0])}"
+    return f"{len(names):,} columns" + (f", from {short(names[0])} to {short(names[-1])}" if names else "")

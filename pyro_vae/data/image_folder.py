@@ -11,6 +11,8 @@ from torch import Tensor
 
 from ..arguments.memory import require_memory
 from .binarization import Binarization, binarize
+from .categories import Categories, codes_of
+from .names import some
 from .protocol import Data
 from .splits import Order, Splits, describe_sizes, describe_split, random_split
 
@@ -22,13 +24,18 @@ MOST_BYTES = 2**28  # of one file, animations among them
 
 
 def image_folder(
-    path: str | Path, *, binarization: Binarization = "none", seed: int = 0, order: Order = "random"
+    path: str | Path,
+    *,
+    binarization: Binarization = "none",
+    seed: int = 0,
+    order: Order = "random",
+    categories: Categories | None = None,
 ) -> Data:
     """The images of a folder, level / 255, with labels where subfolders hold the classes.
 
     - Subfolders train, validation (or valid, val) and test, in any capitals, are the splits; without them, all images
       are split 80/10/10 at random. Images lie in these folders, or in subfolders of them, one for each class, which
-      are numbered in the order of their names.
+      are numbered in the order of their names, which `Data.categories` has.
     - Files (.bmp, .gif, .jpeg, .jpg, .png, .webp) are read in the order of their names, turned as their EXIF data say.
       What is left out is said in the protocol; names that start with a dot are not looked at.
     - If all images are grey they have one channel, otherwise all become RGB. Where some are transparent and what is
@@ -40,12 +47,14 @@ def image_folder(
         binarization: see `pyro_vae.data.binarize`.
         seed: of the split and of the binarization.
         order: "ordered" splits the images in the order of their names, those of a video.
+        categories: ``{"labels": names}`` are the classes 0, 1, ... of the data that a model was trained on, not all of
+            which need a folder.
 
     Raises:
         FileNotFoundError: there is no such folder.
         ValueError: no images, too few to split, one that is unreadable, incomplete or has more than 8 bits a channel or
             4096 x 4096 pixels, images of different sizes or more of them than memory can hold, some of the three
-            subfolders but not all, or images beside folders of classes.
+            subfolders but not all, images beside folders of classes, or a folder of another class than ``categories``.
 
     Example:
         >>> import tempfile
@@ -62,9 +71,9 @@ def image_folder(
     groups = [_images_by_class(folder, left_out) for folder in splits or [path]]
     pixels, how_read = _read([file for group in groups for file in group])
     names = [name for group in groups for name in group.values()]
-    classes = sorted({name for name in names if name is not None})
-    numbers: dict[str | None, int] = {name: number for number, name in enumerate(classes)}
-    is_labelled = bool(classes) and None not in names
+    labelled = [name for name in names if name is not None]
+    classes, is_labelled = sorted({*labelled}), bool(labelled) and len(labelled) == len(names)
+    codes, known = codes_of(labelled, (categories or {}).get("labels"), where=f"the class folders of {path}")
 
     def split(x: Tensor) -> Splits:
         return Splits(*x.split([len(group) for group in groups])) if splits else random_split(x, seed=seed, order=order)
@@ -73,7 +82,7 @@ def image_folder(
     how = f"{describe_sizes(parts)}, as given by subfolders" if splits else describe_split(parts, order, seed=seed)
     words = [f"images of folder {path.resolve().name}, level / 255{how_read}; {how}"]
     if is_labelled:
-        words.append(f"labels of {len(classes)} class folders ({_some(classes)})")
+        words.append(f"labels of {len(classes)} class folders ({some(classes, 5)})")
     elif classes:
         words.append("no labels, since not all images lie in class folders")
     if left_out:
@@ -84,7 +93,8 @@ def image_folder(
         protocol="; ".join(words),
         levels=256,
         is_whole=order == "whole" and not splits,
-        labels=split(torch.tensor([numbers[name] for name in names])) if is_labelled else None,
+        labels=split(torch.from_numpy(codes)) if is_labelled else None,
+        categories={"labels": tuple(known)} if is_labelled else {},
     )
     return binarize(data, binarization, seed=seed)
 
@@ -152,11 +162,7 @@ def _describe(paths: list[Path]) -> str:
     folders = [path.name for path in paths if path.is_dir()]
     files = [path.suffix or "no extension" for path in paths if not path.is_dir()]
     said = [(len(files), "file", sorted({*files})), (len(folders), "folder", folders)]
-    return ", ".join(f"{count:,} {kind}{'s' * (count > 1)} ({_some(names)})" for count, kind, names in said if count)
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+    return ", ".join(f"{count:,} {kind}{'s' * (count > 1)} ({some(names, 5)})" for count, kind, names in said if count)
 
 
 def _read(files: list[Path]) -> tuple[Tensor, str]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..arguments.tensors import is_array
+from .categories import check_categories
 from .entries import Calls, as_entry, check_calls, describe_calls, place_of, separated, transform_of_x
 from .splits import Splits
 
@@ -32,6 +33,8 @@ class Data:
         inputs: what a pair is called with, see `with_inputs`; None for x alone.
         main: the name that x has among the inputs.
         columns: names of the D values of x, where the source has them; a table does.
+        categories: names of the whole numbers 0, 1, ... of an array, by its name ("labels" or one of ``others``),
+            where the source has them: classes of a folder, texts of a column.
         batch_transform: what a training batch goes through each time it is used, on the batch's own device, such as
             `torch.bernoulli` where binarization is dynamic, else None. `train` is grey in that case.
         levels: number of grey levels k / (levels - 1) that the values are; None where they are not known to be levels.
@@ -41,7 +44,8 @@ class Data:
 
     Raises:
         ValueError: a split is empty, not float32, not finite, wholly missing, or its items differ in shape from the
-            others'; the splits differ in their entries, or ``columns`` are not as many as the values of x.
+            others'; the splits differ in their entries, or ``columns`` are not as many as the values of x;
+            or numbers that are none of their ``categories``.
 
     Example:
         >>> x = torch.zeros(2, 1, 4, 4)
@@ -59,6 +63,7 @@ class Data:
     inputs: Calls | None = None
     main: str = "images"
     columns: tuple[str, ...] | None = field(default=None, repr=False)
+    categories: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     batch_transform: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
     levels: int | None = field(default=None, repr=False)
     is_dequantized: bool = field(default=False, repr=False)
@@ -107,6 +112,7 @@ class Data:
                 f"Expected a name for each value of x, of shape {tuple(self.train.shape[1:])}, in columns; got "
                 f"{len(self.columns):,}."
             )
+        check_categories(self.categories, self._beside())
         if self.inputs is not None:
             check_calls(self.inputs, self._named(), self.main)
 
@@ -126,7 +132,11 @@ class Data:
             object.__setattr__(self, part, values if is_own else as_entry(part, values, finite=False).float())
 
     def _named(self) -> list[str]:
-        return [self.main, *(["labels"] if self.labels is not None else []), *self.others]
+        return [self.main, *self._beside()]
+
+    def _beside(self) -> dict[str, Splits]:
+        """The arrays beside x, by their names."""
+        return {**({} if self.labels is None else {"labels": self.labels}), **self.others}
 
     def with_inputs(self, *args: str, **kwargs: str) -> Data:
         """The same data for a pair that is called with more than x.
@@ -154,7 +164,7 @@ class Data:
 
     def given(self, part: str) -> Any:
         """What a pair is called with for all of a split: x, or by ``inputs`` a tuple or a dict of tensors."""
-        arrays = {self.main: self.splits, "labels": self.labels, **self.others}
+        arrays = {self.main: self.splits, **self._beside()}
 
         def array(name: str) -> Tensor:
             found: Tensor = getattr(arrays[name], part)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 
 from ..arguments.nearest import did_you_mean, file_nearest
 from .arrays import array_file
 from .binarization import Binarization, check_binarization
+from .categories import Categories, check_as_in_training
 from .csv_parquet import SUFFIXES as TABLES
 from .csv_parquet import table_file
 from .dequantization import dequantized
@@ -38,6 +39,7 @@ def load(
     inputs: Mapping[str, str] | None = None,
     order: Order = "random",
     columns: Sequence[str] | None = None,
+    categories: Categories | None = None,
     num_train: int | None = None,
 ) -> Data:
     """Load a data set by its name, or a user's own by its path.
@@ -58,12 +60,15 @@ def load(
             takes all of them, in their order, for each of the three: to use a trained model on.
         columns: of a table, names of the columns that x has, in their order: the ``columns`` of the data that a model
             was trained on, into whose order those of the file are brought.
+        categories: names of the whole numbers of arrays beside x, by the names of these: the ``categories`` of the data
+            that a model was trained on, of those that ``inputs`` name. By default texts of a column and classes of a
+            folder are numbered in the sorted order of those that occur.
         num_train: a random subset of so many of the training data; None for all of them. Validation and test data stay
             as they are, so that what is trained on fewer can be compared.
 
     Raises:
         ValueError: an unknown name or binarization, ``dequantize``, ``missing``, ``columns`` or ``num_train`` where the
-            data do not allow it, or files that do not hold what they should.
+            data do not allow it, other ``categories``, or files that do not hold what they should.
         FileNotFoundError: files are missing and `download` is False.
         ImportError: torchvision does not fit the installed torch.
         ConnectionError: the download failed.
@@ -90,23 +95,23 @@ def load(
         raise ValueError(f"Expected data without splits of their own to take in order; got {name}. Leave that out.")
     folder = Path("data" if root is None else root).expanduser()
     path = Path("" if root is None else root).expanduser() / Path(name).expanduser()
+    how: dict[str, Any] = {"binarization": binarization, "seed": seed, "order": order, "categories": categories}
     is_folder = name not in NAMES and _is_folder(path)
     if name in NAMES:
         found = _named(str(name), folder, binarization, download, seed)
     elif is_folder:
-        found = image_folder(path, binarization=binarization, seed=seed, order=order)
+        found = image_folder(path, **how)
     elif is_array:
-        found = array_file(path, inputs, binarization=binarization, seed=seed, missing=missing, order=order)
+        found = array_file(path, inputs, **how, missing=missing)
     elif is_table:
-        found = table_file(
-            path, inputs, binarization=binarization, seed=seed, missing=missing, order=order, columns=columns
-        )
+        found = table_file(path, inputs, **how, missing=missing, columns=columns)
     else:
         near = did_you_mean(str(name), NAMES) or file_nearest(path)
         raise ValueError(
             f"Expected one of {', '.join(NAMES)}, or the path of an .npy, .npz, .csv, .tsv or .parquet file or of a "
             f"folder of images; got {str(name)!r}, which is none of them.{near}"
         )
+    check_as_in_training(name, found.categories, categories, inputs)
     found = found if num_train is None else _with_fewer(found, num_train, seed)
     found = dequantized(found, seed=seed) if dequantize else found
     return found.with_inputs(**inputs) if inputs else found

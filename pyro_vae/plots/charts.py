@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -21,13 +22,17 @@ TITLE_SIZE, LABEL_SIZE = 9, 8  # points, at that size
 
 
 def latent_scatter(
-    codes: Tensor, labels: Tensor | None = None, *, dims: tuple[int, int] = (0, 1), title: str = ""
+    codes: Tensor,
+    labels: Tensor | np.ndarray | Sequence[str] | None = None,
+    *,
+    dims: tuple[int, int] = (0, 1),
+    title: str = "",
 ) -> Figure:
     """Codes over two latent dimensions, coloured by class.
 
     Args:
         codes: (N, D), in random order: later points lie on top of earlier ones.
-        labels: classes (N,); one colour for all if None.
+        labels: classes (N,), as numbers or by their names; one colour for all if None.
         dims: dimensions of the horizontal and of the vertical axis.
         title: of the figure.
 
@@ -39,16 +44,17 @@ def latent_scatter(
     last = codes.shape[1] - 1
     if len(dims) != 2 or not all(0 <= dim <= last for dim in dims):
         raise ValueError(f"Expected two latent dimensions from 0 to {last}; got {list(dims)}.")
-    if labels is not None and labels.shape != codes.shape[:1]:
-        raise ValueError(f"Expected a label for each of {len(codes):,} codes; got shape {tuple(labels.shape)}.")
+    named = None if labels is None else np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
+    if named is not None and named.shape != (len(codes),):
+        raise ValueError(f"Expected a label for each of {len(codes):,} codes; got shape {named.shape}.")
     figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
     axes = figure.subplots()
     horizontal, vertical = codes.detach().cpu()[:, list(dims)].unbind(1)
     look: dict[str, Any] = {"color": BLUE}
-    if labels is not None:
-        classes, places = labels.cpu().unique(return_inverse=True)
+    if named is not None:
+        classes, places = np.unique(named, return_inverse=True)
         palette = colormaps["tab10" if len(classes) <= 10 else "tab20"]
-        look = {"c": palette(places.numpy() % palette.N)}
+        look = {"c": palette(places % palette.N)}
         dots = [Line2D([], [], marker="o", linestyle="", color=palette(i % palette.N)) for i in range(len(classes))]
         names = [str(label) for label in classes.tolist()]
         legend = {"frameon": False, "title": "class", "fontsize": LABEL_SIZE, "title_fontsize": LABEL_SIZE}

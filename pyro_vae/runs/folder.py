@@ -32,6 +32,7 @@ TYPES: dict[str, Any] = {  # of what is read from run.json again
     "kl_weight": (int, float),
     "event_shape": [int],
     "columns": [str],
+    "categories": {str: [str]},
 }
 
 
@@ -99,6 +100,12 @@ def read_about(folder: Path) -> dict[str, Any]:
     names = about.get("columns", [])
     if names and about.get("event_shape") != [len(names)]:
         raise ValueError(f"Expected names of the columns of x in {path}; got {names!r:.90}. Train the run again.")
+    for array, names in about.get("categories", {}).items():
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"Expected different names of the categories of {array!r:.50} in {path}; got {names!r:.90}. Train the "
+                f"run again."
+            )
     return about
 
 
@@ -167,12 +174,13 @@ def require_same_data(folder: Path, data: Data) -> Data:
     Raises:
         ValueError: they are others.
     """
-    if data.digest != read_about(folder)["data_sha256"]:
+    about, names = read_about(folder), {array: list(names) for array, names in data.categories.items()}
+    if data.digest != about["data_sha256"] or names != about.get("categories", names):
         raise ValueError(
-            f"Expected the data that {folder} was trained on; got other values, or the same in another order, from "
-            f"{data.name}: images of its training could be among those to test on. Put the files back as they were "
-            f"(--root says where they are); where the splits or the binarization are drawn, another version of torch "
-            f"can draw others. Or train the run again."
+            f"Expected the data that {folder} was trained on; got other values, the same in another order, or "
+            f"categories of other names, from {data.name}: images of its training could be among those to test on. "
+            f"Put the files back as they were (--root says where they are); where the splits or the binarization are "
+            f"drawn, another version of torch can draw others. Or train the run again."
         )
     return data
 

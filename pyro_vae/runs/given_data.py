@@ -6,15 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from torch import Tensor
 
 from .. import data
 from ..data import Data
+from ..data.categories import names_of
 from ..pairs.batch import Batch, Points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.inputs import as_points
-from .loading import columns_of, data_of, load_data, points_of, read_run
+from .loading import data_of, load_data, points_of, read_run
+from .named_inputs import categories_of, columns_of
 from .options import add_root_option
 from .parser import Parser
 
@@ -42,6 +45,10 @@ class GivenData:
         found: Tensor | None = None if self.data.labels is None else getattr(self.data.labels, self.split)
         return found
 
+    def named_labels(self) -> np.ndarray | None:
+        """Labels (N,) as a person knows them: by their names, where they have some."""
+        return None if self.labels is None else names_of(self.labels, self.data.categories.get("labels"))
+
     @property
     def protocol(self) -> str:
         """What they are, in one line."""
@@ -65,7 +72,7 @@ def given_data(folder: Path, source: str | None, split: Split, *, root: str | No
     """The data points of a source, read as those of the run are: binarized or dequantized as they, the same inputs.
 
     Training data that are drawn anew at each visit are drawn once. The columns of a table are brought into the order of
-    the table that the run was trained on, if it was one.
+    the table that the run was trained on, if it was one, and categories of an input are numbered as there.
 
     Args:
         folder: of the run.
@@ -76,7 +83,8 @@ def given_data(folder: Path, source: str | None, split: Split, *, root: str | No
 
     Raises:
         FileNotFoundError: they are not there.
-        ValueError: they cannot be read, or are of another shape or of columns of other names than those of the run.
+        ValueError: they cannot be read, or are of another shape, or of columns or categories of other names, than those
+            of the run.
     """
     if source is None:
         found = data_of(folder, root=root)
@@ -87,7 +95,7 @@ def given_data(folder: Path, source: str | None, split: Split, *, root: str | No
     if source in data.NAMES and root is None:
         root = str(Path(about.get("working_directory", ".")) / (config.root or "data"))
     config.data, config.root, config.order = source, root, "random" if source in data.NAMES else "whole"
-    found = load_data(config, columns=columns_of(about, source))
+    found = load_data(config, columns=columns_of(about, source), categories=categories_of(config, about))
     if found.event_shape != (wanted := tuple(about["event_shape"])):
         raise ValueError(
             f"Expected data points of shape {wanted}, as {folder} was trained on; got {found.event_shape} in {source}."

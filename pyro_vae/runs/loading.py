@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ from torch import Tensor
 from .. import data
 from ..arguments.memory import physical_memory, require_memory
 from ..data import Data
-from ..data.csv_parquet import SUFFIXES as TABLES
+from ..data.categories import Categories
 from ..data.entries import describe_calls
 from ..pairs.batch import Points, check_call
 from ..pairs.inputs import as_points
 from .allowance import at_most
 from .folder import load_weights, read_about, require_same_data
 from .loose_params import load_params
+from .named_inputs import categories_of, inputs_of
 from .own_classes import own_classes
 from .parts import PARTS, build
 from .settings import read_settings
@@ -30,8 +31,15 @@ from .settings import read_settings
 SPARE = 16  # times the bytes of weights and training data, that a model takes at most while it is made
 
 
-def load_data(config: Namespace, *, root: str | None = None, columns: Sequence[str] | None = None) -> Data:
-    """The data of a run, from another root if given; of a table, x by the names of its columns, if given.
+def load_data(
+    config: Namespace,
+    *,
+    root: str | None = None,
+    columns: Sequence[str] | None = None,
+    categories: Categories | None = None,
+) -> Data:
+    """The data of a run, from another root if given; by the names of the columns of x and of the categories of other
+    inputs, if given.
 
     Raises:
         ValueError: colours would be binarized, though nobody asked for it.
@@ -47,6 +55,7 @@ def load_data(config: Namespace, *, root: str | None = None, columns: Sequence[s
         inputs=inputs_of(config),
         order=config.order,
         columns=columns,
+        categories=categories,
         num_train=config.num_train,
     )
     is_colour = len(loaded.event_shape) == 3 and loaded.event_shape[0] == 3
@@ -56,21 +65,6 @@ def load_data(config: Namespace, *, root: str | None = None, columns: Sequence[s
             f"would be binarized. Use --likelihood DiscretizedLogisticMixture, or give --binarization dynamic."
         )
     return loaded
-
-
-def inputs_of(config: Namespace) -> dict[str, str] | None:
-    """The arrays that the pair is called with, by argument; None for x alone.
-
-    Raises:
-        ValueError: one is not written as ARGUMENT=ARRAY, or an argument is given twice.
-    """
-    found: dict[str, str] = {}
-    for word in config.inputs:
-        argument, _, array = word.partition("=")
-        if not (argument.isidentifier() and array) or argument in found:
-            raise ValueError(f"Expected --inputs as ARGUMENT=ARRAY, each argument once; got {word!r}.")
-        found[argument] = array
-    return found or None
 
 
 def check_inputs(module: Any, dataset: Data) -> None:
@@ -132,29 +126,6 @@ def build_model(config: Namespace, **data: Any) -> Any:
         return build(parts, latent_dim=config.latent_dim, seed=config.seed, missing=config.missing, **data)
 
 
-def columns_of(about: Mapping[str, Any], source: str) -> list[str] | None:
-    """The names that the columns of x have to have in other data for a run: None where those or the run's have none."""
-    found: list[str] | None = about.get("columns")
-    return found if Path(source).suffix.lower() in TABLES else None
-
-
-def difference_of_columns(about: Mapping[str, Any], columns: Sequence[str] | None) -> str:
-    """In words, the first column of x that a run knows by another name or in another place; empty if there is none, or
-    one of the two has no names or another number of them.
-
-    Example:
-        >>> difference_of_columns({"columns": ["height", "weight"]}, ["weight", "height"])
-        "column 1 is 'height' there and 'weight' here"
-        >>> difference_of_columns({"columns": ["height", "weight"]}, None)
-        ''
-    """
-    there, here = about.get("columns") or (), columns or ()
-    if len(there) != len(here):
-        return ""
-    pairs = enumerate(zip(there, here, strict=True), 1)
-    return next((f"column {n} is {a!r:.42} there and {b!r:.42} here" for n, (a, b) in pairs if a != b), "")
-
-
 def random_subset(count: int, wanted: int, seed: int) -> Tensor:
     """Indices of a random subset, the same for the same seed."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:wanted]
@@ -176,8 +147,9 @@ def data_of(folder: Path, *, root: str | None = None) -> Data:
     config, about = read_run(folder)
     begun = Path(about.get("working_directory", "."))  # what relative paths started from
     there = begun / (config.root or ("data" if config.data in data.NAMES else ""))
+    root = root or (None if begun == Path.cwd() else str(there))
     try:
-        found = load_data(config, root=root or (None if begun == Path.cwd() else str(there)))
+        found = load_data(config, root=root, categories=categories_of(config, about))
     except FileNotFoundError as error:
         said = str(error) if str(error).endswith((".", "?")) else f"{error}."
         raise FileNotFoundError(

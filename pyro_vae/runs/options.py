@@ -42,7 +42,7 @@ def add_data_options(parser: Parser) -> None:
     add("--dequantize", type=bool, nargs="?", const=True, default=False, help=text)
     text = "NaN in an array file marks missing values: log p(x) is that of the others; the encoder sees zeros."
     add("--missing", type=bool, nargs="?", const=True, default=False, help=text)
-    text = "What a --model of your own is called with: x=images y=labels, other arrays of a file, columns of a table."
+    text = "What a --model of your own is called with: x=images y=labels, other arrays, columns of a table (texts too)."
     add("--inputs", type=str, nargs="*", metavar="ARGUMENT=ARRAY", default=[], help=text)
     text = "How data without splits are split: at random, or first, middle and last for series and videos."
     add("--order", type=Literal["random", "ordered"], default="random", help=text)

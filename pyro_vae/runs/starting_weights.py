@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..arguments.nearest import did_you_mean
 from .folder import require_run, weights_digest
-from .loading import difference_of_columns, load_run
+from .loading import load_run, read_run
+from .named_inputs import NamedInputs
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Start:
 
 
 def start_from(
-    folder: str | Path, module: nn.Module, *, needed: Sequence[str] = (), columns: Sequence[str] | None = None
+    folder: str | Path, module: nn.Module, *, needed: Sequence[str] = (), named: NamedInputs | None = None
 ) -> Start:
     """Give a module the weights of a run: of each of its attributes whose weights have the same names there.
 
@@ -45,12 +46,13 @@ def start_from(
         folder: of the run.
         module: as it was built.
         needed: paths of parts whose weights have to come from there, those that will be frozen.
-        columns: names of the values of x, where the data have them; those of the run must be the same, if it has any.
+        named: names of what the model will be called with, which are those of the run where both have some.
 
     Raises:
         FileNotFoundError: there is no run.
         ValueError: the run has parameters outside its module, weights of the same name in another shape, no attribute
-            in common with the module, or not one that is needed; or its columns have other names or another order.
+            in common with the module, or not one that is needed; or its columns or categories have other names or
+            another order.
     """
     folder = require_run(folder)
     if (folder / "params.safetensors").exists():
@@ -58,11 +60,11 @@ def start_from(
             f"Expected a run whose parameters its model holds; got {folder}, which has some of pyro.param. Make them "
             f"nn.Parameter of the model."
         )
-    source, about = load_run(folder, torch.device("cpu"))
-    if difference := difference_of_columns(about, columns):
+    source, _ = load_run(folder, torch.device("cpu"))
+    if difference := NamedInputs.of_run(*read_run(folder)).difference_to(named or NamedInputs()):
         raise ValueError(
-            f"Expected the columns of x that {folder} was trained on, in their order; {difference}. Give the table "
-            f"their names and order, or leave out --init-from."
+            f"Expected the columns of x and the categories that {folder} was trained on, in their order; {difference}. "
+            f"Give the data their names and order, or leave out --init-from."
         )
     found, wanted = (_by_attribute(each.state_dict()) for each in (source, module))
     taken = tuple(name for name, tensors in wanted.items() if tensors.keys() == found.get(name, {}).keys())

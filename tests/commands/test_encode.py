@@ -81,7 +81,7 @@ def test_a_folder_of_classes_brings_its_labels(runs):
             Image.new("L", (8, 8), level).save(folder / f"{i}.png")
     main(["encode", str(runs / "digits"), str(runs / "images"), "-o", "codes.parquet"])
     table = pd.read_parquet("codes.parquet")
-    assert table["label"].tolist() == [0, 0, 1, 1]
+    assert table["label"].tolist() == ["a", "a", "b", "b"]
     assert "all 4, not split" in table.attrs["data"]
     assert table.loc[0, "z_mean_0"] == table.loc[1, "z_mean_0"] != table.loc[2, "z_mean_0"]
 

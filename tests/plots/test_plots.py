@@ -186,6 +186,10 @@ def test_a_scatter_colours_each_class():
         assert points.get_facecolors()[i, :3].tolist() == list(legend.legend_handles[i % 4].get_color()[:3])
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("z[2]", "z[0]", "codes")
     assert plots.latent_scatter(torch.randn(50, 2)).axes[0].get_legend() is None
+    (axes,) = plots.latent_scatter(codes, [["T", "B"][i % 2] for i in range(50)]).axes  # by their names, sorted
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["B", "T"]
+    colours, marks = axes.collections[0].get_facecolors()[:, :3], axes.get_legend().legend_handles
+    assert colours[:2].tolist() == [list(marks[1].get_color()[:3]), list(marks[0].get_color()[:3])]
 
 
 def test_curves_over_epochs_have_whole_ticks():

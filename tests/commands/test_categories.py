@@ -1,0 +1,233 @@
+"""Named categories through the command line: other data keep the numbers of training, and people read names."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from pyro_vae import load
+from pyro_vae.commands.main import main
+from pyro_vae.disk.json_files import write_json
+
+OWN = '''
+import torch, pyro, pyro.distributions as dist
+from torch import nn
+
+class OfKinds(nn.Module):
+    """z ~ N(0, I), x ~ N(W z + a row of a table for y, 1)."""
+
+    def __init__(self, event_shape, latent_dim):
+        super().__init__()
+        self.shape, size = tuple(event_shape), torch.Size(event_shape).numel()
+        self.table, self.decoder = nn.Embedding(3, size), nn.Linear(latent_dim, size)
+        self.encoder, self.d = nn.Linear(size, latent_dim), latent_dim
+
+    def model(self, x, y):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(torch.zeros(self.d), 1.0).to_event(1))
+            loc = (self.decoder(z) + self.table(y)).unflatten(-1, self.shape)
+            pyro.sample("x", dist.Normal(loc, 1.0).to_event(len(self.shape)), obs=x)
+
+    def guide(self, x, y):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(self.encoder(x.flatten(1) - self.table(y)), 0.9).to_event(1))
+'''
+KINDS = np.array(["T", "B", "NK", "B"] * 10)
+SEALED = ["sha256", "kind"]  # entries of a file that writing it makes anew
+SMALL = ["--model", "of_kinds.OfKinds", "--latent-dim", "2", "--epochs", "1", "--compile", "false"]
+
+
+def images(folder, classes):
+    """Grey images of 2 x 2 pixels, twelve of each class, the same ones whichever other classes there are."""
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        pixels = np.random.default_rng(sum(map(ord, name))).integers(0, 256, (12, 2, 2), dtype=np.uint8)
+        for number, image in enumerate(pixels):
+            Image.fromarray(image).save(folder / name / f"{number:02}.png")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Runs on a table whose column `kind` holds texts and on a folder of classes, and others data for them."""
+    folder = tmp_path_factory.mktemp("kinds")
+    (folder / "of_kinds.py").write_text(OWN)
+    cells = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=list("abc")).assign(kind=KINDS)
+    cells.to_csv(folder / "cells.csv", index=False)
+    for kind in "BT":  # one class alone, its rows from the last to the first, the columns in another order
+        cells[cells.kind == kind][["kind", "c", "a", "b"]][::-1].to_csv(folder / f"{kind}.csv", index=False)
+    cells[cells.kind == "T"].astype({"kind": "category"}).to_parquet(folder / "T.parquet", index=False)
+    cells.replace({"kind": {"T": "t"}}).to_csv(folder / "unknown.csv", index=False)
+    cells.assign(kind=cells.kind.where(cells.index != 7)).to_csv(folder / "missing.csv", index=False)
+    cells.assign(kind=cells.kind == "T").to_csv(folder / "numbers.csv", index=False)
+    cells.replace({"kind": {"T": "U"}}).to_csv(folder / "others.csv", index=False)
+    images(folder / "insects", ["ant", "bee", "wasp"])
+    images(folder / "some", ["bee", "wasp"])
+    images(folder / "more", ["ant", "bees"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "path", [str(folder), *sys.path])
+        words = ["--inputs", "x=table", "y=kind", *SMALL]
+        main(["train", "--data", "cells.csv", *words, "--out", "cells"])
+        main(["train", "--data", "others.csv", *words, "--seed", "1", "--out", "others"])
+        main(["train", "--data", "insects", "--inputs", "x=images", "y=labels", *SMALL, "--out", "insects-run"])
+        yield folder
+    sys.modules.pop("of_kinds", None)
+
+
+def codes(run, data, out):
+    main(["encode", run, data, "--overwrite", "-o", str(out)])
+    with np.load(out) as arrays:
+        return dict(arrays)
+
+
+def refused(words, capsys):
+    """The one line that a command answers with."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    return line
+
+
+@pytest.mark.parametrize("name", ["T.csv", "B.csv", "T.parquet"])
+def test_a_table_with_one_class_gives_the_numbers_that_its_rows_have_among_all(trained, tmp_path, name):
+    among_all = codes("cells", "cells.csv", tmp_path / "all.npz")["z"][name[0] == KINDS]
+    alone = codes("cells", name, tmp_path / "one.npz")["z"]
+    np.testing.assert_allclose(alone[::-1] if name.endswith("csv") else alone, among_all, rtol=1e-5, atol=1e-6)
+
+
+def test_log_p_of_a_table_with_one_class(trained, tmp_path):
+    """Of other draws than among all rows: the same within the error of the mean."""
+
+    def scores(data):
+        main(["score", "cells", data, "--num-samples", "2000", "-o", str(tmp_path / f"{data}.csv")])
+        with (tmp_path / f"{data}.csv").open() as file:
+            return np.array([float(row["negative_log_prob"]) for row in csv.DictReader(file)])
+
+    np.testing.assert_allclose(scores("T.csv")[::-1], scores("cells.csv")[KINDS == "T"], atol=0.3)
+
+
+def test_what_a_run_keeps(trained):
+    run = load("cells")
+    assert run.about["categories"] == {"kind": ["B", "NK", "T"]}
+    assert run.data.categories == {"kind": ("B", "NK", "T")}
+    assert "; kind: 3 categories (B, NK, T); " in run.about["protocol"]
+    names = np.array(run.data.categories["kind"])[run.data.given("test")["y"]]
+    table = pd.read_csv("cells.csv")
+    x = run.data.test[:, 0].numpy()
+    assert names.tolist() == [table.kind[abs(table.a - value).argmin()] for value in x]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            "unknown.csv",
+            "Expected one of the categories of training in kind of unknown.csv, B, NK, T; got 't'. Did",
+        ),
+        ("missing.csv", "Expected a category for each data point in kind of missing.csv; got none for 1 of 40. Drop"),
+        ("numbers.csv", "Expected one of the categories of training in kind of numbers.csv, B, NK, T; got 'True'"),
+    ],
+)
+@pytest.mark.parametrize("command", ["encode", "score"])
+def test_other_categories_are_one_line(trained, command, data, message, capsys, tmp_path):
+    assert message in refused([command, "cells", data, "-o", str(tmp_path / "out.csv")], capsys)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_folder_without_a_class_gives_the_numbers_that_its_images_have_among_all(trained, tmp_path, capsys):
+    all_of_them, some = (codes("insects-run", data, tmp_path / "codes.npz") for data in ("insects", "some"))
+    assert all_of_them["labels"].tolist() == ["ant"] * 12 + ["bee"] * 12 + ["wasp"] * 12
+    assert some["labels"].tolist() == ["bee"] * 12 + ["wasp"] * 12
+    np.testing.assert_allclose(some["z"], all_of_them["z"][12:], rtol=1e-5, atol=1e-6)
+    line = refused(["encode", "insects-run", "more", "-o", str(tmp_path / "more.npz")], capsys)
+    assert "categories of training in the class folders of more, ant, bee, wasp; got 'bees'. Did you mean bee?" in line
+
+
+def test_classes_that_no_model_takes_are_those_of_the_folder(trained, tmp_path):
+    """A run on x alone is used on images of any class: their names are told from no other ones."""
+    main(["train", "--data", "insects", "--epochs", "1", "--latent-dim", "2", "--binarization", "dynamic",
+          "--network", "MLP", "--network.hidden", "[8]", "--compile", "false", "--out", "plain"])  # fmt: skip
+    assert codes("plain", "more", tmp_path / "more.npz")["labels"].tolist() == ["ant"] * 12 + ["bees"] * 12
+    few = ["--num-samples", "10", "--num-reference", "3"]
+    main(["score", "plain", "some", *few, "--anomalies", "wasp", "-o", str(tmp_path / "scores.csv")])
+    table = pd.read_csv(tmp_path / "scores.csv")
+    assert table.label.tolist() == ["bee"] * 12 + ["wasp"] * 12
+    assert ((table.label == "wasp") == table.anomalous).all()
+    main(["encode", "plain", "some", "-o", str(tmp_path / "codes.parquet")])
+    assert pd.read_parquet(tmp_path / "codes.parquet").label.tolist() == table.label.tolist()
+
+
+def test_classes_are_called_by_their_names(trained, tmp_path, capsys):
+    of_test = load("insects-run").data.labels.test
+    away, toward = (["ant", "bee", "wasp"][number] for number in of_test.unique()[:2])
+    words = ["--toward", toward, "--away", away, "--steps", "3"]
+    main(["traverse", "insects-run", *words, "-o", str(tmp_path / "traversals.png")])
+    for word in ("bees", "2"):
+        line = refused(["traverse", "insects-run", "--toward", word, "-o", str(tmp_path / "x.png")], capsys)
+        assert f"Expected a class among the labels of insects, ant, bee, wasp; got {word}." in line
+    line = refused(["score", "insects-run", "some", "--anomalies", "ant", "-o", str(tmp_path / "s.csv")], capsys)
+    assert "some of the labels of the data, ['bee', 'wasp'], and not all; got ant." in line
+
+
+def test_a_class_to_draw_is_asked_for_by_its_name(trained, tmp_path, capsys):
+    out = tmp_path / "drawn.npz"
+    main(["sample", "insects-run", "--num-samples", "4", "--given", "y=wasp,ant", "-o", str(out)])
+    assert "given  y = wasp, ant" in capsys.readouterr().out
+    pair, rows = load("insects-run").module, torch.tensor([2, 0, 2, 0])
+    with np.load(out) as drawn:  # means are W z + row, z the same for the same seed
+        first = drawn["means"] - pair.table(rows).detach().numpy().reshape(4, 1, 2, 2)
+    main(["sample", "insects-run", "--num-samples", "4", "--given", "y=bee", "--overwrite", "-o", str(out)])
+    with np.load(out) as drawn:
+        second = drawn["means"] - pair.table.weight[1].detach().numpy().reshape(1, 1, 2, 2)
+    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+    for word, got in (("y=1", "got '1'."), ("y=bees", "got 'bees'. Did you mean bee?"), ("y=ant,", "got ''.")):
+        line = refused(["sample", "insects-run", "--given", word, "-o", str(tmp_path / "other.npz")], capsys)
+        assert f"Expected --given y with its categories, ant, bee, wasp; {got}" in line
+
+
+def test_categories_of_other_names_are_not_taken_for_those_of_the_run(trained, capsys):
+    """Neither by a training that starts from its weights, nor where both score the same data, nor as its own data."""
+    words = ["train", "--data", "others.csv", "--inputs", "x=table", "y=kind", *SMALL, "--out", "new"]
+    for command in ([*words, "--init-from", "cells"], ["score", "others", "--also", "cells"]):
+        assert "the categories of y are B, NK, T there and B, NK, U here. " in refused(command, capsys)
+    assert not Path("new").exists()
+    cells = Path("cells.csv").read_text()
+    try:
+        Path("cells.csv").write_text(cells.replace("NK", "NKT"))  # the same numbers, by another name
+        line = refused(["evaluate", "cells"], capsys)
+        assert "Expected one of the categories of training in kind of cells.csv, B, NK, T; got 'NKT'." in line
+    finally:
+        Path("cells.csv").write_text(cells)
+
+
+@pytest.mark.parametrize("entry", [{"kind": ["B", "B", "T"]}, {"kind": []}, {"kind": "BT"}, ["B"], {"kind": [1, 2]}])
+def test_categories_of_a_damaged_run(trained, entry):
+    path = Path("cells/run.json")
+    whole = path.read_text()
+    try:
+        about = {name: value for name, value in json.loads(whole).items() if name not in SEALED}
+        write_json(path, about | {"categories": entry}, kind="run")
+        with pytest.raises(ValueError, match=r"^Expected (different names of .*|categories) in .*run\.json"):
+            load("cells")
+    finally:
+        path.write_text(whole)
+
+
+def test_a_run_that_does_not_say_its_categories(trained):
+    """One that was made before runs did."""
+    path = Path("insects-run/run.json")
+    whole = path.read_text()
+    try:
+        about = {name: value for name, value in json.loads(whole).items() if name not in [*SEALED, "categories"]}
+        write_json(path, about, kind="run")
+        assert load("insects-run").data.categories == {"labels": ("ant", "bee", "wasp")}
+    finally:
+        path.write_text(whole)
