@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import ctypes
+import functools
 import importlib
 import os
 import sys
@@ -26,6 +27,7 @@ from .mistyped import refuse_unknown
 from .process import lasting_streams, stop_like_an_interrupt
 
 
+@functools.cache
 def commands() -> dict[str, str]:
     """The commands by name, each with its help: files of this folder that define ``run``, read and not imported."""
     found = {}

@@ -17,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from ..pairs.sites import counts
 from .graph import Graph, Index, Outcome, Returned, kind
 from .signature import replaced
-from .torch_private import ACCUMULATES, held_tensors, make_fx, without_value_checks
+from .torch_private import ACCUMULATES, held_tensors, make_fx, shapes_noted_once, without_value_checks
 
 aten = torch.ops.aten
 
@@ -49,7 +49,12 @@ def record(
         outcomes[:] = [_outcome(value, recording.gradients, checking.flags if checking else [])]
         return outcomes[0].flat()
 
-    with without_value_checks(), torch.autograd.set_multithreading_enabled(False), _without_onednn():
+    with (
+        without_value_checks(),
+        torch.autograd.set_multithreading_enabled(False),
+        _without_onednn(),
+        shapes_noted_once(),
+    ):
         module = make_fx(run)()  # untracked tensors become attributes that are the tensors themselves
     (outcome,) = outcomes
     if store.keys() != known:

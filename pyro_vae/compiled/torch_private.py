@@ -17,8 +17,10 @@ import torch
 from pyro.poutine.runtime import _PYRO_STACK
 from pyro.poutine.trace_messenger import TraceMessenger
 from torch import Tensor, nn
+from torch._guards import TracingContext, tracing
+from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.experimental.proxy_tensor import get_proxy_mode, make_fx
 
 __all__ = ["make_fx"]  # runs a function and records its tensor operations
 
@@ -57,6 +59,19 @@ def without_value_checks() -> Iterator[None]:
     finally:
         for (owner, name, _), original in zip(checks, kept, strict=True):
             setattr(owner, name, original)
+
+
+def is_recording() -> bool:
+    """Whether `make_fx` is at work: then values cannot be looked at, and other libraries' operations are not seen."""
+    return get_proxy_mode() is not None
+
+
+@contextmanager
+def shapes_noted_once() -> Iterator[None]:
+    """The shapes of all results that `make_fx` notes belong to one mode; by default it makes one for each result, which
+    takes nearly as long as all else."""
+    with tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True))):
+        yield
 
 
 def held_tensors(module: GraphModule) -> set[str]:
@@ -101,8 +116,6 @@ def inductor_compile(
     """The graph as code of torch's compiler, kept on disk, where a second run finds it."""
     with without_its_advice():
         from torch import _inductor  # takes a second or two
-        from torch._guards import TracingContext, tracing
-        from torch._subclasses import FakeTensorMode
         from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
         is_x86, has_amx = platform.machine() in ("x86_64", "AMD64"), torch.cpu._is_amx_tile_supported()

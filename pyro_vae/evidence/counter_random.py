@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ..compiled.torch_private import is_recording
 from ..pairs.batch import Points, tensors_of
+from .philox import MASK, philox, philox_by_numpy
 from .torch_calls_private import DRAWS_DIRICHLET, DRAWS_GAMMA
 
-MASK = 0xFFFFFFFF
 GAMMA_TRIALS = 24  # each accepts at least 95%: all fail once in 10^31
 
 
@@ -73,8 +74,8 @@ class CounterRandom(TorchFunctionMode):
         stream: number of the call, where one data point and sample takes part in several, int64 of shape ().
 
     Reference:
-        Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox 4x32-10); Box, Muller
-        1958; Marsaglia, Tsang 2000, "A simple method for generating gamma variables".
+        Box, Muller 1958; Marsaglia, Tsang 2000, "A simple method for generating gamma variables"; the generator's own
+        in `pyro_vae.evidence.philox`.
     """
 
     def __init__(self, keys: Tensor, first: Tensor, num_samples: int, stream: Tensor | None = None) -> None:
@@ -105,10 +106,12 @@ class CounterRandom(TorchFunctionMode):
         device = self.keys.device
         samples = self.first + torch.arange(rows[0], device=device)
         blocks = torch.arange(-(-count // 4), device=device)
-        call = torch.full((), self.calls, dtype=torch.int64, device=device)
+        others = blocks, torch.full((), self.calls, dtype=torch.int64, device=device), self.stream
         self.calls += 1
+        if device.type == "cpu" and not is_recording():
+            return philox_by_numpy(samples, others, self.keys).flatten(-2), count
         key = self.keys[:, 0, None], self.keys[:, 1, None]
-        four = philox((samples[:, None, None], blocks, call, self.stream), key)
+        four = philox((samples[:, None, None], *others), key)
         return torch.stack(torch.broadcast_tensors(*four), -1).flatten(-2), count
 
     def uniform(self, shape: Any, dtype: torch.dtype) -> Tensor | None:
@@ -133,8 +136,8 @@ class CounterRandom(TorchFunctionMode):
         return torch.cat([radius * angle.cos(), radius * angle.sin()], -1)[..., :count].reshape(shape)
 
     def log_gamma(self, concentration: Tensor) -> Tensor | None:
-        """Logarithms of gamma variables of rate 1, by rejection with a fixed number of trials. Variables of a small
-        concentration are often too small for a float themselves."""
+        """Logarithms of gamma variables of rate 1, by rejection with a fixed number of trials: a graph has all of
+        them. Variables of a small concentration are often too small for a float themselves."""
         shape, dtype = concentration.shape, concentration.dtype
         boost = self.uniform(shape, dtype)
         if boost is None:
@@ -142,7 +145,7 @@ class CounterRandom(TorchFunctionMode):
         small = concentration < 1
         d = torch.where(small, concentration + 1, concentration) - 1 / 3
         accepted, result = torch.zeros_like(small), d.log()
-        for _ in range(GAMMA_TRIALS):
+        for trial in range(GAMMA_TRIALS):
             z, u = self.normal(shape, dtype), self.uniform(shape, dtype)
             assert z is not None
             assert u is not None
@@ -150,30 +153,10 @@ class CounterRandom(TorchFunctionMode):
             good = (v > 0) & (u.log() < z.square() / 2 + d - d * v + d * v.clamp(min=1e-30).log())
             result = torch.where(good & ~accepted, d.log() + v.clamp(min=1e-30).log(), result)
             accepted = accepted | good
+            if not is_recording() and accepted.all():
+                self.calls += 2 * (GAMMA_TRIALS - trial - 1)  # so that what comes after is the same
+                break
         return torch.where(small, result + boost.log() / concentration, result)
-
-
-def philox(counter: tuple[Tensor, ...], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-    """Four words of 32 random bits for each counter of four and key of two such words, all in int64.
-
-    Example:
-        >>> zero = torch.zeros((), dtype=torch.int64)  # the generator's published test vector
-        >>> [hex(word) for word in philox((zero,) * 4, (zero,) * 2)]
-        ['0x6627e8d5', '0xe169c58d', '0xbc57ac4c', '0x9b00dbd8']
-    """
-    c0, c1, c2, c3 = counter
-    k0, k1 = key
-    for _ in range(10):
-        # A product of two words has 64 bits: it may wrap around the sign, the bits are the same.
-        left, right = c0 * 0xD2511F53, c2 * 0xCD9E8D57
-        c0, c1, c2, c3 = (
-            ((right >> 32) & MASK) ^ c1 ^ k0,
-            right & MASK,
-            ((left >> 32) & MASK) ^ c3 ^ k1,
-            left & MASK,
-        )
-        k0, k1 = (k0 + 0x9E3779B9) & MASK, (k1 + 0xBB67AE85) & MASK
-    return c0, c1, c2, c3
 
 
 # What torch.distributions and Pyro's draw with.

@@ -26,6 +26,17 @@ def test_make_fx_records_operations_and_holds_tensors_that_it_was_not_given():
     assert getattr(module, name) is weight
 
 
+def test_it_is_known_when_operations_are_recorded_and_their_shapes_belong_to_one_mode():
+    def function(x):
+        assert torch_private.is_recording()
+        return (x + 1).exp()
+
+    with torch_private.shapes_noted_once():
+        module = torch_private.make_fx(function)(torch.ones(3))
+    assert not torch_private.is_recording()
+    assert len({id(node.meta["val"].fake_mode) for node in module.graph.nodes if "val" in node.meta}) == 1
+
+
 def test_handlers_are_those_around_a_call():
     assert list(torch_private.handlers()) == []
     with poutine.trace(param_only=True) as params:

@@ -15,7 +15,8 @@ from torch import nn
 
 from pyro_vae import annealed_log_marginal, log_marginal
 from pyro_vae.compiled.recorded import Recorded
-from pyro_vae.evidence.counter_random import CounterRandom, data_keys, philox, seed_of
+from pyro_vae.evidence.counter_random import CounterRandom, data_keys, seed_of
+from pyro_vae.evidence.philox import philox, philox_by_numpy
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 
@@ -44,6 +45,27 @@ def word(text):
 def test_philox_gives_its_published_numbers(counter, key, expected):
     found = philox(tuple(word(counter).unbind()), tuple(word(key).unbind()))
     assert torch.equal(torch.stack(found), word(expected))
+
+
+def test_numpy_and_torch_give_the_same_words(monkeypatch):
+    """Whatever is taken together; of a graph the operations are torch's, see below."""
+    keys = data_keys(torch.arange(5.0), 3)
+    counter = 7 + torch.arange(6), (torch.arange(3), torch.tensor(2), torch.tensor(2**31 + 9))
+    expected = philox((counter[0][:, None, None], *counter[1]), tuple(keys.T[..., None]))
+    expected = torch.stack(torch.broadcast_tensors(*expected), -1)
+    for together in (1, 30, 2**14):
+        monkeypatch.setattr("pyro_vae.evidence.philox.TOGETHER", together)
+        assert torch.equal(philox_by_numpy(*counter, keys), expected)
+
+
+def test_a_gamma_variable_takes_as_many_numbers_whether_its_trials_are_read_or_not(monkeypatch):
+    def draws():
+        with keyed(3, 6):
+            return dist.Gamma(torch.full((6, 3), 0.7), 1.0).sample(), torch.rand(6, 3)
+
+    shorter = draws()
+    monkeypatch.setattr("pyro_vae.evidence.counter_random.is_recording", lambda: True)
+    assert all(map(torch.equal, draws(), shorter))
 
 
 def test_keys_depend_on_content_seed_and_how_often_it_came_before():
