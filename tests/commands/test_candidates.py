@@ -17,7 +17,7 @@ from pyro_vae.runs.candidates import candidate_parts
 __all__ = ["_in_a_folder"]  # a fixture for all tests here
 
 TINY = ["--epochs", "1", "--seeds", "1", "--num-samples", "5", "--num-images", "20", "--latent-dim", "2"]
-TINY += ["--kl-warmup", "0"]
+TINY += ["--kl-warmup", "0", "--estimator", "guide"]
 SMALL = ["--network.hidden", "[8]"]
 
 
@@ -218,7 +218,7 @@ def test_a_run_that_ended_in_its_warm_up_is_marked_wherever_it_is_shown(capsys):
     about = json.loads((folder / "run.json").read_text())
     assert about["warmed_up"] is False
     assert 0 < about["kl_weight"] < 0.11
-    (evaluated,) = folder.glob("evaluation_auto_5x20of300.json")
+    (evaluated,) = folder.glob("evaluation_guide_5x20of300.json")
     assert "still in its warm-up" in json.loads(evaluated.read_text())["notes"][0]
     assert "StandardNormal *" in out
     assert finished()["marked"] == ["StandardNormal"]

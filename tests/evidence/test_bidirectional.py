@@ -98,20 +98,27 @@ def test_a_positive_latent():
 
 
 @pytest.mark.parametrize("name", [name for name in PAIRS if name not in ("inner plate", *NOT_ANNEALED)])
-def test_every_pair_has_a_gap_that_repeats(name):
+def test_every_pair_has_a_gap(name):
     pair = PAIRS[name]()
     with pyro.get_param_store().scope():
         pair.guide(pair.x), pair.model(pair.x)
         state = torch.get_rng_state()
-        result, again = (bidirectional(pair.model, pair.guide, pair.x[:6], chunk_size=16, **QUICK) for _ in range(2))
+        result = bidirectional(pair.model, pair.guide, pair.x[:6], chunk_size=16, **QUICK)
         assert torch.equal(torch.get_rng_state(), state)
-        assert torch.equal(result.upper.log_prob, again.upper.log_prob)
         assert result.x.shape == pair.x[:6].shape
         assert result.gap.isfinite().all()
         acceptance = result.upper.details["acceptance"]
         assert ((acceptance >= 0) & (acceptance <= 1)).all()
         assert acceptance.mean() > 0.2
         assert (result.gap_standard_error >= result.lower.standard_error).all()
+
+
+@pytest.mark.parametrize("name", ["VAE, VampPrior", "VAE, simplex", "two levels"])
+def test_the_gap_repeats(name):
+    pair = PAIRS[name]()
+    first, again = (bidirectional(pair.model, pair.guide, pair.x[:6], chunk_size=16, **QUICK) for _ in range(2))
+    assert torch.equal(first.upper.log_prob, again.upper.log_prob)
+    assert torch.equal(first.lower.log_prob, again.lower.log_prob)
 
 
 def test_images_are_draws_of_the_model_with_the_latents_they_came_from(linear):

@@ -346,9 +346,16 @@ def test_equal_images_in_one_call_have_draws_of_their_own():
     assert abs(neighbours.mean()) < 5 * neighbours.std() / math.sqrt(399)
 
 
-@pytest.mark.parametrize("start", ["guide", "prior"])
 @pytest.mark.parametrize(
-    "name", ["VAE, GaussianMixture", "two levels", "inner plate", "latent Gamma", "latent VonMises"]
+    ("name", "start"),
+    [
+        ("VAE, GaussianMixture", "prior"),
+        ("two levels", "guide"),
+        ("two levels", "prior"),
+        ("inner plate", "guide"),
+        ("latent Gamma", "guide"),
+        ("latent VonMises", "prior"),
+    ],
 )
 def test_annealed_chains_belong_to_images_too(name, start, monkeypatch):
     monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 5)
