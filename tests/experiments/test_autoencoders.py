@@ -173,6 +173,7 @@ def test_from_the_command_line(tmp_path, capsys, monkeypatch):
 # The experiments
 
 
+@pytest.mark.experiment
 @pytest.mark.parametrize("name", NAMES)
 def test_smoke(name, tmp_path, monkeypatch, capsys):
     monkeypatch.syspath_prepend(EXPERIMENTS)

@@ -14,6 +14,7 @@ SHARED = {"machine", "pythae_twin"}  # what the benchmarks have in common
 BENCHMARKS = sorted(path for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 
+@pytest.mark.experiment
 @pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
 def test_smoke(path, tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

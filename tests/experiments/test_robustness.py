@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "experiments" / "robustness"
 
 
+@pytest.mark.experiment
 @pytest.mark.parametrize("name", ["soak", "damaged_inputs", "many_fits"])
 def test_smoke(name, tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}

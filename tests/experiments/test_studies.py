@@ -26,6 +26,7 @@ STUDIES = (
 )
 
 
+@pytest.mark.experiment
 @pytest.mark.parametrize("name", STUDIES)
 def test_smoke(name, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))  # they share setting.py
@@ -38,6 +39,7 @@ def test_smoke(name, tmp_path, monkeypatch):
         assert panel["rows"]
 
 
+@pytest.mark.experiment
 def test_a_search_is_recorded_beside_what_its_best_settings_are_worth(tmp_path, monkeypatch):
     path = FOLDER.parent / "search_on_digits.py"
     monkeypatch.setattr(sys, "argv", [path.name, "--smoke", "--out", str(tmp_path / "out.json")])

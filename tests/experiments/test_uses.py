@@ -11,6 +11,7 @@ FOLDER = Path(__file__).parents[2] / "experiments" / "uses"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "record")
 
 
+@pytest.mark.experiment
 @pytest.mark.parametrize("name", NAMES)
 def test_smoke(name, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))  # they share record.py
