@@ -54,7 +54,7 @@ def without_texts(
 ) -> tuple[list[np.ndarray], list[str] | None]:
     """Arrays (N,) of texts as those of their numbers, which all of them share, and the names of the numbers.
 
-    Others stay as they are, without names.
+    Blanks around a text do not count. Others stay as they are, without names.
 
     Raises:
         ValueError: texts beside something else or beside what is missing, a text for nearly each data point, or one
@@ -62,7 +62,7 @@ def without_texts(
     """
     if any(array.ndim != 1 or array.dtype.kind not in "OUT" for array in arrays):
         return list(arrays), None
-    values = [value for array in arrays for value in array.tolist()]
+    values = [value.strip() if isinstance(value, str) else value for array in arrays for value in array.tolist()]
     known_values = [value for value in values if not _is_missing(value)]
     if all(not isinstance(value, str) for value in known_values):
         return list(arrays), None
@@ -83,7 +83,7 @@ def without_texts(
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or (not value.strip() if isinstance(value, str) else value != value)
+    return value is None or value == "" or value != value
 
 
 def _check_are_categories(texts: Sequence[str], where: str) -> None:

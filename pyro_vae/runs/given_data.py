@@ -90,12 +90,15 @@ def given_data(folder: Path, source: str | None, split: Split, *, root: str | No
         found = data_of(folder, root=root)
         return _given(found, split)
     config, about = read_run(folder)
+    categories = categories_of(config, about)
+    if categories is None:
+        categories = categories_of(config, {"categories": data_of(folder).categories})
     config = config.clone()
     config.num_train = None
     if source in data.NAMES and root is None:
         root = str(Path(about.get("working_directory", ".")) / (config.root or "data"))
     config.data, config.root, config.order = source, root, "random" if source in data.NAMES else "whole"
-    found = load_data(config, columns=columns_of(about, source), categories=categories_of(config, about))
+    found = load_data(config, columns=columns_of(about, source), categories=categories)
     if found.event_shape != (wanted := tuple(about["event_shape"])):
         raise ValueError(
             f"Expected data points of shape {wanted}, as {folder} was trained on; got {found.event_shape} in {source}."

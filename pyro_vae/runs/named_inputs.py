@@ -38,10 +38,11 @@ def columns_of(about: Mapping[str, Any], source: str) -> list[str] | None:
 
 def categories_of(config: Namespace, about: Mapping[str, Any]) -> dict[str, Sequence[str]] | None:
     """The names of the categories of the inputs of a run, by their arrays: those that numbers in other data have to
-    have. None where the run does not say, made before runs did."""
-    if (found := about.get("categories")) is None:
+    have. None where the run does not say, made before runs did: then its own data do."""
+    if (inputs := inputs_of(config)) and "categories" not in about:
         return None
-    return {array: found[array] for array in (inputs_of(config) or {}).values() if array in found}
+    found = about.get("categories", {})
+    return {array: found[array] for array in (inputs or {}).values() if array in found}
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,7 @@ def trained(tmp_path_factory):
     cells.replace({"kind": {"T": "t"}}).to_csv(folder / "unknown.csv", index=False)
     cells.assign(kind=cells.kind.where(cells.index != 7)).to_csv(folder / "missing.csv", index=False)
     cells.assign(kind=cells.kind == "T").to_csv(folder / "numbers.csv", index=False)
+    cells.assign(kind=np.unique(KINDS, return_inverse=True)[1]).to_parquet(folder / "numbers.parquet", index=False)
     cells.replace({"kind": {"T": "U"}}).to_csv(folder / "others.csv", index=False)
     images(folder / "insects", ["ant", "bee", "wasp"])
     images(folder / "some", ["bee", "wasp"])
@@ -221,13 +222,21 @@ def test_categories_of_a_damaged_run(trained, entry):
         path.write_text(whole)
 
 
-def test_a_run_that_does_not_say_its_categories(trained):
-    """One that was made before runs did."""
-    path = Path("insects-run/run.json")
+@pytest.mark.parametrize("run", ["cells", "insects-run", "numbers"])
+def test_a_run_that_does_not_say_its_categories(trained, tmp_path, run, capsys):
+    """One that was made before runs did: its own data have them."""
+    if run == "numbers" and not Path(run).exists():
+        main(["train", "--data", "numbers.parquet", "--inputs", "x=table", "y=kind", *SMALL, "--out", run])
+    path = Path(f"{run}/run.json")
     whole = path.read_text()
+    other = {"cells": "T.csv", "insects-run": "some", "numbers": "numbers.parquet"}[run]
+    before = codes(run, other, tmp_path / "before.npz")["z"]
     try:
         about = {name: value for name, value in json.loads(whole).items() if name not in [*SEALED, "categories"]}
         write_json(path, about, kind="run")
-        assert load("insects-run").data.categories == {"labels": ("ant", "bee", "wasp")}
+        assert np.array_equal(codes(run, other, tmp_path / "after.npz")["z"], before)
+        if run == "numbers":
+            line = refused(["encode", run, "T.csv", "-o", str(tmp_path / "texts.npz")], capsys)
+            assert "Expected whole numbers as kind of T.csv, as in training; got kind: 1 category (T)." in line
     finally:
         path.write_text(whole)

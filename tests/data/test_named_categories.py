@@ -87,6 +87,7 @@ def test_known_categories_keep_their_numbers(tmp_path):
     assert known(["T", "B"], names=("T", "B"), tmp_path=tmp_path) == [0, 1]
     digits = ("01", "1", "1.50", "x")  # which are texts where x does not occur, too
     assert known(["1.50", "01", "1"], names=digits, tmp_path=tmp_path) == [2, 0, 1]
+    assert known([" T", "B "], tmp_path=tmp_path) == [2, 0]  # blanks around do not count, as after a comma
     many = load(written(tmp_path / "many.csv", [f"c{i % 7}" for i in range(40)]), inputs=INPUTS)
     assert "; kind: 7 categories (c0, c1, c2 and 4 more); " in many.protocol
 
