@@ -173,7 +173,7 @@ def defensive_log_marginal(
     share: float = 0.5,
     num_samples: int = 100,
     seed: int | None = 0,
-    progress: bool = False,
+    progress: bool = True,
     only: Sequence[int] | None = None,
     on_result: OnResult | None = None,
 ) -> LogMarginal:

@@ -32,7 +32,7 @@ def compress(
     *,
     event_shape: tuple[int, ...] | None = None,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool = True,
 ) -> bytes:
     """Data as bytes from which `decompress` gets back exactly the same, by bits-back coding with a trained pair.
 
@@ -46,7 +46,7 @@ def compress(
         x: data (N, ...): whole numbers 0, ..., K - 1, or k / (K - 1) of any float type.
         event_shape: shape of one x as the pair takes it, if not x.shape[1:].
         seed: of the bits that the first latents are drawn with.
-        progress: show a progress bar on standard error.
+        progress: show a progress bar on standard error, if it takes longer than two seconds.
 
     Raises:
         ImportError: constriction is not installed.
@@ -94,7 +94,7 @@ def compress(
     )
 
 
-def decompress(model: Callee, guide: Callee, file: bytes, *, progress: bool = False) -> Tensor:
+def decompress(model: Callee, guide: Callee, file: bytes, *, progress: bool = True) -> Tensor:
     """The data that `compress` was given, in shape, type and every bit.
 
     Raises:

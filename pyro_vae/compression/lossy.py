@@ -32,7 +32,7 @@ def compress_lossy(
     *,
     step: float = 1.0,
     event_shape: tuple[int, ...] | None = None,
-    progress: bool = False,
+    progress: bool = True,
 ) -> bytes:
     """Data as few bytes, from which `decompress_lossy` gets back what the model makes of their codes.
 
@@ -83,7 +83,7 @@ def compress_lossy(
     return container.pack(content)
 
 
-def decompress_lossy(model: Callee, guide: Callee, file: bytes, *, progress: bool = False) -> Tensor:
+def decompress_lossy(model: Callee, guide: Callee, file: bytes, *, progress: bool = True) -> Tensor:
     """What the model makes of the codes in a file of `compress_lossy`, in shape and type of the data.
 
     Raises:

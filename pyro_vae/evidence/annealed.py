@@ -42,7 +42,7 @@ def annealed_log_marginal(
     chunk_size: int = 4096,
     compile: bool | Literal["auto"] = "auto",
     seed: int | None = 0,
-    progress: bool = False,
+    progress: bool = True,
     given: Sequence[str] = (),
     only: Sequence[int] | None = None,
     on_result: OnResult | None = None,
@@ -79,7 +79,7 @@ def annealed_log_marginal(
         compile: run transitions in one recorded and compiled graph; "auto" where that saves more time than it takes.
         seed: of the draws, which belong to data points and chains as in `log_marginal`; None takes one from the global
             stream.
-        progress: show a progress bar on the terminal.
+        progress: show a progress bar, if it takes longer than two seconds, as `fit` does.
         given: names of observed sites B, for log p(x_A | x_B), A the others: two estimates with one error, as in
             `log_marginal`; "acceptance" is then the lower one of both.
         only: numbers of the data points of x to estimate, as in `log_marginal`.

@@ -141,7 +141,7 @@ def bidirectional(
     chunk_size: int = 4096,
     compile: bool | Literal["auto"] = "auto",
     seed: int | None = 0,
-    progress: bool = False,
+    progress: bool = True,
     only: Sequence[int] | None = None,
     on_result: Callable[[list[int], BidirectionalGap], None] | None = None,
 ) -> BidirectionalGap:
@@ -175,7 +175,7 @@ def bidirectional(
         chunk_size: largest number of (data point, chain) pairs in memory at once; the chains of one stay together.
         compile: as of `annealed_log_marginal`.
         seed: of data and chains, which belong to the number of a data point; None takes one from the global stream.
-        progress: show a progress bar on the terminal.
+        progress: show a progress bar, if it takes longer than two seconds, as `fit` does.
         only: numbers of the data points to simulate, from 0 to N - 1; each is the same as with all.
         on_result: called with numbers of data points and their results, as soon as they are there.
 

@@ -122,7 +122,7 @@ def bracket(
     chunk_size: int = 4096,
     compile: bool | Literal["auto"] = "auto",
     seed: int | None = 0,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Bracket:
     """Bound log p(x) of data simulated from the model from both sides, beside the default estimate for these data.
 
@@ -187,7 +187,14 @@ def bracket(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HeavyTail)  # counted in the result
         lower = log_marginal(
-            model, guide, x, num_samples=num_samples, chunk_size=chunk_size, compile=compile, seed=seed + 1
+            model,
+            guide,
+            x,
+            num_samples=num_samples,
+            chunk_size=chunk_size,
+            compile=compile,
+            seed=seed + 1,
+            progress=progress,
         )
     elbos = torch.cat(draws, 1).double().cpu()
     errors = elbos.std(0) / math.sqrt(num_draws)

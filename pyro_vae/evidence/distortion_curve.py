@@ -120,7 +120,7 @@ def rate_distortion(
     chunk_size: int = 4096,
     compile: bool | Literal["auto"] = "auto",
     seed: int | None = 0,
-    progress: bool = False,
+    progress: bool = True,
     only: Sequence[int] | None = None,
 ) -> RateDistortion:
     """Trace the rate-distortion curve of a prior and decoder by annealed chains from the prior.

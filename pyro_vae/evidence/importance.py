@@ -59,7 +59,7 @@ def log_marginal(
     compile: bool | Literal["auto"] = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
     seed: int | None = 0,
-    progress: bool | str = False,
+    progress: bool | str = True,
     given: Sequence[str] = (),
     only: Sequence[int] | None = None,
     on_result: OnResult | None = None,
@@ -133,8 +133,8 @@ def log_marginal(
             difference to "fp32" at the same seed. There it could not be told from zero on 128 images (an MLP of 650,000
             parameters, on a CPU).
         seed: of the draws; None takes one from the global stream.
-        progress: show a progress bar on the terminal, described by this text if it is one. It counts evaluations of the
-            model; how many there will be shows on the way.
+        progress: show a progress bar, if it takes longer than two seconds, described by this text if it is one.
+            It counts evaluations of the model; how many there will be shows on the way.
         given: names of observed sites B, for log p(x_A | x_B) = log p(x_A, x_B) - log p(x_B), A the other observed
             sites: two estimates of num_samples each, with one error. It is a bound on neither side. Where anything else
             depends on x_A, p(x_B) is no part of the model, and it is refused; the guide may look at all.

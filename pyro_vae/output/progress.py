@@ -33,8 +33,8 @@ class Progress(Protocol):
 
 
 def progress_bar(total: int | None, *, unit: str, shown: bool, description: str = "", scaled: bool = False) -> Progress:
-    """A bar on a terminal and in a notebook; elsewhere, as in the log of a cluster, a line after two seconds, then each
-    ten, then more and more rarely.
+    """A bar on a terminal and in a notebook, after two seconds or once it is described; elsewhere, as in the log of a
+    cluster, a line after two seconds, then each ten, then more and more rarely.
 
     Args:
         total: units of work; None where that is not known.
@@ -53,7 +53,13 @@ def progress_bar(total: int | None, *, unit: str, shown: bool, description: str 
     if shown and not is_notebook and not is_terminal():
         return _Lines(total, unit, description)
     bar: Progress = (bar_of_notebook if is_notebook else tqdm)(
-        total=total, unit=unit, unit_scale=scaled, desc=description or None, disable=not shown, leave=is_notebook
+        total=total,
+        unit=unit,
+        unit_scale=scaled,
+        desc=description or None,
+        disable=not shown,
+        leave=is_notebook,
+        delay=PATIENCE,
     )
     return bar
 
@@ -77,8 +83,7 @@ def expect(bar: Progress, total: int) -> None:
     if isinstance(bar, _Lines):
         bar.total = total
     elif isinstance(bar, tqdm) and not bar.disable:
-        bar.total = total
-        bar.refresh()
+        bar.total = total  # to be seen at its next update
 
 
 class _Lines:

@@ -110,7 +110,7 @@ def score(
     num_samples: int = 1000,
     num_draws: int = 16,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool = True,
 ) -> AnomalyScores:
     """Score each data point by how unlike the training data it is: higher is less like them.
 
@@ -140,7 +140,7 @@ def score(
         num_samples: of log p(x), for each data point and model.
         num_draws: of the guide for each data point, at least 2, for the ELBO and its parts.
         seed: of the draws.
-        progress: show progress bars.
+        progress: show progress bars, of what takes longer than two seconds.
 
     Warns:
         HeavyTail: data points whose log p(x) is not to be trusted, as those far from all training data often have it.

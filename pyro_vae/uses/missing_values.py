@@ -15,7 +15,14 @@ from .restoration import observing
 
 
 def missing_log_prob(
-    model: Callee, guide: Callee, x: Inputs, missing: Inputs, *, num_samples: int = 1000, seed: int = 0
+    model: Callee,
+    guide: Callee,
+    x: Inputs,
+    missing: Inputs,
+    *,
+    num_samples: int = 1000,
+    seed: int = 0,
+    progress: bool = True,
 ) -> LogMarginal:
     """log p(x_missing | x_known) of whole data, in nats: how likely the truth is, given what a restoration sees.
 
@@ -28,6 +35,7 @@ def missing_log_prob(
         missing: which values a restoration has to fill in, bool, of the shape of x or of one data point.
         num_samples: of each estimate.
         seed: of the draws.
+        progress: as of `log_marginal`.
 
     Raises:
         ValueError: nothing is missing or known of a data point, or what `log_marginal` refuses.
@@ -60,8 +68,12 @@ def missing_log_prob(
         raise ValueError("Expected some values of each data point to be missing and some known; got all or none.")
     known = Inpainting()
     y = torch.where(missing, math.nan, x)
-    whole = log_marginal(model, guide, x, num_samples=num_samples, seed=seed)
+    whole = log_marginal(model, guide, x, num_samples=num_samples, seed=seed, progress=progress and "log p(x)")
     part = log_marginal(
-        *observing(model, guide, known), (known.guess(y), y), num_samples=num_samples, seed=(seed + APART) % 2**63
+        *observing(model, guide, known),
+        (known.guess(y), y),
+        num_samples=num_samples,
+        seed=(seed + APART) % 2**63,
+        progress=progress and "log p(x_known)",
     )
     return difference(whole, part)

@@ -47,7 +47,7 @@ def restore(
     num_leapfrog: int = 5,
     chunk_size: int = 1024,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool = True,
 ) -> Restoration:
     """Draw from p(z|y) for damaged data y, and give E[x|z, y] for each draw.
 
@@ -72,7 +72,7 @@ def restore(
         num_leapfrog: leapfrog steps of a transition.
         chunk_size: largest number of (data point, draw) pairs at once.
         seed: of all draws.
-        progress: show a progress bar.
+        progress: show a progress bar, of what takes longer than two seconds.
 
     Raises:
         ValueError: counts below 1, no guess, a model with several observed sites or a discrete latent, y of another

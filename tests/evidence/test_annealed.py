@@ -417,11 +417,13 @@ def test_global_random_numbers_are_used_when_asked_for(linear, x):
     assert not torch.equal(first.log_prob, second.log_prob)
 
 
-def test_progress_is_shown_only_when_asked_for(linear, x, capsys, monkeypatch):
+def test_progress_is_shown_unless_it_is_short_or_unwanted(linear, x, capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     annealed_log_marginal(linear.model, linear.guide, x, **QUICK)
+    monkeypatch.setattr("pyro_vae.output.progress.PATIENCE", 0.0)
+    annealed_log_marginal(linear.model, linear.guide, x, progress=False, **QUICK)
     assert capsys.readouterr().err == ""
-    annealed_log_marginal(linear.model, linear.guide, x, progress=True, **QUICK)
+    annealed_log_marginal(linear.model, linear.guide, x, **QUICK)
     assert "annealing: " in capsys.readouterr().err
 
 

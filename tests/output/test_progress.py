@@ -8,7 +8,7 @@ import pytest
 
 from pyro_vae.output import log_level, progress
 from pyro_vae.output.log_level import said_if_slow, saying_no_more_than
-from pyro_vae.output.progress import begun_at, progress_bar
+from pyro_vae.output.progress import begun_at, expect, progress_bar
 
 
 def work(bar):
@@ -67,6 +67,17 @@ def test_a_line_comes_while_a_single_unit_takes_long_and_the_last_one_says_the_e
     monkeypatch.setattr(progress, "BETWEEN", 60.0)
     work(progress_bar(20, unit="step", shown=True))
     assert capsys.readouterr().err == ""  # what is short says nothing
+
+
+def test_a_terminal_sees_a_bar_of_what_takes_longer_than_two_seconds(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    for patience, seen in ((60.0, False), (0.0, True)):
+        monkeypatch.setattr(progress, "PATIENCE", patience)
+        with progress_bar(20, unit="step", shown=True) as bar:
+            bar.mininterval = 0.0
+            expect(bar, 30)
+            bar.update(15)
+        assert ("15/30" in capsys.readouterr().err) == seen
 
 
 def test_a_log_level_silences_it(monkeypatch, capsys):
