@@ -110,6 +110,9 @@ def pixels_of(name: str, fn: Any, num_data: int) -> Pixels:
             return Pixels(require_finite(logits), lambda rows: elementary.softmax(rows, -1), levels)
         if isinstance(inner, dist.Binomial) and isinstance(base, OnLevels):
             return Pixels(array_of(inner.logits, shape), _binomial(base.levels - 1), _grey(base.levels))
+    if isinstance(base, dist.Binomial) and (base.total_count == base.total_count.max()).all():
+        count = int(base.total_count.max())
+        return Pixels(array_of(base.logits, shape), _binomial(count), np.arange(count + 1, dtype=np.float64))
     raise _refused(name, fn)
 
 
@@ -117,8 +120,8 @@ def _refused(name: str, fn: Any) -> ValueError:
     base = getattr(fn, "base_dist", fn)
     return ValueError(
         f"Expected values with finitely many levels, independent given the latents, at the observed site {name!r}; got "
-        f"{type(base).__name__}. Bernoulli, Categorical, Binomial, DiscretizedLogistic, DiscretizedGaussian and, for "
-        f"grey values, DiscretizedLogisticMixture are compressed."
+        f"{type(base).__name__}. Bernoulli, Categorical, Binomial of one total_count, DiscretizedLogistic, "
+        f"DiscretizedGaussian and, for grey values, DiscretizedLogisticMixture are compressed."
     )
 
 

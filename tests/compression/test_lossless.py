@@ -53,6 +53,23 @@ def test_likelihoods_in_all_forms_of_the_data(name):
         same(vae, x)
 
 
+def test_counts_of_a_binomial_come_back():
+    same(small(pyro_vae.Binomial((2, 3), total_count=16, data="counts")), GREY.float())
+    unequal = VAE(StandardNormal(3), GaussianEncoder((3,), 3), MLP(3, (3,)), UnequalCounts())
+    with pytest.raises(ValueError, match="Binomial of one total_count"):
+        compress(unequal.model, unequal.guide, torch.zeros(2, 3))
+
+
+class UnequalCounts(pyro_vae.Likelihood):
+    """Counts of 2, 3 and 4 throws."""
+
+    def __init__(self):
+        super().__init__((3,))
+
+    def forward(self, features):
+        return dist.Binomial(torch.tensor([2.0, 3.0, 4.0]), logits=features).to_event(1)
+
+
 def test_tables_are_the_probabilities_of_the_likelihood():
     """Those of each level add up to one, and are those of log_prob."""
     from pyro_vae.compression.pixels import pixels_of
