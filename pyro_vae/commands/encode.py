@@ -24,7 +24,7 @@ from ..uses.generate import encode_with_scales
 from .pictures import save
 
 TOGETHER = 1000  # data points
-ARRAYS = "or .npz: SITE, SITE.scale, labels; or .npy: means of the first site"
+ARRAYS = "or .npz: SITE, SITE.scale, labels, labels_COLUMN; or .npy: means of the first site"
 
 Codes = Mapping[str, tuple[Tensor, Tensor | None]]
 
@@ -32,7 +32,7 @@ Codes = Mapping[str, tuple[Tensor, Tensor | None]]
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
     add_given_options(parser)
-    text = f"A table, {', '.join(TABLES)}: id, label, SITE_mean_0, ..., SITE_scale_0, ...; {ARRAYS}."
+    text = f"A table, {', '.join(TABLES)}: id, label, label_COLUMN, SITE_mean_0, ..., SITE_scale_0, ...; {ARRAYS}."
     add_run_options(parser, out=f"{text} By default codes.npz in the run folder.")
     return parser.parse_args(arguments)
 
@@ -73,14 +73,12 @@ def _codes(module: Any, points: Points, device: torch.device, *, seed: int) -> C
 def _arrays(codes: Codes, given: GivenData) -> dict[str, Tensor | np.ndarray]:
     arrays: dict[str, Tensor | np.ndarray] = {name: mean for name, (mean, _) in codes.items()}
     arrays |= {f"{name}.scale": scale for name, (_, scale) in codes.items() if scale is not None}
-    labels = given.named_labels()
-    return arrays if labels is None else {**arrays, "labels": labels}
+    return arrays | {name.replace("label", "labels", 1): labels for name, labels in given.labels().items()}
 
 
 def _table(codes: Codes, given: GivenData, about: Mapping[str, str]) -> Any:
     """A row for each data point; the ids are their numbers in the data, from 0."""
-    labels = given.named_labels()
-    columns: dict[str, Any] = {} if labels is None else {"label": labels}
+    columns: dict[str, Any] = dict(given.labels())
     for name, (mean, scale) in codes.items():
         for kind, values in (("mean", mean), ("scale", scale)):
             if values is not None:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jsonargparse import Namespace
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..arguments.nearest import did_you_mean
-from ..data.categories import Categories
-from ..data.names import some
+from ..data.categories import Categories, names_of
+from ..data.names import KNOWN, some
 from ..pairs.batch import Batch, Points, taking
 from ..pairs.unconditional import conditions_of
 from ..plots import beside_nearest, images_among, said_noise, samples
@@ -55,7 +56,8 @@ def run(chosen: Namespace) -> None:
     module, _ = load_run(folder, device)
     like = like_of(folder, chosen.num_samples, seed=chosen.seed, root=chosen.root).to(device)
     categories = NamedInputs.of_run(*read_run(folder)).categories
-    like, inputs = _with_given(module.model, like, chosen.given, categories)
+    known = conditions_of(taking(like, module.model)[0], None, like[:8])
+    like, inputs = _with_given(like, known, chosen.given, categories)
     title = f"{title_of(folder)}{inputs and f', {inputs}'}"
     if inputs:
         print(f"given  {inputs}")
@@ -66,20 +68,23 @@ def run(chosen: Namespace) -> None:
             return _beside_nearest(chosen, folder, module, like, noise, title)
         return samples(module.model, like, seed=chosen.seed, title=title, **noise)
 
-    def arrays() -> dict[str, Tensor]:
+    def arrays() -> dict[str, Tensor | np.ndarray]:
         draws, means = sample(module.model, like, seed=chosen.seed, **noise)
-        return by_site("draws", draws) | by_site("means", means)
+        given = _inputs_given(like, known, categories)
+        return by_site("draws", draws) | by_site("means", means) | given
 
     save(chosen, "samples.png", draw, arrays)
 
 
-def _with_given(model: Any, like: Points, given: Sequence[str], categories: Categories) -> tuple[Points, str]:
+def _with_given(like: Points, known: Sequence[str], given: Sequence[str], categories: Categories) -> tuple[Points, str]:
     """What to draw from the model for, with the inputs that were asked for, and whose inputs these are, in words.
+
+    Args:
+        known: the inputs that draws are conditional on.
 
     Raises:
         ValueError: no input that the draws are conditional on, no values for it, or a category that it does not have.
     """
-    known = conditions_of(taking(like, model)[0], None, like[:8])
     values: dict[str, list[float]] = {}
     for word in given:
         name, _, text = word.partition("=")
@@ -109,6 +114,13 @@ def _with_given(model: Any, like: Points, given: Sequence[str], categories: Cate
     return like.replaced(chosen) if isinstance(like, Batch) else like, "; ".join(words)
 
 
+def _inputs_given(like: Points, known: Sequence[str], categories: Categories) -> dict[str, Tensor | np.ndarray]:
+    """What each draw is conditional on, as ``given.ARGUMENT``; categories by their names."""
+    entries = dict(like.named()) if isinstance(like, Batch) else {}
+    found = {name: entry for name in known if (entry := entries.get(name)) is not None}
+    return {f"given.{name}": names_of(entry, categories.get(name)) for name, entry in found.items()}
+
+
 def _values(name: str, text: str, names: Sequence[str] | None) -> list[float]:
     """The values of an input, separated by commas: names of its categories, else numbers."""
     if names is None:
@@ -119,7 +131,7 @@ def _values(name: str, text: str, names: Sequence[str] | None) -> list[float]:
     words = [text] if text in names else text.split(",")
     if (other := next((word for word in words if word not in names), None)) is not None:
         near = did_you_mean(other, names)
-        raise ValueError(f"Expected --given {name} with its categories, {some(names)}; got {other!r}.{near}")
+        raise ValueError(f"Expected --given {name} with its categories, {some(names, KNOWN)}; got {other!r}.{near}")
     return [float(names.index(word)) for word in words]
 
 

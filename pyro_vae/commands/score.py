@@ -104,7 +104,7 @@ class _Part(NamedTuple):
     words: str  # how many of what
     points: Points
     numbers: Tensor  # of the data points there (N,)
-    labels: np.ndarray | None  # (N,), by their names where they have some
+    labels: dict[str, np.ndarray]  # (N,) by the column of the table
     anomalous: Tensor  # (N,), bool
 
 
@@ -138,14 +138,12 @@ def _parts(chosen: Namespace, folder: Path) -> list[_Part]:
     if not chosen.anomalies:
         is_anomalous = torch.full((len(given.points),), chosen.against_test)
     else:
-        known = given.named_labels()
-        there = [] if known is None else np.unique(known).tolist()
-        if known is None or not set(chosen.anomalies) < set(map(str, there)):
+        labels = given.labels_among(chosen.anomalies)
+        if set(chosen.anomalies) >= set(labels):
             raise ValueError(
-                f"Expected --anomalies to be some of the labels of the data, {there or 'which have none'}, and not "
-                f"all; got {', '.join(chosen.anomalies)}."
+                f"Expected other labels beside those of --anomalies; got all, {', '.join(chosen.anomalies)}."
             )
-        is_anomalous = torch.from_numpy(np.isin(known.astype(str), chosen.anomalies))
+        is_anomalous = torch.from_numpy(np.isin(labels, chosen.anomalies))
     parts = [_part(chosen.data or "own", given, is_anomalous, chosen)]
     if chosen.against_test:
         test = given_data(folder, None, "test", root=chosen.root)
@@ -160,8 +158,7 @@ def _part(name: str, given: GivenData, anomalous: Tensor, chosen: Namespace) -> 
         raise ValueError(f"Expected --num-images from 1 to {count:,}, all of {name}; got {wanted}.")
     numbers = random_subset(count, wanted, chosen.seed).sort().values if wanted < count else torch.arange(count)
     words = given.protocol if wanted == count else f"a random {wanted:,} (seed {chosen.seed}) of: {given.protocol}"
-    labels = given.named_labels()
-    labels = None if labels is None else labels[numbers.numpy()]
+    labels = {name: values[numbers.numpy()] for name, values in given.labels().items()}
     return _Part(name, words, given.points[numbers], numbers, labels, anomalous[numbers])
 
 
@@ -242,8 +239,9 @@ def _save(
     first: dict[str, list[Any]] = {"id": torch.cat([part.numbers for part in parts]).tolist()}
     if len(parts) > 1:
         first["data"] = [part.name for part in parts for _ in part.numbers]
-    if all(part.labels is not None for part in parts):
-        first["label"] = [label for part in parts if part.labels is not None for label in part.labels.tolist()]
+    for name in parts[0].labels:
+        if all(name in part.labels for part in parts):
+            first[name] = [label for part in parts for label in part.labels[name].tolist()]
     anomalous = torch.cat([part.anomalous for part in parts])
     if found:
         first["anomalous"] = anomalous.int().tolist()

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from ..arguments.nearest import did_you_mean
-from .names import short, some
+from .names import KNOWN, short, some
 from .splits import Splits
 
 Categories = Mapping[str, Sequence[str]]  # names of the whole numbers of an array, by the array's name
@@ -43,7 +43,7 @@ def codes_of(texts: Sequence[str], known: Sequence[str] | None = None, *, where:
     numbers = {name: number for number, name in enumerate(names)}
     if (other := next((text for text in texts if text not in numbers), None)) is not None:
         raise ValueError(
-            f"Expected one of the categories of training in {where}, {some(names)}; got {short(other)!r}."
+            f"Expected one of the categories of training in {where}, {some(names, KNOWN)}; got {short(other)!r}."
             f"{did_you_mean(other, names)} Drop those data points, or train on data that have all categories."
         )
     return np.array([numbers[text] for text in texts], dtype=np.int64), names

@@ -73,7 +73,10 @@ def table_file(
         )
     if unknown := [name for name in named if name not in frame.columns]:
         near = did_you_mean(unknown[0], ["table", *map(str, frame.columns)])
-        raise ValueError(f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}.{near}")
+        raise ValueError(
+            f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}, which it lacks.{near} A pair "
+            f"that was trained with it needs it for each data point."
+        )
     table = frame.drop(columns=named).rename(columns=str)
     left_out = _left_out(table, first=str(frame.columns[0]), columns=columns)
     table = table.drop(columns=left_out)
@@ -82,10 +85,11 @@ def table_file(
         _check_columns(found, columns, path)
         table = table[list(columns)]
     if wrong := [name for name in table.columns if not pandas.api.types.is_numeric_dtype(table[name])]:
+        calls = {**(inputs or {"x": "table"}), "y2" if "y" in (inputs or {}) else "y": wrong[0]}
         raise ValueError(
             f"Expected numbers in all columns of x in {path}; got others in {', '.join(wrong[:5])}. Drop such a "
-            f"column, or give its texts, as categories, to another input of the model, such as --inputs x=table "
-            f"y={wrong[0]}: within x whole numbers are data, not labels."
+            f"column, or give its texts, as categories, to another input of the model, such as --inputs "
+            f"{' '.join(map('='.join, calls.items()))}: within x whole numbers are data, not labels."
         )
     values = table.to_numpy()
     arrays = {"table": values.astype(float) if values.dtype == object else values}

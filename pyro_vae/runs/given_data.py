@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from torch import Tensor
 
 from .. import data
 from ..data import Data
 from ..data.categories import names_of
+from ..data.names import KNOWN, some
 from ..pairs.batch import Batch, Points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded, unvalidated
@@ -39,15 +40,31 @@ class GivenData:
     data: Data
     split: Split
 
-    @property
-    def labels(self) -> Tensor | None:
-        """Labels (N,), where the source has them."""
-        found: Tensor | None = None if self.data.labels is None else getattr(self.data.labels, self.split)
-        return found
+    def labels(self) -> dict[str, np.ndarray]:
+        """What the source says of each data point, (N,), by the column of a table: its label as ``label``, categories
+        of an array as ``label_ARRAY``; by their names, where they have some."""
+        beside = {} if self.data.labels is None else {"labels": self.data.labels}
+        beside |= {array: self.data.others[array] for array in self.data.categories if array != "labels"}
+        return {
+            "label" if array == "labels" else f"label_{array}": names_of(
+                getattr(splits, self.split), self.data.categories.get(array)
+            )
+            for array, splits in beside.items()
+        }
 
-    def named_labels(self) -> np.ndarray | None:
-        """Labels (N,) as a person knows them: by their names, where they have some."""
-        return None if self.labels is None else names_of(self.labels, self.data.categories.get("labels"))
+    def labels_among(self, wanted: Sequence[str]) -> np.ndarray:
+        """The labels (N,), as texts, of the one array in which all the wanted classes occur.
+
+        Raises:
+            ValueError: no array has all of them, or several do.
+        """
+        labels = self.labels()
+        found = [texts for values in labels.values() if set(wanted) <= set(texts := values.astype(str))]
+        if len(found) != 1:
+            known = "; ".join(some(list(map(str, np.unique(values))), KNOWN) for values in labels.values())
+            where = f"of one of {' and '.join(labels)} alone" if found else f"of {self.data.name}"
+            raise ValueError(f"Expected a class among the labels {where}, {known or 'none'}; got {', '.join(wanted)}.")
+        return found[0]
 
     @property
     def protocol(self) -> str:

@@ -12,7 +12,9 @@ from PIL import Image
 
 from pyro_vae import load
 from pyro_vae.commands.main import main
+from pyro_vae.data import Data, Splits
 from pyro_vae.disk.json_files import write_json
+from pyro_vae.runs.given_data import GivenData
 
 OWN = '''
 import torch, pyro, pyro.distributions as dist
@@ -176,7 +178,7 @@ def test_classes_are_called_by_their_names(trained, tmp_path, capsys):
         line = refused(["traverse", "insects-run", "--toward", word, "-o", str(tmp_path / "x.png")], capsys)
         assert f"Expected a class among the labels of insects, ant, bee, wasp; got {word}." in line
     line = refused(["score", "insects-run", "some", "--anomalies", "ant", "-o", str(tmp_path / "s.csv")], capsys)
-    assert "some of the labels of the data, ['bee', 'wasp'], and not all; got ant." in line
+    assert "Expected a class among the labels of some, bee, wasp; got ant." in line
 
 
 def test_a_class_to_draw_is_asked_for_by_its_name(trained, tmp_path, capsys):
@@ -241,3 +243,51 @@ def test_a_run_that_does_not_say_its_categories(trained, tmp_path, run, capsys):
             assert "Expected whole numbers as kind of T.csv, as in training; got kind: 1 category (T)." in line
     finally:
         path.write_text(whole)
+
+
+def test_tables_and_arrays_hold_the_categories_of_their_rows(trained, tmp_path):
+    main(["encode", "cells", "cells.csv", "-o", str(tmp_path / "codes.csv")])
+    assert pd.read_csv(tmp_path / "codes.csv").label_kind.tolist() == KINDS.tolist()
+    assert codes("cells", "T.csv", tmp_path / "codes.npz")["labels_kind"].tolist() == ["T"] * 10
+    few = ["--num-samples", "10", "--num-reference", "3", "--anomalies", "B"]
+    main(["score", "cells", "cells.csv", "--num-images", "15", *few, "-o", str(tmp_path / "scores.csv")])
+    scores = pd.read_csv(tmp_path / "scores.csv")
+    assert scores.label_kind.tolist() == KINDS[scores.id].tolist()
+    assert ((scores.label_kind == "B") == scores.anomalous).all()
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ("B NK T", "Expected other labels beside"),
+        ("B x", "Expected a class among the labels of cells, B, NK, T; got B, x"),
+    ],
+)
+def test_anomalies_are_some_of_the_categories(trained, tmp_path, capsys, classes, message):
+    words = ["score", "cells", "cells.csv", "-o", str(tmp_path / "s.csv"), "--anomalies", *classes.split()]
+    assert message in refused(words, capsys)
+
+
+def test_a_class_that_two_columns_have_is_refused():
+    rows = torch.zeros(2, 3)
+    kinds = Splits(*3 * [torch.tensor([0, 1])])
+    both = {"kind": ("B", "unknown"), "donor": ("ann", "unknown")}
+    data = Data(
+        name="d",
+        train=rows,
+        validation=rows,
+        test=rows,
+        protocol="p",
+        others=dict.fromkeys(both, kinds),
+        categories=both,
+    )
+    given = GivenData(rows, data, "test")
+    assert given.labels_among(["B"]).tolist() == ["B", "unknown"]
+    with pytest.raises(ValueError, match=r"of one of label_kind and label_donor alone, .*; got unknown"):
+        given.labels_among(["unknown"])
+
+
+def test_draws_are_saved_beside_what_they_are_given(trained, tmp_path):
+    main(["sample", "cells", "--num-samples", "3", "--given", "y=T,B", "-o", str(tmp_path / "drawn.npz")])
+    with np.load(tmp_path / "drawn.npz") as drawn:
+        assert drawn["given.y"].tolist() == ["T", "B", "T"]

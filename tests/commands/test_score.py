@@ -99,7 +99,7 @@ def test_curves_where_anomalies_are_known(runs, capsys):
         (["empty.npy"], "Expected 'empty' of shape (N, D) or (N, C, H, W) with N >= 1; got (0, 1, 8, 8)."),
         (["nowhere.npy"], "got no such file"),
         (["--against-test"], "with DATA that are all anomalies; got it with no DATA"),
-        (["--anomalies", "11"], "to be some of the labels of the data, [0, 1"),
+        (["--anomalies", "11"], "Expected a class among the labels of few, 0, 1, 3"),
         (["--num-images", "0"], "Expected --num-images from 1 to 30"),
         (["--num-samples", "0"], "Expected num_samples >= 1"),
         (["-o", "scores.txt"], "Expected --out to be a file that ends in .csv; got scores.txt."),
