@@ -6,7 +6,6 @@ from .charts import (
     INK,
     curves,
     diagnostics_figure,
-    latent_scatter,
     log_marginal_histogram,
     tidy,
     training_curves,
@@ -33,6 +32,7 @@ from .images import (
     save_gif,
     tile,
 )
+from .scatter import latent_scatter
 from .widths import at_width
 
 __all__ = [

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from torch import Tensor
 
 from ..evidence import LogMarginal, Measured
 from ..uses.diagnostics import Diagnostics
@@ -19,55 +16,6 @@ from ..uses.diagnostics import Diagnostics
 INK, BLUE, GREY, RED = "#222222", "#2f6fb0", "#9aa3ab", "#c0392b"
 COLUMN, PAGE = 3.4, 6.9  # inches: a column, and the width of a page, of a paper in two columns
 TITLE_SIZE, LABEL_SIZE = 9, 8  # points, at that size
-
-
-def latent_scatter(
-    codes: Tensor,
-    labels: Tensor | np.ndarray | Sequence[str] | None = None,
-    *,
-    dims: tuple[int, int] = (0, 1),
-    title: str = "",
-) -> Figure:
-    """Codes over two latent dimensions, coloured by class.
-
-    Args:
-        codes: (N, D), in random order: later points lie on top of earlier ones.
-        labels: classes (N,), as numbers or by their names; one colour for all if None.
-        dims: dimensions of the horizontal and of the vertical axis.
-        title: of the figure.
-
-    Raises:
-        ValueError: codes that are no vectors, a dimension out of range, or not as many labels as codes.
-    """
-    if codes.dim() != 2:
-        raise ValueError(f"Expected codes of shape (N, D); got {tuple(codes.shape)}.")
-    last = codes.shape[1] - 1
-    if len(dims) != 2 or not all(0 <= dim <= last for dim in dims):
-        raise ValueError(f"Expected two latent dimensions from 0 to {last}; got {list(dims)}.")
-    named = None if labels is None else np.asarray(labels.cpu() if isinstance(labels, Tensor) else labels)
-    if named is not None and named.shape != (len(codes),):
-        raise ValueError(f"Expected a label for each of {len(codes):,} codes; got shape {named.shape}.")
-    figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
-    axes = figure.subplots()
-    horizontal, vertical = codes.detach().cpu()[:, list(dims)].unbind(1)
-    look: dict[str, Any] = {"color": BLUE}
-    if named is not None:
-        classes, places = np.unique(named, return_inverse=True)
-        palette = colormaps["tab10" if len(classes) <= 10 else "tab20"]
-        look = {"c": palette(places % palette.N)}
-        dots = [Line2D([], [], marker="o", linestyle="", color=palette(i % palette.N)) for i in range(len(classes))]
-        names = [str(label) for label in classes.tolist()]
-        legend = {"frameon": False, "title": "class", "fontsize": LABEL_SIZE, "title_fontsize": LABEL_SIZE}
-        axes.legend(
-            dots, names, loc="center left", bbox_to_anchor=(1, 0.5), handletextpad=0.1, markerscale=0.6, **legend
-        )
-    axes.scatter(horizontal, vertical, s=min(18, max(2, 3000 / len(codes))), linewidths=0, alpha=0.7, **look)
-    axes.set_xlabel(f"z[{dims[0]}]")
-    axes.set_ylabel(f"z[{dims[1]}]")
-    _titled(axes, title)
-    axes.set_aspect("equal")
-    tidy(axes)
-    return figure
 
 
 def curves(

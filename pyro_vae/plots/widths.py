@@ -10,6 +10,7 @@ from matplotlib.gridspec import GridSpec
 from .charts import LABEL_SIZE, TITLE_SIZE
 from .compared import LINE, Names, fit_names
 from .images import PAD, broken, fit_around, wrapped
+from .scatter import PANEL, name_below
 
 NARROW = 5.0  # inches: panels of a narrower figure stand one below the other
 ABOVE = 0.35  # inches for the title of a panel of images
@@ -91,4 +92,6 @@ def _panels_at(figure: Figure, width: float, height: float | None) -> None:
         least = usual - names.spare * (len(panels) if stacked else 1)
         if height is not None and height < least:
             raise ValueError(f"Expected a height of at least {least:.1f} inches, for all names; got {height:g}.")
+    if figure.legends:
+        usual = PANEL + name_below(figure, width)
     figure.set_size_inches(width, usual if height is None else height)

@@ -177,19 +177,43 @@ def test_interpolations_end_at_the_two_images(path):
 
 def test_a_scatter_colours_each_class():
     codes, labels = torch.randn(50, 3), torch.arange(50) % 4
-    (axes,) = plots.latent_scatter(codes, labels, dims=(2, 0), title="codes").axes
+    figure = plots.latent_scatter(codes, labels, dims=(2, 0), title="codes")
+    (axes,), (legend,) = figure.axes, figure.legends
     (points,) = axes.collections  # in one: no class lies under all others
     np.testing.assert_allclose(points.get_offsets(), codes[:, [2, 0]], rtol=1e-6)
-    legend = axes.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == list("0123")
     for i in range(50):
         assert points.get_facecolors()[i, :3].tolist() == list(legend.legend_handles[i % 4].get_color()[:3])
     assert (axes.get_xlabel(), axes.get_ylabel(), axes.get_title()) == ("z[2]", "z[0]", "codes")
-    assert plots.latent_scatter(torch.randn(50, 2)).axes[0].get_legend() is None
-    (axes,) = plots.latent_scatter(codes, [["T", "B"][i % 2] for i in range(50)]).axes  # by their names, sorted
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["B", "T"]
-    colours, marks = axes.collections[0].get_facecolors()[:, :3], axes.get_legend().legend_handles
+    assert not plots.latent_scatter(torch.randn(50, 2)).legends
+    figure = plots.latent_scatter(codes, [["T", "B"][i % 2] for i in range(50)])  # by their names, sorted
+    (axes,), (legend,) = figure.axes, figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["B", "T"]
+    colours, marks = axes.collections[0].get_facecolors()[:, :3], legend.legend_handles
     assert colours[:2].tolist() == [list(marks[1].get_color()[:3]), list(marks[0].get_color()[:3])]
+
+
+LONG = "CD8+ naive helper memory effector cytotoxic T cell of the second donor"
+
+
+@pytest.mark.parametrize(
+    "names", [["Macrophage", "NK"], [LONG, "x" * 90, "NK"], ["_none", "a$b"], range(10), range(45)]
+)
+@pytest.mark.parametrize("width", [None, 2.0, 3.25, 6.9])
+def test_names_of_classes_fit_below_a_scatter(names, width):
+    """At any length and number, all of them, each with a colour of its own; the panel keeps its place."""
+    labels = np.array(names)[np.arange(90) % len(names)]
+    figure = plots.latent_scatter(torch.randn(90, 2), labels)
+    figure = figure if width is None else plots.at_width(figure, width)
+    figure.draw_without_rendering()
+    (legend,), (axes,) = figure.legends, figure.axes
+    written = [text.get_text().replace("\n", "").replace(" ", "") for text in legend.get_texts()]
+    assert written == [str(name).replace(" ", "") for name in np.unique(names).tolist()]
+    assert len({tuple(mark.get_color()) for mark in legend.legend_handles}) == len(names)
+    page, box, panel = figure.bbox, legend.get_window_extent(), axes.get_tightbbox()
+    assert page.x0 <= box.x0 < box.x1 <= page.x1
+    assert page.y0 <= box.y0 < box.y1 <= panel.y0 < panel.y1 <= page.y1
+    assert 2.2 < panel.height / figure.dpi < 3.4
 
 
 def test_curves_over_epochs_have_whole_ticks():
