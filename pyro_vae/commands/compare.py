@@ -177,14 +177,15 @@ def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Pa
         elif key == "images_sha256":
             last = {run: [*of_run.values()][-1] for run, of_run in found.items()}
             inputs = {run: about.get("quantity", "log p(x)") for run, about in last.items()}
-            if len({" | " in quantity for quantity in inputs.values()}) > 1:
+            if len(set(inputs.values())) > 1:
                 which = "; ".join(f"{run} {quantity}" for run, quantity in inputs.items())
                 raise ValueError(
                     f"Expected runs that are called with the same inputs; got different ones: {which}. What is given "
                     f"besides x is part of the data points, which are then others. Compare runs with the same inputs "
                     f"(--inputs)."
                 )
-            which = "; ".join(f"{run} {about['protocol'].rpartition('; ')[2]}" for run, about in last.items())
+            words = {run: about["protocol"] for run, about in last.items()}
+            which = "; ".join(f"{run} {w.partition(',')[0]}, {w.rpartition('; ')[2]}" for run, w in words.items())
             raise ValueError(
                 f"Expected runs evaluated on the same data; got different ones: {which}. Evaluate all of them with "
                 f"the same --data, --binarization, --data-seed, --num-images and --seed."

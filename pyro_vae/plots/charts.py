@@ -116,6 +116,7 @@ def log_marginal_histogram(result: LogMarginal, *, title: str = "") -> Figure:
     axes = figure.subplots()
     finite = result.log_prob[result.log_prob.isfinite()]
     axes.hist(finite.numpy(), bins=min(50, max(5, len(result) // 10)), color=BLUE)
+    axes.margins(y=0.15)  # room for the mean
     if len(finite):
         mean = finite.mean().item()
         axes.axvline(mean, color=INK, linewidth=1)

@@ -12,7 +12,7 @@ from ..evidence import Bracket, LogMarginal, RateDistortion
 from ..evidence.bracket import FROM_ABOVE, NAMES
 from ..evidence.limits import HEAVY
 from .charts import BLUE, COLUMN, GREY, INK, LABEL_SIZE, PAGE, RED, TITLE_SIZE, tidy
-from .images import show, tile
+from .images import broken, show, tile
 
 
 def convergence_figure(result: LogMarginal, *, title: str = "") -> Figure:
@@ -26,7 +26,7 @@ def convergence_figure(result: LogMarginal, *, title: str = "") -> Figure:
     left.errorbar(counts, means, yerr=width, fmt="o-", color=BLUE, capsize=2, markersize=3, linewidth=1.2)
     left.set_xscale("log")
     left.set_xlabel("samples K")
-    left.set_ylabel("mean bound on log p(x), nats")
+    left.set_ylabel(broken(f"mean bound on {result.quantity}, nats", width=1.9, size=LABEL_SIZE))
     left.set_title(f"with two Monte Carlo standard errors, {width[-1]:.2g} at the end", fontsize=LABEL_SIZE)
     rises = np.diff(means)
     right.bar(range(1, len(rows)), rises, color=BLUE, width=0.6)

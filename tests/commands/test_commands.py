@@ -317,19 +317,38 @@ def test_an_exposure_is_named_and_not_compared(tmp_path, capsys, monkeypatch):
     assert "The last value of x is taken for its exposure" in refused(capsys, "train", *of, *exposure, "--out", "z")
 
 
+OF_TWO = """
+
+class OfTwo(Conditional):
+    def model(self, x, y, b):
+        return super().model(x, y + b - b)
+
+    def guide(self, x, y, b):
+        super().guide(x, y)
+"""
+
+
 def test_a_conditional_model_beside_one_that_is_not(tmp_path, capsys, monkeypatch):
     """Their data points differ by what is given: the message says so, and not that they are all the test data."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "of_labels.py").write_text(OF_LABELS)
-    np.savez("d.npz", images=np.random.default_rng(0).normal(size=(40, 3)), labels=np.arange(40) % 2)
+    (tmp_path / "of_labels.py").write_text(OF_LABELS + OF_TWO)
+    images = np.random.default_rng(0).normal(size=(40, 3))
+    np.savez("d.npz", images=images, labels=np.arange(40) % 2, batch=np.arange(40) % 2)
+    np.save("e.npy", images + 1)
     of = ["--data", "d.npz", "--latent-dim", "2", "--epochs", "1"]
     main(["train", *of, "--model", "of_labels.Conditional", "--inputs", "x=images", "y=labels", "--out", "c"])
     main(["train", *of, "--likelihood", "Gaussian", "--network", "MLP", "--out", "u"])
-    for folder in ("c", "u"):
+    main(["train", *of, "--model", "of_labels.OfTwo", "--inputs", "x=images", "y=labels", "b=batch", "--out", "two"])
+    main(["train", *of, "--data", "e.npy", "--likelihood", "Gaussian", "--network", "MLP", "--out", "e"])
+    for folder in ("c", "u", "two", "e"):
         main(["evaluate", folder, "--num-samples", "5", "--estimator", "guide"])
     said = refused(capsys, "compare", "c", "u", "--estimator", "guide")
     assert "called with the same inputs; got different ones: c log p(x | y); u log p(x)." in said
+    said = refused(capsys, "compare", "c", "two", "--estimator", "guide")
+    assert "called with the same inputs; got different ones: c log p(x | y); two log p(x | y, b)." in said
+    said = refused(capsys, "compare", "u", "e", "--estimator", "guide")
+    assert "same data; got different ones: u d.npz, evaluated on all of the test data; e e.npy, evaluated on" in said
     assert "no evaluation of --estimator auto, but evaluation_guide" in refused(capsys, "compare", "c", "u")
 
 
