@@ -42,6 +42,7 @@ from .evaluation import (
     say,
     settings_of_evaluation,
 )
+from .process import uninterrupted
 
 OF_TRAINING = ("command", "finished", "warmed_up", "epochs", "seconds", "device", "threads")
 
@@ -158,9 +159,12 @@ def _evaluate(
             count = sum(result.sites.values())
             about |= bits_of(result.log_prob, x_of(dataset, x), dataset, measure=result.measure, num_values=count)
     about |= environment(device, module)
-    save_evaluation(folder, result, name, x=x, about=about)
-    partial.remove()
-    with few_threads(module):
+    with (
+        uninterrupted(f"interrupted; the evaluation is finished, and saved in {folder / name}.json"),
+        few_threads(module),
+    ):
+        save_evaluation(folder, result, name, x=x, about=about)
+        partial.remove()
         draw(module, result, x, folder / name)
     return result
 

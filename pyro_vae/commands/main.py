@@ -24,7 +24,7 @@ from ..output.log_level import OPTION, is_said, level_among, said_if_slow, sayin
 from ..version import __version__
 from .atexit_private import run_exit_handlers
 from .mistyped import refuse_unknown
-from .process import lasting_streams, stop_like_an_interrupt
+from .process import end_undisturbed, lasting_streams, stop_like_an_interrupt
 
 
 @functools.cache
@@ -59,7 +59,12 @@ def command() -> None:
     """
     streams = lasting_streams()
     stop_like_an_interrupt()
-    main()
+    try:
+        main()
+    finally:
+        for stream in streams:
+            stream.flush()
+        end_undisturbed()
     run_exit_handlers()
     for stream in streams:
         stream.flush()

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, TextIO
+
+# Windows has no SIGHUP
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+SECONDS = 10.0  # from one interrupt to another that is meant: a key is held down, a shell tells all its processes
+
+_last = [-math.inf]  # when an interrupt came
 
 
 class Lasting:
@@ -52,22 +61,61 @@ def lasting_streams() -> list[Lasting]:
 
 
 def stop_like_an_interrupt() -> None:
-    """Let SIGTERM (a batch system's time limit) and SIGHUP do what Ctrl-C does, so that what is there is kept."""
-    for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(signal, name, None)  # Windows has no SIGHUP
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
+    """Let SIGTERM (a batch system's time limit) and SIGHUP do what Ctrl-C does, so that what is there is kept.
+
+    Once is enough: those that follow do nothing, or they would end the saving; a Ctrl-C that follows later is meant.
+    """
+    for number in STOPPING:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores SIGHUP
             signal.signal(number, _interrupt)
 
 
 def stop_undisturbed() -> None:
-    """Let nothing end the saving any more: whoever has started several processes ends all when one has ended."""
-    if threading.current_thread() is threading.main_thread():
-        for name in ("SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)
-            if number is not None and signal.getsignal(number) is _interrupt:
-                signal.signal(number, signal.SIG_IGN)
+    """Let nobody but a person end the saving any more: whoever has started several processes ends all when one has
+    ended."""
+    for number in _ours() - {signal.SIGINT}:
+        signal.signal(number, _nothing)
+
+
+def end_undisturbed() -> None:
+    """Nothing is left to save: Ctrl-C ends the process at once, whatever its exit handlers wait for."""
+    stop_undisturbed()
+    for number in _ours():
+        signal.signal(number, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def uninterrupted(otherwise: str) -> Iterator[None]:
+    """Let an interrupt wait until the block has ended, which takes seconds and is worth hours.
+
+    Args:
+        otherwise: what the interrupt says then, instead of the command's results.
+    """
+    told, ours = list[int](), _ours()
+    for number in ours:
+        signal.signal(number, lambda number, _: told.append(number))
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, _interrupt)
+    if told:
+        stop_undisturbed()
+        raise KeyboardInterrupt(otherwise)
+
+
+def _ours() -> set[signal.Signals]:
+    """The signals that `stop_like_an_interrupt` has taken."""
+    is_main = threading.current_thread() is threading.main_thread()  # no other may change what they do
+    return {number for number in STOPPING if is_main and signal.getsignal(number) is _interrupt}
+
+
+def _nothing(number: int, frame: FrameType | None) -> None:
+    """Not SIG_IGN: of one that has come already Python would say that it was "ignored due to race condition"."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: the next one would end the saving
-    raise KeyboardInterrupt
+    stop_undisturbed()
+    before, _last[0] = _last[0], time.monotonic()
+    if number != signal.SIGINT or _last[0] - before > SECONDS:
+        raise KeyboardInterrupt

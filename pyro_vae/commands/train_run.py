@@ -32,7 +32,7 @@ from ..training.fitted import Fit, Metrics
 from ..training.nonfinite import NonFiniteLoss
 from ..training.sharing import LostProcess
 from .from_settings import build_module, fit_settings
-from .process import stop_undisturbed
+from .process import stop_undisturbed, uninterrupted
 
 
 def train_run(
@@ -107,7 +107,9 @@ def train_run(
             if so_far is not None and so_far.history:
                 about = _about(config, module, dataset, so_far, finished=result is not None) | _began(start, num_frozen)
                 about |= {"processes": num_processes}
-                _save(unfinished, config, module, so_far, about | environment(device), name=folder.name)
+                over = "over" if result is not None else "stopped"
+                with uninterrupted(f"interrupted; the training in {folder} was {over}, and is saved"):
+                    _save(unfinished, config, module, so_far, about | environment(device), name=folder.name)
     if verbose:
         _say_best(result)
 

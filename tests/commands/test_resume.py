@@ -94,11 +94,11 @@ def test_an_interrupt_says_how_to_go_on(undisturbed, monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_time_limit_or_a_closed_terminal_saves_too(undisturbed, monkeypatch, capsys, name):
-    from pyro_vae.commands.process import stop_like_an_interrupt
+    from pyro_vae.commands.process import STOPPING, stop_like_an_interrupt
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.getsignal(number) for number in STOPPING}
     try:
-        for number in before:  # under nohup one is ignored, which stays so
+        for number in (signal.SIGTERM, signal.SIGHUP):  # under nohup one is ignored, which stays so
             signal.signal(number, signal.SIG_DFL)
         stop_like_an_interrupt()
         stop_in(2, monkeypatch, *TRAIN, "--out", "a", with_signal=getattr(signal, name))
