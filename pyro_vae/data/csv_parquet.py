@@ -74,8 +74,8 @@ def table_file(
     if unknown := [name for name in named if name not in frame.columns]:
         near = did_you_mean(unknown[0], ["table", *map(str, frame.columns)])
         raise ValueError(
-            f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}, which it lacks.{near} A pair "
-            f"that was trained with it needs it for each data point."
+            f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}, which it lacks.{near}"
+            f"{'' if columns is None else ' A pair that was trained with it needs it for each data point.'}"
         )
     table = frame.drop(columns=named).rename(columns=str)
     left_out = _left_out(table, first=str(frame.columns[0]), columns=columns)

@@ -287,6 +287,12 @@ def test_a_class_that_two_columns_have_is_refused():
         given.labels_among(["unknown"])
 
 
+def test_a_table_without_a_column_of_training(trained, tmp_path, capsys):
+    pd.read_csv("cells.csv").drop(columns="kind").to_csv("unlabelled.csv", index=False)
+    line = refused(["encode", "cells", "unlabelled.csv", "-o", str(tmp_path / "c.csv")], capsys)
+    assert "got 'kind', which it lacks. A pair that was trained with it needs it for each data point." in line
+
+
 def test_draws_are_saved_beside_what_they_are_given(trained, tmp_path):
     main(["sample", "cells", "--num-samples", "3", "--given", "y=T,B", "-o", str(tmp_path / "drawn.npz")])
     with np.load(tmp_path / "drawn.npz") as drawn:
