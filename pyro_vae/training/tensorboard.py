@@ -9,7 +9,6 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
-from torchvision.utils import make_grid
 
 from ..pairs.batch import Points
 from ..pairs.contexts import evaluating, seeded
@@ -132,5 +131,7 @@ def _are_images(data: Tensor) -> bool:
 
 def _page(images: Tensor) -> Tensor:
     """Images (N, C, H, W) as one picture (3, H', W'), with values in [0, 1], `IMAGES` in a row."""
+    from torchvision.utils import make_grid  # imports torch's compiler: two seconds that most commands need not wait
+
     page: Tensor = make_grid(images.float().nan_to_num(0.5).clamp(0, 1), nrow=IMAGES, pad_value=1.0, padding=1)
     return page
