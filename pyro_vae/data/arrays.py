@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from .binarization import Binarization, binarize
 from .categories import Categories, check_as_in_training, without_texts
 from .categories import described as in_words
 from .entries import as_entry
+from .names import KNOWN, some
 from .numpy_files import read_arrays, read_sparse
 from .protocol import Data
 from .splits import Order, Splits, describe_sizes, describe_split, random_split
@@ -36,6 +37,7 @@ def array_file(
     missing: bool = False,
     order: Order = "random",
     categories: Categories | None = None,
+    beside: Sequence[str] = (),
 ) -> Data:
     """An .npy or .npz file: one array, or arrays train, validation (or valid) and test; several with names.
 
@@ -60,6 +62,7 @@ def array_file(
             are ``ZeroImputed(encoder)`` and ``Masked(likelihood)``.
         order: see `random_split`.
         categories: names of the numbers of such an array, by its name: those of the data that a model was trained on.
+        beside: arrays that are kept though ``inputs`` do not name them; with order "whole" those that are there.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -82,7 +85,7 @@ def array_file(
     if {"format", "shape"} <= set(arrays):
         arrays = {path.stem: read_sparse(path)}
     how: dict[str, Any] = {"binarization": binarization, "seed": seed, "missing": missing, "order": order}
-    return data_of_arrays(arrays, path, inputs, **how, categories=categories)
+    return data_of_arrays(arrays, path, inputs, **how, categories=categories, beside=beside)
 
 
 def data_of_arrays(
@@ -95,20 +98,22 @@ def data_of_arrays(
     missing: bool = False,
     order: Order = "random",
     categories: Categories | None = None,
+    beside: Sequence[str] = (),
 ) -> Data:
     """The arrays of a file as `array_file` describes them."""
     groups = _by_split(arrays)
     whole = {name: [name] for name in arrays if SPLIT.fullmatch(name) is None or not groups}
     names = groups or whole
     found = {name: [arrays[each] for each in of_parts] for name, of_parts in names.items()}
-    main = _main(found, inputs, path, arrays)
+    kept = kept_beside(beside, found, path, order)
+    main = _main({name: found[name] for name in found if inputs or name not in kept}, inputs, path, arrays)
     values, scaling = _to_float(found[main], path)
 
     def split(tensors: list[Tensor]) -> Splits:
         return Splits(*tensors) if groups else random_split(tensors[0], seed=seed, order=order)
 
     parts = split(values)
-    used = {name for name in found if name in (inputs or {}).values() or name == "labels"} - {main}
+    used = {name for name in found if name in (inputs or {}).values() or name in ("labels", *kept)} - {main}
     others, categories_there = {}, dict[str, tuple[str, ...]]()
     for name in sorted(used):
         where = f"{name} of {path}"
@@ -138,6 +143,8 @@ def data_of_arrays(
     if labels is not None and "labels" not in categories_there:
         described += f"; labels of {len(torch.cat(labels).unique()):,} classes"
     described += "".join(f"; {in_words(name, names)}" for name, names in categories_there.items())
+    if kept:
+        described += f"; beside: {', '.join(kept)}"
     data = Data(
         name=path.stem,
         **parts._asdict(),
@@ -151,6 +158,19 @@ def data_of_arrays(
         categories=categories_there,
     )
     return binarize(data, binarization, seed=seed)
+
+
+def kept_beside(beside: Sequence[str], known: Iterable[str], path: Path, order: Order) -> list[str]:
+    """The arrays or columns of a file that are to be kept, and are there.
+
+    Raises:
+        ValueError: one is not there, in data to train on.
+    """
+    known = [*known]
+    if order != "whole" and (unknown := [name for name in beside if name not in known]):
+        near = did_you_mean(unknown[0], known)
+        raise ValueError(f"Expected what is beside x among {some(known, KNOWN)} of {path}; got {unknown[0]!r}.{near}")
+    return [name for name in beside if name in known]
 
 
 def _by_split(arrays: Mapping[str, np.ndarray]) -> dict[str, list[str]]:

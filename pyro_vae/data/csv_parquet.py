@@ -11,7 +11,7 @@ import numpy as np
 
 from ..arguments.memory import require_memory
 from ..arguments.nearest import did_you_mean, file_nearest
-from .arrays import data_of_arrays
+from .arrays import data_of_arrays, kept_beside
 from .binarization import Binarization
 from .categories import Categories
 from .names import short, some
@@ -35,6 +35,7 @@ def table_file(
     order: Order = "random",
     columns: Sequence[str] | None = None,
     categories: Categories | None = None,
+    beside: Sequence[str] = (),
 ) -> Data:
     """A CSV or TSV (with a line of column names) or Parquet file: a data point in each row, a value in each column.
 
@@ -49,7 +50,7 @@ def table_file(
     Args:
         columns: names of the columns that x has, in their order: the ``columns`` of the data that a model was trained
             on. Those of the file may be in another order. By default all, in the order of the file.
-        categories: names of the numbers of texts by the column, as in `array_file`.
+        categories, beside: as in `array_file`, by column; ``beside`` is no part of x.
 
     Raises:
         ImportError: pandas is not installed (for Parquet: or nothing that reads it).
@@ -64,19 +65,21 @@ def table_file(
         import pandas
     except ImportError as error:
         raise ImportError(f'Expected pandas, to read {path}; got none. Run pip install "pyro-vae[tables]".') from error
-    named = [name for name in (inputs or {}).values() if name != "table"]
-    frame = _read(pandas, path, named=named, texts=list(categories or ()))
+    called = [name for name in (inputs or {}).values() if name != "table"]
+    frame = _read(pandas, path, named=[*called, *beside], texts=list(categories or ()))
     if not is_parquet(path) and not isinstance(frame.index, pandas.RangeIndex):
         raise ValueError(
             f"Expected a name for each column in the first line of {path}; got rows with more values than there are "
             f"names. Give the first column a name, too, or an empty one if it names the rows."
         )
-    if unknown := [name for name in named if name not in frame.columns]:
+    if unknown := [name for name in called if name not in frame.columns]:
         near = did_you_mean(unknown[0], ["table", *map(str, frame.columns)])
         raise ValueError(
             f"Expected inputs out of table and the columns of {path}; got {unknown[0]!r}, which it lacks.{near}"
             f"{'' if columns is None else ' A pair that was trained with it needs it for each data point.'}"
         )
+    kept = kept_beside(beside, map(str, frame.columns), path, order)
+    named = [*dict.fromkeys([*called, *kept])]
     table = frame.drop(columns=named).rename(columns=str)
     left_out = _left_out(table, first=str(frame.columns[0]), columns=columns)
     table = table.drop(columns=left_out)
@@ -87,9 +90,9 @@ def table_file(
     if wrong := [name for name in table.columns if not pandas.api.types.is_numeric_dtype(table[name])]:
         calls = {**(inputs or {"x": "table"}), "y2" if "y" in (inputs or {}) else "y": wrong[0]}
         raise ValueError(
-            f"Expected numbers in all columns of x in {path}; got others in {', '.join(wrong[:5])}. Drop such a "
-            f"column, or give its texts, as categories, to another input of the model, such as --inputs "
-            f"{' '.join(map('='.join, calls.items()))}: within x whole numbers are data, not labels."
+            f"Expected numbers in all columns of x in {path}; got others in {', '.join(wrong[:5])}. Keep such a column "
+            f"beside x, as labels (--beside {' '.join(wrong[:5])}), or give its texts, as categories, to another input "
+            f"of the model, such as --inputs {' '.join(map('='.join, calls.items()))}."
         )
     values = table.to_numpy()
     arrays = {"table": values.astype(float) if values.dtype == object else values}
@@ -102,14 +105,15 @@ def table_file(
         missing=missing,
         order=order,
         categories=categories,
+        beside=kept,
     )
     protocol = f"{data.protocol}; {_in_words(list(table.columns))}"
     if found != list(table.columns):
         protocol += ", brought into this order"
     if left_out:
         first = f"the first column, {'without a name' if left_out[0] == UNNAMED else repr(left_out[0])}"
-        called = [first if name == str(frame.columns[0]) else repr(name) for name in left_out]
-        protocol += f"; left out: {' and '.join(called)}, as names of the rows"
+        names = [first if name == str(frame.columns[0]) else repr(name) for name in left_out]
+        protocol += f"; left out: {' and '.join(names)}, as names of the rows"
     return replace(data, columns=tuple(table.columns), protocol=protocol)
 
 

@@ -40,6 +40,7 @@ def load(
     order: Order = "random",
     columns: Sequence[str] | None = None,
     categories: Categories | None = None,
+    beside: Sequence[str] = (),
     num_train: int | None = None,
 ) -> Data:
     """Load a data set by its name, or a user's own by its path.
@@ -63,12 +64,15 @@ def load(
         categories: names of the whole numbers of arrays beside x, by the names of these: the ``categories`` of the data
             that a model was trained on, of those that ``inputs`` name. By default texts of a column and classes of a
             folder are numbered in the sorted order of those that occur.
+        beside: arrays of a file, or columns of a table, that belong to each data point and that the pair is not called
+            with: `Data.others` has them, and texts have `Data.categories`. With order "whole" those that are there.
         num_train: a random subset of so many of the training data; None for all of them. Validation and test data stay
             as they are, so that what is trained on fewer can be compared.
 
     Raises:
-        ValueError: an unknown name or binarization, ``dequantize``, ``missing``, ``columns`` or ``num_train`` where the
-            data do not allow it, other ``categories``, or files that do not hold what they should.
+        ValueError: an unknown name or binarization; ``dequantize``, ``missing``, ``columns``, ``beside`` or
+            ``num_train`` where the data do not allow it; other ``categories``, or files that do not hold what they
+            should.
         FileNotFoundError: files are missing and `download` is False.
         ImportError: torchvision does not fit the installed torch.
         ConnectionError: the download failed.
@@ -86,6 +90,10 @@ def load(
         raise ValueError(f"Expected a file of arrays or a table, where NaN can mark missing values; got {str(name)!r}.")
     if columns is not None and not is_table:
         raise ValueError(f"Expected a table, whose columns have names; got {str(name)!r}. Leave columns out.")
+    if beside and not is_array and not is_table:
+        raise ValueError(
+            f"Expected a file of arrays or a table, which can hold {', '.join(beside)} beside x; got {str(name)!r}."
+        )
     if dequantize and binarization != "none":
         raise ValueError(
             f"Expected binarization 'none' to dequantize; got {binarization!r}. Use a likelihood of real values, "
@@ -102,9 +110,9 @@ def load(
     elif is_folder:
         found = image_folder(path, **how)
     elif is_array:
-        found = array_file(path, inputs, **how, missing=missing)
+        found = array_file(path, inputs, **how, missing=missing, beside=beside)
     elif is_table:
-        found = table_file(path, inputs, **how, missing=missing, columns=columns)
+        found = table_file(path, inputs, **how, missing=missing, columns=columns, beside=beside)
     else:
         near = did_you_mean(str(name), NAMES) or file_nearest(path)
         raise ValueError(

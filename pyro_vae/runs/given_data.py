@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +13,7 @@ from .. import data
 from ..data import Data
 from ..data.categories import names_of
 from ..data.names import KNOWN, some
+from ..data.protocol import Splits
 from ..pairs.batch import Batch, Points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded, unvalidated
@@ -42,15 +43,20 @@ class GivenData:
 
     def labels(self) -> dict[str, np.ndarray]:
         """What the source says of each data point, (N,), by the column of a table: its label as ``label``, categories
-        of an array as ``label_ARRAY``; by their names, where they have some."""
+        of an array, and what is no input, as ``label_ARRAY``; by their names, where they have some."""
         beside = {} if self.data.labels is None else {"labels": self.data.labels}
-        beside |= {array: self.data.others[array] for array in self.data.categories if array != "labels"}
+        beside |= {array: splits for array, splits in self.data.others.items() if self._says_something(array, splits)}
         return {
             "label" if array == "labels" else f"label_{array}": names_of(
                 getattr(splits, self.split), self.data.categories.get(array)
             )
             for array, splits in beside.items()
         }
+
+    def _says_something(self, array: str, splits: Splits) -> bool:
+        inputs = self.data.inputs or ()
+        is_input = array in (inputs.values() if isinstance(inputs, Mapping) else inputs)
+        return array in self.data.categories or (not is_input and splits.test.dim() == 1)
 
     def labels_among(self, wanted: Sequence[str]) -> np.ndarray:
         """The labels (N,), as texts, of the one array in which all the wanted classes occur.

@@ -56,6 +56,7 @@ def load_data(
         order=config.order,
         columns=columns,
         categories=categories,
+        beside=config.beside,
         num_train=config.num_train,
     )
     is_colour = len(loaded.event_shape) == 3 and loaded.event_shape[0] == 3

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pyro_vae import load
+from pyro_vae import data, load
 from pyro_vae.commands.main import main
 from pyro_vae.data import Data, Splits
 from pyro_vae.disk.json_files import write_json
@@ -297,3 +297,49 @@ def test_draws_are_saved_beside_what_they_are_given(trained, tmp_path):
     main(["sample", "cells", "--num-samples", "3", "--given", "y=T,B", "-o", str(tmp_path / "drawn.npz")])
     with np.load(tmp_path / "drawn.npz") as drawn:
         assert drawn["given.y"].tolist() == ["T", "B", "T"]
+
+
+def test_columns_beside_x_are_labels_and_no_input(tmp_path, monkeypatch, capsys):
+    """The same model as without them; whoever uses it later need not have them."""
+    monkeypatch.chdir(tmp_path)
+    cells = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=list("abc"))
+    described = cells.assign(kind=KINDS, donor=np.arange(40) % 4, age=np.linspace(20, 60, 40))
+    described.to_csv("cells.csv", index=False)
+    cells.to_csv("bare.csv", index=False)
+    words = ["--likelihood", "Gaussian", "--network.hidden", "[4]", "--latent-dim", "2", "--epochs", "1"]
+    with pytest.raises(SystemExit):
+        main(["train", "--data", "cells.csv", *words, "--out", "run"])
+    assert "(--beside kind)" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["train", "--data", "cells.csv", *words, "--beside", "kinds", "--out", "run"])
+    assert "got 'kinds'. Did you mean kind?" in capsys.readouterr().err
+    main(["train", "--data", "cells.csv", *words, "--beside", "kind", "donor", "age", "--out", "run"])
+    main(["train", "--data", "bare.csv", *words, "--out", "bare"])
+    weights = [Path(run, "weights.safetensors").read_bytes() for run in ("run", "bare")]
+    assert weights[0] == weights[1]
+    run = load("run")
+    assert run.data.columns == ("a", "b", "c")
+    assert isinstance(run.data.given("test"), torch.Tensor)
+    assert "; beside: kind, donor, age" in run.data.protocol
+    main(["encode", "run", "cells.csv", "-o", "codes.csv"])
+    codes = pd.read_csv("codes.csv")
+    assert codes.label_kind.tolist() == KINDS.tolist()
+    assert codes.label_donor.tolist() == described.donor.tolist()
+    np.testing.assert_allclose(codes.label_age, described.age, rtol=1e-6)
+    main(["encode", "run", "bare.csv", "-o", "bare_codes.csv"])
+    assert not [name for name in pd.read_csv("bare_codes.csv") if name.startswith("label")]
+    main(["score", "run", "cells.csv", "--anomalies", "NK", "--num-samples", "5", "--out", "scores.csv"])
+
+
+def test_arrays_beside_x_and_what_cannot_be(tmp_path):
+    x = np.random.default_rng(0).normal(size=(20, 3))
+    np.savez(tmp_path / "cells.npz", images=x, age=np.arange(20.0), unused=np.zeros(20))
+    for inputs in (None, {"x": "images"}):
+        found = data.load(tmp_path / "cells.npz", inputs=inputs, beside=["age"], order="ordered")
+        assert (found.main, [*found.others]) == ("images", ["age"])
+        assert found.others["age"].test.tolist() == [18.0, 19.0]
+    with pytest.raises(ValueError, match=r"images, age, unused of .*cells.npz; got 'agee'. Did you mean age\?"):
+        data.load(tmp_path / "cells.npz", beside=["agee"])
+    assert not data.load(tmp_path / "cells.npz", order="whole", beside=["agee"]).others
+    with pytest.raises(ValueError, match="a file of arrays or a table, which can hold age beside x; got 'digits'"):
+        data.load("digits", beside=["age"])
