@@ -88,8 +88,8 @@ def run(chosen: Namespace) -> None:
     if count := int(result.unreliable.sum()):
         models = ", under one of the models" if names else ""
         print(
-            f"log p(x) is not to be trusted for {count:,} of {data_points(len(result))}{models}: it is likely too "
-            f"low.\nThe column unreliable of the table says for which. Try more --num-samples.\n"
+            f"{result.log_marginal.quantity} is not to be trusted for {count:,} of {data_points(len(result))}{models}: "
+            f"it is likely too low.\nThe column unreliable of the table says for which. Try more --num-samples.\n"
         )
     if found:
         print(f"{_table(found)}\n")
@@ -249,5 +249,6 @@ def _save(
     write_text(path, result.to_csv(first))
     write_json(path.with_suffix(".json"), about, kind="scores")
     if found:
-        figure = roc_figure(found, result.scores["negative_log_prob"], anomalous, label="-log p(x), nats", title=title)
+        label = f"-{result.log_marginal.quantity}, nats"
+        figure = roc_figure(found, result.scores["negative_log_prob"], anomalous, label=label, title=title)
         save_figure(figure, path.with_suffix(".png"))

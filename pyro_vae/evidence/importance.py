@@ -34,6 +34,7 @@ from .measure import measure_of
 from .result import LogMarginal
 from .rungs import escalated
 from .sampler import Sampler
+from .words import quantity_of
 
 NAMES = {
     "guide": "importance sampling from the guide",
@@ -225,7 +226,7 @@ def log_marginal(
         total = len(wanted) * each if target_standard_error is None else None
         unit, described = (
             "sample" if space is None else "evaluation",
-            progress if isinstance(progress, str) else "log p(x)",
+            progress if isinstance(progress, str) else quantity_of(about["sites"], [*about["inputs"]]),
         )
         results, raised = [], list[NotScored]()
         with progress_bar(total, unit=unit, shown=bool(progress), description=described, scaled=True) as bar:

@@ -17,7 +17,7 @@ from .limits import ANNEALED, FEWEST, HEAVY, STUCK
 from .measured import Measured, measured
 from .saved import load_arrays, of_prefix, require_arrays, require_levels, save_arrays, with_prefix
 from .summary import summarized
-from .words import joined, line_of, listed, rows_of
+from .words import joined, line_of, quantity_of, rows_of
 
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
 OPTIONAL = ("digests", "indices")
@@ -283,5 +283,4 @@ class LogMarginal:
     @property
     def quantity(self) -> str:
         """What is estimated: "log p(a, b)", "log p(a | b)"; of more than four sites the first and the last."""
-        sites, conditions = listed([*self.sites] or ["x"]), [*self.given, *self.inputs]
-        return f"log p({sites}{f' | {listed(conditions)}' if conditions else ''})"
+        return quantity_of(self.sites, [*self.given, *self.inputs])

@@ -22,6 +22,16 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(names if len(names) <= 4 else [names[0], "...", names[-1]])
 
 
+def quantity_of(sites: Iterable[str], conditions: Sequence[str]) -> str:
+    """The log-density of some sites given others.
+
+    Example:
+        >>> quantity_of([], []), quantity_of(["x"], ["y", "b"])
+        ('log p(x)', 'log p(x | y, b)')
+    """
+    return f"log p({listed([*sites] or ['x'])}{f' | {listed(conditions)}' if conditions else ''})"
+
+
 def one_quantity(quantities: Iterable[str]) -> str:
     """What was estimated, where it was the same; else "log p(x)"."""
     different = set(quantities)
