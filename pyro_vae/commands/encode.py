@@ -73,12 +73,15 @@ def _codes(module: Any, points: Points, device: torch.device, *, seed: int) -> C
 def _arrays(codes: Codes, given: GivenData) -> dict[str, Tensor | np.ndarray]:
     arrays: dict[str, Tensor | np.ndarray] = {name: mean for name, (mean, _) in codes.items()}
     arrays |= {f"{name}.scale": scale for name, (_, scale) in codes.items() if scale is not None}
-    return arrays | {name.replace("label", "labels", 1): labels for name, labels in given.labels().items()}
+    beside = {name.replace("label", "labels", 1): labels for name, labels in given.labels().items()}
+    if rows := given.rows():
+        beside["rows"] = rows["row"]
+    return arrays | beside
 
 
 def _table(codes: Codes, given: GivenData, about: Mapping[str, str]) -> Any:
     """A row for each data point; the ids are their numbers in the data, from 0."""
-    columns: dict[str, Any] = dict(given.labels())
+    columns: dict[str, Any] = {**given.rows(), **given.labels()}
     for name, (mean, scale) in codes.items():
         for kind, values in (("mean", mean), ("scale", scale)):
             if values is not None:

@@ -158,7 +158,7 @@ def _part(name: str, given: GivenData, anomalous: Tensor, chosen: Namespace) -> 
         raise ValueError(f"Expected --num-images from 1 to {count:,}, all of {name}; got {wanted}.")
     numbers = random_subset(count, wanted, chosen.seed).sort().values if wanted < count else torch.arange(count)
     words = given.protocol if wanted == count else f"a random {wanted:,} (seed {chosen.seed}) of: {given.protocol}"
-    labels = {name: values[numbers.numpy()] for name, values in given.labels().items()}
+    labels = {name: values[numbers.numpy()] for name, values in (given.rows() | given.labels()).items()}
     return _Part(name, words, given.points[numbers], numbers, labels, anomalous[numbers])
 
 

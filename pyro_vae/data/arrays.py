@@ -153,6 +153,7 @@ def data_of_arrays(
         missing=missing,
         is_whole=order == "whole" and not groups,
         labels=labels,
+        rows=None if groups else split([torch.arange(len(values[0]))]),
         others=others,
         main=main,
         categories=categories_there,

@@ -94,6 +94,7 @@ def image_folder(
         levels=256,
         is_whole=order == "whole" and not splits,
         labels=split(torch.from_numpy(codes)) if is_labelled else None,
+        rows=None if splits else split(torch.arange(len(pixels))),
         categories={"labels": tuple(known)} if is_labelled else {},
     )
     return binarize(data, binarization, seed=seed)

@@ -29,6 +29,7 @@ class Data:
             with all of them.
         protocol: one line: source, split sizes and how they were made, binarization and its seed.
         labels: integer labels of the three splits, each (N,), where the source has them.
+        rows: numbers of the data points in the file, from 0, (N,) of the three splits, where these were drawn from one.
         others: further arrays of each data point by name, each (N, ...) for the three splits: covariates, lengths.
         inputs: what a pair is called with, see `with_inputs`; None for x alone.
         main: the name that x has among the inputs.
@@ -59,6 +60,7 @@ class Data:
     test: Tensor = field(repr=False)
     protocol: str
     labels: Splits | None = field(default=None, repr=False)
+    rows: Splits | None = field(default=None, repr=False)
     others: Mapping[str, Splits] = field(default_factory=dict, repr=False)
     inputs: Calls | None = None
     main: str = "images"
@@ -98,9 +100,10 @@ class Data:
                 )
             if self.missing and x.isnan().all():
                 raise ValueError(f"Expected known values in {where}; got {x.numel():,} that are all missing.")
-            labels = None if self.labels is None else getattr(self.labels, "test" if self.is_whole else part)
-            if labels is not None and labels.shape != x.shape[:1]:
-                raise ValueError(f"Expected {part} labels of shape ({len(x)},); got {tuple(labels.shape)}.")
+            for what, splits in (("labels", self.labels), ("rows", self.rows)):
+                each = None if splits is None else getattr(splits, "test" if self.is_whole else part)
+                if each is not None and each.shape != x.shape[:1]:
+                    raise ValueError(f"Expected {part} {what} of shape ({len(x)},); got {tuple(each.shape)}.")
 
         for name, splits in self.others.items():
             for part, entry in splits._asdict().items():

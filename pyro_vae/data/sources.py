@@ -147,6 +147,7 @@ def _with_fewer(found: Data, count: int, seed: int) -> Data:
         found,
         train=found.train[rows],
         labels=found.labels and fewer(found.labels),
+        rows=found.rows and fewer(found.rows),
         others={name: fewer(splits) for name, splits in found.others.items()},
         protocol=f"{found.protocol}; a random {count:,} (seed {seed}) of the training data",
     )

@@ -41,6 +41,12 @@ class GivenData:
     data: Data
     split: Split
 
+    def rows(self) -> dict[str, np.ndarray]:
+        """Their numbers in the file as ``row``, (N,), where a split was drawn from it: what else is known of them can be
+        joined by these."""
+        rows = self.data.rows
+        return {} if rows is None or self.data.is_whole else {"row": getattr(rows, self.split).numpy()}
+
     def labels(self) -> dict[str, np.ndarray]:
         """What the source says of each data point, (N,), by the column of a table: its label as ``label``, categories
         of an array, and what is no input, as ``label_ARRAY``; by their names, where they have some."""
