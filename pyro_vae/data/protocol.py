@@ -165,6 +165,35 @@ class Data:
         check_calls(calls, self._named(), self.main)
         return replace(self, inputs=calls, protocol=f"{self.protocol}; {describe_calls(calls)}")
 
+    def with_fewer(self, num_train: int, *, seed: int = 0) -> Data:
+        """The same data with a random subset of the training data, for a quick look. Validation and test data stay as
+        they are, so that what is trained on fewer can be compared.
+
+        Args:
+            num_train: how many are left; a smaller subset of the same seed is part of it.
+            seed: of the choice.
+
+        Raises:
+            ValueError: there are fewer, or data that are not split.
+        """
+        total = len(self.train)
+        if self.is_whole or not 1 <= num_train <= total:
+            got = "data that are not split (order 'whole')" if self.is_whole else f"{num_train:,}"
+            raise ValueError(f"Expected num_train from 1 to {total:,}, of the data of a training; got {got}.")
+        rows = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:num_train]
+
+        def fewer(splits: Splits) -> Splits:
+            return splits._replace(train=splits.train[rows])
+
+        return replace(
+            self,
+            train=self.train[rows],
+            labels=self.labels and fewer(self.labels),
+            rows=self.rows and fewer(self.rows),
+            others={name: fewer(splits) for name, splits in self.others.items()},
+            protocol=f"{self.protocol}; a random {num_train:,} (seed {seed}) of the training data",
+        )
+
     def given(self, part: str) -> Any:
         """What a pair is called with for all of a split: x, or by ``inputs`` a tuple or a dict of tensors."""
         arrays = {self.main: self.splits, **self._beside()}

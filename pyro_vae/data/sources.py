@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
-
-import torch
 
 from ..arguments.nearest import did_you_mean, file_nearest
 from .arrays import array_file
@@ -19,7 +16,7 @@ from .dequantization import dequantized
 from .digits import digits
 from .image_folder import image_folder
 from .protocol import Data
-from .splits import Order, Splits
+from .splits import Order
 from .static_mnist import static_mnist
 from .torchvision_sets import fashion_mnist, mnist
 
@@ -41,7 +38,6 @@ def load(
     columns: Sequence[str] | None = None,
     categories: Categories | None = None,
     beside: Sequence[str] = (),
-    num_train: int | None = None,
 ) -> Data:
     """Load a data set by its name, or a user's own by its path.
 
@@ -66,12 +62,10 @@ def load(
             folder are numbered in the sorted order of those that occur.
         beside: arrays of a file, or columns of a table, that belong to each data point and that the pair is not called
             with: `Data.others` has them, and texts have `Data.categories`. With order "whole" those that are there.
-        num_train: a random subset of so many of the training data; None for all of them. Validation and test data stay
-            as they are, so that what is trained on fewer can be compared.
 
     Raises:
-        ValueError: an unknown name or binarization; ``dequantize``, ``missing``, ``columns``, ``beside`` or
-            ``num_train`` where the data do not allow it; other ``categories``, or files that do not hold what they
+        ValueError: an unknown name or binarization; ``dequantize``, ``missing``, ``columns`` or ``beside``
+            where the data do not allow it; other ``categories``, or files that do not hold what they
             should.
         FileNotFoundError: files are missing and `download` is False.
         ImportError: torchvision does not fit the installed torch.
@@ -120,7 +114,6 @@ def load(
             f"folder of images; got {str(name)!r}, which is none of them.{near}"
         )
     check_as_in_training(name, found.categories, categories, inputs)
-    found = found if num_train is None else _with_fewer(found, num_train, seed)
     found = dequantized(found, seed=seed) if dequantize else found
     return found.with_inputs(**inputs) if inputs else found
 
@@ -130,27 +123,6 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError) as error:  # a name that no file can have
         raise ValueError(f"Expected the name of a data set or a path; got an error: {error!s:.90}.") from error
-
-
-def _with_fewer(found: Data, count: int, seed: int) -> Data:
-    """The data with a random subset of the training data, the same for the same seed; a smaller one is part of it."""
-    total = len(found.train)
-    if found.is_whole or not 1 <= count <= total:
-        got = "data that are not split (order 'whole')" if found.is_whole else f"{count:,}"
-        raise ValueError(f"Expected num_train from 1 to {total:,}, of the data of a training; got {got}.")
-    rows = torch.randperm(total, generator=torch.Generator().manual_seed(seed))[:count]
-
-    def fewer(splits: Splits) -> Splits:
-        return splits._replace(train=splits.train[rows])
-
-    return replace(
-        found,
-        train=found.train[rows],
-        labels=found.labels and fewer(found.labels),
-        rows=found.rows and fewer(found.rows),
-        others={name: fewer(splits) for name, splits in found.others.items()},
-        protocol=f"{found.protocol}; a random {count:,} (seed {seed}) of the training data",
-    )
 
 
 def _named(name: str, folder: Path, binarization: Binarization, download: bool, seed: int) -> Data:

@@ -42,8 +42,8 @@ class GivenData:
     split: Split
 
     def rows(self) -> dict[str, np.ndarray]:
-        """Their numbers in the file as ``row``, (N,), where a split was drawn from it: what else is known of them can be
-        joined by these."""
+        """Their numbers in the file as ``row``, (N,), where a split was drawn from it, to join what else is known of
+        them."""
         rows = self.data.rows
         return {} if rows is None or self.data.is_whole else {"row": getattr(rows, self.split).numpy()}
 

@@ -57,8 +57,9 @@ def load_data(
         columns=columns,
         categories=categories,
         beside=config.beside,
-        num_train=config.num_train,
     )
+    if config.num_train is not None:
+        loaded = loaded.with_fewer(config.num_train, seed=config.data_seed)
     is_colour = len(loaded.event_shape) == 3 and loaded.event_shape[0] == 3
     if is_colour and config.binarization is None and loaded.batch_transform is not None and not config.dequantize:
         raise ValueError(

@@ -89,7 +89,7 @@ def test_a_folder_of_classes_brings_its_labels(runs):
 def test_a_guide_without_scales_says_so(runs, capsys):
     main(["encode", str(runs / "flow"), "-o", "codes.csv"])
     assert "q at z has no scale in closed form: it is left out" in capsys.readouterr().out
-    assert list(pd.read_csv("codes.csv")) == ["id", "z_mean_0", "z_mean_1", "z_mean_2"]
+    assert list(pd.read_csv("codes.csv")) == ["id", "row", "z_mean_0", "z_mean_1", "z_mean_2"]
 
 
 @pytest.mark.parametrize(

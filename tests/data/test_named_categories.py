@@ -47,7 +47,7 @@ def test_texts_of_a_column_are_numbered_in_their_sorted_order(tmp_path, form, su
 
 def test_splits_share_the_numbers(tmp_path):
     kinds = np.array(["z"] * 36 + ["a"] * 4)  # of which the last are in the test split alone
-    data = load(written(tmp_path / "cells.csv", kinds), inputs=INPUTS, order="ordered", num_train=5)
+    data = load(written(tmp_path / "cells.csv", kinds), inputs=INPUTS, order="ordered").with_fewer(5)
     assert [set(y.tolist()) for y in data.others["kind"]] == [{1}, {1}, {0}]
     assert data.categories == {"kind": ("a", "z")}
     text = {"train_labels": ["b"] * 5, "validation_labels": ["b", "c"], "test_labels": ["a"] * 3}

@@ -269,11 +269,11 @@ def test_fewer_training_data_are_a_subset_and_all_else_stays(tmp_path):
     x, y = torch.arange(60.0).view(30, 2), torch.arange(30)
     np.savez(tmp_path / "x.npz", values=x.numpy(), labels=y.numpy(), lengths=y.numpy() / 2)
     named = {"x": "values", "y": "labels", "l": "lengths"}
-    whole, few, fewer = (load(tmp_path / "x.npz", inputs=named, num_train=count) for count in (None, 8, 3))
+    whole = load(tmp_path / "x.npz", inputs=named)
+    few, fewer = whole.with_fewer(8), whole.with_fewer(3)
     assert (len(whole.train), len(few.train), len(fewer.train)) == (24, 8, 3)
-    assert fewer.protocol == f"{whole.protocol.partition('; inputs')[0]}; a random 3 (seed 0) of the training data" + (
-        "; inputs x=values, y=labels, l=lengths"
-    )
+    assert fewer.protocol == f"{whole.protocol}; a random 3 (seed 0) of the training data"
+    assert torch.equal(fewer.rows.train, fewer.labels.train)
     for part in ("validation", "test"):
         for name, entry in whole.given(part).items():
             assert torch.equal(entry, few.given(part)[name])
@@ -282,7 +282,7 @@ def test_fewer_training_data_are_a_subset_and_all_else_stays(tmp_path):
     assert torch.equal(given["l"], given["y"] / 2)
     assert set(fewer.train[:, 0].tolist()) < set(few.train[:, 0].tolist()) < set(whole.train[:, 0].tolist())
     assert len({whole.digest, few.digest, fewer.digest}) == 3
-    other = load(tmp_path / "x.npz", inputs=named, num_train=8, seed=1)
+    other = load(tmp_path / "x.npz", inputs=named, seed=1).with_fewer(8, seed=1)
     assert other.digest != few.digest
 
 
@@ -292,4 +292,4 @@ def test_fewer_training_data_are_a_subset_and_all_else_stays(tmp_path):
 def test_fewer_training_data_are_some(tmp_path, count, order, got):
     np.save(tmp_path / "x.npy", np.zeros((30, 2)))
     with pytest.raises(ValueError, match=f"Expected num_train from 1 to [0-9]+, of the data of a training; got {got}"):
-        load(tmp_path / "x.npy", num_train=count, order=order)
+        load(tmp_path / "x.npy", order=order).with_fewer(count)
