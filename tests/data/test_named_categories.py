@@ -174,5 +174,5 @@ def test_a_second_column_of_texts_is_named_beside_the_inputs_there_are(tmp_path)
     table.assign(donor=["ann", "bob"] * 20).to_csv(path, index=False)
     with pytest.raises(ValueError, match=r"got others in donor\. .* such as --inputs x=table y=kind y2=donor"):
         load(path, inputs=INPUTS)
-    with pytest.raises(ValueError, match=r"got others in kind, donor\. .* such as --inputs x=table y=kind: within"):
+    with pytest.raises(ValueError, match=r"got others in kind, donor\. .* such as --inputs x=table y=kind\."):
         load(path)
