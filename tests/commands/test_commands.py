@@ -332,14 +332,16 @@ def test_a_conditional_model_beside_one_that_is_not(tmp_path, capsys, monkeypatc
     """Their data points differ by what is given: the message says so, and not that they are all the test data."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "of_labels.py").write_text(OF_LABELS + OF_TWO)
+    (tmp_path / "of_two_inputs.py").write_text(OF_LABELS + OF_TWO)
     images = np.random.default_rng(0).normal(size=(40, 3))
     np.savez("d.npz", images=images, labels=np.arange(40) % 2, batch=np.arange(40) % 2)
     np.save("e.npy", images + 1)
     of = ["--data", "d.npz", "--latent-dim", "2", "--epochs", "1"]
-    main(["train", *of, "--model", "of_labels.Conditional", "--inputs", "x=images", "y=labels", "--out", "c"])
+    main(["train", *of, "--model", "of_two_inputs.Conditional", "--inputs", "x=images", "y=labels", "--out", "c"])
     main(["train", *of, "--likelihood", "Gaussian", "--network", "MLP", "--out", "u"])
-    main(["train", *of, "--model", "of_labels.OfTwo", "--inputs", "x=images", "y=labels", "b=batch", "--out", "two"])
+    main(
+        ["train", *of, "--model", "of_two_inputs.OfTwo", "--inputs", "x=images", "y=labels", "b=batch", "--out", "two"]
+    )
     main(["train", *of, "--data", "e.npy", "--likelihood", "Gaussian", "--network", "MLP", "--out", "e"])
     for folder in ("c", "u", "two", "e"):
         main(["evaluate", folder, "--num-samples", "5", "--estimator", "guide"])
@@ -465,8 +467,8 @@ def test_compare_takes_evaluations_that_go_together_and_marks_others(trained, ca
     for file in Path("VampPrior").glob("evaluation_auto_30x50of300*"):
         file.unlink()
     other = refused(capsys, "compare", "StandardNormal", "VampPrior", "--out", "other")
-    assert "StandardNormal evaluated on a random 50" in other
-    assert "VampPrior evaluated on a random 40" in other
+    assert "StandardNormal scikit-learn digits, evaluated on a random 50" in other
+    assert "VampPrior scikit-learn digits, evaluated on a random 40" in other
 
 
 def test_a_faulty_class_of_the_users_is_one_line(tmp_path, capsys, monkeypatch):
