@@ -9,8 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from pyro.poutine.util import is_validation_enabled
 
-# Torch's engine starts threads at its first backward pass if a fake tensor was there before, and then processes that are
-# forked from here could not run one.
+# Torch's engine starts threads at its first backward pass if a fake tensor was there before; processes that are forked
+# after that cannot run one.
 torch.ones(1, requires_grad=True).sum().backward()
 torch.set_num_threads(1)  # the tensors of the tests are small: more threads only wait for each other
 

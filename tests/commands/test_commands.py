@@ -332,16 +332,14 @@ def test_a_conditional_model_beside_one_that_is_not(tmp_path, capsys, monkeypatc
     """Their data points differ by what is given: the message says so, and not that they are all the test data."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "of_two_inputs.py").write_text(OF_LABELS + OF_TWO)
+    (tmp_path / "of_two.py").write_text(OF_LABELS + OF_TWO)
     images = np.random.default_rng(0).normal(size=(40, 3))
     np.savez("d.npz", images=images, labels=np.arange(40) % 2, batch=np.arange(40) % 2)
     np.save("e.npy", images + 1)
     of = ["--data", "d.npz", "--latent-dim", "2", "--epochs", "1"]
-    main(["train", *of, "--model", "of_two_inputs.Conditional", "--inputs", "x=images", "y=labels", "--out", "c"])
+    main(["train", *of, "--model", "of_two.Conditional", "--inputs", "x=images", "y=labels", "--out", "c"])
     main(["train", *of, "--likelihood", "Gaussian", "--network", "MLP", "--out", "u"])
-    main(
-        ["train", *of, "--model", "of_two_inputs.OfTwo", "--inputs", "x=images", "y=labels", "b=batch", "--out", "two"]
-    )
+    main(["train", *of, "--model", "of_two.OfTwo", "--inputs", "x=images", "y=labels", "b=batch", "--out", "two"])
     main(["train", *of, "--data", "e.npy", "--likelihood", "Gaussian", "--network", "MLP", "--out", "e"])
     for folder in ("c", "u", "two", "e"):
         main(["evaluate", folder, "--num-samples", "5", "--estimator", "guide"])
