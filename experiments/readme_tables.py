@@ -754,6 +754,27 @@ def soak_table() -> str:
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{_made_on(result)}"
 
 
+def killed_comparisons_table() -> str:
+    """Comparisons that were killed in the middle and given again."""
+    if not (path := RESULTS / "killed_comparisons.json").exists():
+        return NOT_YET
+    result = json.loads(path.read_text())
+    rows = [
+        [
+            row["method"],
+            f"{row['finished']} of {row['runs']}",
+            f"{row['untouched']} of {row['finished']}",
+            f"{row['same bits']} of {row['runs']}",
+            "yes" if row["same table"] else "no",
+            str(row["left"]),
+        ]
+        for row in result["rows"]
+    ]
+    headers = ["comparison", "runs finished when killed", "of them untouched", "runs of the same bits", "same table"]
+    headers.append("processes left")
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + f"\n\n{_made_on(result)}"
+
+
 def jobs_table() -> str:
     """Seconds of a comparison by jobs, and of an epoch by processes, beside those of one."""
     if not (path := RESULTS / "jobs.json").exists():
@@ -867,6 +888,7 @@ def lossy_compression_table() -> str:
 TABLES = {
     "damaged_inputs.md": damaged_inputs_table,
     "soak.md": soak_table,
+    "killed_comparisons.md": killed_comparisons_table,
     "jobs.md": jobs_table,
     "search_on_digits.md": search_table,
     "many_fits.md": many_fits_table,

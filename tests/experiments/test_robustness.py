@@ -13,7 +13,7 @@ FOLDER = ROOT / "experiments" / "robustness"
 
 
 @pytest.mark.experiment
-@pytest.mark.parametrize("name", ["soak", "damaged_inputs", "many_fits"])
+@pytest.mark.parametrize("name", ["soak", "killed_comparisons", "damaged_inputs", "many_fits"])
 def test_smoke(name, tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(FOLDER / f"{name}.py"), "--smoke", "--out", str(tmp_path / "out.json")]
@@ -26,6 +26,11 @@ def test_smoke(name, tmp_path):
     if name == "soak":
         (row,) = rows.values()
         assert row["ended"] == row["same bits"] >= 1
+    elif name == "killed_comparisons":
+        (row,) = rows.values()
+        assert row["untouched"] == row["finished"] >= 1
+        assert row["same bits"] == row["runs"] == 2
+        assert row["same table"]
     elif name == "damaged_inputs":
         assert sum(row["tried"] for row in rows.values()) > 500
         assert all(not row["failed"] and row["refused"] + row["read"] == row["tried"] for row in rows.values())
