@@ -1,6 +1,7 @@
 """A folder of a user's own images."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ def image_folder(
     seed: int = 0,
     order: Order = "random",
     categories: Categories | None = None,
+    resize: Sequence[int] = (),
 ) -> Data:
     """The images of a folder, level / 255, with labels where subfolders hold the classes.
 
@@ -49,6 +51,8 @@ def image_folder(
         order: "ordered" splits the images in the order of their names, those of a video.
         categories: ``{"labels": names}`` are the classes 0, 1, ... of the data that a model was trained on, not all of
             which need a folder.
+        resize: height and width that all images are brought to (bilinear, smoothed where they become smaller), or one
+            number for both; nothing for images of one size.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -69,7 +73,7 @@ def image_folder(
         raise FileNotFoundError(f"Expected a folder of images at {path}; got no such folder.")
     splits, left_out = _split_folders(path)
     groups = [_images_by_class(folder, left_out) for folder in splits or [path]]
-    pixels, how_read = _read([file for group in groups for file in group])
+    pixels, how_read = _read([file for group in groups for file in group], _height_and_width(resize))
     names = [name for group in groups for name in group.values()]
     labelled = [name for name in names if name is not None]
     classes, is_labelled = sorted({*labelled}), bool(labelled) and len(labelled) == len(names)
@@ -166,22 +170,36 @@ def _describe(paths: list[Path]) -> str:
     return ", ".join(f"{count:,} {kind}{'s' * (count > 1)} ({some(names, 5)})" for count, kind, names in said if count)
 
 
-def _read(files: list[Path]) -> tuple[Tensor, str]:
+def _height_and_width(resize: Sequence[int]) -> tuple[int, int] | None:
+    """Of images that are resized; None of others."""
+    if not resize:
+        return None
+    if len(resize) > 2 or min(resize) < 1 or resize[0] * resize[-1] > MOST_PIXELS:
+        got = " ".join(map(str, resize))
+        raise ValueError(
+            f"Expected resize as a height and a width from 1 on, {MOST_PIXELS:,} pixels at most; got {got}."
+        )
+    return resize[0], resize[-1]
+
+
+def _read(files: list[Path], resize: tuple[int, int] | None) -> tuple[Tensor, str]:
     """All images (N, C, H, W) in [0, 1], and what was done to them, in words."""
     images: list[np.ndarray] = []
     num_animated = 0
     for file in files:
-        image, is_animated = _open(file)
+        image, is_animated = _open(file, resize)
         num_animated += is_animated
         if not images:
             require_memory(len(files) * image.size, f"the {len(files):,} images like {file}")
         elif image.shape[:2] != images[0].shape[:2]:
             raise ValueError(
                 f"Expected images of one size; got {_size(images[0])} in {files[0]} and {_size(image)} in {file}. "
-                f"Resize or crop them first."
+                f"Crop them, or bring all to one: --resize HEIGHT WIDTH (resize=, in Python)."
             )
         images.append(image)
     images, how = _without_transparency(images)
+    if resize is not None:
+        how += f", resized to height {resize[0]} and width {resize[1]}"
     if num_animated:
         how += f", the first frame of {num_animated:,} animations"
     channels = max(image.shape[-1] for image in images)
@@ -222,7 +240,7 @@ def _over_white(image: np.ndarray) -> np.ndarray:
     return ((colour * opacity + 255 * (255 - opacity) + 127) // 255).astype(np.uint8)
 
 
-def _open(file: Path) -> tuple[np.ndarray, bool]:
+def _open(file: Path, resize: tuple[int, int] | None) -> tuple[np.ndarray, bool]:
     """An image (H, W, C) of 8 bits, and whether it is the first of several: grey or colour, then opacity where any."""
     if not file.is_file():
         raise ValueError(f"Expected an image in {file}; got a broken link, pipe, socket or device. Remove it.")
@@ -242,7 +260,10 @@ def _open(file: Path) -> tuple[np.ndarray, bool]:
             mode = "L" if upright.mode in ("1", "L", "LA") else "RGB"
             if "A" in upright.getbands() or "transparency" in upright.info:
                 mode += "A"
-            pixels = np.asarray(upright.convert(mode))
+            converted = upright.convert(mode)
+            if resize is not None:
+                converted = converted.resize(resize[::-1], Image.Resampling.BILINEAR)
+            pixels = np.asarray(converted)
     except Exception as error:  # a broken image makes Pillow raise any of a dozen kinds
         raise ValueError(
             f"Expected a readable 8-bit image in {file}; got an error: {error}. Convert, replace or remove it."

@@ -12,7 +12,6 @@ from .binarization import Binarization, check_binarization
 from .categories import Categories, check_as_in_training
 from .csv_parquet import SUFFIXES as TABLES
 from .csv_parquet import table_file
-from .dequantization import dequantized
 from .digits import digits
 from .image_folder import image_folder
 from .protocol import Data
@@ -31,13 +30,13 @@ def load(
     binarization: Binarization = "none",
     download: bool = False,
     seed: int = 0,
-    dequantize: bool = False,
     missing: bool = False,
     inputs: Mapping[str, str] | None = None,
     order: Order = "random",
     columns: Sequence[str] | None = None,
     categories: Categories | None = None,
     beside: Sequence[str] = (),
+    resize: Sequence[int] = (),
 ) -> Data:
     """Load a data set by its name, or a user's own by its path.
 
@@ -48,8 +47,7 @@ def load(
             directory; for paths, what a relative one starts from, by default the working directory.
         binarization: see `pyro_vae.data.binarize`; `static_mnist` is binary already and stays as it is.
         download: fetch the missing files of a named set into `root`.
-        seed: of random splits and subsets, and of the binarization or dequantization.
-        dequantize: add uniform noise within grey levels, see `pyro_vae.data.dequantized`.
+        seed: of random splits and subsets, and of the binarization.
         missing: NaN in a file of arrays or a table marks values that are missing.
         inputs: arrays by the argument of a pair that is called with more than x: ``{"x": "images", "y": "labels"}``,
             see `Data.with_inputs`. Of a file of arrays the first of them is x; of a table columns are named.
@@ -62,9 +60,11 @@ def load(
             folder are numbered in the sorted order of those that occur.
         beside: arrays of a file, or columns of a table, that belong to each data point and that the pair is not called
             with: `Data.others` has them, and texts have `Data.categories`. With order "whole" those that are there.
+        resize: height and width that the images of a folder are brought to, or one number for both; other data are left
+            as they are with order "whole".
 
     Raises:
-        ValueError: an unknown name or binarization; ``dequantize``, ``missing``, ``columns`` or ``beside``
+        ValueError: an unknown name or binarization; ``missing``, ``columns``, ``beside`` or ``resize``
             where the data do not allow it; other ``categories``, or files that do not hold what they
             should.
         FileNotFoundError: files are missing and `download` is False.
@@ -88,21 +88,18 @@ def load(
         raise ValueError(
             f"Expected a file of arrays or a table, which can hold {', '.join(beside)} beside x; got {str(name)!r}."
         )
-    if dequantize and binarization != "none":
-        raise ValueError(
-            f"Expected binarization 'none' to dequantize; got {binarization!r}. Use a likelihood of real values, "
-            f"such as Gaussian, ContinuousBernoulli or Beta, or no dequantization."
-        )
     if order == "ordered" and name in NAMES:
         raise ValueError(f"Expected data without splits of their own to take in order; got {name}. Leave that out.")
     folder = Path("data" if root is None else root).expanduser()
     path = Path("" if root is None else root).expanduser() / Path(name).expanduser()
     how: dict[str, Any] = {"binarization": binarization, "seed": seed, "order": order, "categories": categories}
     is_folder = name not in NAMES and _is_folder(path)
+    if resize and not is_folder and order != "whole":  # that is used on a trained model, as it is
+        raise ValueError(f"Expected a folder of images to resize; got {str(name)!r}. Leave resize out.")
     if name in NAMES:
         found = _named(str(name), folder, binarization, download, seed)
     elif is_folder:
-        found = image_folder(path, **how)
+        found = image_folder(path, **how, resize=resize)
     elif is_array:
         found = array_file(path, inputs, **how, missing=missing, beside=beside)
     elif is_table:
@@ -114,7 +111,6 @@ def load(
             f"folder of images; got {str(name)!r}, which is none of them.{near}"
         )
     check_as_in_training(name, found.categories, categories, inputs)
-    found = dequantized(found, seed=seed) if dequantize else found
     return found.with_inputs(**inputs) if inputs else found
 
 

@@ -44,20 +44,27 @@ def load_data(
     Raises:
         ValueError: colours would be binarized, though nobody asked for it.
     """
+    if config.dequantize and binarization(config) != "none":
+        raise ValueError(
+            f"Expected binarization 'none' to dequantize; got {binarization(config)!r}. Use a likelihood of real "
+            f"values, such as Gaussian, ContinuousBernoulli or Beta, or no dequantization."
+        )
     loaded = data.load(
         config.data,
         root or config.root,
         binarization=binarization(config),
         download=config.download,
         seed=config.data_seed,
-        dequantize=config.dequantize,
         missing=config.missing,
         inputs=inputs_of(config),
         order=config.order,
         columns=columns,
         categories=categories,
         beside=config.beside,
+        resize=config.resize,
     )
+    if config.dequantize:
+        loaded = data.dequantized(loaded, seed=config.data_seed)
     if config.num_train is not None:
         loaded = loaded.with_fewer(config.num_train, seed=config.data_seed)
     is_colour = len(loaded.event_shape) == 3 and loaded.event_shape[0] == 3

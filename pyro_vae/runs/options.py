@@ -46,6 +46,8 @@ def add_data_options(parser: Parser) -> None:
     add("--inputs", type=str, nargs="*", metavar="ARGUMENT=ARRAY", default=[], help=text)
     text = "Columns of a table or arrays of a file that belong to each data point and are no input: kept as labels."
     add("--beside", type=str, nargs="*", metavar="COLUMN", default=[], help=text)
+    text = "Height and width that the images of a folder are brought to, or one number for both."
+    add("--resize", type=int, nargs="*", metavar="SIZE", default=[], help=text)
     text = "How data without splits are split: at random, or first, middle and last for series and videos."
     add("--order", type=Literal["random", "ordered"], default="random", help=text)
     text = "A seeded random subset of so many of the training data, for a quick look; the other splits stay whole."

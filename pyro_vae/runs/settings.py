@@ -50,7 +50,7 @@ CHECKPOINTS = ("checkpoint_minutes", "keep_checkpoint", *COUNTS)
 OF_THIS_CALL = ("config", "out", "overwrite", "resume", "trust", "log_level", *CHECKPOINTS)
 ON_ANOTHER_MACHINE = ("root", "download", "device", "compile", "tensorboard", "epochs")  # see `fixed`
 # Which runs of an earlier version do not name, and trainings from a checkpoint of one.
-LATER = ("init_from", "freeze", "num_train", "beside")
+LATER = ("init_from", "freeze", "num_train", "beside", "resize")
 LONGEST_WARMUP = 30.0  # epochs, where no length is given
 LARGEST = 100_000  # bytes of a settings file; those of a run have two thousand
 KEPT = 100  # settings that were found, for a command reads those of a run several times, and this takes 60 ms

@@ -80,7 +80,7 @@ def test_unfit_folders_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"Expected at least 10 items to split 80/10/10; got 9\. Add more"):
         image_folder(tmp_path)
     Image.fromarray(noise(5, 6)).save(tmp_path / "009.png")
-    with pytest.raises(ValueError, match=r"one size; got 6 x 4 in .*000.png and 6 x 5 in .*009.png\. Resize"):
+    with pytest.raises(ValueError, match=r"one size; got 6 x 4 in .*000.png and 6 x 5 in .*009.png\. Crop them, or"):
         image_folder(tmp_path)
     Image.fromarray(noise(4, 6).astype(np.uint16)).save(tmp_path / "009.png")
     with pytest.raises(ValueError, match=r"Expected a readable 8-bit image in .*009.png; .*more than 8 bits"):
@@ -260,3 +260,35 @@ def test_colours_are_not_binarized_unasked(tmp_path, capsys):
     small = ["--network", "MLP", "--network.hidden", "[4]", "--latent-dim", "2"]
     main(["train", *options, *small, "--binarization", "threshold"])
     assert "binarization threshold" in capsys.readouterr().out
+
+
+def test_images_are_brought_to_one_size(tmp_path):
+    """Their means stay, in the order of their names."""
+    for i, size in enumerate([(4, 4), (8, 8), (2, 4)] * 4):
+        grey = Image.new("L", size, 40)
+        grey.paste(200, (size[0] // 2, 0, *size))
+        grey.save(tmp_path / f"{i:02}.png")
+    with pytest.raises(ValueError, match=r"one size; got 4 x 4 .* and 8 x 8 .*--resize HEIGHT WIDTH"):
+        load(tmp_path)
+    found = load(tmp_path, resize=[2, 2], order="whole")
+    assert found.event_shape == (1, 2, 2)
+    assert "level / 255, resized to height 2 and width 2; all 12, not split" in found.protocol
+    left, right = found.test.mean((1, 2)).unbind(1)
+    assert (left < right).all()
+    torch.testing.assert_close(found.test.mean((1, 2, 3)), torch.full((12,), 120 / 255), atol=2 / 255, rtol=0)
+    assert load(tmp_path, resize=[3, 5]).event_shape == (1, 3, 5)
+    assert load(tmp_path, resize=[7]).event_shape == (1, 7, 7)
+
+
+@pytest.mark.parametrize("size", [[0], [3, -1], [1, 2, 3], [10**5, 10**5]])
+def test_what_is_no_size_is_refused(tmp_path, size):
+    Image.new("L", (3, 3)).save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="Expected resize as a height and a width from 1 on"):
+        load(tmp_path, resize=size)
+
+
+def test_other_data_are_not_resized(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((20, 3, 3)))
+    with pytest.raises(ValueError, match=r"Expected a folder of images to resize; got .*Leave resize out"):
+        load(tmp_path / "x.npy", resize=[2, 2])
+    assert load(tmp_path / "x.npy", resize=[2, 2], order="whole").event_shape == (1, 3, 3)

@@ -115,7 +115,7 @@ def test_noise_stays_within_the_level():
     assert torch.equal(dequantized(digits(), seed=3).test, data.test)
     error = 5 / math.sqrt(12 * len(seen)) / 17
     assert (data.mean - seen.mean(0)).abs().max() < error
-    assert load("digits", dequantize=True, seed=3).protocol.endswith(
+    assert dequantized(load("digits"), seed=3).protocol.endswith(
         "dequantized: uniform noise within each of 17 grey levels, training redrawn at each visit, validation and "
         "test drawn once with seed 3"
     )
@@ -127,11 +127,7 @@ def test_what_is_no_grey_level_is_not_dequantized(tmp_path):
         with pytest.raises(
             ValueError, match=r"Expected grey levels to dequantize; got own, .*leave dequantization out"
         ):
-            load(tmp_path / "own.npy", dequantize=True)
-    with pytest.raises(
-        ValueError, match=r"Expected binarization 'none' to dequantize; got 'static'\. Use a likelihood"
-    ):
-        load("digits", dequantize=True, binarization="static")
+            dequantized(load(tmp_path / "own.npy"))
     with pytest.raises(ValueError, match="Expected grey levels to dequantize"):
         dequantized(binarize(digits(), "threshold"))
 
@@ -144,6 +140,13 @@ def test_a_run_on_dequantized_images(tmp_path, capsys):
     log_prob, bits = (float(out.split(before)[1].split()[0]) for before in ("log p(x) = ", "bits   "))
     assert bits == pytest.approx(-log_prob / (64 * math.log(2)) + math.log2(17), abs=1e-3)
     assert "of the grey levels, at most (dequantized)" in out
+
+
+def test_what_is_binarized_is_not_dequantized(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "--dequantize", *map(str, SMALL), "--out", str(tmp_path / "run")])
+    said = capsys.readouterr().err
+    assert "Expected binarization 'none' to dequantize; got 'dynamic'. Use a likelihood of real values" in said
 
 
 def test_bits_that_are_not_finite_are_not_said():
