@@ -24,7 +24,7 @@ from ..uses.generate import encode_with_scales
 from .pictures import save
 
 TOGETHER = 1000  # data points
-ARRAYS = "or .npz: SITE, SITE.scale, labels, labels_COLUMN; or .npy: means of the first site"
+ARRAYS = "or .npz: SITE, SITE.scale, rows, labels, labels_COLUMN; or .npy: means of the first site"
 
 Codes = Mapping[str, tuple[Tensor, Tensor | None]]
 
@@ -32,7 +32,7 @@ Codes = Mapping[str, tuple[Tensor, Tensor | None]]
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
     add_given_options(parser)
-    text = f"A table, {', '.join(TABLES)}: id, label, label_COLUMN, SITE_mean_0, ..., SITE_scale_0, ...; {ARRAYS}."
+    text = f"A table, {', '.join(TABLES)}: id, row, label, label_COLUMN, SITE_mean_0, ..., SITE_scale_0, ...; {ARRAYS}."
     add_run_options(parser, out=f"{text} By default codes.npz in the run folder.")
     return parser.parse_args(arguments)
 

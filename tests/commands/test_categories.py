@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from own_models import SHIFTED
 from PIL import Image
 
 from pyro_vae import data, load
@@ -16,32 +17,9 @@ from pyro_vae.data import Data, Splits
 from pyro_vae.disk.json_files import write_json
 from pyro_vae.runs.given_data import GivenData
 
-OWN = '''
-import torch, pyro, pyro.distributions as dist
-from torch import nn
-
-class OfKinds(nn.Module):
-    """z ~ N(0, I), x ~ N(W z + a row of a table for y, 1)."""
-
-    def __init__(self, event_shape, latent_dim):
-        super().__init__()
-        self.shape, size = tuple(event_shape), torch.Size(event_shape).numel()
-        self.table, self.decoder = nn.Embedding(3, size), nn.Linear(latent_dim, size)
-        self.encoder, self.d = nn.Linear(size, latent_dim), latent_dim
-
-    def model(self, x, y):
-        with pyro.plate("data", len(x), dim=-1):
-            z = pyro.sample("z", dist.Normal(torch.zeros(self.d), 1.0).to_event(1))
-            loc = (self.decoder(z) + self.table(y)).unflatten(-1, self.shape)
-            pyro.sample("x", dist.Normal(loc, 1.0).to_event(len(self.shape)), obs=x)
-
-    def guide(self, x, y):
-        with pyro.plate("data", len(x), dim=-1):
-            pyro.sample("z", dist.Normal(self.encoder(x.flatten(1) - self.table(y)), 0.9).to_event(1))
-'''
 KINDS = np.array(["T", "B", "NK", "B"] * 10)
 SEALED = ["sha256", "kind"]  # entries of a file that writing it makes anew
-SMALL = ["--model", "of_kinds.OfKinds", "--latent-dim", "2", "--epochs", "1", "--compile", "false"]
+SMALL = ["--model", "of_kinds.Shifted", "--latent-dim", "2", "--epochs", "1", "--compile", "false"]
 
 
 def images(folder, classes):
@@ -57,7 +35,7 @@ def images(folder, classes):
 def trained(tmp_path_factory):
     """Runs on a table whose column `kind` holds texts and on a folder of classes, and others data for them."""
     folder = tmp_path_factory.mktemp("kinds")
-    (folder / "of_kinds.py").write_text(OWN)
+    (folder / "of_kinds.py").write_text(SHIFTED)
     cells = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=list("abc")).assign(kind=KINDS)
     cells.to_csv(folder / "cells.csv", index=False)
     for kind in "BT":  # one class alone, its rows from the last to the first, the columns in another order

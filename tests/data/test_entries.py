@@ -7,42 +7,18 @@ import sys
 import numpy as np
 import pytest
 import torch
+from own_models import SHIFTED
 
 import pyro_vae
 from pyro_vae import fit, log_marginal, sample
 from pyro_vae.commands.main import main
 from pyro_vae.data import Data, Splits, array_file, digits, load, random_split, table_file
 
-OWN = '''
-import torch, pyro, pyro.distributions as dist
-from torch import nn
-
-class Shifted(nn.Module):
-    """z ~ N(0, I), x ~ N(W z + a row of a table for y, 1)."""
-
-    def __init__(self, event_shape, latent_dim, classes: int = 10):
-        super().__init__()
-        self.shape, size = tuple(event_shape), torch.Size(event_shape).numel()
-        self.table, self.decoder = nn.Embedding(classes, size), nn.Linear(latent_dim, size)
-        self.encoder, self.d = nn.Linear(size, latent_dim), latent_dim
-
-    def model(self, x, y):
-        with pyro.plate("data", len(x), dim=-1):
-            z = pyro.sample("z", dist.Normal(torch.zeros(self.d), 1.0).to_event(1))
-            loc = (self.decoder(z) + self.table(y)).unflatten(-1, self.shape)
-            pyro.sample("x", dist.Normal(loc, 1.0).to_event(len(self.shape)), obs=x)
-
-    def guide(self, x, y):
-        with pyro.plate("data", len(x), dim=-1):
-            loc = self.encoder(x.flatten(1) - self.table(y))
-            pyro.sample("z", dist.Normal(loc, 0.9).to_event(1))
-'''
-
 
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A module `shifted` with a pair that takes x and y."""
-    (tmp_path / "shifted.py").write_text(OWN)
+    (tmp_path / "shifted.py").write_text(SHIFTED)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("shifted", None)
