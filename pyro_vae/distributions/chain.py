@@ -26,8 +26,7 @@ class Chain(nn.Module):
     def __init__(self, dim: int, steps: Iterable[nn.Module]) -> None:
         super().__init__()
         self.steps = nn.ModuleList(steps)
-        self.loc: Tensor
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)
+        self.loc = nn.Buffer(torch.zeros(dim), persistent=False)
 
     def forward(self) -> dist.Distribution:
         base = dist.Normal(self.loc, 1.0).to_event(1)

@@ -35,11 +35,7 @@ class BernoulliEncoder(nn.Module):
     """
 
     def __init__(
-        self,
-        event_shape: Shape,
-        latent_dim: int,
-        temperature: float | None = 0.67,
-        network: MakeNetwork = MLP,
+        self, event_shape: Shape, latent_dim: int, temperature: float | None = 0.67, network: MakeNetwork = MLP
     ) -> None:
         super().__init__()
         at_least(1, latent_dim=latent_dim)

@@ -37,8 +37,8 @@ class FullRankEncoder(nn.Module):
     def __init__(self, event_shape: Shape, latent_dim: int, network: MakeNetwork = MLP) -> None:
         super().__init__()
         at_least(1, latent_dim=latent_dim)
-        self.below: Tensor  # rows and columns of N
-        self.register_buffer("below", torch.tril_indices(latent_dim, latent_dim, -1), persistent=False)
+        below = torch.tril_indices(latent_dim, latent_dim, -1)  # rows and columns of N
+        self.below = nn.Buffer(below, persistent=False)
         self.sizes = [latent_dim, latent_dim, self.below.shape[1]]
         self.network = network(event_shape, (sum(self.sizes),))
 

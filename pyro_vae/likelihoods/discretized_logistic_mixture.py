@@ -8,7 +8,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..arguments.at_least import at_least
@@ -137,8 +137,7 @@ class DiscretizedLogisticMixture(Likelihood):
         self.is_colour = len(self.event_shape) == 3 and self.event_shape[0] == 3
         if self.is_colour:
             self.feature_shape = (10 * components, *self.event_shape[1:])
-        self.spread: Tensor
-        self.register_buffer("spread", (torch.arange(components) + 0.5) / components - 0.5, persistent=False)
+        self.spread = nn.Buffer((torch.arange(components) + 0.5) / components - 0.5, persistent=False)
         self.start_at(mean, self._shifted)
 
     def _shifted(self, mean: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..distributions.validation_private import is_validated
@@ -134,8 +134,7 @@ class Masked(Likelihood):
         observed(likelihood(features), torch.ones(self.event_shape, device=features.device))  # or it cannot be
         self.likelihood = likelihood
         self.feature_shape = likelihood.feature_shape
-        self.filler: Tensor
-        self.register_buffer("filler", _any_value(likelihood), persistent=False)
+        self.filler = nn.Buffer(_any_value(likelihood), persistent=False)
 
     def forward(self, features: Tensor) -> dist.Distribution:
         return ObservedPart(self.likelihood(features), self.filler)

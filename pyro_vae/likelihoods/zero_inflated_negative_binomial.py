@@ -8,7 +8,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from pyro.distributions import TorchDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.nn import functional
 
@@ -140,11 +140,7 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
     """
 
     def __init__(
-        self,
-        event_shape: Shape,
-        mean: Tensor | None = None,
-        dispersion: Dispersion = "shared",
-        exposure: bool = False,
+        self, event_shape: Shape, mean: Tensor | None = None, dispersion: Dispersion = "shared", exposure: bool = False
     ) -> None:
         super().__init__(event_shape, features_per_value=2 if dispersion == "shared" else 3)
         self.dispersion, self.exposure = dispersion, exposure
@@ -156,8 +152,8 @@ class ZeroInflatedNegativeBinomial(CountLikelihood):
             self.feature_shape = (self.feature_shape[0], *shape)
         self.raw_dispersion = dispersion_of(dispersion, shape)
         self.start_at(mean, self._log_rate)
-        self.reference: Tensor  # exposure of draws
-        self.register_buffer("reference", torch.ones(()) if mean is None or not exposure else mean[..., -1].clone())
+        reference = torch.ones(()) if mean is None or not exposure else mean[..., -1].clone()
+        self.reference = nn.Buffer(reference)  # exposure of draws
 
     def _log_rate(self, mean: Tensor) -> Tensor:
         """The log rate at exposure 1 with which the counts, zeros put in, have this mean."""

@@ -32,14 +32,12 @@ class MaskedConv(nn.Conv2d):
         strict: whether a colour does not see itself (a mask of type A), or does (type B).
     """
 
-    mask: Tensor
-
     def __init__(self, inputs: Tensor, outputs: Tensor, reach: int, *, strict: bool) -> None:
         super().__init__(len(inputs), len(outputs), (1, reach + 1))
         self.reach = reach
         mask = torch.ones_like(self.weight)
         mask[:, :, 0, -1] = (inputs < outputs[:, None] if strict else inputs <= outputs[:, None]).float()
-        self.register_buffer("mask", mask, persistent=False)
+        self.mask = nn.Buffer(mask, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.conv2d(functional.pad(x, (self.reach, 0)), self.weight * self.mask, self.bias)

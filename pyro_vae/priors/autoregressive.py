@@ -44,8 +44,7 @@ class AutoregressivePrior(nn.Module):
         at_least(1, num_components=num_components)
         self.dim, self.num_components = dim, num_components
         self.network = masked_network(dim, 3 * num_components, hidden)
-        self.zeros: Tensor
-        self.register_buffer("zeros", torch.zeros(dim), persistent=False)
+        self.zeros = nn.Buffer(torch.zeros(dim), persistent=False)
 
     def forward(self) -> dist.Distribution:
         return Density(self.dim, self._log_density, self._draw)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..arguments.at_least import at_least
 from ..distributions.one_hot import bernoulli
@@ -36,12 +36,9 @@ class BernoulliPrior(nn.Module):
     def __init__(self, dim: int, temperature: float | None = 0.5, learned: bool = False) -> None:
         super().__init__()
         at_least(1, dim=dim)
-        bernoulli(torch.zeros(dim), temperature)  # for its errors
-        self.logits: Tensor
-        if learned:
-            self.logits = nn.Parameter(torch.zeros(dim))
-        else:
-            self.register_buffer("logits", torch.zeros(dim), persistent=False)
+        logits = torch.zeros(dim)
+        bernoulli(logits, temperature)  # for its errors
+        self.logits = nn.Parameter(logits) if learned else nn.Buffer(logits, persistent=False)
         self.temperature = temperature
 
     def forward(self) -> dist.Distribution:

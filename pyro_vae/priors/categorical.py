@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..distributions.one_hot import one_hot, one_hot_shape
 
@@ -43,12 +43,8 @@ class CategoricalPrior(nn.Module):
         self, dim: int, num_categories: int | None = None, temperature: float | None = 0.5, learned: bool = False
     ) -> None:
         super().__init__()
-        self.logits: Tensor
         logits = torch.zeros(one_hot_shape(dim, num_categories))
-        if learned:
-            self.logits = nn.Parameter(logits)
-        else:
-            self.register_buffer("logits", logits, persistent=False)
+        self.logits = nn.Parameter(logits) if learned else nn.Buffer(logits, persistent=False)
         self.temperature = temperature
         one_hot(logits, temperature)  # for its errors
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pyro.distributions as dist
 import torch
 from pyro.distributions.transforms import Permute, affine_coupling
-from torch import Tensor, nn
+from torch import nn
 
 from ..arguments.at_least import at_least
 
@@ -47,10 +47,8 @@ class CouplingFlow(nn.Module):
         at_least(0, num_transforms=num_transforms)
         self.couplings = nn.ModuleList(affine_coupling(dim, list(hidden)) for _ in range(num_transforms))
         # Buffers follow .to(device); a Permute keeps its permutation as a plain tensor, so it is made anew each time.
-        self.loc: Tensor
-        self.reverse: Tensor
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)
-        self.register_buffer("reverse", torch.arange(dim - 1, -1, -1), persistent=False)
+        self.loc = nn.Buffer(torch.zeros(dim), persistent=False)
+        self.reverse = nn.Buffer(torch.arange(dim - 1, -1, -1), persistent=False)
 
     def forward(self) -> dist.Distribution:
         transforms = [step for coupling in self.couplings for step in (coupling, Permute(self.reverse))]

@@ -79,15 +79,12 @@ class ExemplarPrior(nn.Module):
         self.encoder = encoder
         self.num_neighbors = num_neighbors
         self.raw_scale = nn.Parameter(torch.zeros(()))
-        self.exemplars: Tensor
-        self.codes: Tensor
-        self.oldest: Tensor
         exemplars = pseudo_inputs[order[:count].sort().values.to(pseudo_inputs.device)].float()
-        self.register_buffer("exemplars", exemplars)
+        self.exemplars = nn.Buffer(exemplars)
         with torch.no_grad():
             codes = torch.cat([self._encode(block) for block in exemplars.split(BLOCK)])
-        self.register_buffer("codes", codes)  # (N, D)
-        self.register_buffer("oldest", torch.zeros((), dtype=torch.long))  # the code to bring up to date next
+        self.codes = nn.Buffer(codes)  # (N, D)
+        self.oldest = nn.Buffer(torch.zeros((), dtype=torch.long))  # the code to bring up to date next
 
     def forward(self) -> dist.Distribution:
         if self.training:

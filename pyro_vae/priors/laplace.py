@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..arguments.at_least import at_least
 from ..distributions.scale import unit_scale
@@ -33,8 +33,7 @@ class LaplacePrior(nn.Module):
         super().__init__()
         at_least(1, dim=dim)
         self.raw_scale = nn.Parameter(torch.zeros(dim))
-        self.loc: Tensor
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)
+        self.loc = nn.Buffer(torch.zeros(dim), persistent=False)
 
     def forward(self) -> dist.Distribution:
         return dist.Laplace(self.loc, unit_scale(self.raw_scale)).to_event(1)

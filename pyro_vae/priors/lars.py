@@ -70,14 +70,11 @@ class LARS(nn.Module):
             raise ValueError(f"Expected truncation >= 2, or None; got {truncation}. Use StandardNormal instead of 1.")
         self.truncation, self.num_samples = truncation, num_samples
         self.network = MLP(dim, 1, hidden, nn.Tanh)
-        self.loc: Tensor
-        self.evaluation_sample: Tensor
-        self.average: Tensor
         sample = torch.randn(num_evaluation_samples, dim, generator=torch.Generator().manual_seed(0))
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)
-        self.register_buffer("evaluation_sample", sample, persistent=False)
+        self.loc = nn.Buffer(torch.zeros(dim), persistent=False)
+        self.evaluation_sample = nn.Buffer(sample, persistent=False)
         with torch.no_grad():
-            self.register_buffer("average", self._log_acceptance(sample).exp().mean())
+            self.average = nn.Buffer(self._log_acceptance(sample).exp().mean())
 
     def forward(self) -> dist.Distribution:
         normalizer = self._smoothed() if self.training else self._log_acceptance(self.evaluation_sample).exp().mean()

@@ -45,12 +45,7 @@ class SplineFlow(nn.Module):
     """
 
     def __init__(
-        self,
-        dim: int,
-        num_transforms: int = 4,
-        num_bins: int = 8,
-        bound: float = 5.0,
-        hidden: Sequence[int] = (64, 64),
+        self, dim: int, num_transforms: int = 4, num_bins: int = 8, bound: float = 5.0, hidden: Sequence[int] = (64, 64)
     ) -> None:
         super().__init__()
         at_least(0, num_transforms=num_transforms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..arguments.at_least import at_least
 
@@ -31,8 +31,7 @@ class StandardNormal(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         at_least(1, dim=dim)
-        self.loc: Tensor
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)  # a buffer: it follows .to(device)
+        self.loc = nn.Buffer(torch.zeros(dim), persistent=False)  # a buffer: it follows .to(device)
 
     def forward(self) -> dist.Distribution:
         return dist.Normal(self.loc, 1.0).to_event(1)

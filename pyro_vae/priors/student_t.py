@@ -41,13 +41,8 @@ class StudentTPrior(nn.Module):
         positive(degrees_of_freedom=degrees_of_freedom)
         self.raw_scale = nn.Parameter(torch.zeros(dim))
         log_df = torch.full((dim,), math.log(degrees_of_freedom))
-        self.log_degrees_of_freedom: Tensor
-        if learn_degrees_of_freedom:
-            self.log_degrees_of_freedom = nn.Parameter(log_df)
-        else:
-            self.register_buffer("log_degrees_of_freedom", log_df)
-        self.loc: Tensor
-        self.register_buffer("loc", torch.zeros(dim), persistent=False)
+        self.log_degrees_of_freedom = nn.Parameter(log_df) if learn_degrees_of_freedom else nn.Buffer(log_df)
+        self.loc = nn.Buffer(torch.zeros(dim), persistent=False)
 
     def forward(self) -> dist.Distribution:
         parameters = (self.log_degrees_of_freedom.exp(), self.loc, unit_scale(self.raw_scale))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..distributions.von_mises_fisher import VonMisesFisher
 
@@ -34,8 +34,7 @@ class UniformSphere(nn.Module):
             raise ValueError(
                 f"Expected dim >= 2; got {dim}. A sphere in one dimension is two points: use BernoulliPrior instead."
             )
-        self.loc: Tensor
-        self.register_buffer("loc", torch.eye(dim)[0], persistent=False)  # any: at concentration 0 it does not matter
+        self.loc = nn.Buffer(torch.eye(dim)[0], persistent=False)  # any: at concentration 0 it does not matter
 
     def forward(self) -> dist.Distribution:
         return VonMisesFisher(self.loc, torch.zeros_like(self.loc[0]))

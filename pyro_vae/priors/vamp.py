@@ -69,14 +69,9 @@ class VampPrior(nn.Module):
             noise = torch.randn(count, *images.shape[1:], generator=generator).to(images.device)
             inputs = images.mean(0) + images.std(0, correction=0) * noise
         self.encoder = encoder
-        self.pseudo_inputs: Tensor
-        self.logits: Tensor
         weights = inputs.new_zeros(count)
-        for name, tensor, learned in (("pseudo_inputs", inputs, learn_inputs), ("logits", weights, learn_weights)):
-            if learned:
-                self.register_parameter(name, nn.Parameter(tensor))
-            else:
-                self.register_buffer(name, tensor)
+        self.pseudo_inputs = nn.Parameter(inputs) if learn_inputs else nn.Buffer(inputs)
+        self.logits = nn.Parameter(weights) if learn_weights else nn.Buffer(weights)
 
     def forward(self) -> dist.Distribution:
         return once_in_evaluation(self, lambda: mixture(self.logits, self.encoder(self.pseudo_inputs)))
