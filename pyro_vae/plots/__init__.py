@@ -1,67 +1,36 @@
 """Figures. Each function takes arrays or a pair and returns a matplotlib figure; pyplot's state is not touched."""
 
-from .charts import (
-    BLUE,
-    GREY,
-    INK,
-    curves,
-    diagnostics_figure,
-    log_marginal_histogram,
-    tidy,
-    training_curves,
-)
-from .compared import comparison_figure
-from .decoded import (
-    attribute_walks,
-    beside_nearest,
-    interpolations,
-    manifold_figure,
-    reconstructions,
-    said_noise,
-    samples,
-    traversals,
-)
-from .images import (
-    beside,
-    check_images,
-    drawable_among,
-    image_grid,
-    image_panels,
-    image_rows,
-    images_among,
-    save_gif,
-    tile,
-)
-from .scatter import latent_scatter
-from .widths import at_width
+import types
+import typing
 
-__all__ = [
-    "BLUE",
-    "GREY",
-    "INK",
-    "at_width",
-    "attribute_walks",
-    "beside",
-    "beside_nearest",
-    "check_images",
-    "comparison_figure",
-    "curves",
-    "diagnostics_figure",
-    "drawable_among",
-    "image_grid",
-    "image_panels",
-    "image_rows",
-    "images_among",
-    "interpolations",
-    "latent_scatter",
-    "log_marginal_histogram",
-    "manifold_figure",
-    "reconstructions",
-    "said_noise",
-    "samples",
-    "save_gif",
-    "tidy",
-    "tile",
-    "training_curves",
-    "traversals",
-]
+from .charts import BLUE as BLUE
+from .charts import GREY as GREY
+from .charts import INK as INK
+from .charts import curves as curves
+from .charts import diagnostics_figure as diagnostics_figure
+from .charts import log_marginal_histogram as log_marginal_histogram
+from .charts import tidy as tidy
+from .charts import training_curves as training_curves
+from .compared import comparison_figure as comparison_figure
+from .decoded import attribute_walks as attribute_walks
+from .decoded import beside_nearest as beside_nearest
+from .decoded import interpolations as interpolations
+from .decoded import manifold_figure as manifold_figure
+from .decoded import reconstructions as reconstructions
+from .decoded import said_noise as said_noise
+from .decoded import samples as samples
+from .decoded import traversals as traversals
+from .images import beside as beside
+from .images import check_images as check_images
+from .images import drawable_among as drawable_among
+from .images import image_grid as image_grid
+from .images import image_panels as image_panels
+from .images import image_rows as image_rows
+from .images import images_among as images_among
+from .images import save_gif as save_gif
+from .images import tile as tile
+from .scatter import latent_scatter as latent_scatter
+from .widths import at_width as at_width
+
+if not typing.TYPE_CHECKING:  # which knows it from the imports
+    __all__ = [name for name in dir() if not (name.startswith("_") or isinstance(globals()[name], types.ModuleType))]
