@@ -36,18 +36,10 @@ def curves(
     figure = Figure(figsize=(COLUMN + 1.6 * many, 2.5), layout="constrained")
     axes = figure.subplots()
     for i, (name, (x, y)) in enumerate(series.items()):
-        axes.plot(
-            x,
-            y,
-            color=colormaps["tab10"](i % 10),
-            marker="o" if len(x) < 15 else "",
-            markersize=3,
-            linewidth=1.2,
-            label=name,
-        )
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    _titled(axes, title)
+        marker = "o" if len(x) < 15 else ""
+        axes.plot(x, y, color=colormaps["tab10"](i % 10), marker=marker, markersize=3, linewidth=1.2, label=name)
+    axes.set(xlabel=x_label, ylabel=y_label)
+    axes.set_title(title, fontsize=TITLE_SIZE, color=INK, wrap=True)
     beside: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if many else {}  # no room among lines
     axes.legend(frameon=False, fontsize=LABEL_SIZE, **beside)
     if all(float(value).is_integer() for x, _ in series.values() for value in x):  # epochs: no 2.5 among them
@@ -79,21 +71,18 @@ def training_curves(history: Sequence[dict[str, float]], *, best_epoch: int | No
             right.plot(epochs, [entry[f"validation_{name}"] for entry in history], color=colour, label=name, **look)
         right.set_ylim(bottom=0)
         right.set_ylabel("nats per data point, validation")
+    else:
+        right.remove()
     _cut_first_epochs(left, history)
-    for axes in (left, right) if "validation_elbo" in history[0] else (left,):
+    left.set_ylabel("nats per data point")
+    for axes in figure.axes:
         if best_epoch:
             axes.axvline(best_epoch, color=RED, linewidth=0.8, linestyle=":", label=f"best epoch, {best_epoch}")
         above: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2}  # covers no line
         axes.legend(frameon=False, fontsize=LABEL_SIZE, handlelength=1.5, labelspacing=0.2, **above)
-    for axes in (left, right):
-        tidy(axes)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    left.set_ylabel("nats per data point")
-    if "validation_elbo" not in history[0]:
-        right.remove()
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
-    return figure
+    return finished(figure, title)
 
 
 def _cut_first_epochs(axes: Axes, history: Sequence[dict[str, float]]) -> None:
@@ -118,17 +107,20 @@ def log_marginal_histogram(result: LogMarginal, *, title: str = "") -> Figure:
     axes.hist(finite.numpy(), bins=min(50, max(5, len(result) // 10)), color=BLUE)
     axes.margins(y=0.15)  # room for the mean
     if len(finite):
-        mean = finite.mean().item()
-        axes.axvline(mean, color=INK, linewidth=1)
-        axes.annotate(
-            f" mean {mean:.2f}", (mean, 1), xycoords=("data", "axes fraction"), va="top", color=INK, size=LABEL_SIZE
-        )
+        mark_mean(axes, finite.mean().item(), digits=2)
     others = len(result) - len(finite)
     axes.set_xlabel(f"{result.quantity}, nats{f'; {others:,} data points are not finite' if others else ''}")
     axes.set_ylabel("data points")
-    _titled(axes, title)
+    axes.set_title(title, fontsize=TITLE_SIZE, color=INK, wrap=True)
     tidy(axes)
     return figure
+
+
+def mark_mean(axes: Axes, mean: float, *, digits: int) -> None:
+    """A line at the mean of a histogram, and the number beside it."""
+    axes.axvline(mean, color=INK, linewidth=1)
+    text, place = f" mean {mean:.{digits}f}", ("data", "axes fraction")
+    axes.annotate(text, (mean, 1), xycoords=place, va="top", color=INK, size=LABEL_SIZE)
 
 
 def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
@@ -165,10 +157,8 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
     for right in others:
         _rate_split(right, shown)
         right.set_title(sides, fontsize=LABEL_SIZE)
-    for axes in (left, *others):
-        tidy(axes)
+    finished(figure, title)
     left.tick_params(axis="x", labelsize=6)
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
     return figure
 
 
@@ -185,9 +175,8 @@ def _rate_split(right: Axes, shown: Mapping[str, Measured]) -> None:
         end = max(part.value, 0) + 2 * part.standard_error
         right.annotate(f"  {part.value:.2f}", (end, row), va="center", fontsize=LABEL_SIZE, color=INK)
     right.set_yticks(range(len(shown)), list(shown))
-    right.set_ylim(len(shown) - 0.4, -0.6)
+    right.set(ylim=(len(shown) - 0.4, -0.6), xlabel="nats; lines: two standard errors")
     right.set_xlim(right=right.get_xlim()[1] * 1.25)
-    right.set_xlabel("nats; lines: two standard errors")
 
 
 def tidy(axes: Axes) -> None:
@@ -199,5 +188,9 @@ def tidy(axes: Axes) -> None:
         label.set_fontsize(LABEL_SIZE)
 
 
-def _titled(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=TITLE_SIZE, color=INK, wrap=True)
+def finished(figure: Figure, title: str) -> Figure:
+    """The figure with tidy axes, and its title above all of them."""
+    for axes in figure.axes:
+        tidy(axes)
+    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
+    return figure

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator, MaxNLocator
 
 from ..evidence import Comparison, Measured
 from ..evidence.words import one_quantity
-from .charts import BLUE, GREY, INK, LABEL_SIZE, PAGE, TITLE_SIZE, tidy
+from .charts import BLUE, GREY, LABEL_SIZE, PAGE, TITLE_SIZE, finished
 from .images import PAD, broken, text_width
 
 BESIDE, STACKED = 0.33, 0.42  # largest share of a figure's width that names take, of panels side by side and stacked
@@ -47,9 +47,7 @@ def comparison_figure(comparison: Comparison, *, title: str = "") -> Figure:
     rows = Names([f"{name}\n(one seed)" if name in single else name for name in names])
     left.yaxis.set_major_formatter(rows)
     left.set_ylim(-0.6, len(names) - 0.4)
-    for axes in (left, right):
-        tidy(axes)
-    figure.suptitle(broken(title, width=PAGE - 2 * PAD, size=TITLE_SIZE), fontsize=TITLE_SIZE, color=INK)
+    finished(figure, broken(title, width=PAGE - 2 * PAD, size=TITLE_SIZE))
     figure.set_figheight(figure.get_figheight() + fit_names(figure.axes, rows, PAGE, stacked=False))
     return figure
 

@@ -94,14 +94,7 @@ def said_noise(*, temperature: float, truncation: float | None) -> str:
 
 
 def traversals(
-    model: Callee,
-    guide: Callee,
-    x: Points,
-    *,
-    dims: Sequence[int],
-    steps: int = 9,
-    limit: float = 3.0,
-    title: str = "",
+    model: Callee, guide: Callee, x: Points, *, dims: Sequence[int], steps: int = 9, limit: float = 3.0, title: str = ""
 ) -> Figure:
     """What one latent after the other does to an image: a row for each, its value growing from left to right.
 
@@ -134,14 +127,7 @@ def traversals(
 
 
 def interpolations(
-    model: Callee,
-    guide: Callee,
-    start: Points,
-    end: Points,
-    *,
-    steps: int = 10,
-    path: Way = "linear",
-    title: str = "",
+    model: Callee, guide: Callee, start: Points, end: Points, *, steps: int = 10, path: Way = "linear", title: str = ""
 ) -> Figure:
     """The ways from images to other images, a row for each, the two images themselves at its ends.
 

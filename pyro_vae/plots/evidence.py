@@ -11,7 +11,7 @@ from torch import Tensor
 from ..evidence import Bracket, LogMarginal, RateDistortion
 from ..evidence.bracket import FROM_ABOVE, NAMES
 from ..evidence.limits import HEAVY
-from .charts import BLUE, COLUMN, GREY, INK, LABEL_SIZE, PAGE, RED, TITLE_SIZE, tidy
+from .charts import BLUE, COLUMN, GREY, INK, LABEL_SIZE, PAGE, RED, finished, mark_mean
 from .images import broken, show, tile
 
 
@@ -24,9 +24,8 @@ def convergence_figure(result: LogMarginal, *, title: str = "") -> Figure:
     width = 2 * np.nan_to_num(errors)
     left.fill_between(counts, means - width, means + width, color=BLUE, alpha=0.25, linewidth=0)
     left.errorbar(counts, means, yerr=width, fmt="o-", color=BLUE, capsize=2, markersize=3, linewidth=1.2)
-    left.set_xscale("log")
-    left.set_xlabel("samples K")
-    left.set_ylabel(broken(f"mean bound on {result.quantity}, nats", width=1.9, size=LABEL_SIZE))
+    bound = broken(f"mean bound on {result.quantity}, nats", width=1.9, size=LABEL_SIZE)
+    left.set(xscale="log", xlabel="samples K", ylabel=bound)
     left.set_title(f"with two Monte Carlo standard errors, {width[-1]:.2g} at the end", fontsize=LABEL_SIZE)
     rises = np.diff(means)
     right.bar(range(1, len(rows)), rises, color=BLUE, width=0.6)
@@ -34,12 +33,9 @@ def convergence_figure(result: LogMarginal, *, title: str = "") -> Figure:
         right.annotate(f"{rise:.2f}", (place, max(rise, 0)), ha="center", va="bottom", fontsize=LABEL_SIZE, color=INK)
     right.set_xticks(range(1, len(rows)), [f"{a:,} to {b:,}" for a, b in itertools.pairwise(counts)])
     right.margins(y=0.15)
-    right.set_xlabel("samples K, from and to")
-    right.set_ylabel("rise of the mean, nats")
-    for axes in (left, right):
-        tidy(axes)
+    right.set(xlabel="samples K, from and to", ylabel="rise of the mean, nats")
+    finished(figure, title)
     right.tick_params(axis="x", labelsize=LABEL_SIZE - 1)
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
     return figure
 
 
@@ -58,14 +54,12 @@ def khat_figure(result: LogMarginal, images: Tensor, *, title: str = "", worst: 
     left.set_ylabel("k-hat of the weights")
     bad = int((result.khat > HEAVY).sum())
     left.set_title(f"{bad:,} of {len(result):,} above {HEAVY}, the limit of trust", fontsize=LABEL_SIZE, color=INK)
-    tidy(left)
     if right is not None:
         largest = order.flip(0)[:worst]
         least, most = (result.khat[largest[i]].item() for i in (-1, 0))
         show(right, tile(images[largest], columns=4), interpolation="nearest")
         right.set_title(f"the {len(largest)} largest: {least:.2f} to {most:.2f}", fontsize=LABEL_SIZE)
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
-    return figure
+    return finished(figure, title)
 
 
 def gap_figure(lower: Tensor, upper: Tensor, *, title: str = "") -> Figure:
@@ -75,25 +69,12 @@ def gap_figure(lower: Tensor, upper: Tensor, *, title: str = "") -> Figure:
     left.plot(lower.numpy(), upper.numpy(), "o", color=BLUE, markersize=3)
     ends = [min(lower.min().item(), upper.min().item()), max(lower.max().item(), upper.max().item())]
     left.plot(ends, ends, color=GREY, linewidth=1, zorder=0)
-    left.set_xlabel("lower bound, forward chains, nats")
-    left.set_ylabel("upper bound, reverse chains, nats")
+    left.set(xlabel="lower bound, forward chains, nats", ylabel="upper bound, reverse chains, nats")
     gap = (upper - lower).numpy()
     right.hist(gap, bins=min(40, max(5, len(gap) // 5)), color=BLUE)
-    right.axvline(gap.mean(), color=INK, linewidth=1)
-    right.annotate(
-        f" mean {gap.mean():.3f}",
-        (gap.mean(), 1),
-        xycoords=("data", "axes fraction"),
-        va="top",
-        color=INK,
-        size=LABEL_SIZE,
-    )
-    right.set_xlabel("gap, nats")
-    right.set_ylabel("simulated data points")
-    for axes in (left, right):
-        tidy(axes)
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
-    return figure
+    mark_mean(right, gap.mean(), digits=3)
+    right.set(xlabel="gap, nats", ylabel="simulated data points")
+    return finished(figure, title)
 
 
 def bracket_figure(result: Bracket, *, title: str = "") -> Figure:
@@ -108,14 +89,10 @@ def bracket_figure(result: Bracket, *, title: str = "") -> Figure:
         axes.errorbar(mean.value, row, xerr=2 * mean.standard_error, fmt="o", color=colour, capsize=2, markersize=4)
     axes.axvline(0, color=GREY, linewidth=1, zorder=0)
     axes.set_yticks(range(len(NAMES)), list(NAMES.values()))
-    axes.set_ylim(len(NAMES) - 0.5, -0.5)
-    axes.set_xlabel("nats above the default estimate; lines: two standard errors")
-    axes.set_title(
-        f"{len(result):,} simulated data points, default {default.value:.2f}", fontsize=LABEL_SIZE, color=INK
-    )
-    tidy(axes)
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
-    return figure
+    axes.set(ylim=(len(NAMES) - 0.5, -0.5), xlabel="nats above the default estimate; lines: two standard errors")
+    what = f"{len(result):,} simulated data points, default {default.value:.2f}"
+    axes.set_title(what, fontsize=LABEL_SIZE, color=INK)
+    return finished(figure, title)
 
 
 def rate_distortion_figure(result: RateDistortion, *, title: str = "") -> Figure:
@@ -132,12 +109,8 @@ def rate_distortion_figure(result: RateDistortion, *, title: str = "") -> Figure
         reach = 0.25 * (distortion.max() - distortion.min())
         ends = np.array([distortion[at] + reach, max(distortion[at] - reach, distortion.min())])
         axes.plot(result.from_below.value - ends, ends, color=RED, linewidth=1, linestyle="--", label="from below")
-    axes.set_xlabel("rate, nats")
-    axes.set_ylabel("distortion, -E[log p(x|z)], nats")
-    axes.set_title(
-        f"{len(result):,} {'simulated ' if result.least_sum is not None else ''}data points", fontsize=LABEL_SIZE
-    )
+    axes.set(xlabel="rate, nats", ylabel="distortion, -E[log p(x|z)], nats")
+    what = "simulated data points" if result.least_sum is not None else "data points"
+    axes.set_title(f"{len(result):,} {what}", fontsize=LABEL_SIZE)
     axes.legend(frameon=False, fontsize=LABEL_SIZE)
-    tidy(axes)
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
-    return figure
+    return finished(figure, title)

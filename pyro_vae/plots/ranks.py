@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..uses.calibration import Calibration
-from .charts import BLUE, GREY, INK, LABEL_SIZE, PAGE, RED, TITLE_SIZE, tidy
+from .charts import BLUE, GREY, INK, LABEL_SIZE, PAGE, RED, finished
 
 SHOWN, BINS = 4, 20
 
@@ -35,16 +35,15 @@ def calibration_figure(result: Calibration, *, title: str = "") -> Figure:
         few = len(result.dimensions) <= SHOWN * 10
         axes.set_xticks(places.tolist() if few else [], result.dimensions if few else [], rotation=90)
         axes.set_ylabel(label)
-        tidy(axes)
-        axes.tick_params(axis="x", labelsize=6)
     off = (result.shift / result.shift_error).abs() + ((result.width - 1) / result.width_error).abs()
     for column, place in enumerate(off.nan_to_num(0.0).argsort(descending=True)[:count].tolist()):
         axes = below.add_subplot(1, count, column + 1)
         _ranks(axes, result, place, colours[place])
         axes.set_title(f"{result.dimensions[place]}: {result.verdicts[place]}", fontsize=LABEL_SIZE, color=INK)
         axes.set_ylabel("simulated data points" if column == 0 else "")
-        tidy(axes)
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
+    finished(figure, title)
+    for axes in above.axes:
+        axes.tick_params(axis="x", labelsize=6)
     return figure
 
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..uses.detection import Detection
-from .charts import BLUE, GREY, INK, LABEL_SIZE, PAGE, RED, TITLE_SIZE, tidy
+from .charts import BLUE, GREY, LABEL_SIZE, PAGE, RED, finished
 
 BINS = 50
 WORDS = {"negative_log_prob": "-log p(x)", "negative_elbo": "-ELBO", "negative_waic": "-WAIC"}
@@ -37,9 +37,7 @@ def roc_figure(
         left.plot(
             each.false_positive_rate, each.true_positive_rate, color=colormaps["tab10"](i), linewidth=1.2, label=text
         )
-    left.set_xlabel("false alarms among normal data")
-    left.set_ylabel("anomalies found")
-    left.set_aspect("equal")
+    left.set(xlabel="false alarms among normal data", ylabel="anomalies found", aspect="equal")
     place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
     small = {"fontsize": LABEL_SIZE - 1, "title_fontsize": LABEL_SIZE - 1}
     left.legend(frameon=False, title="score, AUC", alignment="left", handlelength=1.2, **place, **small)
@@ -48,10 +46,6 @@ def roc_figure(
     for kind, colour, name in ((False, BLUE, "normal"), (True, RED, "anomalies")):
         group = values[mask == kind]
         right.hist(group, edges, density=True, color=colour, alpha=0.5, label=f"{name}, {len(group):,}")
-    right.set_xlabel(label)
-    right.set_yticks([])
+    right.set(xlabel=label, yticks=[])
     right.legend(frameon=False, fontsize=LABEL_SIZE - 1)
-    for axes in (left, right):
-        tidy(axes)
-    figure.suptitle(title, fontsize=TITLE_SIZE, color=INK)
-    return figure
+    return finished(figure, title)

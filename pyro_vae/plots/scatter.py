@@ -59,8 +59,7 @@ def latent_scatter(
         for name, colour in zip(classes.tolist(), palette, strict=True):
             axes.add_line(Line2D([], [], marker="o", markersize=4, linestyle="", color=colour, label=str(name)))
     axes.scatter(horizontal, vertical, s=min(18, max(2, 3000 / len(codes))), linewidths=0, alpha=0.7, **look)
-    axes.set_xlabel(f"z[{dims[0]}]")
-    axes.set_ylabel(f"z[{dims[1]}]")
+    axes.set(xlabel=f"z[{dims[0]}]", ylabel=f"z[{dims[1]}]")
     axes.set_title(broken(title, width=0.7 * COLUMN, size=TITLE_SIZE), fontsize=TITLE_SIZE, color=INK)
     axes.set_aspect("equal", adjustable="datalim")
     tidy(axes)
@@ -100,8 +99,6 @@ def name_below(figure: Figure, width: float) -> float:
 
 def _colours(count: int) -> np.ndarray:
     """Different colours (count, 4)."""
-    if count <= 20:
-        colours: np.ndarray = colormaps["tab10" if count <= 10 else "tab20"](np.arange(count))
-    else:
-        colours = colormaps["turbo"](np.linspace(0, 1, count))
+    places = np.arange(count) if count <= 20 else np.linspace(0, 1, count)
+    colours: np.ndarray = colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "turbo"](places)
     return colours
