@@ -13,10 +13,12 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ..output.progress import Progress
 from ..pairs.contexts import evaluating, unvalidated
 from ..pairs.modules import Callee, modules_of
 from ..pairs.sites import counts
 from ..pairs.state import get_state
+from .container import DIGEST
 from .elementary import Floats
 from .latent_grid import Coder, coder_of
 from .pixels import Pixels, pixels_of
@@ -24,7 +26,7 @@ from .reproducible import reproducible
 from .stack import Stack, Whole
 
 LARGEST_BATCH = 64
-DIGEST = 8  # bytes
+FARTHEST_CODE = 1 << 21  # steps from 0
 
 
 class Sites(Messenger):
@@ -53,9 +55,13 @@ class BitsBack:
     -log p(x|z) - log p(z) + log q(z|x), on average the negative ELBO. The decoder takes off z and x, and puts back what
     had drawn z.
 
+    Rounded codes alone go the same way, without x: the points of the grid next to the middle of q(z|x), by p(z). The
+    decoder makes of them the levels next to the mean of p(x|z).
+
     Args:
         model, guide: the pair, run with one tensor.
         event_shape: of one x.
+        rounded: whether rounded codes are all that is coded.
 
     Attributes:
         levels: the values that x can have.
@@ -66,12 +72,12 @@ class BitsBack:
         ValueError: a pair that cannot be coded in this way.
     """
 
-    def __init__(self, model: Callee, guide: Callee, event_shape: tuple[int, ...]) -> None:
-        self.model, self.guide, self.event_shape = model, guide, event_shape
+    def __init__(self, model: Callee, guide: Callee, event_shape: tuple[int, ...], *, rounded: bool = False) -> None:
+        self.model, self.guide, self.event_shape, self.rounded = model, guide, event_shape, rounded
         self.levels = np.zeros(0)
         self.steps: dict[str, Floats] = {}
         looked = self.look(torch.zeros(1, *event_shape))
-        self.sites = {name: len(coder.usual_scale) for name, coder in looked.items()}
+        self.sites = {name: coder.loc.shape[-1] for name, coder in looked.items()}
 
     def set_steps(self, steps: Floats) -> None:
         """Set the steps of the latents' grid: one for each site, or one for each variable of all sites.
@@ -127,12 +133,24 @@ class BitsBack:
             )
         return coders
 
-    def encode(self, stack: Stack, symbols: Whole) -> None:
-        """Put on a batch of data, given by their levels (B, *event_shape)."""
+    def encode(self, stack: Stack, levels: Whole, bar: Progress) -> None:
+        """Put on data, given by their levels (N, *event_shape)."""
+        for symbols in np.split(levels, np.cumsum(batches(len(levels)))[:-1]):
+            self._encode(stack, symbols)
+            bar.update(len(symbols))
+
+    def _encode(self, stack: Stack, symbols: Whole) -> None:
         x = self.values(symbols)
-        _, points, given = self.run_guide(x, lambda name, coder: coder.pop(stack))
+        nothing = torch.zeros_like(x)
+
+        def drawn(name: str, coder: Coder) -> Whole:
+            return self.nearest(name, coder, FARTHEST_CODE) if self.rounded else coder.pop(stack)
+
+        _, points, given = self.run_guide(x, drawn)
 
         def in_model(name: str, fn: Any, is_observed: bool) -> Tensor:
+            if is_observed and self.rounded:
+                return nothing
             if is_observed:
                 coders.append((pixels_of(name, fn, len(x)), symbols.reshape(len(x), -1)))
                 return x
@@ -141,24 +159,36 @@ class BitsBack:
 
         coders: list[tuple[Coder | Pixels, Whole]] = []
         with Sites(in_model):
-            self.model(torch.zeros_like(x))
+            self.model(nothing)
         for coder, values in reversed(coders):
             coder.push(stack, values)
 
-    def decode(self, stack: Stack, count: int) -> Whole:
-        """Take off a batch of so many data."""
+    def decode(self, stack: Stack, count: int, bar: Progress) -> Whole:
+        """Take off so many data: their levels (N, *event_shape)."""
+        parts = []
+        for size in reversed(batches(count)):
+            parts.append(self._decode(stack, size))
+            bar.update(size)
+        return np.concatenate(parts[::-1])
+
+    def _decode(self, stack: Stack, count: int) -> Whole:
         points: dict[str, Whole] = {}
         symbols: list[Whole] = []
+        nothing = torch.zeros(count, *self.event_shape)
 
         def in_model(name: str, fn: Any, is_observed: bool) -> Tensor:
             if is_observed:
-                symbols.append(pixels_of(name, fn, count).pop(stack).reshape(count, *self.event_shape))
-                return self.values(symbols[0])
+                pixels = pixels_of(name, fn, count)
+                found = self.nearest_levels(pixels) if self.rounded else pixels.pop(stack)
+                symbols.append(found.reshape(count, *self.event_shape))
+                return nothing if self.rounded else self.values(symbols[0])
             points[name] = coder_of(name, fn, count, self.steps[name]).pop(stack)
             return self.on_grid(name, points[name], fn)
 
         with Sites(in_model):
-            self.model(torch.zeros(count, *self.event_shape))
+            self.model(nothing)
+        if self.rounded:
+            return symbols[0]
         coders, _, _ = self.run_guide(self.values(symbols[0]), lambda name, coder: points[name])
         for name, coder in reversed(coders):
             coder.push(stack, points[name])
@@ -183,6 +213,14 @@ class BitsBack:
             self.guide(x)
         return coders, points, values
 
+    def nearest(self, name: str, coder: Coder, farthest: float) -> Whole:
+        """The points of a latent site's grid next to the middle of its distribution."""
+        return np.rint(coder.middle / self.steps[name]).clip(-farthest, farthest).astype(np.int64)
+
+    def nearest_levels(self, pixels: Pixels) -> Whole:
+        """The levels next to the means of values."""
+        return np.rint(pixels.mean() / self.levels[-1] * (len(self.levels) - 1)).astype(np.int64)
+
     def on_grid(self, name: str, points: Whole, fn: Any) -> Tensor:
         """What points of a latent site's grid stand for, as the pair takes them."""
         values = torch.from_numpy(points * self.steps[name]).to(torch.get_default_dtype())
@@ -201,11 +239,7 @@ class BitsBack:
             digest.update(tensor.contiguous().numpy().tobytes())
         count = 2 * int(np.prod(self.event_shape))
         symbols = (np.arange(count) * 7919 % 104729 % len(self.levels)).reshape(2, *self.event_shape)
-
-        def middle(name: str, coder: Coder) -> Whole:
-            return np.rint(coder.middle / self.steps[name]).clip(-1e6, 1e6).astype(np.int64)
-
-        coders, _, given = self.run_guide(self.values(symbols), middle)
+        coders, _, given = self.run_guide(self.values(symbols), lambda name, coder: self.nearest(name, coder, 1e6))
         of_guide = [p for _, coder in coders for p in coder.parameters]
 
         def in_model(name: str, fn: Any, is_observed: bool) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyro.distributions as dist
@@ -21,32 +21,6 @@ FARTHEST = 1 << 22  # steps from 0 to the end of the grid
 RARE = 2.0**-30  # weight of a value outside of the table; the coder makes it 2^-24
 
 
-class Coder(Protocol):
-    """A distribution over points of the grid, (B, D)."""
-
-    def push(self, stack: Stack, points: Whole) -> None:
-        """Put points on the stack."""
-
-    def pop(self, stack: Stack) -> Whole:
-        """Take points off, or draw them."""
-
-    @property
-    def middle(self) -> Floats:
-        """A typical value, (B, D)."""
-
-    @property
-    def extent(self) -> tuple[float, float]:
-        """The smallest scale, and how far from 0 values are."""
-
-    @property
-    def usual_scale(self) -> Floats:
-        """The mean scale of each variable, (D,)."""
-
-    @property
-    def parameters(self) -> list[Floats]:
-        """All that it depends on."""
-
-
 class Independent:
     """Independent variables of a location and a scale, rounded to the grid.
 
@@ -58,32 +32,20 @@ class Independent:
         family: "normal" or "laplace".
         loc, scale: (B, D).
         step: of the grid, (D,).
+
+    Attributes:
+        middle: a typical value, (B, D).
+        parameters: all that it depends on.
     """
 
     def __init__(self, family: str, loc: Floats, scale: Floats, step: Floats) -> None:
         self.family, self.loc, self.scale, self.step = family, loc, scale, step
+        self.middle, self.parameters = loc, [loc, scale]
         _, log_size = np.frexp(2 * REACH[family] * scale / (SLOTS * step))
         self.sizes = np.left_shift(np.int64(1), np.clip(log_size, 0, 14))  # points of a slot, (B, D)
         centre = np.clip(np.rint(loc / step), -FARTHEST // 2, FARTHEST // 2).astype(np.int64)
         self.start = centre - SLOTS // 2 * self.sizes
         self.width = SLOTS * self.sizes
-
-    @property
-    def middle(self) -> Floats:
-        return self.loc
-
-    @property
-    def extent(self) -> tuple[float, float]:
-        return float(self.scale.min()), float(np.max(np.abs(self.loc) + REACH[self.family] * self.scale))
-
-    @property
-    def usual_scale(self) -> Floats:
-        found: Floats = self.scale.mean(0)
-        return found
-
-    @property
-    def parameters(self) -> list[Floats]:
-        return [self.loc, self.scale]
 
     def _weights(self) -> Floats:
         edges = self.start[..., None] + np.arange(SLOTS + 1) * self.sizes[..., None] - 0.5  # (B, D, slots + 1)
@@ -92,6 +54,7 @@ class Independent:
         return np.concatenate([slots, np.full((len(slots), 1), RARE)], -1)
 
     def push(self, stack: Stack, points: Whole) -> None:
+        """Put points (B, D) on the stack."""
         start, sizes, width = (t.reshape(-1) for t in (self.start, self.sizes, self.width))
         points = points.reshape(-1)
         slot, place = np.divmod(points - start, sizes)
@@ -103,6 +66,7 @@ class Independent:
         stack.push(np.where(out, SLOTS, slot), self._weights())
 
     def pop(self, stack: Stack) -> Whole:
+        """Take points off, or draw them."""
         start, sizes, width = (t.reshape(-1) for t in (self.start, self.sizes, self.width))
         slot = stack.pop(self._weights())
         out = slot == SLOTS
@@ -127,30 +91,21 @@ class Mixture:
         Townsend, Bird, Barber 2019, "Practical lossless compression with latent variables using bits back coding".
     """
 
+    family = "normal"
+
     def __init__(self, logits: Floats, loc: Floats, scale: Floats, step: Floats) -> None:
         self.logits, self.loc, self.scale, self.step = logits, loc, scale, step
+        self.parameters = [logits, loc, scale]
         self.inverse, self.log_scale = 1 / scale, elementary.log(scale)
 
     @property
     def middle(self) -> Floats:
         return self._of(self.logits.argmax(-1)).loc
 
-    @property
-    def extent(self) -> tuple[float, float]:
-        return float(self.scale.min()), float(np.max(np.abs(self.loc) + REACH["normal"] * self.scale))
-
-    @property
-    def usual_scale(self) -> Floats:
-        return self.scale.reshape(-1, self.scale.shape[-1]).mean(0)
-
-    @property
-    def parameters(self) -> list[Floats]:
-        return [self.logits, self.loc, self.scale]
-
     def _of(self, component: Whole) -> Independent:
         rows = np.arange(len(component))
         loc, scale = (t[component] if t.ndim == 2 else t[rows, component] for t in (self.loc, self.scale))
-        return Independent("normal", loc, scale, self.step)
+        return Independent(self.family, loc, scale, self.step)
 
     def _posterior(self, points: Whole) -> Floats:
         log_joint = self.logits
@@ -169,6 +124,9 @@ class Mixture:
         points = self._of(component).pop(stack)
         stack.push(component, self._posterior(points))
         return points
+
+
+Coder = Independent | Mixture
 
 
 def coder_of(name: str, fn: Any, num_data: int, step: float | Floats) -> Coder:
@@ -207,8 +165,9 @@ def coder_of(name: str, fn: Any, num_data: int, step: float | Floats) -> Coder:
     )
 
 
-def step_exponent(smallest_scale: float, farthest: float) -> int:
-    """The step, as an exponent of two: a quarter to a half of the smallest scale, if the grid then reaches so far."""
-    fine = math.frexp(smallest_scale)[1] - 2
+def step_exponent(coder: Coder) -> int:
+    """The step, as an exponent of two: a quarter to a half of the smallest scale, if the grid then reaches all."""
+    fine = math.frexp(coder.scale.min())[1] - 2
+    farthest = np.max(np.abs(coder.loc) + REACH[coder.family] * coder.scale)
     reaching = math.frexp(farthest)[1] - FARTHEST.bit_length() + 2
     return max(-20, reaching, min(fine, 4))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from torch import Tensor
 from ..output.progress import progress_bar
 from ..pairs.modules import Callee
 from . import container
-from .bits_back import BitsBack, batches, coding
+from .bits_back import BitsBack, coding
 from .container import Content
 from .elementary import Floats
 from .latent_grid import step_exponent
@@ -66,32 +65,19 @@ def compress(
         True
     """
     values, shape = as_values(x, event_shape)
-    fresh = random_words(seed)
-    stack = Stack(fresh(LEAST), fresh)
+    stack = new_stack(seed)
     with coding(model, guide), progress_bar(len(values), unit="data point", shown=progress) as bar:
         code = BitsBack(model, guide, shape)
         levels, form = levels_of(values, len(code.levels))
         levels = levels.reshape(-1, *shape)
         looked = code.look(code.values(levels[:LOOKED_AT]))
-        exponents = [step_exponent(*coder.extent) for coder in looked.values()]
-        code.set_steps(powers(exponents))
-        for symbols in np.split(levels, np.cumsum(batches(len(levels)))[:-1]):
-            code.encode(stack, symbols)
-            bar.update(len(symbols))
+        exponents = [step_exponent(coder) for coder in looked.values()]
+        code.set_steps(np.ldexp(1.0, exponents))
+        code.encode(stack, levels, bar)
         fingerprint = code.fingerprint()
-    return container.pack(
-        Content(
-            container.LOSSLESS,
-            DTYPES.index(values.dtype.name),
-            form,
-            values.shape,
-            shape,
-            exponents,
-            fingerprint,
-            checksum(values),
-            stack.words,
-        )
-    )
+    kind, dtype = container.LOSSLESS, DTYPES.index(values.dtype.name)
+    content = Content(kind, dtype, form, values.shape, shape, exponents, fingerprint, checksum(values), stack.words)
+    return container.pack(content)
 
 
 def decompress(model: Callee, guide: Callee, file: bytes, *, progress: bool = True) -> Tensor:
@@ -105,12 +91,8 @@ def decompress(model: Callee, guide: Callee, file: bytes, *, progress: bool = Tr
     content = container.unpack(file, container.LOSSLESS)
     count = content.shape[0]
     with coding(model, guide), progress_bar(count, unit="data point", shown=progress) as bar:
-        code = code_of(model, guide, content, powers(content.exponents))
-        stack, parts = Stack(content.words), []
-        for size in reversed(batches(count)):
-            parts.append(code.decode(stack, size))
-            bar.update(size)
-    levels = np.concatenate(parts[::-1]).reshape(content.shape)
+        code = code_of(model, guide, content, np.ldexp(1.0, content.exponents))
+        levels = code.decode(Stack(content.words), count, bar).reshape(content.shape)
     found = values_of(levels, len(code.levels), DTYPES[content.dtype], content.form)
     if checksum(found) != content.checksum:
         raise ValueError(
@@ -148,7 +130,7 @@ def code_of(model: Callee, guide: Callee, content: Content, steps: Floats) -> Bi
         ValueError: the pair is another one, or computes something else.
     """
     try:
-        code = BitsBack(model, guide, content.event_shape)
+        code = BitsBack(model, guide, content.event_shape, rounded=content.kind == container.LOSSY)
         code.set_steps(steps)
         is_same = code.fingerprint() == content.fingerprint
     except (ValueError, RuntimeError) as error:  # of shapes that do not fit, for instance
@@ -172,12 +154,11 @@ def checksum(values: NDArray[Any]) -> bytes:
     return container.digest(f"{values.dtype.name} {values.shape} ".encode() + values.tobytes())
 
 
-def powers(exponents: list[int]) -> Floats:
-    """Powers of two."""
-    return np.ldexp(1.0, exponents)
-
-
-def random_words(seed: int) -> Callable[[int], Words]:
-    """A source of random words, none of them 0."""
+def new_stack(seed: int) -> Stack:
+    """A stack of random words, none of them 0, which never ends."""
     generator = np.random.default_rng(seed)
-    return lambda count: generator.integers(1, 1 << 32, count, dtype=np.uint32)
+
+    def fresh(count: int) -> Words:
+        return generator.integers(1, 1 << 32, count, dtype=np.uint32)
+
+    return Stack(fresh(LEAST), fresh)

@@ -13,14 +13,12 @@ from ..arguments.positive import positive
 from ..output.progress import progress_bar
 from ..pairs.modules import Callee
 from . import container
-from .bits_back import BitsBack, Sites, batches, coding
+from .bits_back import BitsBack, coding
 from .container import Content
 from .elementary import Floats
-from .latent_grid import Coder, coder_of
-from .lossless import LOOKED_AT, as_values, checksum, code_of, random_words
+from .lossless import LOOKED_AT, as_values, checksum, code_of, new_stack
 from .pixel_values import DTYPES, levels_of, values_of
-from .pixels import pixels_of
-from .stack import LEAST, Stack, Whole
+from .stack import Stack
 
 OCTAVE = [1.0, 1.189207115002721, 1.4142135623730951, 1.681792830507429]  # 2^0, 2^(1/4), 2^(1/2), 2^(3/4)
 
@@ -62,21 +60,18 @@ def compress_lossy(
     """
     positive(step=step)
     values, shape = as_values(x, event_shape)
-    fresh = random_words(0)
-    stack = Stack(fresh(LEAST), fresh)
+    stack = new_stack(0)
     with coding(model, guide), progress_bar(2 * len(values), unit="pass", shown=progress) as bar:
-        code = BitsBack(model, guide, shape)
+        code = BitsBack(model, guide, shape, rounded=True)
         levels, form = levels_of(values, len(code.levels))
         levels = levels.reshape(-1, *shape)
         looked = code.look(code.values(levels[:LOOKED_AT]))
-        scales = np.concatenate([coder.usual_scale for coder in looked.values()])
+        scales = np.concatenate([c.scale.reshape(-1, c.scale.shape[-1]).mean(0) for c in looked.values()])
         exponents = np.rint(4 * np.log2(step * scales)).clip(-128, 127).astype(int).tolist()
         code.set_steps(_steps(exponents))
-        for symbols in np.split(levels, np.cumsum(batches(len(levels)))[:-1]):
-            _encode(code, stack, symbols)
-            bar.update(len(symbols))
+        code.encode(stack, levels, bar)
         fingerprint = code.fingerprint()
-        found = _decoded(code, Stack(stack.words), len(levels), bar)
+        found = code.decode(Stack(stack.words), len(levels), bar)
     restored = values_of(found.reshape(values.shape), len(code.levels), values.dtype.name, form)
     kind, dtype = container.LOSSY, DTYPES.index(values.dtype.name)
     content = Content(kind, dtype, form, values.shape, shape, exponents, fingerprint, checksum(restored), stack.words)
@@ -93,7 +88,7 @@ def decompress_lossy(model: Callee, guide: Callee, file: bytes, *, progress: boo
     count = content.shape[0]
     with coding(model, guide), progress_bar(count, unit="data point", shown=progress) as bar:
         code = code_of(model, guide, content, _steps(content.exponents))
-        levels = _decoded(code, Stack(content.words), count, bar).reshape(content.shape)
+        levels = code.decode(Stack(content.words), count, bar).reshape(content.shape)
     found = values_of(levels, len(code.levels), DTYPES[content.dtype], content.form)
     if checksum(found) != content.checksum:
         raise ValueError("Expected what the data came back as where they were compressed; got something else.")
@@ -104,45 +99,3 @@ def _steps(exponents: list[int]) -> Floats:
     """2^(e / 4) for each, from constants and exact powers."""
     e = np.array(exponents)
     return np.ldexp(np.array(OCTAVE)[e % 4], e // 4)
-
-
-def _encode(code: BitsBack, stack: Stack, symbols: Whole) -> None:
-    """Put the rounded codes of a batch on the stack."""
-
-    def nearest(name: str, coder: Coder) -> Whole:
-        return np.rint(coder.middle / code.steps[name]).clip(-(1 << 21), 1 << 21).astype(np.int64)
-
-    x = code.values(symbols)
-    _, points, given = code.run_guide(x, nearest)
-    coders: list[tuple[str, Coder]] = []
-
-    def in_model(name: str, fn: Any, is_observed: bool) -> Tensor:
-        if is_observed:
-            return torch.zeros_like(x)
-        coders.append((name, coder_of(name, fn, len(x), code.steps[name])))
-        return given[name]
-
-    with Sites(in_model):
-        code.model(torch.zeros_like(x))
-    for name, coder in reversed(coders):
-        coder.push(stack, points[name])
-
-
-def _decoded(code: BitsBack, stack: Stack, count: int, bar: Any) -> Whole:
-    """The levels nearest to the means of p(x|z), for all codes on the stack."""
-    means: list[Whole] = []
-    for size in reversed(batches(count)):
-        zeros = torch.zeros(size, *code.event_shape)
-
-        def in_model(name: str, fn: Any, is_observed: bool, zeros: Tensor = zeros) -> Tensor:
-            if is_observed:
-                mean = pixels_of(name, fn, len(zeros)).mean() / code.levels[-1] * (len(code.levels) - 1)
-                means.append(np.rint(mean).astype(np.int64).reshape(zeros.shape))
-                return zeros
-            points = coder_of(name, fn, len(zeros), code.steps[name]).pop(stack)
-            return code.on_grid(name, points, fn)
-
-        with Sites(in_model):
-            code.model(zeros)
-        bar.update(size)
-    return np.concatenate(means[::-1])

@@ -92,7 +92,8 @@ def pixels_of(name: str, fn: Any, num_data: int) -> Pixels:
         logits = array_of(base.logits, shape)
         return Pixels(logits, _bernoulli, np.array([0.0, 1.0]))
     if isinstance(base, Rounded) and base.family in FAMILIES:
-        return Pixels(_stacked([base.loc, base.scale], shape), _edges(base), _grey(base.levels))
+        parameters = np.stack([array_of(base.loc, shape), array_of(base.scale, shape)], -1)
+        return Pixels(parameters, _edges(base), _grey(base.levels))
     if isinstance(base, dist.MixtureSameFamily):
         values = base.component_distribution
         if isinstance(values, Rounded) and values.family in FAMILIES:
@@ -123,10 +124,6 @@ def _refused(name: str, fn: Any) -> ValueError:
         f"{type(base).__name__}. Bernoulli, Categorical, Binomial of one total_count, DiscretizedLogistic, "
         f"DiscretizedGaussian and, for grey values, DiscretizedLogisticMixture are compressed."
     )
-
-
-def _stacked(parameters: list[Tensor], shape: torch.Size) -> Floats:
-    return np.stack([array_of(p, shape) for p in parameters], -1)
 
 
 def _grey(levels: int) -> Floats:

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_vae.compression.latent_grid import FARTHEST, coder_of, step_exponent
+from pyro_vae.compression.latent_grid import FARTHEST, Independent, coder_of, step_exponent
 from pyro_vae.compression.stack import Stack
 
 
@@ -89,7 +89,8 @@ def test_the_cost_is_minus_log_density_and_the_cell(name):
 
 def test_steps_are_below_half_of_the_smallest_scale_where_the_grid_reaches_so_far():
     for scale, farthest in [(1e-9, 1.0), (1e-3, 10.0), (0.05, 10.0), (1.0, 10.0), (1e9, 1e10), (1e-3, 1e6)]:
-        step = 2.0 ** step_exponent(scale, farthest)
+        coder = Independent("normal", np.full((1, 1), farthest - 8 * scale), np.full((1, 1), scale), np.ones(1))
+        step = 2.0 ** step_exponent(coder)
         assert FARTHEST / 2 * step >= farthest
         assert step in (2.0**-20, 16.0) or scale / 4 <= step <= scale / 2 or step < 4 * farthest / FARTHEST * 2
 
