@@ -160,8 +160,8 @@ def coder_of(name: str, fn: Any, num_data: int, step: float | Floats) -> Coder:
         f"Expected independent Gaussian or Laplace variables, or a mixture of diagonal Gaussians, one for each data "
         f"point, at the latent site {name!r}; got {type(base).__name__} of batch shape {tuple(fn.batch_shape)}. "
         f"Latents are coded value by value, for which a density of all of them together, as a flow has it, does not "
-        f"do: train with StandardNormal, DiagonalNormal, Laplace, GaussianMixture or VampPrior as prior, and "
-        f"GaussianEncoder or GaussianMixtureEncoder."
+        f"do: train with StandardNormal, DiagonalNormal, LaplacePrior, GaussianMixture or VampPrior as prior, and "
+        f"GaussianEncoder or MixtureEncoder."
     )
 
 

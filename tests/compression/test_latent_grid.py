@@ -1,5 +1,7 @@
 """Latents on the grid: codes of any point are taken back, draws are those of the distribution, costs its density."""
 
+import re
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
@@ -8,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyro_vae import encoders, priors
 from pyro_vae.compression.latent_grid import FARTHEST, Independent, coder_of, step_exponent
 from pyro_vae.compression.stack import Stack
 
@@ -104,8 +107,10 @@ def test_steps_are_below_half_of_the_smallest_scale_where_the_grid_reaches_so_fa
     ],
 )
 def test_other_latents_are_refused(fn):
-    with pytest.raises(ValueError, match=r"at the latent site 'z'; got .* train with StandardNormal"):
+    with pytest.raises(ValueError, match=r"at the latent site 'z'; got .* train with StandardNormal") as refused:
         coder_of("z", fn, 2, 1.0)
+    advised = re.findall(r"[A-Z]\w+", str(refused.value).partition(" train with ")[2])
+    assert all(hasattr(priors, name) or hasattr(encoders, name) for name in advised), advised
 
 
 def test_parameters_that_are_not_finite_are_refused():
