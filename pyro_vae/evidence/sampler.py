@@ -16,16 +16,7 @@ from ..pairs.batch import Points
 from ..pairs.modules import Callee, modules_of
 from ..pairs.particles import check_copies
 from .chunking import chunk, chunk_within, peak_bytes
-from .drawing import (
-    LogWeights,
-    can_be_keyed,
-    halves,
-    handful,
-    in_parts_alike,
-    keyed,
-    one_by_one,
-    particle_log_weights,
-)
+from .drawing import LogWeights, can_be_keyed, halves, handful, in_parts_alike, keyed, one_by_one, particle_log_weights
 from .result import LogMarginal
 from .weights import Moments, WeightSum
 

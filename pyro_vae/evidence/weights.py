@@ -46,9 +46,7 @@ class Moments:
         shrink = (self.largest - reference).exp()
         weights = (log_weights - reference).exp()
         return Moments(
-            largest,
-            self.first * shrink + weights.sum(0),
-            self.second * shrink.square() + weights.square().sum(0),
+            largest, self.first * shrink + weights.sum(0), self.second * shrink.square() + weights.square().sum(0)
         )
 
     @property

@@ -11,12 +11,7 @@ from torch import Tensor
 from ..pairs.enumerated import Enumeration
 from .kl_weights import KLWarmup, WeightedRate
 
-RECORDED_BY_JIT = (
-    infer.JitTrace_ELBO,
-    infer.JitTraceEnum_ELBO,
-    infer.JitTraceGraph_ELBO,
-    infer.JitTraceMeanField_ELBO,
-)
+RECORDED_BY_JIT = (infer.JitTrace_ELBO, infer.JitTraceEnum_ELBO, infer.JitTraceGraph_ELBO, infer.JitTraceMeanField_ELBO)
 WITHOUT_ONE_LOSS = (infer.ReweightedWakeSleep, infer.TraceTailAdaptive_ELBO)
 SUMMING = (infer.TraceEnum_ELBO, infer.TraceTMC_ELBO)
 WITHOUT_KL_TERM = (infer.RenyiELBO, infer.TraceTMC_ELBO, infer.Trace_MMD)

@@ -28,13 +28,7 @@ from .enumeration_private import WithoutPlate, summed_log_prob
 from .lookups_private import LookupsChecked
 from .modules import Callee
 from .scales import check_whole
-from .scoring import (
-    check_observed,
-    dimension_without_plate,
-    log_prob_in_plate,
-    plate_sizes,
-    site_log_prob,
-)
+from .scoring import check_observed, dimension_without_plate, log_prob_in_plate, plate_sizes, site_log_prob
 from .sentences import in_a_sentence
 from .sites import PARTICLES, SUMMED_OUT, counts, is_latent, latents_of, sample_sites
 

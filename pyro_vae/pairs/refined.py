@@ -22,13 +22,7 @@ GAUSSIANS = (
 )
 
 
-def refined(
-    model: Callee,
-    guide: Callee,
-    *,
-    num_steps: int = 10,
-    learning_rate: float = 0.3,
-) -> Callee:
+def refined(model: Callee, guide: Callee, *, num_steps: int = 10, learning_rate: float = 0.3) -> Callee:
     """The guide, its Gaussians moved for each data point by steps up the ELBO, where the encoder leaves some to gain.
 
     q'(z|x) = Normal(m + t * sd, diag(e^s) C diag(e^s)) where the guide has Normal(m, C) with standard deviations sd;

@@ -162,10 +162,7 @@ DATA: dict[Any, tuple[str, str]] = {
         "divided by 255, so save another type, with `.astype('int64')`), or use Gaussian.",
     ),
     constraints.one_hot: ("one-hot vectors", "Encode them with torch.nn.functional.one_hot(k).float()."),
-    constraints.unit_interval: (
-        "0 to 1",
-        "Scale 8-bit images by 1/255, other data by their range, or use Gaussian.",
-    ),
+    constraints.unit_interval: ("0 to 1", "Scale 8-bit images by 1/255, other data by their range, or use Gaussian."),
 }
 
 
