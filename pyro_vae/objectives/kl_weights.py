@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import warnings
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pyro.infer import ELBO
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..pairs.modules import Callee
+from ..pairs.modules import Callee, under
 from ..pairs.sites import counts, is_latent
 
 
@@ -41,13 +40,7 @@ class ScaleLatents(Messenger):
 
 def scale_latents(function: Callee, weight: float | Tensor) -> Callee:
     """The function under `ScaleLatents`."""
-
-    @functools.wraps(function)
-    def scaled(*args: Any, **kwargs: Any) -> Any:
-        with ScaleLatents(weight):
-            return function(*args, **kwargs)
-
-    return scaled
+    return under(lambda: ScaleLatents(weight), function)
 
 
 class WeightedRate(ELBO):

@@ -11,7 +11,7 @@ import torch
 from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
-from .plates import with_own_indices
+from .scales import with_own_indices
 
 
 class Batch:

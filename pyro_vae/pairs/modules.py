@@ -110,6 +110,17 @@ def announcing(model: Callee, guide: Callee) -> tuple[Callee, Callee]:
     return _announcing(model, "model"), _announcing(guide, "guide")
 
 
+def under(context: Callable[[], Any], function: Callee) -> Callee:
+    """The function, of the same name and signature, called inside a context that is made anew for each call."""
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with context():
+            return function(*args, **kwargs)
+
+    return called
+
+
 def _announcing(function: Callee, name: str | None) -> Callee:
     owner = _owner(function)
     if owner is None or isinstance(function, PyroModule):

@@ -10,7 +10,7 @@ from pyro import poutine
 
 from .batch import Points, map_points
 from .enumerated import SummedOut
-from .modules import Callee
+from .modules import Callee, under
 from .scoring import score_traces, traces
 from .sites import PARTICLES, sample_sites
 
@@ -19,12 +19,7 @@ def in_particle_plate(function: Callee, num_particles: int) -> Callee:
     """The function with all its sites in an outer plate of particles at dim -2."""
     if isinstance(function, SummedOut):
         return function.around(lambda inner: in_particle_plate(inner, num_particles))
-
-    def vectorized(*args: Any, **kwargs: Any) -> Any:
-        with pyro.plate(PARTICLES, num_particles, dim=-2):
-            return function(*args, **kwargs)
-
-    return vectorized
+    return under(lambda: pyro.plate(PARTICLES, num_particles, dim=-2), function)
 
 
 def repeat_data(x: Any, num_particles: int) -> Any:

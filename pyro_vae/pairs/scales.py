@@ -1,17 +1,36 @@
-"""Scales of a pair that plates and handlers bring."""
+"""What plates and handlers bring into a pair: which data points are visited, and scales."""
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
 import torch
 from pyro import poutine
 from pyro.poutine.messenger import Messenger
+from pyro.poutine.util import site_is_subsample
 
-from .modules import Callee
+from .modules import Callee, under
 from .sites import counts, sample_sites
+
+
+def with_own_indices(function: Callee) -> Callee:
+    """A model or a guide whose plates keep what they are told to visit, or all there is, when it is replayed.
+
+    Replay hands the guide's indices on to the model, as it must where they are drawn. But ``as batch`` of a model's
+    ``pyro.plate("data", N, subsample=x)`` is x, and would be 0, 1, 2, ... beside a guide's ``pyro.plate("data",
+    len(x))``.
+    """
+    return under(_OwnIndices, function)
+
+
+class _OwnIndices(Messenger):
+    """Hides plates' indices from the handlers outside, but for those that are drawn."""
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if site_is_subsample(msg):
+            size, part = msg["fn"].size, msg["fn"].subsample_size
+            msg["stop"] = msg["value"] is not None or part is None or part >= size
 
 
 def whole_of_part(site: Any) -> float:
@@ -25,19 +44,10 @@ def for_the_batch(model: Callee, guide: Callee) -> tuple[Callee, Callee]:
 
     ``pyro.plate("data", N, subsample=x)`` makes the loss of a batch one of all N data points.
     """
-    return _ForTheBatch.around(model), _ForTheBatch.around(guide)
+    return under(_ForTheBatch, model), under(_ForTheBatch, guide)
 
 
 class _ForTheBatch(Messenger):
-    @classmethod
-    def around(cls, function: Callee) -> Callee:
-        @functools.wraps(function)
-        def unscaled(*args: Any, **kwargs: Any) -> Any:
-            with cls():
-                return function(*args, **kwargs)
-
-        return unscaled
-
     def _pyro_sample(self, msg: Any) -> None:
         if counts(msg):
             for frame in msg["cond_indep_stack"]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pyro
@@ -11,7 +12,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from .modules import Callee, is_bound, modules_of
+from .modules import Callee, is_bound, modules_of, under
 
 
 def loose(params: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -31,7 +32,7 @@ def with_store(model: Callee, guide: Callee, state: Any) -> tuple[Callee, Callee
     if not params:
         return model, guide
     given = _Given(params, {name: c for name, c in state["constraints"].items() if name in params})
-    return given.around(model), given.around(guide)
+    return under(given.in_store, model), under(given.in_store, guide)
 
 
 class _Given(Messenger):
@@ -41,14 +42,11 @@ class _Given(Messenger):
         super().__init__()
         self.params, self.constraints = params, constraints
 
-    def around(self, function: Callee) -> Callee:
-        @functools.wraps(function)
-        def stored(*args: Any, **kwargs: Any) -> Any:
-            known = {name: self.params[name] for name in self.constraints}
-            with pyro.get_param_store().scope({"params": known, "constraints": dict(self.constraints)}), self:
-                return function(*args, **kwargs)
-
-        return stored
+    @contextmanager
+    def in_store(self) -> Iterator[None]:
+        known = {name: self.params[name] for name in self.constraints}
+        with pyro.get_param_store().scope({"params": known, "constraints": dict(self.constraints)}), self:
+            yield
 
     def _pyro_param(self, msg: Any) -> None:
         name = msg["name"]

@@ -11,7 +11,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch.distributions import AffineTransform, biject_to
 
-from .modules import Callee
+from .modules import Callee, under
 from .sites import is_latent
 from .supports import of_one_value, support_of
 
@@ -43,11 +43,7 @@ def widened(guide: Callee, scale: float) -> Callee:
     if not (scale > 0 and math.isfinite(scale)):
         raise ValueError(f"Expected scale > 0; got {scale}.")
 
-    @functools.wraps(guide)
-    def wide(*args: Any, **kwargs: Any) -> Any:
-        with _Widening(scale):
-            return guide(*args, **kwargs)
-
+    wide = under(functools.partial(_Widening, scale), guide)
     wide.is_widened = scale > 1  # type: ignore[attr-defined]
     return wide
 
