@@ -89,7 +89,7 @@ class Comparison:
     @property
     def cautions(self) -> list[str]:
         """What speaks against the numbers, a sentence each."""
-        return cautions(self)
+        return list(cautions(self))
 
     @property
     def caution(self) -> str:
