@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from torch import Tensor
@@ -18,7 +17,7 @@ from .masked_private import mask_inside
 from .modules import Callee
 from .scoring import drawn_from_prior, mask_of, score_traces, traces
 from .sentences import check_negative
-from .sites import is_latent, latents_of, sample_sites
+from .sites import is_latent, latents_of, observing_sites, sample_sites
 from .supports import (
     describe,
     free_coordinates,
@@ -51,44 +50,32 @@ def check_data(model: Callee, guide: Callee | None, batches: Iterable[Points]) -
 
 
 def check_scores(model_trace: poutine.Trace, guide_trace: poutine.Trace, num_data: int) -> None:
-    """Raise a ValueError unless traces of a pair observe their data points, in supports, score each by itself, and
-    count the same latents."""
+    """Raise a ValueError unless traces of a pair observe each data point, where their distributions can be, score each
+    by itself, and count the same latents."""
     if not any(site["is_observed"] and site["mask"] is not False for _, site in sample_sites(model_trace)):
         raise ValueError(
             "Expected a model that observes the data; got no observed site that counts, so that log p(x) would be 0 "
             "for all data. Give the site that stands for them obs=x: pyro.sample('x', ..., obs=x)."
         )
     _check_masks(model_trace, guide_trace)
-    check_support(model_trace)
-    _check_each_observed(model_trace)
-    _check_possible(model_trace)
-    score_traces(model_trace, guide_trace, shape=(num_data,))  # for its errors
-
-
-def _check_each_observed(model_trace: poutine.Trace) -> None:
-    """Raise a ValueError where what is observed is one value for all data points: torch would repeat it for each."""
-    observed = {
-        name: site
-        for name, site in sample_sites(model_trace)
-        if site["is_observed"] and not isinstance(site["fn"], dist.Unit)  # those of pyro.factor
-    }
+    observed = observing_sites(model_trace)
+    for name, site in observed.items():  # Pyro checks it too, where it validates, and prints the tensor
+        if (support := support_of(site["fn"])) is not None:
+            check_values(name, support, site["value"], mask_of(name, site))
     if observed and all(site["value"].dim() <= site["fn"].event_dim for site in observed.values()):
-        name, site = next(iter(observed.items()))
+        name, site = next(iter(observed.items()))  # torch would repeat it for each data point
         raise ValueError(
             f"Expected a value for each data point at site {name!r}, (N, ...) with an event of shape "
             f"{tuple(site['fn'].event_shape)}; got one of shape {tuple(site['value'].shape)} for all. Give one data "
             f"point as x[None]; a loader has to give batches of them."
         )
-
-
-def _check_possible(model_trace: poutine.Trace) -> None:
-    """Raise a ValueError where what is observed is another value than that of a point mass."""
-    for name, site in sample_sites(model_trace):
-        if site["is_observed"] and is_point_mass(site["fn"]) and site["fn"].log_prob(site["value"]).isneginf().any():
+    for name, site in observed.items():
+        if is_point_mass(site["fn"]) and site["fn"].log_prob(site["value"]).isneginf().any():
             raise ValueError(
                 f"Expected site {name!r} to observe what its distribution can draw; got data beside a point mass, "
                 f"where there is no probability. Give it some noise, such as dist.Normal(loc, scale)."
             )
+    score_traces(model_trace, guide_trace, shape=(num_data,))  # for its errors
 
 
 def _check_masks(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None:
@@ -102,16 +89,6 @@ def _check_masks(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> None
             f"counts a latent, log p(x, z) - log q(z|x) is no weight. Put poutine.mask around the site, or .mask after "
             f"its distribution, in both."
         )
-
-
-def check_support(model_trace: poutine.Trace) -> None:
-    """Raise a ValueError unless the observed values lie in the support of their distributions.
-
-    Pyro checks it too, where it validates, and prints the tensor; this says it in a sentence, before the first step.
-    """
-    for name, site in sample_sites(model_trace):
-        if site["is_observed"] and (support := support_of(site["fn"])) is not None:
-            check_values(name, support, site["value"], mask_of(name, site))
 
 
 def check_values(name: str, support: Constraint, value: Tensor, mask: Any = None) -> None:
@@ -234,16 +211,6 @@ def _counted(site: Any) -> Tensor | None:
         around = around.reshape(around.shape + (1,) * site["fn"].event_dim if around.dim() else ())
         counted = around if counted is None else counted & around
     return None if counted is None or counted.all() else counted
-
-
-def check_proper(model_trace: poutine.Trace) -> None:
-    """Raise a ValueError where a prior does not integrate to 1."""
-    for name, site in sample_sites(model_trace):
-        if isinstance(site["fn"], dist.ImproperUniform):
-            raise ValueError(
-                f"Expected a prior that integrates to 1; got a flat one at site {name!r}: this model, an autoencoder, "
-                f"has no log p(x). Look at its reconstructions, or train it with a prior and a Gaussian guide."
-            )
 
 
 def _same_mask(first: Tensor | None, second: Tensor | None) -> bool:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .amortized import check_amortized, check_no_autoguide
 from .batch import Points
-from .checks import CHECKED_AT_ONCE, check_data, check_latents, check_proper
+from .checks import CHECKED_AT_ONCE, check_data, check_latents
 from .contexts import unvalidated
 from .modules import Callee
 from .scales import check_whole
@@ -76,7 +76,13 @@ def _check_weights(model: Callee, guide: Callee, x: Points) -> None:
     check_no_autoguide(model, guide)
     with unvalidated():  # else the model may stumble over the guide's draws before they are looked at
         model_trace, guide_trace = traces(model, guide, x)
-        check_proper(model_trace)
+        for name, site in sample_sites(model_trace):
+            if isinstance(site["fn"], dist.ImproperUniform):
+                raise ValueError(
+                    f"Expected a prior that integrates to 1; got a flat one at site {name!r}: this model, an "
+                    f"autoencoder, has no log p(x). Look at its reconstructions, or train it with a prior and a "
+                    f"Gaussian guide."
+                )
         check_whole(model_trace)
     latents = [(name, site["fn"]) for name, site in sample_sites(model_trace) if is_latent(site)]
     points = [name for name, fn in latents if is_point_mass(guide_trace.nodes[name]["fn"]) and not is_point_mass(fn)]

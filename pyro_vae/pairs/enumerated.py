@@ -11,7 +11,7 @@ each by Pyro's tensor variable elimination, chains of `pyro.markov` included.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
@@ -50,10 +50,6 @@ class SummedOut:
     def __init__(self, function: Callee, names: Iterable[str]) -> None:
         functools.update_wrapper(self, function)
         self.function, self.names = function, frozenset(names)
-
-    def around(self, wrap: Callable[[Callee], Callee]) -> SummedOut:
-        """The same of a wrapped function, whose handlers take part in both runs."""
-        return SummedOut(wrap(self.function), self.names)
 
     def __call__(self, x: Points) -> Any:
         result, drawn = self._drawn(x)
@@ -109,12 +105,12 @@ class SummedOut:
             for name, site in drawn.nodes.items()
             if name not in self.names and (counts(site) or (site["type"] == "sample" and site_is_subsample(site)))
         }
-        marked = poutine.infer_config(poutine.condition(self.function, data=others), self._mark)
+        marked = poutine.infer_config(
+            poutine.condition(self.function, data=others),
+            lambda site: {"enumerate": "parallel" if site["name"] in self.names else None},
+        )
         with poutine.block(), _broadcasting(self.names):
             return poutine.trace(poutine.enum(marked, first_available_dim=-1 - plate_nesting(drawn))).get_trace(x)
-
-    def _mark(self, site: Any) -> dict[str, Any]:
-        return {"enumerate": "parallel" if site["name"] in self.names else None}
 
     def _factors(self, trace: poutine.Trace, x: Points) -> dict[str, Tensor]:
         return {name: log_prob_in_plate(name, site, len(x)) for name, site in sample_sites(trace)}
@@ -181,17 +177,11 @@ def beside_guide(model: Callee, guide: Callee, x: Points) -> Callee:
 
 
 class Enumeration(NamedTuple):
-    """What a pair sums over.
+    """What a pair sums over."""
 
-    Attributes:
-        in_model: names of the enumerated sites; the model has all of them.
-        in_guide: those that the guide has, too.
-        plate_nesting: how many dimensions plates take, ``max_plate_nesting`` of Pyro's objectives.
-    """
-
-    in_model: set[str]
-    in_guide: set[str]
-    plate_nesting: int
+    in_model: set[str]  # names of the enumerated sites; the model has all of them
+    in_guide: set[str]  # those that the guide has, too
+    plate_nesting: int  # how many dimensions plates take, ``max_plate_nesting`` of Pyro's objectives
 
 
 def enumeration_of(model: Callee, guide: Callee, x: Points) -> Enumeration:
@@ -200,12 +190,7 @@ def enumeration_of(model: Callee, guide: Callee, x: Points) -> Enumeration:
     Raises:
         ValueError: an enumerated site that the guide alone has.
     """
-    with (
-        in_a_sentence(),
-        seeded(0),
-        unvalidated(),
-        LookupsChecked(),
-    ):  # what does not fit is said when the pair is checked
+    with in_a_sentence(), seeded(0), unvalidated(), LookupsChecked():  # what does not fit is said by the checks
         guide_trace = poutine.trace(guide).get_trace(x)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)
     check_observed(model_trace, guide_trace)

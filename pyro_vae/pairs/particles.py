@@ -18,7 +18,7 @@ from .sites import PARTICLES, sample_sites
 def in_particle_plate(function: Callee, num_particles: int) -> Callee:
     """The function with all its sites in an outer plate of particles at dim -2."""
     if isinstance(function, SummedOut):
-        return function.around(lambda inner: in_particle_plate(inner, num_particles))
+        return SummedOut(in_particle_plate(function.function, num_particles), function.names)  # around both of its runs
     return under(lambda: pyro.plate(PARTICLES, num_particles, dim=-2), function)
 
 

@@ -54,16 +54,14 @@ def prior_where_inactive(model: Callee, guide: Callee, active: Tensor) -> Callee
 class _PriorWhereInactive(Messenger):
     def __init__(self, prior: tuple[str, Any], active: Tensor) -> None:
         super().__init__()
-        (self.first, self.prior), self.active, self.seen = prior, active, ""
+        (self.first, self.prior), self.active, self.seen = prior, active, False
 
     def _pyro_sample(self, msg: Any) -> None:
         if not is_latent(msg):
             return
-        if self.seen:
-            raise ValueError(f"Expected a single latent site; got {self.seen!r} and {msg['name']!r}. Keep the guide.")
-        if self.first != msg["name"]:
+        if self.seen or self.first != msg["name"]:
             raise ValueError(f"Expected a single latent site; got {self.first!r} and {msg['name']!r}. Keep the guide.")
-        self.seen = msg["name"]
+        self.seen = True
         q, p = factors(msg["fn"]), factors(self.prior)
         if q is None or p is None:
             which = "guide" if q is None else "prior"

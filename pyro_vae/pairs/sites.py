@@ -42,6 +42,11 @@ def sample_sites(trace: poutine.Trace) -> Iterator[tuple[str, Any]]:
     return ((name, site) for name, site in trace.nodes.items() if counts(site))
 
 
+def observing_sites(trace: poutine.Trace) -> dict[str, Any]:
+    """The sites of a model that observe values, by name: not those of a pyro.factor, which has none."""
+    return {n: s for n, s in sample_sites(trace) if s["is_observed"] and not isinstance(s["fn"], dist.Unit)}
+
+
 def counted_sites(trace: poutine.Trace, num_data: int) -> dict[str, int]:
     """The sites of a model that are observed, whose log-density is log p(x), and how many values of each data point
     they hold; a factor holds none, and an exposure, which is given, is not counted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -18,7 +19,7 @@ from .modules import Callee
 from .scales import check_whole
 from .scoring import check_inside, drawn_from_prior
 from .sentences import in_a_sentence
-from .sites import sample_sites
+from .sites import observing_sites, sample_sites
 
 
 def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | None = None) -> poutine.Trace:
@@ -50,7 +51,7 @@ def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | Non
             with unvalidated():
                 again = poutine.trace(free).get_trace(changed)  # not replayed, which would bring the old observations
             sites = observed_sites(drawn)
-            if any(not torch.equal(_observation(site), _observation(again.nodes[n])) for n, site in sites.items()):
+            if any(not torch.equal(s["infer"]["obs"], again.nodes[n]["infer"]["obs"]) for n, s in sites.items()):
                 _check_free(free, drawn, given, changed)
     return drawn
 
@@ -73,7 +74,7 @@ def _check_drawn(drawn: poutine.Trace, given: Mapping[str, Tensor], num_data: in
 
 def observed_entries(drawn: poutine.Trace, like: Points) -> dict[str, str]:
     """Which inputs are observed as they are: the name of the site for that of the entry, "[0]" for a single tensor."""
-    return entries_of({name: _observation(site) for name, site in observed_sites(drawn).items()}, like)
+    return entries_of({name: site["infer"]["obs"] for name, site in observed_sites(drawn).items()}, like)
 
 
 def entries_of(observations: Mapping[str, Any], like: Points) -> dict[str, str]:
@@ -81,12 +82,9 @@ def entries_of(observations: Mapping[str, Any], like: Points) -> dict[str, str]:
     entries = dict(like.named()) if isinstance(like, Batch) else {"[0]": like}
     found: dict[str, str] = {}
     for same in (_is_same_memory, _has_same_values):  # first what is the same, then what is equal
-        for name, observation in observations.items():
-            for key, entry in entries.items():
-                if entry is None or key in found or name in found.values():
-                    continue
-                if same(observation, entry):
-                    found[key] = name
+        for (name, observation), (key, entry) in itertools.product(observations.items(), entries.items()):
+            if entry is not None and key not in found and name not in found.values() and same(observation, entry):
+                found[key] = name
     return found
 
 
@@ -126,8 +124,7 @@ def conditions_of(model: Callee, guide: Callee | None, x: Points) -> tuple[str, 
 def _observed_values(model: Callee, latents: poutine.Trace, x: Points) -> dict[str, Tensor]:
     with seeded(0):
         trace = poutine.trace(poutine.replay(model, trace=latents)).get_trace(x)
-    sites = sample_sites(trace)
-    return {name: s["value"] for name, s in sites if s["is_observed"] and not isinstance(s["fn"], dist.Unit)}
+    return {name: site["value"] for name, site in observing_sites(trace).items()}
 
 
 def replaced_by_draws(drawn: poutine.Trace, like: Points, observed: Mapping[str, str]) -> Points:
@@ -137,10 +134,6 @@ def replaced_by_draws(drawn: poutine.Trace, like: Points, observed: Mapping[str,
         return drawn.nodes[observed[name]]["value"].to(entry.dtype) if name in observed else entry
 
     return like.replaced(value) if isinstance(like, Batch) else value("[0]", like)
-
-
-def _observation(site: Any) -> Any:
-    return site["infer"]["obs"]
 
 
 def _is_same_memory(value: Any, entry: Tensor) -> bool:
