@@ -61,12 +61,8 @@ def evaluating(model: Callee, guide: Callee, *, initial: bool = False) -> Iterat
     Modules that `modules_of` does not find (in a closure's helper, say) are put into evaluation mode when they are
     called.
 
-    Args:
-        model, guide: the pair.
-        initial: parameters that are not in the param store yet may take their initial values.
-
     Warns:
-        UserWarning: parameters took their initial values.
+        UserWarning: parameters that are not in the param store yet took their initial values; not with ``initial``.
 
     Raises:
         RuntimeError: another thread is in `seeded` or `evaluating`.

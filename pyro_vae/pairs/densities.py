@@ -55,12 +55,8 @@ def check_guide(model: Callee, guide: Callee | None, x: Points, *, elsewhere: st
 
     Beyond `check_data` and `check_latents`, a point mass has no density to weight by (unless an auxiliary site carries
     it), an auxiliary site beside latents that have one leaves p(x, z) / q(z, a|x), which is no weight for p(x), and a
-    guide that cannot reach where the prior has mass would make log p(x) too low.
-
-    Args:
-        model, guide: the pair.
-        x: data (N, ...).
-        elsewhere: the cure for a guide whose density is not known at latents it has not drawn; None where it need not.
+    guide that cannot reach where the prior has mass would make log p(x) too low. ``elsewhere`` is the cure for a guide
+    whose density is not known at latents it has not drawn; None where it need not be.
     """
     if guide is None:
         check_whole(drawn_from_prior(model, x[:3]))

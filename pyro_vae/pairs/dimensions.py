@@ -25,9 +25,7 @@ def rate_by_dimension(
     """The rate of each latent dimension, (*shape, D) by site, of traces of a pair; its sum over all is the rate.
 
     KL(q(z_d|x) || p(z_d)) in closed form where there is one latent site and a formula, else log q - log p of its draw.
-
-    Returns:
-        None where a guide or a prior does not factorize, so that single dimensions have no rate of their own.
+    None where a guide or a prior does not factorize, so that single dimensions have no rate of their own.
     """
     if is_summed_out(model_trace):  # the densities of a single site depend on what was drawn there
         return None

@@ -41,10 +41,6 @@ class SummedOut:
 
     It runs twice: plainly, as Pyro does where nothing enumerates, so that its other latents are drawn, replayed or
     conditioned as ever and have their plain shapes; and, at these latents, with all states of its enumerated sites.
-
-    Args:
-        function: model or guide.
-        names: of the enumerated sites.
     """
 
     def __init__(self, function: Callee, names: Iterable[str]) -> None:
@@ -135,15 +131,12 @@ class SummedOut:
 
 
 def summed_out(model: Callee, guide: Callee, x: Points) -> tuple[Callee, Callee]:
-    """The pair with its sites marked for enumeration summed out: everything that takes a pair then takes z alone.
+    """The pair with its sites marked for enumeration summed out: everything that takes a pair then takes z alone. It is
+    tried on a few data points x (B, ...).
 
     A site is enumerated where the guide marks it, ``infer={"enumerate": "parallel"}`` or `pyro.infer.config_enumerate`,
     or where the model marks one that the guide does not have; observed sites are not. The pair itself is returned where
     there are none.
-
-    Args:
-        model, guide: the pair.
-        x: a few data points (B, ...), on which it is tried.
 
     Raises:
         ValueError: a mark that cannot be followed, a site that the guide alone has, or a pair that does not score all

@@ -59,16 +59,14 @@ class WithoutPlate(Exception):
 def summed_log_prob(
     trace: poutine.Trace, log_probs: dict[str, Tensor], plates: dict[str, int], drawn: dict[str, Tensor] | None = None
 ) -> Tensor:
-    """Log of the sum of the product of factors over all states of the enumerated sites.
+    """Log of the sum of the product of factors over all states of the enumerated sites, with a dimension for each plate
+    that is kept.
 
     Args:
         trace: of a function under `poutine.enum`.
         log_probs: the factors, by site; a factor at each enumerated site that the others depend on.
         plates: name and size of the plates that are kept, others are multiplied out.
         drawn: a single state of the enumerated sites to count, instead of all; values by site.
-
-    Returns:
-        Log-probabilities whose dimensions are those of the plates.
 
     Raises:
         WithoutPlate: a factor has a dimension that neither a plate nor an enumerated site holds; names the site.

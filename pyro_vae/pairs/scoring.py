@@ -45,11 +45,7 @@ class Scores:
 
 
 def traces(model: Callee, guide: Callee, x: Points) -> tuple[poutine.Trace, poutine.Trace]:
-    """Trace the guide and the model replayed against it, and check that they fit together.
-
-    Args:
-        model, guide: the pair.
-        x: data (B, ...).
+    """Trace the guide and the model replayed against it on data x (B, ...), and check that they fit together.
 
     Raises:
         ValueError: a latent site that only one of the two has, or what Pyro refuses, in a sentence.
@@ -145,15 +141,9 @@ def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
 
 
 def score(model: Callee, guide: Callee, x: Points) -> Scores:
-    """Draw latents from the guide and score them, one number for each data point.
+    """Draw latents from the guide and score them, one number for each data point x (B, ...).
 
     Scales (KL weights, subsampling) are left out; masks count.
-
-    Args:
-        x: data (B, ...).
-
-    Returns:
-        Scores of shape (B,).
 
     Raises:
         ValueError: model and guide do not fit, or a site lies outside the plate over the data, so that log p(x) of one

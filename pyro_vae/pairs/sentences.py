@@ -19,11 +19,8 @@ from .supports import is_made_of
 
 @contextmanager
 def in_a_sentence(x: Points | None = None) -> Iterator[None]:
-    """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints.
-
-    Args:
-        x: data that the pair is called with, of which a sentence may say what makes parameters NaN.
-    """
+    """Pyro's errors about shapes, parameters and values as a sentence with the cure, without the tensors it prints; of
+    the data x that a pair is called with it may say what makes parameters NaN."""
     try:
         with OfDistributions():
             yield

@@ -23,10 +23,9 @@ def loose(params: dict[str, Tensor]) -> dict[str, Tensor]:
 def with_store(model: Callee, guide: Callee, state: Any) -> tuple[Callee, Callee]:
     """The pair, run with the parameters of a param-store state, the caller's store left as it was.
 
-    Args:
-        model, guide: the pair; methods of modules hold the parameters of these modules themselves, whatever the state.
-        state: {"params": unconstrained tensors, "constraints": ...} by name, as ``get_param_store().get_state()``. A
-            constraint that is missing is the one that the pair gives to ``pyro.param``.
+    Methods of modules hold the parameters of these modules themselves, whatever the state: {"params": unconstrained
+    tensors, "constraints": ...} by name, as ``get_param_store().get_state()``. A constraint that is missing is the one
+    that the pair gives to ``pyro.param``.
     """
     params = loose(state["params"]) if is_bound(model, guide) else dict(state["params"])
     if not params:

@@ -23,14 +23,10 @@ from .sites import observing_sites, sample_sites
 
 
 def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | None = None) -> poutine.Trace:
-    """A trace of the model's own draws of its latents and of its data, for inputs whose values do not count.
+    """A trace of the model's own draws of its latents, but those given, and of its data, for inputs (N, ...) whose
+    values do not count.
 
     Of several inputs, those that a site observes as they are do not count; the others, labels say, count as given.
-
-    Args:
-        model: p(x, z).
-        like: its inputs (N, ...).
-        given: values of latent sites that are not to be drawn.
 
     Raises:
         ValueError: the values do count: a site has another distribution when the drawn data are the input. A decoder
@@ -89,17 +85,11 @@ def entries_of(observations: Mapping[str, Any], like: Points) -> dict[str, str]:
 
 
 def conditions_of(model: Callee, guide: Callee | None, x: Points) -> tuple[str, ...]:
-    """The inputs that a density of the model's data is conditional on, such as labels: those that no site observes.
+    """The inputs that a density of the model's data is conditional on, such as labels: the names of the model's
+    arguments that no site observes.
 
     An input of a site's name, one that a site observes as it is, and one by which a site's observation changes are
-    data. A single input is.
-
-    Args:
-        model, guide: the pair; the prior draws the latents without a guide.
-        x: a few data points.
-
-    Returns:
-        Names of the model's arguments.
+    data. A single input is. It is tried on a few data points x, whose latents the prior draws without a guide.
     """
     if not isinstance(x, Batch):
         return ()
