@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -86,17 +87,16 @@ class CounterRandom(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        draw = DRAWS.get(func)
-        if draw is not None and kwargs.get("generator") is None and kwargs.get("out") is None:
-            drawn = draw(self, *args, **{name: value for name, value in kwargs.items() if name not in IRRELEVANT})
-            if drawn is not None:
+        if func in DRAWS and kwargs.get("generator") is None and kwargs.get("out") is None:
+            given = {name: value for name, value in kwargs.items() if name not in IRRELEVANT}
+            if (drawn := DRAWS[func](self, *args, **given)) is not None:
                 return drawn
         return func(*args, **kwargs)
 
-    def words(self, shape: torch.Size) -> tuple[Tensor, int] | None:
+    def words(self, shape: Any) -> tuple[Tensor, int] | None:
         """Random words of 32 bits (K, B, n), n a multiple of 4 that is enough; and how many numbers a data point
         and sample has. None if the shape is not by data point and sample."""
-        rows = (self.num_samples, len(self.keys))
+        shape, rows = torch.Size(shape), (self.num_samples, len(self.keys))
         if shape[:2] == rows:
             count = math.prod(shape[2:])
         elif shape[:1] == (rows[0] * rows[1],):
@@ -116,9 +116,7 @@ class CounterRandom(TorchFunctionMode):
 
     def uniform(self, shape: Any, dtype: torch.dtype) -> Tensor | None:
         """Numbers in (0, 1)."""
-        shape = torch.Size(shape)
-        found = self.words(shape)
-        if found is None:
+        if (found := self.words(shape)) is None:
             return None
         bits, count = found
         used = 32 if dtype == torch.float64 else 23  # so that adding a half is exact, and never rounds up to 1
@@ -126,9 +124,7 @@ class CounterRandom(TorchFunctionMode):
 
     def normal(self, shape: Any, dtype: torch.dtype) -> Tensor | None:
         """Standard normal numbers, two from each two words."""
-        shape = torch.Size(shape)
-        found = self.words(shape)
-        if found is None:
+        if (found := self.words(shape)) is None:
             return None
         bits, count = found
         radius, angle = ((bits.to(dtype) + 0.5) * 2.0**-32).chunk(2, -1)
@@ -139,8 +135,7 @@ class CounterRandom(TorchFunctionMode):
         """Logarithms of gamma variables of rate 1, by rejection with a fixed number of trials: a graph has all of
         them. Variables of a small concentration are often too small for a float themselves."""
         shape, dtype = concentration.shape, concentration.dtype
-        boost = self.uniform(shape, dtype)
-        if boost is None:
+        if (boost := self.uniform(shape, dtype)) is None:
             return None
         small = concentration < 1
         d = torch.where(small, concentration + 1, concentration) - 1 / 3
@@ -162,26 +157,24 @@ class CounterRandom(TorchFunctionMode):
 # What torch.distributions and Pyro's draw with.
 
 IRRELEVANT = {"generator", "out", "device", "layout", "requires_grad", "pin_memory", "memory_format"}
+UNIFORM, NORMAL = CounterRandom.uniform, CounterRandom.normal
+Numbers = Callable[[CounterRandom, Any, torch.dtype], Tensor | None]  # one of the two
 
 
-def _size(size: tuple[Any, ...]) -> Any:
-    return size[0] if len(size) == 1 and not isinstance(size[0], int) else size
+def _sized(numbers: Numbers, mode: CounterRandom, *size: Any, dtype: Any = None, **named: Any) -> Tensor | None:
+    shape = named.get("size", size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
+    return numbers(mode, shape, dtype or torch.get_default_dtype())
 
 
-def _rand(mode: CounterRandom, *size: Any, dtype: torch.dtype | None = None, **named: Any) -> Tensor | None:
-    return mode.uniform(named.get("size", _size(size)), dtype or torch.get_default_dtype())
+def _like(numbers: Numbers, mode: CounterRandom, like: Tensor, dtype: Any = None) -> Tensor | None:
+    return numbers(mode, like.shape, dtype or like.dtype)
 
 
-def _randn(mode: CounterRandom, *size: Any, dtype: torch.dtype | None = None, **named: Any) -> Tensor | None:
-    return mode.normal(named.get("size", _size(size)), dtype or torch.get_default_dtype())
-
-
-def _rand_like(mode: CounterRandom, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
-    return mode.uniform(like.shape, dtype or like.dtype)
-
-
-def _randn_like(mode: CounterRandom, like: Tensor, dtype: torch.dtype | None = None) -> Tensor | None:
-    return mode.normal(like.shape, dtype or like.dtype)
+def _filled(
+    numbers: Numbers, transform: Callable[..., Tensor], mode: CounterRandom, target: Tensor, *args: Any, **kwargs: Any
+) -> Tensor | None:
+    drawn = numbers(mode, target.shape, target.dtype) if target.is_floating_point() else None
+    return None if drawn is None else target.copy_(transform(drawn, *args, **kwargs))
 
 
 def _normal(mode: CounterRandom, mean: Any, std: Any = 1.0, size: Any = None, dtype: Any = None) -> Tensor | None:
@@ -191,31 +184,9 @@ def _normal(mode: CounterRandom, mean: Any, std: Any = 1.0, size: Any = None, dt
     return None if drawn is None else mean + std * drawn
 
 
-def _filling(transform: Callable[..., Tensor], kind: str = "uniform") -> Callable[..., Tensor | None]:
-    def fill(mode: CounterRandom, target: Tensor, *args: Any, **kwargs: Any) -> Tensor | None:
-        if not target.is_floating_point():
-            return None
-        drawn = getattr(mode, kind)(target.shape, target.dtype)
-        return None if drawn is None else target.copy_(transform(drawn, *args, **kwargs))
-
-    return fill
-
-
-def _scaled(u: Tensor, low: float = 0.0, high: float = 1.0, **named: float) -> Tensor:
+def _between(u: Tensor, low: float = 0.0, high: float = 1.0, **named: float) -> Tensor:
     low, high = named.get("from", low), named.get("to", high)
     return low + (high - low) * u
-
-
-def _exponential(u: Tensor, lambd: float = 1.0) -> Tensor:
-    return -u.log() / lambd
-
-
-def _located(z: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
-    return mean + std * z
-
-
-def _cauchy(u: Tensor, median: float = 0.0, sigma: float = 1.0) -> Tensor:
-    return median + sigma * (math.pi * (u - 0.5)).tan()
 
 
 def _bernoulli(mode: CounterRandom, probs: Tensor, p: float | None = None) -> Tensor | None:
@@ -247,10 +218,10 @@ def _dirichlet(mode: CounterRandom, concentration: Tensor) -> Tensor | None:
 
 
 DRAWS: dict[Any, Callable[..., Tensor | None]] = {
-    torch.rand: _rand,
-    torch.randn: _randn,
-    torch.rand_like: _rand_like,
-    torch.randn_like: _randn_like,
+    torch.rand: partial(_sized, UNIFORM),
+    torch.randn: partial(_sized, NORMAL),
+    torch.rand_like: partial(_like, UNIFORM),
+    torch.randn_like: partial(_like, NORMAL),
     torch.normal: _normal,
     torch.bernoulli: _bernoulli,
     Tensor.bernoulli: _bernoulli,
@@ -258,8 +229,10 @@ DRAWS: dict[Any, Callable[..., Tensor | None]] = {
     Tensor.multinomial: _multinomial,
     DRAWS_GAMMA: _gamma,
     DRAWS_DIRICHLET: _dirichlet,
-    Tensor.uniform_: _filling(_scaled),
-    Tensor.exponential_: _filling(_exponential),
-    Tensor.normal_: _filling(_located, "normal"),
-    Tensor.cauchy_: _filling(_cauchy),
+    Tensor.uniform_: partial(_filled, UNIFORM, _between),
+    Tensor.exponential_: partial(_filled, UNIFORM, lambda u, lambd=1.0: -u.log() / lambd),
+    Tensor.normal_: partial(_filled, NORMAL, lambda z, mean=0.0, std=1.0: mean + std * z),
+    Tensor.cauchy_: partial(
+        _filled, UNIFORM, lambda u, median=0.0, sigma=1.0: median + sigma * (math.pi * (u - 0.5)).tan()
+    ),
 }

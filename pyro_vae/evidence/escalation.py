@@ -19,7 +19,7 @@ from .gaussian_fit import Gaussians, fitted
 from .latent_draws import LatentDraws
 from .latent_space import LatentSpace
 from .limits import ANNEALED, HEAVY, HOPELESS
-from .mixture_sampler import PILOT, SHARES, MixtureSampler
+from .mixture_sampler import PILOT, SHARES, MixtureSampler, Scored
 from .pilots import LeftOut, Pilot, foreseen_ess, good_enough, missed, needed, pilot_khat
 from .result import LogMarginal
 
@@ -136,12 +136,9 @@ class Escalation:
                     if len(which) and (found := self.annealed.estimate(x[which], keys[which], mixture[hard], most)):
                         # However even the weights of chains are, they do not tell whether a mode was missed.
                         found = dataclasses.replace(found, khat=found.khat.fmax(khat[hard.cpu()]))
-                        evaluations, share = (
-                            found.details["evaluations"] + cost[which].cpu(),
-                            self._share(left_out, hard),
-                        )
                         found = as_many(found, num_samples)
-                        results.append(with_rung(found, ANNEALED, evaluations=evaluations, left_out=share))
+                        spent, share = found.details["evaluations"] + cost[which].cpu(), self._share(left_out, hard)
+                        results.append(with_rung(found, ANNEALED, evaluations=spent, left_out=share))
                         order.append(which)
                         good = ~hard
                 count_of = needed(log_weights[:PILOT], num_samples, target, most)
@@ -238,10 +235,10 @@ class Escalation:
             starts = self.draws.in_portions(x, keys, CLIMBS, stream=stream + 6000, prior=True)
             tops = climbed(lambda u: self._joint_and_gradient(x, u), starts)
             scored_tops = self.sampler.scored(x, tops, mixture)
-            at_tops, joint = scored_tops.log_weights(alone), scored_tops.joint
+            at_tops = scored_tops.log_weights(alone)
             log_mean = log_weights.logsumexp(0) - math.log(PILOT)
             if mixture.parts:
-                left_out = self._left_out(x, keys, mixture, tops, at_tops, joint, log_mean, stream=7000 + 10 * stream)
+                left_out = self._left_out(x, keys, mixture, tops, scored_tops, log_mean, stream=7000 + 10 * stream)
             else:  # of the guide alone, the top is doubt enough: a fit follows
                 good = good & ~uncovered(at_tops, log_mean).any(0)
             good = good & good_enough(more_weights) & ~missed(log_weights, more_weights) & ~left_out.much
@@ -251,24 +248,16 @@ class Escalation:
         return Pilot(good, left_out, u, log_weights)
 
     def _left_out(
-        self,
-        x: Points,
-        keys: Tensor,
-        mixture: Mixture,
-        tops: Tensor,
-        at_tops: Tensor,
-        joint: Tensor,
-        log_mean: Tensor,
-        *,
-        stream: int,
+        self, x: Points, keys: Tensor, mixture: Mixture, tops: Tensor, at: Scored, log_mean: Tensor, *, stream: int
     ) -> LeftOut:
-        """What a mixture leaves out at tops of climbs (C, B, D), by its log weights and log joint densities there
-        (C, B), and the log mean of its weights (B,).
+        """What a mixture leaves out at tops of climbs (C, B, D), by the densities there, and the log mean of its
+        weights (B,).
 
         A Gaussian is fitted at the top of the largest weight, and at the next that neither covers, until one of them
         finds mass.
         """
-        is_open, share = uncovered(at_tops, log_mean), torch.zeros_like(log_mean)
+        at_tops, share = at.log_weights(SHARES), torch.zeros_like(log_mean)
+        is_open = uncovered(at_tops, log_mean)
         there, fits = mixture.parts[0], torch.zeros_like(log_mean, dtype=torch.int64)
         for number in range(PROBES):
             some = (is_open.any(0) & (share <= NEGLIGIBLE)).nonzero()[:, 0]
@@ -288,6 +277,6 @@ class Escalation:
             share[some] = torch.maximum(share[some], share_uncovered(scored.log_weights(SHARES), log_ratios, mean))
             there, fits[some] = there.replaced(some, part), number + 1
             # Where the Gaussian does not reach the top, it has not told the mass there.
-            is_open[:, some] &= ~(joint[:, some] - probe.log_prob(tops[:, some]) < mean)
+            is_open[:, some] &= ~(at.joint[:, some] - probe.log_prob(tops[:, some]) < mean)
         untold = is_open.any(0) & (share <= NEGLIGIBLE)
         return LeftOut(share.masked_fill(untold, math.nan), there, fits)

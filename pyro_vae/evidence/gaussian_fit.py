@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -54,15 +55,11 @@ class Gaussians:
 
     def __getitem__(self, points: Any) -> Gaussians:
         """Those of some of the data points: indices or a mask."""
-        return Gaussians(self.mean[points], self.root[points], self.inverse[points])
+        return Gaussians(*(part[points] for part in vars(self).values()))
 
     def replaced(self, points: Tensor, others: Gaussians) -> Gaussians:
         """With others at some of the data points, by their numbers (P,)."""
-        return Gaussians(
-            self.mean.index_copy(0, points, others.mean),
-            self.root.index_copy(0, points, others.root),
-            self.inverse.index_copy(0, points, others.inverse),
-        )
+        return self._joined(others, lambda mine, theirs: mine.index_copy(0, points, theirs))
 
     def widened(self, factor: float) -> Gaussians:
         """With all standard deviations times a factor."""
@@ -70,11 +67,10 @@ class Gaussians:
 
     def where(self, condition: Tensor, other: Gaussians) -> Gaussians:
         """These where the condition (B,) holds, the other's elsewhere."""
-        return Gaussians(
-            torch.where(condition[:, None], self.mean, other.mean),
-            torch.where(condition[:, None, None], self.root, other.root),
-            torch.where(condition[:, None, None], self.inverse, other.inverse),
-        )
+        return self._joined(other, functools.partial(_where, condition))
+
+    def _joined(self, other: Gaussians, join: Callable[[Tensor, Tensor], Tensor]) -> Gaussians:
+        return Gaussians(*map(join, vars(self).values(), vars(other).values()))
 
 
 def fitted(

@@ -224,10 +224,8 @@ def log_marginal(
         }
         each = num_samples if space is None else foreseen_evaluations(space.dim, num_samples)
         total = len(wanted) * each if target_standard_error is None else None
-        unit, described = (
-            "sample" if space is None else "evaluation",
-            progress if isinstance(progress, str) else quantity_of(about["sites"], [*about["inputs"]]),
-        )
+        unit = "sample" if space is None else "evaluation"
+        described = progress if isinstance(progress, str) else quantity_of(about["sites"], [*about["inputs"]])
         results, raised = [], list[NotScored]()
         with progress_bar(total, unit=unit, shown=bool(progress), description=described, scaled=True) as bar:
             done = Foreseen(bar, len(wanted), total)
@@ -275,17 +273,12 @@ def shared_error(model: Callee, guide: Callee) -> float:
 
 
 def _check_settings(
-    estimator: str,
-    precision: str,
-    num_samples: int,
-    target_standard_error: float | None,
-    max_samples: int,
-    defensive: float,
+    estimator: str, precision: str, num_samples: int, target: float | None, max_samples: int, defensive: float
 ) -> None:
     """Raise a ValueError for settings out of range, or that do not go together."""
-    if target_standard_error is not None and not target_standard_error > 0:
-        raise ValueError(f"Expected target_standard_error > 0; got {target_standard_error}.")
-    if target_standard_error is not None and not 2 <= num_samples <= max_samples:
+    if target is not None and not target > 0:
+        raise ValueError(f"Expected target_standard_error > 0; got {target}.")
+    if target is not None and not 2 <= num_samples <= max_samples:
         raise ValueError(
             f"Expected num_samples, where the pilot starts, from 2 to max_samples; got {num_samples} and {max_samples}."
         )

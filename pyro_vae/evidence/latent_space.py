@@ -23,9 +23,7 @@ from ..pairs.sites import latents_of
 from ..pairs.supports import is_angle, is_made_of, is_point_mass, is_straight_through, support_of
 
 MOST_LATENTS = 512  # dimensions: Gaussians of 64 data points are some matrices of 64 MiB then
-TRIED = (
-    64  # draws of the guide and of the prior for a data point, whose weights have to be the same in unconstrained space
-)
+TRIED = 64  # draws of guide and prior for a data point, whose weights have to be the same in unconstrained space
 
 
 class NotScored(Exception):
@@ -81,12 +79,13 @@ class LatentSpace:
             trace = drawn_from_prior(model, rows) if prior else traces(model, guide, rows)[0]
         return self._vectors(trace, shape).view(count, len(x), -1)
 
-    def densities(self, x: Points, u: Tensor) -> Densities:
-        """The log densities at u (K, B, D)."""
+    def densities(self, x: Points, u: Tensor, *, guided: bool = True) -> Densities:
+        """The log densities at u (K, B, D), as functions of it; not the guide's, if it is not wanted."""
         model, guide, rows, shape = self._for_particles(x, len(u))
         with at_any_latents():
             model_trace, log_jacobian = self._placed(model, rows, u)
-            guide_trace = poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(rows)
+            at_latents = poutine.replay(guide, trace=model_trace)
+            guide_trace = poutine.trace(at_latents).get_trace(rows) if guided else poutine.Trace()
             terms = score_traces(model_trace, guide_trace, shape=shape)
         each = terms.log_likelihood + terms.log_prior, terms.log_guide, terms.log_prior
         return Densities(*((term + log_jacobian).expand(shape).reshape(u.shape[:2]) for term in each))
@@ -95,18 +94,13 @@ class LatentSpace:
         """The log joint density (K, B) and its gradient in u, (K, B, D)."""
         with torch.enable_grad(), at_any_latents():
             u = u.detach().requires_grad_()
-            joint, _ = self.joint_and_prior(x, u)
+            joint = self.densities(x, u, guided=False).joint
             (gradient,) = torch.autograd.grad(joint.sum(), u)
         return joint.detach(), gradient
 
     def joint_and_prior(self, x: Points, u: Tensor) -> tuple[Tensor, Tensor]:
         """The log densities of p(x, z) and p(z), times |dz/du|, (K, B), as functions of u."""
-        model, _, rows, shape = self._for_particles(x, len(u))
-        with at_any_latents():
-            model_trace, log_jacobian = self._placed(model, rows, u)
-            terms = score_traces(model_trace, poutine.Trace(), shape=shape)
-        each = terms.log_likelihood + terms.log_prior, terms.log_prior
-        joint, prior = ((term + log_jacobian).expand(shape).reshape(u.shape[:2]) for term in each)
+        joint, _, prior = self.densities(x, u, guided=False)
         return joint, prior
 
     def resolves(self, x: Points, count: int) -> bool:

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from .comparison import Comparison
 
 Numbers = Mapping[str, Any]
-FITTING = (
-    "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"  # LaTeX: no wider than the column
-)
+# LaTeX: no wider than the column
+FITTING = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:

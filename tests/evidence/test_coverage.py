@@ -97,11 +97,11 @@ def test_what_is_left_out_is_the_mass_of_a_mode_and_not_its_height():
     mixture = Mixture((part,), torch.ones(1, 4, dtype=torch.float64))
     tops = torch.stack([centre.expand(4, -1), torch.zeros(4, 4, dtype=torch.float64)])
     scored = escalation.sampler.scored(x, tops, mixture)
-    at_tops, joint_at_tops = scored.log_weights(SHARES), scored.joint
+    at_tops = scored.log_weights(SHARES)
     log_mean = (1 - shares).log() + evidence
     assert uncovered(at_tops, log_mean)[0].all()
     assert at_tops[0, 0] > at_tops[0, 1:3].max()
-    found = escalation._left_out(x, data_keys(x, 0), mixture, tops, at_tops, joint_at_tops, log_mean, stream=0)
+    found = escalation._left_out(x, data_keys(x, 0), mixture, tops, scored, log_mean, stream=0)
     assert found.much.tolist() == [False, True, True, True]
     torch.testing.assert_close(found.share[1:3], (shares / (1 - shares))[1:3], rtol=0.3, atol=0)
     assert found.fits.tolist()[1:3] == [1, 1]
