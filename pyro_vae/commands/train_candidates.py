@@ -17,14 +17,13 @@ from tqdm import tqdm
 from ..data import Data
 from ..evidence import LogMarginal
 from ..evidence.alike import require_one_kind, require_same_values
-from ..evidence.measure import measure_of
 from ..output.progress import progress_bar
 from ..pairs.batch import taking
 from ..pairs.contexts import evaluating, seeded
 from ..pairs.densities import check_guide
 from ..pairs.enumerated import summed_out
 from ..pairs.scoring import traces
-from ..pairs.sites import counted_sites
+from ..pairs.sites import counted_sites, measure_of
 from ..runs.candidates import file_name
 from ..runs.folder import is_finished, require_same_data
 from ..runs.grid import Candidate

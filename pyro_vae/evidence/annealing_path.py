@@ -17,9 +17,8 @@ from ..pairs.modules import Callee
 from ..pairs.particles import repeat_data
 from ..pairs.scoring import drawn_from_prior, score_traces, traces
 from ..pairs.sentences import in_a_sentence
-from ..pairs.sites import counted_sites, is_summed_out, sample_sites
+from ..pairs.sites import counted_sites, is_summed_out, measure_of, sample_sites
 from .latent_space import Placing, unconstrained
-from .measure import measure_of
 
 JITTER = 0.2  # of step sizes, relative, so that no trajectory closes on itself
 Start = Literal["guide", "prior"]

@@ -35,14 +35,12 @@ def bits_per_dim(log_prob: Tensor, event_shape: Shape | Tensor, *, dequantized_l
 
 
 def bits_of(log_prob: Tensor, x: Tensor, dataset: Data, *, measure: str, num_values: int) -> dict[str, float]:
-    """Mean of bits per dimension over data points and its standard error; nothing for a density of other than the grey
-    levels of x.
+    """Mean of bits per dimension over data points x (N, ...) of a data set, and its standard error; nothing for a
+    density of other than the grey levels of x.
 
     Args:
-        log_prob: log-probability of the observed values of each data point, (N,) in nats.
-        x: data (N, ...); missing values, which are NaN, do not count.
-        dataset: what x is from.
-        measure: "probability", "density" or "mixed", see `LogMarginal`.
+        log_prob: log-probability of the observed values of each data point, (N,) in nats; NaN in x stands for others.
+        measure: of `LogMarginal`.
         num_values: how many values log_prob is of, those that are missing among them: an exposure is not.
 
     Example:
@@ -63,8 +61,7 @@ def bits_of(log_prob: Tensor, x: Tensor, dataset: Data, *, measure: str, num_val
 
 
 def said_in_bits(about: dict[str, Any]) -> str:
-    """A line on them, from what an evaluation has written; empty where it has written none, or
-    none that is finite.
+    """A line on them, from what an evaluation has written; empty where it has written none, or none that is finite.
 
     Example:
         >>> said_in_bits({"bits_per_dim": 1.0, "bits_per_dim_standard_error": 0.25, "measure": "probability"})

@@ -164,16 +164,9 @@ def bracket(
     at_least(1, chunk_size=chunk_size)
     at_least(2, num_draws=num_draws)
     seed = int(torch.randint(2**62, ())) if seed is None else seed
+    how: dict[str, Any] = {"chunk_size": chunk_size, "compile": compile, "progress": progress}
     annealed = bidirectional(
-        model,
-        guide,
-        points,
-        num_chains=num_chains,
-        num_temperatures=num_temperatures,
-        chunk_size=chunk_size,
-        compile=compile,
-        seed=seed,
-        progress=progress,
+        model, guide, points, num_chains=num_chains, num_temperatures=num_temperatures, seed=seed, **how
     )
     with seeded(seed), evaluating(model, guide):
         keys = data_keys(torch.arange(len(points))[:, None], seed).to(points.device)
@@ -186,16 +179,7 @@ def bracket(
             draws.append(below)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HeavyTail)  # counted in the result
-        lower = log_marginal(
-            model,
-            guide,
-            x,
-            num_samples=num_samples,
-            chunk_size=chunk_size,
-            compile=compile,
-            seed=seed + 1,
-            progress=progress,
-        )
+        lower = log_marginal(model, guide, x, num_samples=num_samples, seed=seed + 1, **how)
     elbos = torch.cat(draws, 1).double().cpu()
     errors = elbos.std(0) / math.sqrt(num_draws)
     return Bracket(elbos.mean(0), errors, lower, annealed.lower, annealed.upper, torch.cat(exact).double().cpu())

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from .limits import FEWEST, HEAVY
+from .words import sample_counts
 
 if TYPE_CHECKING:
     from .comparison import Comparison
@@ -69,8 +70,3 @@ def cautions(comparison: Comparison) -> Iterator[str]:
 def _each(comparison: Comparison, counts: Mapping[str, int]) -> str:
     seeds, points = comparison.num_seeds, comparison.num_data_points
     return ", ".join(f"{name} {count:,} of {seeds[name] * points:,}" for name, count in counts.items())
-
-
-def sample_counts(least: int, most: int) -> str:
-    """How many samples, or from how many to how many."""
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"

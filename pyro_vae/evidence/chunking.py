@@ -12,12 +12,8 @@ from torch import Tensor
 
 from .torch_calls_private import TorchDispatchMode, tree_iter
 
-UNITS = {
-    "": 1,
-    "B": 1,
-    **{f"{p}B": 1000**i for i, p in enumerate("kMGT", 1)},
-    **{f"{p}iB": 1024**i for i, p in enumerate("KMGT", 1)},
-}
+UNITS = {"": 1, "B": 1, **{f"{prefix}B": 1000**i for i, prefix in enumerate("kMGT", 1)}}
+UNITS |= {f"{prefix}iB": 1024**i for i, prefix in enumerate("KMGT", 1)}
 USABLE = 0.6  # of the budget for tensors that are seen; kernels' own workspace and the allocator's gaps need the rest
 
 

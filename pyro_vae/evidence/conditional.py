@@ -11,16 +11,15 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from ..pairs.batch import Batch, Points, taking
+from ..pairs.batch import Points, taking
 from ..pairs.checks import CHECKED_AT_ONCE
 from ..pairs.contexts import evaluating, seeded, unvalidated
 from ..pairs.modules import Callee
 from ..pairs.scoring import site_log_prob
 from ..pairs.sentences import in_a_sentence
-from ..pairs.sites import counted_sites, sample_sites
-from ..pairs.unconditional import entries_of, made_up
+from ..pairs.sites import counted_sites, measure_of, sample_sites
+from ..pairs.unconditional import entries_of, made_up, with_changed
 from .doubts import HeavyTail
-from .measure import measure_of
 from .result import LogMarginal
 
 APART = 2**61  # from the seed of one estimate to that of the other: their errors are independent
@@ -29,14 +28,8 @@ APART = 2**61  # from the seed of one estimate to that of the other: their error
 def conditional(
     estimate: Callable[..., LogMarginal], model: Callee, guide: Callee, x: Points, given: Sequence[str], *, seed: int
 ) -> LogMarginal:
-    """The estimate of log p(x_A, x_B) less that of log p(x_B), x_B the sites given and x_A the others.
-
-    Args:
-        estimate: makes a `LogMarginal` of a model, a guide, x and a seed.
-        model, guide: the pair, called with the entries of x.
-        x: data (N, ...).
-        given: names of observed sites, not all of them.
-        seed: of the first estimate.
+    """The estimate of log p(x_A, x_B) less that of log p(x_B), x_B the observed sites of the names given and x_A the
+    others: of a model, a guide, data x (N, ...) and a seed ``estimate`` makes each.
 
     Raises:
         ValueError: ``given`` is none of the observed sites, or all; or what cannot be left out: `check_separate`.
@@ -123,7 +116,7 @@ def check_separate(model: Callee, guide: Callee, x: Points, hidden: Sequence[str
                     f"model(a, b), called with (a, b)."
                 )
             same_latents = poutine.replay(model, trace=model_trace)
-            for changed in (_with(part, found, change) for change in CHANGES):
+            for changed in (with_changed(part, found, change) for change in CHANGES):
                 if name := _another(model_trace, same_latents, changed, hidden):
                     raise ValueError(
                         f"Expected all other sites to have the same distribution whatever {list(hidden)} is; got "
@@ -143,13 +136,6 @@ def _another(before: poutine.Trace, model: Callee, x: Points, hidden: Sequence[s
                 if not torch.allclose(*terms, rtol=1e-5, atol=1e-5, equal_nan=True):
                     return name
     return ""
-
-
-def _with(part: Points, entries: dict[str, str], change: Callable[[Tensor], Tensor]) -> Points:
-    def changed(name: str, entry: Tensor) -> Tensor:
-        return change(entry) if name in entries else entry
-
-    return part.replaced(changed) if isinstance(part, Batch) else changed("[0]", part)
 
 
 # What takes the place of values that must not count: those of another data point, and, for one alone, others.

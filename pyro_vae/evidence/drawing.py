@@ -9,14 +9,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from pyro import poutine
+from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..pairs.batch import Points
 from ..pairs.modules import Callee
 from ..pairs.particles import broadcasts, in_particle_plate, repeat_data
 from ..pairs.scoring import score, score_traces, traces
+from ..pairs.sites import is_latent
 from .counter_random import CounterRandom, data_keys, generators, seed_of
-from .proposals import mixed_traces
 
 LogWeights = Callable[[Any, int], Tensor]  # of data points (B, ...) and K, the log weights (K, B)
 Drawn = TypeVar("Drawn")
@@ -40,7 +42,7 @@ def particle_log_weights(model: Callee, guide: Callee, x: Points, *, defensive: 
     def weights(p: Callee, q: Callee, batch: Points, shape: tuple[int, ...]) -> Tensor:
         if not defensive:
             return score_traces(*traces(p, q, batch), shape=shape).log_weight
-        scores = score_traces(*mixed_traces(p, q, batch, defensive, shape), shape=shape)
+        scores = score_traces(*_mixed_traces(p, q, batch, defensive, shape), shape=shape)
         log_mixture = torch.logaddexp(math.log1p(-defensive) + scores.log_guide, math.log(defensive) + scores.log_prior)
         return scores.log_likelihood + scores.log_prior - log_mixture
 
@@ -52,6 +54,32 @@ def particle_log_weights(model: Callee, guide: Callee, x: Points, *, defensive: 
         return weights(model, guide, repeat_data(batch, count), (count * len(batch),)).view(count, len(batch))
 
     return plated if broadcasts(model, guide, x[:3]) else repeated
+
+
+class _FromPrior(Messenger):
+    """Gives the latents of a model, particle by particle, a draw of the guide or one of the prior."""
+
+    def __init__(self, guide_trace: poutine.Trace, from_prior: Tensor) -> None:
+        super().__init__()
+        self.guide_trace, self.from_prior = guide_trace, from_prior
+
+    def _pyro_sample(self, msg: Any) -> None:
+        if is_latent(msg) and msg["name"] in self.guide_trace:
+            from_prior = self.from_prior.reshape(self.from_prior.shape + (1,) * msg["fn"].event_dim)
+            # Sites that depend on others see those of their own particle, so this is a draw of the joint prior.
+            msg["value"] = torch.where(from_prior, msg["fn"].sample(), self.guide_trace.nodes[msg["name"]]["value"])
+            msg["done"] = True
+
+
+def _mixed_traces(
+    model: Callee, guide: Callee, x: Points, share: float, shape: tuple[int, ...]
+) -> tuple[poutine.Trace, poutine.Trace]:
+    """As `traces`, with that share of the draws (of the given shape) from the prior; the guide is scored there, too."""
+    _, guide_trace = traces(model, guide, x)
+    from_prior = torch.rand(shape, device=x.device) < share
+    with _FromPrior(guide_trace, from_prior):
+        model_trace = poutine.trace(model).get_trace(x)
+    return model_trace, poutine.trace(poutine.replay(guide, trace=model_trace)).get_trace(x)
 
 
 def keyed(draw: Callable[[Any, int], Drawn], x: Points, keys: Tensor, first: Tensor, stream: Tensor, k: int) -> Drawn:

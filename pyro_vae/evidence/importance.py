@@ -20,7 +20,7 @@ from ..pairs.enumerated import summed_out
 from ..pairs.inputs import Inputs, as_points
 from ..pairs.modules import Callee, modules_of
 from ..pairs.scoring import traces
-from ..pairs.sites import counted_sites, is_summed_out, latents_of
+from ..pairs.sites import counted_sites, is_summed_out, latents_of, measure_of
 from ..pairs.unconditional import conditions_of
 from .chunking import parse_bytes
 from .conditional import conditional
@@ -30,7 +30,6 @@ from .drawing import handful
 from .escalation import foreseen_evaluations
 from .foreseen import Foreseen
 from .latent_space import NotScored, latent_space
-from .measure import measure_of
 from .result import LogMarginal
 from .rungs import escalated
 from .sampler import Sampler

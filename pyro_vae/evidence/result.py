@@ -16,8 +16,7 @@ from ..output.frames import frame, html
 from .limits import ANNEALED, FEWEST, HEAVY, STUCK
 from .measured import Measured, measured
 from .saved import load_arrays, of_prefix, require_arrays, require_levels, save_arrays, with_prefix
-from .summary import summarized
-from .words import joined, line_of, quantity_of, rows_of
+from .words import joined, line_of, quantity_of, rows_of, summarized
 
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
 OPTIONAL = ("digests", "indices")
@@ -177,21 +176,18 @@ class LogMarginal:
             missing = [(torch.full_like(r.log_prob, math.nan),) * 2 for r in results]
             return torch.cat([r.log_levels.get(k, m)[part] for r, m in zip(results, missing, strict=True)])
 
-        arrays: dict[str, Any] = {name: torch.cat([getattr(r, name) for r in results]) for name in ARRAYS}
+        found: dict[str, Any] = {name: torch.cat([getattr(r, name) for r in results]) for name in ARRAYS}
         for name in OPTIONAL:
             known = [array for r in results if (array := getattr(r, name)) is not None]
-            arrays[name] = torch.cat(known) if len(known) == len(results) else None
+            found[name] = torch.cat(known) if len(known) == len(results) else None
+        for name in ("measure", "estimator"):
+            found[name] = joined({getattr(r, name) for r in results})
         return LogMarginal(
-            **arrays,
-            bound=results[0].bound,
+            **found,
+            **{name: getattr(results[0], name) for name in ("bound", "sites", "given", "inputs")},
             log_levels={k: (level(k, 0), level(k, 1)) for k in sorted({k for r in results for k in r.log_levels})},
             shared_error=max(r.shared_error for r in results),
             details={name: torch.cat([r.details[name] for r in results]) for name in results[0].details},
-            measure=joined({r.measure for r in results}),
-            estimator=joined({r.estimator for r in results}),
-            sites=results[0].sites,
-            given=results[0].given,
-            inputs=results[0].inputs,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -241,9 +237,7 @@ class LogMarginal:
         numbers: dict[str, Any] = {name: arrays[name] for name in ARRAYS} | {n: arrays.get(n) for n in OPTIONAL}
         return LogMarginal(
             **numbers,
-            bound=about["bound"],
-            measure=about["measure"],
-            estimator=about["estimator"],
+            **{name: about[name] for name in ("bound", "measure", "estimator")},
             sites=about.get("sites", {}),
             given=about.get("given", {}),
             inputs=tuple(about.get("inputs", ())),

@@ -68,12 +68,14 @@ def read_comparison(path: Path) -> dict[str, Any]:
     if sorted(map(sorted, pairs)) != [[*pair] for pair in itertools.combinations(sorted(models), 2)]:
         raise ValueError(f"Expected the difference of each pair of models in {path}; got {len(pairs)}. {CURE}")
     own = {"unit", "num_data_points", "num_samples", "intervals", "cautions", "log_marginal", "differences"}
-    each = {**models, **pairs}
     return {
         "log_marginal": {name: _measured(model) for name, model in models.items()},
         "differences": {names: _measured(pair) for names, pair in pairs.items()},
         "simultaneous": {names: _measured(pair, pair["simultaneous"]) for names, pair in pairs.items()},
-        "of_these_runs": {names: _over_data_points(numbers) for names, numbers in each.items()},
+        "of_these_runs": {
+            names: _measured(n, n["over_data_points_alone"], error=n["standard_error_over_data_points_alone"])
+            for names, n in {**models, **pairs}.items()
+        },
         "seed_means": {name: tuple(model["seeds"]) for name, model in models.items()},
         "num_data_points": content["num_data_points"],
         "num_samples": {name: tuple(model["num_samples"]) for name, model in models.items()},
@@ -89,11 +91,6 @@ def _measured(numbers: Mapping[str, Any], interval: Sequence[float] = (), *, err
     low, high = interval or (numbers["low"], numbers["high"])
     standard_error = numbers["standard_error"] if error is None else error
     return Measured(numbers["value"], standard_error, _or_nan(numbers["monte_carlo_error"]), low, high)
-
-
-def _over_data_points(numbers: Mapping[str, Any]) -> Measured:
-    error = numbers["standard_error_over_data_points_alone"]
-    return _measured(numbers, numbers["over_data_points_alone"], error=error)
 
 
 def _or_nan(value: float | None) -> float:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import LATEX_ESCAPE_RULES, tabulate
 
-from .cautions import sample_counts
-from .words import one_quantity
+from .words import one_quantity, sample_counts
 
 if TYPE_CHECKING:
     from .comparison import Comparison

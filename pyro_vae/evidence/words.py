@@ -1,12 +1,15 @@
-"""How an estimate is put into words."""
+"""How an estimate is put into words, and into numbers over all data points."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+from ..disk.json_files import null_for_nan
+from .limits import HEAVY
 
 if TYPE_CHECKING:
     from .result import LogMarginal
@@ -43,22 +46,20 @@ def data_points(count: int) -> str:
     return f"{count:,} data point{'' if count == 1 else 's'}"
 
 
-def counted(num_samples: Tensor) -> str:
+def sample_counts(least: int, most: int) -> str:
     """How many samples, or from how many to how many."""
-    least, most = int(num_samples.min()), int(num_samples.max())
     return f"{least:,}" if least == most else f"{least:,} to {most:,}"
+
+
+def counted(num_samples: Tensor) -> str:
+    """The same of the samples of each data point."""
+    return sample_counts(*map(int, num_samples.aminmax()))
 
 
 def largest(values: Tensor) -> float:
     """The largest of those that are numbers; nan for none: a data point without one does not hide the others'."""
     known = values[~values.isnan()]
     return known.max().item() if len(known) else math.nan
-
-
-def one_or_range(num_samples: Tensor) -> int | list[int]:
-    """How many samples; from how many to how many, where they differ."""
-    least, most = int(num_samples.min()), int(num_samples.max())
-    return least if least == most else [least, most]
 
 
 def rows_of(result: LogMarginal) -> list[tuple[str, str]]:
@@ -92,3 +93,37 @@ def line_of(result: LogMarginal) -> str:
         f"{khat}{f', {data_points(flagged)} unreliable' if flagged else ''}{too_few}; "
         f"{result.side})"
     )
+
+
+def summarized(result: LogMarginal) -> dict[str, Any]:
+    """What a result says over all data points, ready for JSON; None for a number that is not finite."""
+    mean, (least, most) = result.mean, map(int, result.num_samples.aminmax())
+    numbers = {
+        "log_marginal_nats_per_data_point": mean.value,
+        "standard_error_over_data_points": mean.standard_error,
+        "monte_carlo_error": mean.monte_carlo_error,
+        "bound": result.bound,
+        "estimator": result.estimator,
+        "measure": result.measure,
+        "sites": dict(result.sites),
+        "given": dict(result.given),
+        "inputs": list(result.inputs),
+        "quantity": result.quantity,
+        "smallest_ess": -largest(-result.ess),
+        "median_ess": result.ess.nanmedian().item(),
+        "data_points_with_ess_below_10": int((result.ess < 10).sum()),
+        "largest_khat": largest(result.khat),
+        "data_points_with_khat_above_0.7": int((result.khat > HEAVY).sum()),
+        "data_points_with_too_few_samples_for_khat": int(result.undecided.sum()),
+        "delta_method_bias": result.delta_method_bias.nanmean().item(),
+        "jackknife_nats_per_data_point": result.jackknife.mean().item(),
+        "data_points_not_finite": int((~result.log_prob.isfinite()).sum()),
+        "num_data_points": len(result),
+        "num_samples": least if least == most else [least, most],
+        "convergence": [
+            {"num_samples": k, "log_marginal": mean, "monte_carlo_error": error}
+            for k, mean, error in result.convergence()
+        ],
+        "shared_error": result.shared_error,
+    }
+    return {name: null_for_nan(value) for name, value in numbers.items()}

@@ -97,6 +97,11 @@ def map_points(points: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return points.map(function) if isinstance(points, Batch) else function(points)
 
 
+def replaced(points: Any, function: Callable[[str, Tensor], Tensor]) -> Any:
+    """Each tensor of data points replaced by what a function makes of its name, "[0]" of a single one, and itself."""
+    return points.replaced(function) if isinstance(points, Batch) else function("[0]", points)
+
+
 def shapes_of(points: Points) -> Any:
     """The shape of one data point; of several entries, by name."""
     if isinstance(points, Batch):

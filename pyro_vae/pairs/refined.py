@@ -70,12 +70,8 @@ def refined(model: Callee, guide: Callee, *, num_steps: int = 10, learning_rate:
     @functools.wraps(guide)
     def refined_guide(*args: Any, **kwargs: Any) -> Any:
         with poutine.block(), torch.enable_grad():  # no handler around this guide sees the steps
-            moves = _climb(
-                functools.partial(model, *args, **kwargs),
-                functools.partial(guide, *args, **kwargs),
-                num_steps,
-                learning_rate,
-            )
+            p, q = (functools.partial(function, *args, **kwargs) for function in (model, guide))
+            moves = _climb(p, q, num_steps, learning_rate)
         with _Moving(moves):
             return guide(*args, **kwargs)
 

@@ -1,8 +1,8 @@
-"""Which sites of a trace count, and which of them are latent."""
+"""Which sites of a trace count, which of them are latent, and what the others observe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyro.distributions as dist
@@ -57,6 +57,19 @@ def counted_sites(trace: poutine.Trace, num_data: int) -> dict[str, int]:
         else max(1, torch.as_tensor(site["value"]).numel() // num_data - _num_given(site["fn"]))
         for name, site in observed.items()
     }
+
+
+def measure_of(trace: poutine.Trace, sites: Iterable[str] | None = None) -> str:
+    """ "probability" where all values that a model observes are discrete, "density" where none are, "mixed" where some
+    are, "" where a distribution does not tell its support. Of all observed sites, or of some."""
+    kinds = set()
+    for name, site in observing_sites(trace).items():
+        if sites is None or name in sites:
+            try:
+                kinds.add("probability" if site["fn"].support.is_discrete else "density")
+            except NotImplementedError:
+                return ""
+    return kinds.pop() if len(kinds) == 1 else "mixed" if kinds else ""
 
 
 def _num_given(fn: Any) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from pyro import poutine
 from torch import Tensor
 
-from .batch import Batch, Points, arguments_of
+from .batch import Batch, Points, arguments_of, replaced
 from .contexts import seeded, unvalidated
 from .enumerated import SummedOut
 from .modules import Callee
@@ -43,7 +43,7 @@ def drawn_from(model: Callee, like: Points, *, given: Mapping[str, Tensor] | Non
     if isinstance(like, Batch) and not set(observed_sites(drawn)) <= set(observed.values()):
         # A site observes something made of an input: such an input is no covariate, so that it must not count.
         for name in [key for key, entry in like.named() if key not in observed and entry is not None]:
-            changed = _with(like, name, made_up)
+            changed = with_changed(like, (name,), made_up)
             with unvalidated():
                 again = poutine.trace(free).get_trace(changed)  # not replayed, which would bring the old observations
             sites = observed_sites(drawn)
@@ -102,7 +102,7 @@ def conditions_of(model: Callee, guide: Callee | None, x: Points) -> tuple[str, 
         for argument, (key, entry) in zip(arguments_of(model, x), x.named(), strict=True):
             if entry is None or argument in sites or key in as_they_are:
                 continue
-            changed = _with(x, key, made_up if torch.equal(_rolled(entry), entry) else _rolled)
+            changed = with_changed(x, (key,), made_up if torch.equal(_rolled(entry), entry) else _rolled)
             with suppress(Exception), unvalidated():  # a pair may stumble over it, which tells nothing
                 again = _observed_values(model, latents, changed)
                 if any(not torch.equal(value, again[name]) for name, value in sites.items()):
@@ -123,7 +123,8 @@ def replaced_by_draws(drawn: poutine.Trace, like: Points, observed: Mapping[str,
     def value(name: str, entry: Tensor) -> Tensor:
         return drawn.nodes[observed[name]]["value"].to(entry.dtype) if name in observed else entry
 
-    return like.replaced(value) if isinstance(like, Batch) else value("[0]", like)
+    points: Points = replaced(like, value)
+    return points
 
 
 def _is_same_memory(value: Any, entry: Tensor) -> bool:
@@ -163,8 +164,10 @@ def _others(drawn: poutine.Trace, like: Points, observed: Mapping[str, str]) -> 
     return made_up(like)
 
 
-def _with(like: Batch, name: str, change: Callable[[Tensor], Tensor]) -> Batch:
-    return like.replaced(lambda key, entry: change(entry) if key == name else entry)
+def with_changed(like: Points, names: Container[str], change: Callable[[Tensor], Tensor]) -> Points:
+    """The inputs with those of some names changed."""
+    points: Points = replaced(like, lambda name, entry: change(entry) if name in names else entry)
+    return points
 
 
 def _rolled(entry: Tensor) -> Tensor:
