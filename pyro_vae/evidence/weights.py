@@ -116,9 +116,8 @@ class WeightSum:
         assert self.added == count, f"{self.added} weights added, {count} announced"
         log_prob = moments.log_mean(count)
         error = moments.relative_error(count) if error is None else error
-        levels = {10**i: level.result() for i, level in enumerate(self.levels) if 10**i < count} | {
-            count: (log_prob, error)
-        }
+        levels = {10**i: level.result() for i, level in enumerate(self.levels) if 10**i < count}
+        levels[count] = log_prob, error
         khat = pareto_khat(self.tail)
         if count >= FEWEST:  # a few large weights among equal ones: there is no tail to fit, and nothing to trust
             khat = torch.where(khat.isnan() & (moments.ess < FEWEST), HOPELESS, khat)
@@ -145,8 +144,7 @@ class WeightSum:
         tail = ((self.tail - reference).exp() / moments.first).clamp(max=1.0)
         first = (1 - tail.sum(0)).clamp(min=0)
         second = (moments.second / moments.first.square() - tail.square().sum(0)).clamp(min=0)
-        size = torch.where(first > 0, second / first, 0.0)
-        size = size.clamp(max=1 - 1e-12)
+        size = torch.where(first > 0, second / first, 0.0).clamp(max=1 - 1e-12)
         rest = torch.where(size > 0, first * torch.log1p(-size) / size, -first)
         change = (torch.log1p(-tail).sum(0) + rest) / count + math.log(count / (count - 1))
         return log_prob - (count - 1) * change

@@ -113,8 +113,7 @@ def with_kl_weight(objective: infer.ELBO, kl_weight: KLWarmup, now: Tensor) -> i
         return weighted
     compiled: Any = copy.copy(objective)
     compiled.elbo = weighted
-    result: infer.ELBO = compiled
-    return result
+    return compiled
 
 
 def _constant_one(kl_weight: KLWarmup) -> bool:

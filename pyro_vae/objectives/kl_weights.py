@@ -65,8 +65,7 @@ class WeightedRate(ELBO):
 
     def differentiable_loss(self, model: Callee, guide: Callee, *args: Any, **kwargs: Any) -> Tensor:
         """Distortion + weight * rate, of all data points together."""
-        loss: Tensor = self._weighted(self.elbo_of_all.differentiable_loss, model, guide, *args, **kwargs)
-        return loss
+        return self._weighted(self.elbo_of_all.differentiable_loss, model, guide, *args, **kwargs)
 
     def loss(self, model: Callee, guide: Callee, *args: Any, **kwargs: Any) -> float:
         """The number alone."""

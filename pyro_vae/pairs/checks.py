@@ -169,13 +169,10 @@ def check_latents(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> boo
 
 def _possible(drawn: Tensor, fn: Any) -> Tensor:
     """All values that a distribution can draw, where it lists them; else those that it has drawn."""
-    if not getattr(fn, "has_enumerate_support", False):
-        return drawn
     try:
-        states: Tensor = fn.enumerate_support(expand=False)
+        return fn.enumerate_support(expand=False) if getattr(fn, "has_enumerate_support", False) else drawn
     except NotImplementedError:  # binomial, of another number for each data point
         return drawn
-    return states
 
 
 def _check_left_out(model: Callee, model_trace: poutine.Trace, x: Points) -> None:

@@ -127,8 +127,7 @@ def once_in_evaluation(module: nn.Module, make: Callable[[], T]) -> T:
     if key not in kept:
         with torch.no_grad():
             kept[key] = make()
-    found: T = kept[key]
-    return found
+    return kept[key]
 
 
 @contextmanager

@@ -145,10 +145,9 @@ def _draws(fn: Any) -> Tensor:
     """Many draws (S, ...), for supports that differ by little shall be found out, too."""
     count = max(1, min(100, DRAWN_AT_ONCE // max(1, fn.shape().numel())))
     try:
-        draws: Tensor = fn(torch.Size((count,)))
+        return fn(torch.Size((count,)))
     except RuntimeError:  # there are distributions that draw one at a time
-        draws = torch.stack([fn() for _ in range(count)])
-    return draws
+        return torch.stack([fn() for _ in range(count)])
 
 
 def _rules_out(fn: Any, values: Tensor) -> bool:

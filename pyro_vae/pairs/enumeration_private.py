@@ -93,8 +93,7 @@ def summed_log_prob(
     kept = {trace.plate_to_symbol[plate]: size for plate, size in plates.items()}
     ring = ExactLogRing(dim_to_size=kept)
     total = contract_to_tensor(factors, states, target_ordinal=frozenset(kept), ring=ring)
-    result: Tensor = packed.unpack(total, trace.symbol_to_dim)
-    return result
+    return packed.unpack(total, trace.symbol_to_dim)
 
 
 def _indicator(site: Any, value: Tensor) -> Tensor:

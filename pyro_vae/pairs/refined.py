@@ -159,8 +159,7 @@ def _moved(fn: Any, t: Tensor, s: Tensor) -> Any:
 def _point(fn: Any, noise: Tensor) -> Tensor:
     """The draw of a Gaussian that belongs to standard normal noise."""
     if isinstance(fn, torch.distributions.Normal):
-        point: Tensor = fn.loc + fn.scale * noise
-        return point
+        return fn.loc + fn.scale * noise
     return fn.loc + (fn.scale_tril @ noise[..., None]).squeeze(-1)
 
 

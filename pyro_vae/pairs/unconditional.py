@@ -123,8 +123,7 @@ def replaced_by_draws(drawn: poutine.Trace, like: Points, observed: Mapping[str,
     def value(name: str, entry: Tensor) -> Tensor:
         return drawn.nodes[observed[name]]["value"].to(entry.dtype) if name in observed else entry
 
-    points: Points = replaced(like, value)
-    return points
+    return replaced(like, value)
 
 
 def _is_same_memory(value: Any, entry: Tensor) -> bool:
@@ -166,8 +165,7 @@ def _others(drawn: poutine.Trace, like: Points, observed: Mapping[str, str]) -> 
 
 def with_changed(like: Points, names: Container[str], change: Callable[[Tensor], Tensor]) -> Points:
     """The inputs with those of some names changed."""
-    points: Points = replaced(like, lambda name, entry: change(entry) if name in names else entry)
-    return points
+    return replaced(like, lambda name, entry: change(entry) if name in names else entry)
 
 
 def _rolled(entry: Tensor) -> Tensor:
