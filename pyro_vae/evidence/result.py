@@ -15,7 +15,7 @@ from torch import Tensor
 from ..output.frames import frame, html
 from .limits import ANNEALED, FEWEST, HEAVY, STUCK
 from .measured import Measured, measured
-from .saved import load_arrays, of_prefix, require_arrays, require_levels, save_arrays, with_prefix
+from .saved import load_arrays, of_prefix, require_arrays, save_arrays, with_prefix
 from .words import joined, line_of, quantity_of, rows_of, summarized
 
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
@@ -233,7 +233,6 @@ class LogMarginal:
         """
         errors, levels = of_prefix("level_error", arrays), of_prefix("level", arrays)
         require_arrays(arrays, ARRAYS, OPTIONAL)
-        require_levels(levels, errors)
         numbers: dict[str, Any] = {name: arrays[name] for name in ARRAYS} | {n: arrays.get(n) for n in OPTIONAL}
         return LogMarginal(
             **numbers,

@@ -80,7 +80,8 @@ def load_arrays(path: str | Path, *, kind: str) -> tuple[dict[str, Tensor], dict
 
 
 def require_arrays(arrays: Mapping[str, Tensor], each: Sequence[str], optional: Sequence[str]) -> None:
-    """Raise a ValueError unless there are these arrays of one number for each data point, and a shared error."""
+    """Raise a ValueError unless there are these arrays of one number for each data point, and a shared error; bounds
+    with fewer samples are named by these numbers, and have errors of their shape."""
     if missing := [name for name in (*each, "shared_error") if name not in arrays]:
         raise ValueError(f"Expected the arrays of log p(x); got none called {', '.join(missing)}.")
     count, of_each = arrays[each[0]].shape[:1], {name: arrays[name] for name in (*each, *optional) if name in arrays}
@@ -88,11 +89,8 @@ def require_arrays(arrays: Mapping[str, Tensor], each: Sequence[str], optional: 
         raise ValueError(f"Expected one number for each data point; got other shapes or types in {', '.join(wrong)}.")
     if arrays["shared_error"].numel() != 1:
         raise ValueError(f"Expected one shared error; got {arrays['shared_error'].numel()}.")
-
-
-def require_levels(levels: Mapping[str, Tensor], errors: Mapping[str, Tensor]) -> None:
-    """Raise a ValueError unless bounds with fewer samples are named by these numbers and have errors of their shape."""
-    shapes = ({name: array.shape for name, array in arrays.items()} for arrays in (levels, errors))
+    levels, errors = of_prefix("level", arrays), of_prefix("level_error", arrays)
+    shapes = ({name: array.shape for name, array in bounds.items()} for bounds in (levels, errors))
     if len({str(shape) for shape in shapes}) > 1 or not all(name.isdecimal() for name in levels):
         raise ValueError(f"Expected bounds by numbers of samples, each with its errors; got {', '.join(levels)}.")
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .comparison import Comparison
 
 Numbers = Mapping[str, Any]
+AS_THEY_ARE = ("smallest_ess", "largest_khat", "unreliable", "undecided")
 # LaTeX: no wider than the column
 FITTING = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%\n"
 
@@ -43,10 +44,7 @@ def comparison_json(comparison: Comparison) -> dict[str, Any]:
                 "seeds": list(comparison.seed_means[name]),
                 "num_seeds": seeds[name],
                 "num_samples": list(comparison.num_samples[name]),
-                "smallest_ess": comparison.smallest_ess[name],
-                "largest_khat": comparison.largest_khat[name],
-                "unreliable": comparison.unreliable[name],
-                "undecided": comparison.undecided[name],
+                **{key: getattr(comparison, key)[name] for key in AS_THEY_ARE},
                 "from_fitted_proposals": comparison.fitted[name],
                 "estimators": comparison.estimators[name],
                 "quantity": comparison.quantity[name],

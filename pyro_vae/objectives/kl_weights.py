@@ -76,7 +76,7 @@ class WeightedRate(ELBO):
         if self.weight != 1:
             devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
             with torch.random.fork_rng(devices):  # the draws that follow are the same
-                latents = (poutine.block(half, hide_fn=_is_observed) for half in (model, guide))
+                latents = (poutine.block(f, hide_fn=lambda s: counts(s) and s["is_observed"]) for f in (model, guide))
                 rate = loss_of(*latents, *args, **kwargs)  # without factors of the guide, which are no part of it
         return loss_of(model, guide, *args, **kwargs) + (self.weight - 1) * rate
 
@@ -88,10 +88,6 @@ class WeightedRate(ELBO):
 
     def _get_trace(self, model: Callee, guide: Callee, args: Any, kwargs: Any) -> Any:
         return self.elbo_of_all._get_trace(model, guide, args, kwargs)
-
-
-def _is_observed(site: Any) -> bool:
-    return counts(site) and bool(site["is_observed"])
 
 
 @dataclass(frozen=True)

@@ -137,14 +137,6 @@ def taking(points: Points, *functions: Callable[..., Any]) -> list[Callable[...,
         TypeError: a function takes other inputs, or is a module that cannot be called.
         RuntimeError: a handler of Pyro's, or torch's inference mode, stands around the call.
     """
-    _check_nothing_around()
-    for function in functions:
-        check_call(points, function)
-    functions = tuple(map(with_own_indices, functions))
-    return [_taking(function) for function in functions] if isinstance(points, Batch) else list(functions)
-
-
-def _check_nothing_around() -> None:
     if am_i_wrapped():
         raise RuntimeError(
             "Expected to be called outside of Pyro's handlers and plates, which would change the numbers of the pair; "
@@ -155,6 +147,10 @@ def _check_nothing_around() -> None:
             "Expected to be called outside of torch.inference_mode, in which there are no gradients to train by or to "
             "fit proposals with; got it around the call. Leave it out: where gradients are not needed, none are kept."
         )
+    for function in functions:
+        check_call(points, function)
+    functions = tuple(map(with_own_indices, functions))
+    return [_taking(function) for function in functions] if isinstance(points, Batch) else list(functions)
 
 
 def _taking(function: Callable[..., Any]) -> Callable[[Any], Any]:

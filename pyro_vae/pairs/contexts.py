@@ -78,13 +78,17 @@ def evaluating(model: Callee, guide: Callee, *, initial: bool = False) -> Iterat
                 m.training = False
 
     store = pyro.get_param_store()
+    state = store.get_state()
+    # Modules hold their parameters themselves: in the store another model's may stand under the same names.
+    params = dict(loose(state["params"]) if is_bound(model, guide) else state["params"])
+    visible = {"params": params, "constraints": {name: state["constraints"][name] for name in params}}
     with _one_thread():
         token = _KEPT.set({})
         hook = nn.modules.module.register_module_forward_pre_hook(evaluate)
         try:
             for m in was_training:
                 m.training = False
-            with torch.no_grad(), store.scope(_visible_state(model, guide)):
+            with torch.no_grad(), store.scope(visible):
                 before = set(store.keys())
                 yield
                 fresh = sorted(set(loose(store.get_state()["params"])) - before)
@@ -99,16 +103,6 @@ def evaluating(model: Callee, guide: Callee, *, initial: bool = False) -> Iterat
             f"has trained, give its result.model and result.guide.",
             stacklevel=4,
         )
-
-
-def _visible_state(model: Callee, guide: Callee) -> Any:
-    """What a pair may see of the param store, as a state of its own.
-
-    Modules hold their parameters themselves: in the store another model's may stand under the same names.
-    """
-    state = pyro.get_param_store().get_state()
-    params = dict(loose(state["params"]) if is_bound(model, guide) else state["params"])
-    return {"params": params, "constraints": {name: state["constraints"][name] for name in params}}
 
 
 # What modules keep during an evaluation; None outside of one.

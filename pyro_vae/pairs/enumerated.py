@@ -11,8 +11,8 @@ each by Pyro's tensor variable elimination, chains of `pyro.markov` included.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pyro
@@ -105,8 +105,17 @@ class SummedOut:
             poutine.condition(self.function, data=others),
             lambda site: {"enumerate": "parallel" if site["name"] in self.names else None},
         )
-        with poutine.block(), _broadcasting(self.names):
-            return poutine.trace(poutine.enum(marked, first_available_dim=-1 - plate_nesting(drawn))).get_trace(x)
+        enumerated = poutine.enum(marked, first_available_dim=-1 - plate_nesting(drawn))
+        try:
+            with poutine.block(), in_a_sentence():
+                return poutine.trace(enumerated).get_trace(x)
+        except (RuntimeError, IndexError) as error:  # of a pair that does not broadcast over states
+            raise ValueError(
+                f"Expected a pair that takes all states of sites {sorted(self.names)} at once, in a dimension of their "
+                f"own left of all plates; got {type(error).__name__}: {str(error).splitlines()[0]}. Replace Python "
+                f"branches on values by torch.where, indexing by pyro.ops.indexing.Vindex, and expand what is "
+                f"concatenated with them."
+            ) from error
 
     def _factors(self, trace: poutine.Trace, x: Points) -> dict[str, Tensor]:
         return {name: log_prob_in_plate(name, site, len(x)) for name, site in sample_sites(trace)}
@@ -233,17 +242,3 @@ def _check_mark(name: str, site: Any) -> None:
             f"event shape {tuple(fn.event_shape)}, whose states are not listed. Remove the mark, or, for several "
             f"discrete values, put them in a plate of their own instead of an event."
         )
-
-
-@contextmanager
-def _broadcasting(names: Iterable[str]) -> Iterator[None]:
-    """Errors of a pair that does not broadcast over states, in a sentence."""
-    try:
-        with in_a_sentence():
-            yield
-    except (RuntimeError, IndexError) as error:
-        raise ValueError(
-            f"Expected a pair that takes all states of sites {sorted(names)} at once, in a dimension of their own left "
-            f"of all plates; got {type(error).__name__}: {str(error).splitlines()[0]}. Replace Python branches on "
-            f"values by torch.where, indexing by pyro.ops.indexing.Vindex, and expand what is concatenated with them."
-        ) from error

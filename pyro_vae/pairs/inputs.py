@@ -74,7 +74,9 @@ class Loader:
             )
         nothing = object()
         if (first := next(started, nothing)) is nothing:
-            raise ValueError(f"Expected {name} to give at least one batch; got none.{_dropped(batches)}")
+            cure = " With drop_last=True it leaves out a batch that is not full: give a smaller batch_size."
+            dropped = isinstance(batches, DataLoader) and batches.drop_last
+            raise ValueError(f"Expected {name} to give at least one batch; got none.{cure if dropped else ''}")
         self.first = batch_of(name, first, home)
         self._started: Iterator[Any] | None = started
         try:
@@ -122,9 +124,14 @@ def alike(points: Points) -> str:
 
 def described_entries(points: Points) -> dict[str, str]:
     """Type and shape of a data point of each entry, by its name: what is the same in all batches of a kind."""
-    return {
-        name: _described(entry) for name, entry in (points.named() if isinstance(points, Batch) else [("", points)])
-    }
+    described = {}
+    for name, entry in points.named() if isinstance(points, Batch) else [("", points)]:
+        if entry is None:
+            described[name] = NONE
+        else:
+            shape = ", ".join(["B", *map(str, entry.shape[1:])])
+            described[name] = f"{str(entry.dtype).removeprefix('torch.')} ({shape})"
+    return described
 
 
 def absent(points: Points) -> set[str]:
@@ -134,18 +141,6 @@ def absent(points: Points) -> set[str]:
 
 def _in_words(entries: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {kind}".strip() for name, kind in entries.items())
-
-
-def _described(entry: Tensor | None) -> str:
-    if entry is None:
-        return NONE
-    return f"{str(entry.dtype).removeprefix('torch.')} (B{''.join(f', {size}' for size in entry.shape[1:])})"
-
-
-def _dropped(batches: Any) -> str:
-    if isinstance(batches, DataLoader) and batches.drop_last:
-        return " With drop_last=True it leaves out a batch that is not full: give a smaller batch_size."
-    return ""
 
 
 def home_of(*pair: Callee) -> Home:
