@@ -14,14 +14,6 @@ if TYPE_CHECKING:
 OTHER_PROPOSALS = 0.2  # difference of two models' shares of fitted proposals from which they were evaluated otherwise
 
 
-def over(num_seeds: Mapping[str, int]) -> str:
-    """What intervals of models with so many seeds are over."""
-    single = [name for name, count in num_seeds.items() if count == 1]
-    if len(single) == len(num_seeds):
-        return "data points alone (one seed)"
-    return "data points and seeds" + (f", over data points alone for {', '.join(single)} (one seed)" if single else "")
-
-
 def cautions(comparison: Comparison) -> Iterator[str]:
     """What speaks against the numbers of a comparison, a sentence each."""
     if len({" | " in quantity for quantity in comparison.quantity.values()}) > 1:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..output.frames import frame, html
 from .alike import require_alike, require_one_kind, require_one_quantity
-from .cautions import cautions, over
+from .cautions import cautions
 from .measured import Measured, with_interval
 from .result import LogMarginal
 from .saved_comparison import read_comparison
@@ -84,7 +84,11 @@ class Comparison:
     @property
     def over(self) -> str:
         """What the intervals are over: seeds count only where a model has at least two."""
-        return over(self.num_seeds)
+        single = [name for name, count in self.num_seeds.items() if count == 1]
+        if len(single) == len(self.num_seeds):
+            return "data points alone (one seed)"
+        alone = f", over data points alone for {', '.join(single)} (one seed)" if single else ""
+        return f"data points and seeds{alone}"
 
     @property
     def cautions(self) -> list[str]:

@@ -50,9 +50,10 @@ def conditional(
 
 def difference(joint: LogMarginal, marginal: LogMarginal) -> LogMarginal:
     """The first estimate less the second, independent one of a part of the same values; a bound on neither side."""
-    acceptance = {  # of annealed chains
-        name: torch.fmin(value, marginal.details[name]) for name, value in joint.details.items() if name == "acceptance"
-    }
+    details = {"log_joint": joint.log_prob, "log_given": marginal.log_prob}
+    details["jackknife"] = joint.jackknife - marginal.jackknife
+    if "acceptance" in joint.details:  # of annealed chains
+        details["acceptance"] = torch.fmin(joint.details["acceptance"], marginal.details["acceptance"])
     return dataclasses.replace(
         joint,
         log_prob=joint.log_prob - marginal.log_prob,
@@ -63,12 +64,7 @@ def difference(joint: LogMarginal, marginal: LogMarginal) -> LogMarginal:
         bound="none",
         log_levels={},
         shared_error=math.hypot(joint.shared_error, marginal.shared_error),
-        details={
-            "log_joint": joint.log_prob,
-            "log_given": marginal.log_prob,
-            "jackknife": joint.jackknife - marginal.jackknife,
-        }
-        | acceptance,
+        details=details,
     )
 
 

@@ -16,7 +16,7 @@ from ..output.frames import frame, html
 from .limits import ANNEALED, FEWEST, HEAVY, STUCK
 from .measured import Measured, measured
 from .saved import load_arrays, of_prefix, require_arrays, save_arrays, with_prefix
-from .words import joined, line_of, quantity_of, rows_of, summarized
+from .words import line_of, quantity_of, rows_of, summarized
 
 ARRAYS = ("log_prob", "standard_error", "ess", "khat", "num_samples")
 OPTIONAL = ("digests", "indices")
@@ -181,7 +181,7 @@ class LogMarginal:
             known = [array for r in results if (array := getattr(r, name)) is not None]
             found[name] = torch.cat(known) if len(known) == len(results) else None
         for name in ("measure", "estimator"):
-            found[name] = joined({getattr(r, name) for r in results})
+            found[name] = " and ".join(sorted({getattr(r, name) for r in results}))
         return LogMarginal(
             **found,
             **{name: getattr(results[0], name) for name in ("bound", "sites", "given", "inputs")},

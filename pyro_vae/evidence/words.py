@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from .result import LogMarginal
 
 
-def joined(words: set[str]) -> str:
-    """The word of all parts of a result; all of their words where they differ."""
-    return " and ".join(sorted(words))
-
-
 def listed(names: Sequence[str]) -> str:
     """Names with commas; of more than four the first and the last."""
     return ", ".join(names if len(names) <= 4 else [names[0], "...", names[-1]])

@@ -50,13 +50,12 @@ def observing_sites(trace: poutine.Trace) -> dict[str, Any]:
 def counted_sites(trace: poutine.Trace, num_data: int) -> dict[str, int]:
     """The sites of a model that are observed, whose log-density is log p(x), and how many values of each data point
     they hold; a factor holds none, and an exposure, which is given, is not counted."""
-    observed = {name: site for name, site in sample_sites(trace) if site["is_observed"]}
-    return {
-        name: 0
-        if isinstance(site["fn"], dist.Unit)
-        else max(1, torch.as_tensor(site["value"]).numel() // num_data - _num_given(site["fn"]))
-        for name, site in observed.items()
-    }
+    found = {}
+    for name, site in sample_sites(trace):
+        if site["is_observed"]:
+            size = torch.as_tensor(site["value"]).numel() // num_data
+            found[name] = 0 if isinstance(site["fn"], dist.Unit) else max(1, size - _num_given(site["fn"]))
+    return found
 
 
 def measure_of(trace: poutine.Trace, sites: Iterable[str] | None = None) -> str:
