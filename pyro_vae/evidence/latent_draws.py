@@ -16,10 +16,8 @@ STREAM = 2**29  # where the streams of random numbers of these draws begin
 class LatentDraws:
     """Noise, and draws of guide and prior, for data points by their keys (B, 2), samples from a number ``first`` on.
 
-    Args:
-        space: the latents of the pair.
-        is_keyed: whether draws of the pair can be told apart by data point.
-        at_once: (data point, sample) pairs that are drawn together.
+    ``is_keyed`` says whether draws of the pair can be told apart by data point; ``at_once`` (data point, sample) pairs
+    are drawn together.
     """
 
     def __init__(self, space: LatentSpace, *, is_keyed: bool, at_once: int) -> None:

@@ -51,11 +51,8 @@ class Densities(NamedTuple):
 
 
 class LatentSpace:
-    """The continuous latents of a pair, u (K, B, D) for K particles and B data points, and their densities.
-
-    Args:
-        model, guide: the pair.
-        x: a few data points (B, ...), on which it is tried.
+    """The continuous latents of a pair, u (K, B, D) for K particles and B data points, and their densities; tried on a
+    few data points x (B, ...).
 
     Raises:
         ValueError: a discrete latent, a support without a bijection from unconstrained space, or a guide with auxiliary
@@ -82,13 +79,17 @@ class LatentSpace:
     def densities(self, x: Points, u: Tensor, *, guided: bool = True) -> Densities:
         """The log densities at u (K, B, D), as functions of it; not the guide's, if it is not wanted."""
         model, guide, rows, shape = self._for_particles(x, len(u))
+        parts = (u if self.plated else u.flatten(0, 1)).split([size.numel() for size in self.shapes.values()], -1)
+        named = zip(self.shapes.items(), parts, strict=True)
+        given = {name: part.reshape(*part.shape[:-1], *size) for (name, size), part in named}
         with at_any_latents():
-            model_trace, log_jacobian = self._placed(model, rows, u)
+            with Placing(given, particles=self.plated) as placing:
+                model_trace = poutine.trace(model).get_trace(rows)
             at_latents = poutine.replay(guide, trace=model_trace)
             guide_trace = poutine.trace(at_latents).get_trace(rows) if guided else poutine.Trace()
             terms = score_traces(model_trace, guide_trace, shape=shape)
         each = terms.log_likelihood + terms.log_prior, terms.log_guide, terms.log_prior
-        return Densities(*((term + log_jacobian).expand(shape).reshape(u.shape[:2]) for term in each))
+        return Densities(*((term + placing.log_jacobian).expand(shape).reshape(u.shape[:2]) for term in each))
 
     def joint_and_gradient(self, x: Points, u: Tensor) -> tuple[Tensor, Tensor]:
         """The log joint density (K, B) and its gradient in u, (K, B, D)."""
@@ -123,15 +124,6 @@ class LatentSpace:
         if self.plated:
             return in_particle_plate(self.model, count), in_particle_plate(self.guide, count), x, (count, len(x))
         return self.model, self.guide, repeat_data(x, count), (count * len(x),)
-
-    def _placed(self, model: Callee, rows: Points, u: Tensor) -> tuple[poutine.Trace, Tensor]:
-        u = u if self.plated else u.flatten(0, 1)
-        parts = u.split([shape.numel() for shape in self.shapes.values()], -1)
-        named = zip(self.shapes.items(), parts, strict=True)
-        given = {name: part.reshape(*part.shape[:-1], *shape) for (name, shape), part in named}
-        placing = Placing(given, particles=self.plated)
-        with placing:
-            return poutine.trace(model).get_trace(rows), placing.log_jacobian
 
 
 def latent_space(model: Callee, guide: Callee, x: Points) -> LatentSpace | None:

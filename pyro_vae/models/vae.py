@@ -42,10 +42,7 @@ class VAE(nn.Module):
         likelihood: Callable[[Tensor], dist.Distribution],
     ) -> None:
         super().__init__()
-        self.prior = prior
-        self.encoder = encoder
-        self.decoder = decoder
-        self.likelihood = likelihood
+        self.prior, self.encoder, self.decoder, self.likelihood = prior, encoder, decoder, likelihood
 
     def model(self, x: Tensor) -> Tensor:
         """p(x, z) for data points x (B, *event_shape); returns x, or a draw of it when unconditioned."""

@@ -8,14 +8,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from torch import Tensor
-from torch.distributions import (
-    AffineTransform,
-    ComposeTransform,
-    IndependentTransform,
-    Transform,
-    biject_to,
-    constraints,
-)
+from torch.distributions import AffineTransform, ComposeTransform, IndependentTransform, biject_to, constraints
 from torch.distributions.constraints import Constraint, MixtureSameFamilyConstraint
 
 
@@ -98,7 +91,7 @@ def _shifted_and_scaled(fn: torch.distributions.TransformedDistribution) -> Cons
     return constraints.independent(moved, event_dim) if event_dim else moved
 
 
-def _single_transforms(transforms: list[Transform]) -> Iterator[Transform]:
+def _single_transforms(transforms: list[Any]) -> Iterator[Any]:
     for transform in transforms:
         if isinstance(transform, ComposeTransform):
             yield from _single_transforms(transform.parts)
