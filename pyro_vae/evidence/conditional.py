@@ -34,8 +34,17 @@ def conditional(
     Raises:
         ValueError: ``given`` is none of the observed sites, or all; or what cannot be left out: `check_separate`.
     """
-    hidden = _not_given(model, guide, x, given)
-    measure = check_separate(model, guide, x, hidden)
+    p, q = taking(x, model, guide)
+    with seeded(0), evaluating(p, q):
+        observed = counted_sites(_drawn(p, q, x[:3]), len(x[:3]))
+        names = list(given)
+        if isinstance(given, str) or not 0 < len({*names} & {*observed}) == len(names) < len(observed):
+            raise ValueError(
+                f"Expected given to be a list of some of the sites that the model observes, {list(observed)}, and not "
+                f"all; got {given!r}."
+            )
+        hidden = [name for name in observed if name not in names]
+        measure = check_separate(p, q, x, hidden)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HeavyTail)  # of an estimate that nobody asked for by itself
         joint = estimate(model, guide, x, seed=seed)
@@ -68,20 +77,6 @@ def difference(joint: LogMarginal, marginal: LogMarginal) -> LogMarginal:
     )
 
 
-def _not_given(model: Callee, guide: Callee, x: Points, given: Sequence[str]) -> list[str]:
-    model, guide = taking(x, model, guide)
-    few = x[:3]
-    with seeded(0), evaluating(model, guide):
-        observed = counted_sites(_drawn(model, guide, few), len(few))
-    names = [given] if isinstance(given, str) else list(given)
-    if isinstance(given, str) or not 0 < len({*names} & {*observed}) == len(names) < len(observed):
-        raise ValueError(
-            f"Expected given to be a list of some of the sites that the model observes, {list(observed)}, and not all; "
-            f"got {given!r}."
-        )
-    return [name for name in observed if name not in names]
-
-
 def _drawn(model: Callee, guide: Callee, x: Points) -> poutine.Trace:
     """The model's trace at draws of the guide; latents that the model alone has, for they are summed over, are its own
     draws."""
@@ -99,26 +94,24 @@ def check_separate(model: Callee, guide: Callee, x: Points, hidden: Sequence[str
     Returns:
         The measure of the sites that are left out.
     """
-    model, guide = taking(x, model, guide)
-    with seeded(0), evaluating(model, guide):
-        for part in x.split(CHECKED_AT_ONCE):
-            model_trace = _drawn(model, guide, part)
-            sites = dict(sample_sites(model_trace))
-            found = entries_of({name: sites[name]["value"] for name in hidden}, part)
-            if lost := sorted(set(hidden) - set(found.values())):
+    for part in x.split(CHECKED_AT_ONCE):
+        model_trace = _drawn(model, guide, part)
+        sites = dict(sample_sites(model_trace))
+        found = entries_of({name: sites[name]["value"] for name in hidden}, part)
+        if lost := sorted(set(hidden) - set(found.values())):
+            raise ValueError(
+                f"Expected site {lost[0]!r}, which is not given, to observe an input of the model as it is, so that it "
+                f"can be told whether the others depend on it. Give each site an input of its own: model(a, b), called "
+                f"with (a, b)."
+            )
+        same_latents = poutine.replay(model, trace=model_trace)
+        for changed in (with_changed(part, found, change) for change in CHANGES):
+            if name := _another(model_trace, same_latents, changed, hidden):
                 raise ValueError(
-                    f"Expected site {lost[0]!r}, which is not given, to observe an input of the model as it is, so "
-                    f"that it can be told whether the others depend on it. Give each site an input of its own: "
-                    f"model(a, b), called with (a, b)."
+                    f"Expected all other sites to have the same distribution whatever {list(hidden)} is; got "
+                    f"another at site {name!r}, which reads it: p of the sites given is no part of this model. "
+                    f"Give {list(hidden)} and estimate the others, or write the model the other way round."
                 )
-            same_latents = poutine.replay(model, trace=model_trace)
-            for changed in (with_changed(part, found, change) for change in CHANGES):
-                if name := _another(model_trace, same_latents, changed, hidden):
-                    raise ValueError(
-                        f"Expected all other sites to have the same distribution whatever {list(hidden)} is; got "
-                        f"another at site {name!r}, which reads it: p of the sites given is no part of this model. "
-                        f"Give {list(hidden)} and estimate the others, or write the model the other way round."
-                    )
     return measure_of(model_trace, hidden)
 
 
