@@ -42,12 +42,8 @@ def require_one_quantity(runs: Mapping[str, Sequence[LogMarginal]]) -> None:
 
 
 def require_same_values(counted: Iterable[tuple[str, str, int, int]]) -> None:
-    """Refuse a comparison of other numbers of values, given a model's name, its quantity, and how many values of a data
-    point are counted and given.
-
-    Raises:
-        ValueError: they differ; names the first model of each.
-    """
+    """Raise a ValueError that names the first model of each where numbers of values differ, given a model's name, its
+    quantity, and how many values of a data point are counted and given."""
     sizes: dict[tuple[int, int], str] = {}
     for name, quantity, values, given in counted:
         sizes.setdefault((values, given), f"{quantity} of {values:,} values ({name})")
@@ -60,11 +56,8 @@ def require_same_values(counted: Iterable[tuple[str, str, int, int]]) -> None:
 
 
 def require_one_kind(measures: Iterable[tuple[str, str]]) -> None:
-    """Refuse a comparison of densities with probabilities, given pairs of a model's name and its measure.
-
-    Raises:
-        ValueError: both kinds are among them; names them.
-    """
+    """Raise a ValueError that names them where both densities and probabilities are among pairs of a model's name and
+    its measure."""
     kinds: dict[str, list[str]] = {}
     for name, measure in measures:
         kinds.setdefault(measure, []).append(name)

@@ -46,10 +46,7 @@ def share_uncovered(log_weights: Tensor, log_ratios: Tensor, log_mean: Tensor) -
 
     sum_k [p(x, u_k) / q(u_k) > 20 m] p(x, u_k) / g(u_k) / (K m),  m the mean weight of q's own draws
 
-    Args:
-        log_weights: log p(x, u) / q(u), (K, B).
-        log_ratios: log p(x, u) / g(u), (K, B).
-        log_mean: log m, (B,).
+    By log weights log p(x, u) / q(u) and log ratios log p(x, u) / g(u), (K, B), and the log mean log m, (B,).
     """
     there = torch.where(uncovered(log_weights, log_mean), log_ratios, -math.inf)
     return (there.logsumexp(0) - math.log(len(there)) - log_mean).exp()

@@ -38,14 +38,8 @@ class Scored(NamedTuple):
 
 
 class MixtureSampler:
-    """Estimates log p(x) from draws of the three proposals, in fixed numbers of each, weighted by the balance
-    heuristic.
-
-    Args:
-        draws: in the pair's latent space.
-        seed: of the order of the draws.
-        done: called with numbers of evaluations of the model, as they are done.
-    """
+    """Estimates log p(x) from draws of the three proposals, in fixed numbers of each, in an order by the seed, weighted
+    by the balance heuristic; ``done`` is called with numbers of evaluations of the model, as they are done."""
 
     def __init__(self, draws: LatentDraws, *, seed: int, done: Callable[[int], Any]) -> None:
         self.draws, self.space, self.at_once, self.seed, self.done = draws, draws.space, draws.at_once, seed, done

@@ -39,11 +39,8 @@ class Pilot(NamedTuple):
 
 
 def good_enough(log_weights: Tensor, *, least_ess: float = 0.0) -> Tensor:
-    """Whether a pilot's log weights (K, B) promise an estimate to be trusted, (B,).
-
-    Args:
-        least_ess: effective sample size that they must have, as a share of K: k-hat alone is a noisy witness.
-    """
+    """Whether a pilot's log weights (K, B) promise an estimate to be trusted, (B,): by k-hat and, for that alone is a
+    noisy witness, by a least effective sample size, as a share of K."""
     ess = Moments.empty(log_weights.shape[1], log_weights.device).plus(log_weights).ess
     return ((pilot_khat(log_weights) < ENOUGH) & (ess > least_ess * len(log_weights))) | (
         ess > (1 + least_ess) / 2 * len(log_weights)

@@ -87,10 +87,7 @@ def error_of_strata(strata: Sequence[Moments], counts: Sequence[int]) -> Tensor 
 class WeightSum:
     """All that a result needs of the weights: their moments, the largest ones, and their means 10, 100, ... at a time.
 
-    Args:
-        num_points: N.
-        num_samples: weights of each data point that will be added; `result` wants exactly so many.
-        device: of the weights.
+    Exactly ``num_samples`` weights of each data point have to be added before `result`.
     """
 
     def __init__(self, num_points: int, num_samples: int, device: torch.device | None = None) -> None:

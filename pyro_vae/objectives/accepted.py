@@ -92,14 +92,8 @@ def sums_over_marks(objective: infer.ELBO) -> bool:
 
 
 def with_kl_weight(objective: infer.ELBO, kl_weight: KLWarmup, now: Tensor) -> infer.ELBO:
-    """The objective that puts a KL weight on sums over sites of the model alone: see `WeightedRate`.
-
-    Args:
-        now: holds the weight of each step in turn.
-
-    Raises:
-        ValueError: the objective has no loss with a gradient, of which the weighted one could be made.
-    """
+    """The objective that puts a KL weight, held ``now`` by a tensor, on sums over sites of the model alone: see
+    `WeightedRate`."""
     if _constant_one(kl_weight):
         return objective
     inner = _inner(objective)

@@ -139,12 +139,7 @@ class KLWarmup:
 
 
 class KLWeight:
-    """A tensor that holds the weight of each step in turn, so that recorded steps read it anew.
-
-    Args:
-        schedule: the weight at each optimizer step, counted from 0.
-        device: where the pair is.
-    """
+    """A tensor that holds the weight of each step in turn, by a schedule, so that recorded steps read it anew."""
 
     def __init__(self, schedule: Callable[[int], float], device: torch.device) -> None:
         self.schedule, self.tensor = schedule, torch.ones((), device=device)

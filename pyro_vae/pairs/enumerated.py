@@ -187,11 +187,7 @@ class Enumeration(NamedTuple):
 
 
 def enumeration_of(model: Callee, guide: Callee, x: Points) -> Enumeration:
-    """What a pair sums over, as its sites are marked for data x (B, ...).
-
-    Raises:
-        ValueError: an enumerated site that the guide alone has.
-    """
+    """What a pair sums over, as its sites are marked for data x (B, ...)."""
     with in_a_sentence(), seeded(0), unvalidated(), LookupsChecked():  # what does not fit is said by the checks
         guide_trace = poutine.trace(guide).get_trace(x)
         model_trace = poutine.trace(poutine.replay(model, trace=guide_trace)).get_trace(x)

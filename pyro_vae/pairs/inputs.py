@@ -85,11 +85,7 @@ class Loader:
             self.num_batches = None
 
     def __iter__(self) -> Iterator[Points]:
-        """One pass.
-
-        Raises:
-            ValueError: no batch, or one unlike the first: other entries, types, or shapes of a data point.
-        """
+        """One pass, of batches that are like the first in their entries, types, and shapes of a data point."""
         started, self._started = self._started, None
         count, left = 0, iter(self.batches) if started is None else started
         wanted = described_entries(self.first)
@@ -192,21 +188,14 @@ def _is_entry(entry: Any) -> bool:
 
 
 def batch_of(name: str, inputs: Any, home: Home) -> Points:
-    """A batch that a loader or data set gives; its float64, which NumPy and Python's numbers bring, is an array's.
-
-    Raises:
-        TypeError, ValueError: as `as_points`.
-    """
+    """A batch that a loader or data set gives; its float64, which NumPy and Python's numbers bring, is an array's."""
     points = arrays_of(name, inputs, home)
     return map_points(points, lambda t: home.taking(t) if t.dtype is torch.float64 else t)
 
 
 def as_given(name: str, inputs: Any, home: Home) -> Any:
-    """Data as they are given, read no further than needed: tensors, `Batch`, `Rows`, `Samples` or a `Loader`.
-
-    Raises:
-        TypeError, ValueError: as `as_points`.
-    """
+    """Data as they are given, read no further than needed: tensors, `Batch`, `Rows`, `Samples` or a `Loader`. Refuses
+    what `as_points` does."""
     if isinstance(inputs, TensorDataset):
         return arrays_of(name, inputs.tensors, home)
     if isinstance(inputs, IterableDataset):

@@ -112,11 +112,7 @@ def check_observed(model_trace: poutine.Trace, guide_trace: poutine.Trace) -> No
 
 
 def drawn_from_prior(model: Callee, x: Points) -> poutine.Trace:
-    """Trace the model with its latents drawn from their priors.
-
-    Raises:
-        ValueError: a prior that cannot be drawn from, or what Pyro refuses, in a sentence.
-    """
+    """Trace the model with its latents drawn from their priors; what refuses to be drawn is said in a sentence."""
     try:
         with in_a_sentence():
             try:
@@ -232,11 +228,7 @@ def site_log_prob(name: str, site: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 def mask_of(name: str, site: Any) -> Any:
-    """The mask around a site: None, a truth value, or a tensor.
-
-    Raises:
-        ValueError: it has a dimension that no plate holds.
-    """
+    """The mask around a site, each of its dimensions held by a plate: None, a truth value, or a tensor."""
     mask, sizes = site["mask"], plate_sizes(site)
     shape = mask.shape if isinstance(mask, Tensor) else ()
     if any(size != 1 and sizes.get(dim - len(shape)) not in (size, UNSIZED) for dim, size in enumerate(shape)):
@@ -254,12 +246,8 @@ def plate_sizes(site: Any) -> dict[int, int]:
 
 
 def log_prob_in_plate(name: str, site: Any, num_data: int) -> Tensor:
-    """Log-probability of a site's values, of any dimensions, without mask and scale.
-
-    Raises:
-        ValueError: the site lies outside the plate over the data, or its values are smaller than an event of its
-            distribution.
-    """
+    """Log-probability of a site's values, of any dimensions, without mask and scale: of one inside the plate over the
+    data, whose values are events of its distribution, of enough bits, or a ValueError."""
     check_inside(name, site, num_data)
     fn, value = site["fn"], site["value"]
     with in_a_sentence():

@@ -78,11 +78,8 @@ def set_state(modules: dict[str, nn.Module], store: Any, state: dict[str, Tensor
 
 
 def loaded_pair(model: Callee, guide: Callee, state: dict[str, Tensor]) -> tuple[Callee, Callee]:
-    """The pair with a state of `get_state` in its modules, bound to the parameters that belong to none.
-
-    Raises:
-        ValueError: its modules have other names, types or shapes.
-    """
+    """The pair with a state of `get_state` in its modules, of the same names, types and shapes, bound to the parameters
+    that belong to none."""
     modules = modules_of(model, guide)
     wanted = {f"{name}.{key}": tensor for name, m in modules.items() for key, tensor in m.state_dict().items()}
     params = {name.removeprefix("param."): tensor for name, tensor in state.items() if name.startswith("param.")}

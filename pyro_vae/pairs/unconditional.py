@@ -187,11 +187,7 @@ def observed_sites(drawn: poutine.Trace) -> dict[str, Any]:
 
 
 def observed_site(drawn: poutine.Trace, name: str | None = None) -> tuple[str, Any]:
-    """The name and the one observed site of such a trace, or that of the given name where there are several.
-
-    Raises:
-        ValueError: none, several without a name, or not one of that name.
-    """
+    """The name and the one observed site of such a trace, or that of the given name where there are several."""
     sites = observed_sites(drawn)
     if not sites:
         raise ValueError("Expected a model with an observed site, pyro.sample(..., obs=x); got none.")
