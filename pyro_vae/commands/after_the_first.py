@@ -22,14 +22,11 @@ def after_the_first(rank: int) -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            try:
-                yield
-            except (LostProcess, KeyboardInterrupt):
-                raise
-            except Exception:
-                time.sleep(SECONDS_FOR_THE_FIRST)  # an error of all processes is said by it, and then ends this one
-                raise
+            yield
         except LostProcess:
             sys.exit(1)
         except KeyboardInterrupt:
             raise KeyboardInterrupt("") from None
+        except Exception:
+            time.sleep(SECONDS_FOR_THE_FIRST)  # an error of all processes is said by it, and then ends this one
+            raise

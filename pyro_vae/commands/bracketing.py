@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..disk.json_files import write_json
-from ..disk.writing import save_figure
 from ..evidence import bracket
 from ..plots.evidence import bracket_figure
-from ..runs.environment import environment, few_threads
+from ..runs.environment import few_threads
 from ..runs.folder import title_of
-from ..runs.loading import command_line
+from .pictures import save_result
 
 SIMULATED = 32  # data points
 
@@ -39,7 +37,5 @@ def report_bracket(folder: Path, module: Any, like: Tensor, *, device: torch.dev
         "num_temperatures": chains.details["step_size"].shape[1] + 1,
     }
     about = {"protocol": f"{SIMULATED} data points simulated from the model (seed {seed})", "settings": settings}
-    content = found.to_json() | about | {"command": command_line()} | environment(device, module)
-    write_json(folder / "bracket.json", content, kind="Bracket")
-    save_figure(bracket_figure(found, title=title_of(folder)), folder / "bracket.png")
-    print(f"saved in {folder / 'bracket.json'}, {folder / 'bracket.png'}")
+    figure = bracket_figure(found, title=title_of(folder))
+    save_result(folder, "bracket", found, figure, kind="Bracket", about=about, module=module, device=device)

@@ -6,16 +6,15 @@ from collections.abc import Sequence
 
 from jsonargparse import Namespace
 
-from ..disk.json_files import write_json
-from ..disk.writing import save_figure
 from ..plots.ranks import calibration_figure
-from ..runs.environment import environment, few_threads
+from ..runs.environment import few_threads
 from ..runs.folder import require_run, title_of
-from ..runs.loading import command_line, data_of, load_run
+from ..runs.loading import data_of, load_run
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
 from ..training.device import choose_device
 from ..uses.calibration import calibrate
+from .pictures import save_result
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
@@ -43,7 +42,5 @@ def run(chosen: Namespace) -> None:
         result = calibrate(module.model, module.guide, like, num_draws=chosen.num_draws, seed=chosen.seed)
     protocol = f"{len(like):,} data points simulated from the model (seed {chosen.seed})"
     print(f"{folder}\ndata   {protocol}, where latents are known: real data can differ\n\n{result}\n")
-    content = result.to_json() | {"protocol": protocol, "command": command_line()} | environment(device, module)
-    write_json(folder / "calibration.json", content, kind="Calibration")
-    save_figure(calibration_figure(result, title=title_of(folder)), folder / "calibration.png")
-    print(f"saved in {folder / 'calibration.json'}, {folder / 'calibration.png'}")
+    figure, about = calibration_figure(result, title=title_of(folder)), {"protocol": protocol}
+    save_result(folder, "calibration", result, figure, kind="Calibration", about=about, module=module, device=device)

@@ -76,13 +76,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         known = ", ".join(short_names(part))
         add(f"--{option}", nargs="+", type=str, metavar="CANDIDATE", help=f"From {known}{default}.")
     add("--seeds", type=int, default=3, help="Runs of each candidate, with seeds from --seed on.")
-    add(
-        "--jobs",
-        type=int,
-        default=1,
-        metavar="N",
-        help="Runs at a time, each in a process with its share of the threads.",
-    )
+    text = "Runs at a time, each in a process with its share of the threads."
+    add("--jobs", type=int, default=1, metavar="N", help=text)
     text = (
         "Where they run: on this machine (loky), or on the cluster that Dask or Ray is configured for, if there is one."
     )
@@ -136,12 +131,7 @@ def _grows(folder: Path, configs: Configs) -> bool:
 
 def _evaluations(groups: Mapping[str, list[Path]], chosen: Namespace) -> dict[Path, str]:
     """The evaluation of each run to compare, by its name: of the same data points, and where there are such with the
-    same settings; the largest.
-
-    Raises:
-        FileNotFoundError: a run without an evaluation such as asked for.
-        ValueError: no two of them are of the same data points.
-    """
+    same settings; the largest."""
     runs = [run for members in groups.values() for run in members]
     if not chosen.runs:  # just made
         dataset = data_of(runs[0], root=chosen.root)

@@ -76,11 +76,7 @@ def run(chosen: Namespace) -> None:
 
 
 def new_file(chosen: Namespace, usual: Path, ending: str) -> Path:
-    """The file to write, by default one like another, with this ending.
-
-    Raises:
-        FileExistsError: it is there already and --overwrite is not given.
-    """
+    """The file to write, by default one like another, with this ending; there only with --overwrite."""
     out = Path(chosen.out or usual.with_name(usual.name + ending))
     if out.exists() and not chosen.overwrite:
         raise FileExistsError(f"Expected a new file; {out} is there already. Add --overwrite, or another --out.")
@@ -88,11 +84,7 @@ def new_file(chosen: Namespace, usual: Path, ending: str) -> Path:
 
 
 def _levels(chosen: Namespace, folder: Path) -> NDArray[Any]:
-    """Data that are no array: 8-bit and binary ones as whole numbers, others as the model takes them.
-
-    Raises:
-        ValueError: an array is named.
-    """
+    """Data that are no array: 8-bit and binary ones as whole numbers, others as the model takes them."""
     if chosen.array is not None:
         raise ValueError(f"Expected an .npz file with --array; got {chosen.data}. Leave --array out.")
     given = given_data(folder, chosen.data, chosen.split, root=chosen.root)

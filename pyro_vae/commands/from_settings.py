@@ -26,11 +26,7 @@ from ..training.optimizer import adam
 
 
 def build_module(config: Namespace, dataset: Data) -> Any:
-    """The model of the settings, ready to be trained.
-
-    Raises:
-        ValueError: a part refuses its arguments, or the likelihood the data.
-    """
+    """The model of the settings, ready to be trained; refused where a part refuses its arguments, or x."""
     with seeded(config.seed):
         train = dataset.train if dataset.batch_transform is None else dataset.batch_transform(dataset.train)
     module = build_model(
@@ -58,16 +54,11 @@ def fit_settings(
     progress: bool = True,
     distributed: bool = False,
 ) -> Fit:
-    """Train a model as the settings say.
-
-    Args:
-        on_step: called after each step.
-        folder: for checkpoints and, if the settings ask for it, TensorBoard; None for neither.
-        progress: whether it is shown.
-        distributed: whether several processes share the batches.
-    """
+    """Train a model as the settings say; checkpoints and TensorBoard's files go to the folder, if there is one."""
     total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size)
     decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=total_steps)
+    how: dict[str, Any] = {"minutes": config.checkpoint_minutes, "epochs": config.checkpoint_epochs}
+    how |= {"count": config.num_checkpoints, "keep": True, "settings": fixed(config)}
     return fit(
         module.model,
         module.guide,
@@ -87,11 +78,6 @@ def fit_settings(
         progress=progress,
         on_step=on_step,
         tensorboard=folder / "tensorboard" if folder and config.tensorboard else None,
-        checkpoint=_checkpoint(folder, config) if folder else None,
+        checkpoint=Checkpoint(folder, **how) if folder else None,
         distributed=distributed,
     )
-
-
-def _checkpoint(folder: Path, config: Namespace) -> Checkpoint:
-    how_often = {"minutes": config.checkpoint_minutes, "epochs": config.checkpoint_epochs}
-    return Checkpoint(folder, **how_often, count=config.num_checkpoints, keep=True, settings=fixed(config))

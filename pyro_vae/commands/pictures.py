@@ -13,12 +13,14 @@ from jsonargparse import Namespace
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ..disk.json_files import write_json
 from ..disk.writing import FORMATS, TABLES, save_figure, save_table, written_whole
 from ..pairs.batch import Points
 from ..plots import at_width
 from ..plots.images import wrapped
+from ..runs.environment import environment
 from ..runs.folder import doubts_of, read_about, require_run
-from ..runs.loading import data_of, load_run, points_of, random_subset, read_run
+from ..runs.loading import command_line, data_of, load_run, points_of, random_subset, read_run
 from ..runs.options import add_root_option, add_run_options, add_trust_option
 from ..runs.parser import Parser
 from ..training.device import choose_device
@@ -91,20 +93,14 @@ def with_doubts(figure: Figure, folder: Path) -> Figure:
             figure.set_figheight(height + more)
             for axes in figure.axes:
                 left, bottom, width, tall = axes.get_position().bounds
-                axes.set_position(
-                    (left, (bottom * height + more) / (height + more), width, tall * height / (height + more))
-                )
+                whole = height + more
+                axes.set_position((left, (bottom * height + more) / whole, width, tall * height / whole))
         figure.supxlabel(text, fontsize=8)
     return figure
 
 
 def place_of(chosen: Namespace, name: str, kinds: Sequence[str]) -> Path:
-    """The file that `save` will write.
-
-    Raises:
-        ValueError: no kind of file that can be written.
-        FileExistsError: --out is there already and --overwrite is not given.
-    """
+    """The file that `save` will write: one of these kinds, and with --out a new one or to be overwritten."""
     path = Path(chosen.out or Path(chosen.run) / name)
     if path.suffix not in kinds:
         raise ValueError(f"Expected --out to be a file that ends in {', '.join(kinds)}; got {path}.")
@@ -120,18 +116,8 @@ def save(
     arrays: Callable[[], Mapping[str, Tensor | np.ndarray]] | None = None,
     table: Callable[[], Any] | None = None,
 ) -> None:
-    """Save a figure, arrays or a table where --out says, else in the run folder, where it replaces the one before.
-
-    Args:
-        chosen: options of the command.
-        name: of the file in the run folder.
-        draw: makes the figure; None where there is none.
-        arrays: makes arrays by name, the first of which stands alone in a .npy file; None where there are none.
-        table: makes a data frame; None where there is none.
-
-    Raises:
-        ValueError, FileExistsError: see `place_of`.
-    """
+    """Save a figure, arrays or a data frame, as they are made, where --out says, else in the run folder, under this
+    name, where it replaces the one before. In a .npy file the first array stands alone."""
     kinds = [*(FORMATS if draw else ()), *(TABLES if table else ()), *(ARRAYS if arrays else ())]
     path = place_of(chosen, name, kinds)
     if draw is not None and path.suffix in FORMATS:
@@ -153,6 +139,16 @@ def save(
         with written_whole(path) as file:
             file.write(packed.getvalue())
     print(f"saved in {path}")
+
+
+def save_result(
+    folder: Path, name: str, result: Any, figure: Figure, *, kind: str, about: dict[str, Any], module: Any, device: Any
+) -> None:
+    """Save the numbers of a result on one run, with what they are about and made by, and their figure in its folder."""
+    content = result.to_json() | about | {"command": command_line()} | environment(device, module)
+    write_json(folder / f"{name}.json", content, kind=kind)
+    save_figure(figure, folder / f"{name}.png")
+    print(f"saved in {folder / name}.json, {folder / name}.png")
 
 
 def by_site(name: str, data: Any) -> dict[str, Tensor]:

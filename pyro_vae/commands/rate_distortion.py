@@ -8,16 +8,15 @@ from typing import Literal
 from jsonargparse import Namespace
 from torch import Tensor
 
-from ..disk.json_files import write_json
-from ..disk.writing import save_figure
 from ..evidence import rate_distortion
 from ..plots.evidence import rate_distortion_figure
-from ..runs.environment import environment, few_threads
+from ..runs.environment import few_threads
 from ..runs.folder import require_run, title_of
-from ..runs.loading import command_line, data_of, load_run, random_subset
+from ..runs.loading import data_of, load_run, random_subset
 from ..runs.options import add_device_option, add_root_option, add_seed_option
 from ..runs.parser import Parser
 from ..training.device import choose_device
+from .pictures import save_result
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
@@ -54,7 +53,6 @@ def run(chosen: Namespace) -> None:
     if chosen.simulate:
         which = f"{len(x):,} data points simulated from the model (seed {chosen.seed})"
     print(f"{folder}\ndata   {dataset.protocol}; {which}\n\n{result}\n")
-    about = {"protocol": f"{dataset.protocol}; {which}", "settings": settings, "command": command_line()}
-    write_json(folder / "rate_distortion.json", result.to_json() | about | environment(device, module), kind="curve")
-    save_figure(rate_distortion_figure(result, title=title_of(folder)), folder / "rate_distortion.png")
-    print(f"saved in {folder / 'rate_distortion.json'}, {folder / 'rate_distortion.png'}")
+    about = {"protocol": f"{dataset.protocol}; {which}", "settings": settings}
+    figure = rate_distortion_figure(result, title=title_of(folder))
+    save_result(folder, "rate_distortion", result, figure, kind="curve", about=about, module=module, device=device)

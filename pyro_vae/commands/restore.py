@@ -48,8 +48,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         "Known values: a .npy file of the shape of one or of all data points, 0 where a value is missing; or the share "
     )
     add("--mask", type=float | str | None, default=None, help=f"{text}that is left out at random.")
-    text = "Standard deviation of noise, in units of x."
-    add("--noise", type=float | None, default=None, help=text)
+    add("--noise", type=float | None, default=None, help="Standard deviation of noise, in units of x.")
     text = "Pixels along a side of the blocks that are known by their means."
     add("--downsample", type=int | None, default=None, help=text)
     text = (
@@ -59,12 +58,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     add("--damaged", type=bool, nargs="?", const=True, default=False, help=text)
     add("--num-images", type=int, default=8, help="A seeded random subset of so many data points; 0 for all.")
     add("--num-samples", type=int, default=4, help="Samples of each.")
-    add(
-        "--num-proposals",
-        type=int,
-        default=100,
-        help="Draws of the guide, of which chains are chosen by their weights.",
-    )
+    text = "Draws of the guide, of which chains are chosen by their weights."
+    add("--num-proposals", type=int, default=100, help=text)
     add("--num-transitions", type=int, default=50, help="Hamiltonian transitions of each chain.")
     add_run_options(parser, out=f"{OUT}; by default a .png in the run folder.")
     return parser.parse_args(arguments)
@@ -93,17 +88,8 @@ def run(chosen: Namespace) -> None:
         images_among(task.y)  # for its error, before the work
     print(f"{folder}\ndata   {task.words}\n")
     with few_threads(module):
-        result = restore(
-            module.model,
-            module.guide,
-            task.y,
-            task.observation,
-            num_samples=chosen.num_samples,
-            num_proposals=chosen.num_proposals,
-            num_transitions=chosen.num_transitions,
-            seed=chosen.seed,
-            progress=True,
-        )
+        how = {name: chosen[name] for name in ("num_samples", "num_proposals", "num_transitions", "seed")}
+        result = restore(module.model, module.guide, task.y, task.observation, **how, progress=True)
         print(result)
         if task.x is not None:
             for name, text in _errors(chosen, module, task, task.x, result):
@@ -127,12 +113,7 @@ def run(chosen: Namespace) -> None:
 
 
 def _task(chosen: Namespace, folder: Path, module: Any, device: torch.device) -> _Task:
-    """The data and what is known of them.
-
-    Raises:
-        ValueError: not one damage, data of several inputs or with missing values under another one, or a mask of
-            another shape.
-    """
+    """The data and what is known of them."""
     given = [name for name in DAMAGES if chosen[name] is not None]
     if len(given) > 1:
         raise ValueError(

@@ -33,9 +33,8 @@ ACROSS = 4  # draws in a row, each beside what is nearest to it
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command."""
-    add_picture_options(
-        parser, "--num-samples", "Data points to draw, with the other inputs of test data.", arrays=True
-    )
+    text = "Data points to draw, with the other inputs of test data."
+    add_picture_options(parser, "--num-samples", text, arrays=True)
     text = "Other inputs than those of test data: --given y=3, or several in turn, y=0,1,2; categories by name, y=T,B."
     parser.add_argument("--given", metavar="ARGUMENT=VALUE", type=str, nargs="*", default=[], help=text)
     text = "What the scales of the latents are multiplied by: below 1, draws are more typical, and less varied."
@@ -77,14 +76,8 @@ def run(chosen: Namespace) -> None:
 
 
 def _with_given(like: Points, known: Sequence[str], given: Sequence[str], categories: Categories) -> tuple[Points, str]:
-    """What to draw from the model for, with the inputs that were asked for, and whose inputs these are, in words.
-
-    Args:
-        known: the inputs that draws are conditional on.
-
-    Raises:
-        ValueError: no input that the draws are conditional on, no values for it, or a category that it does not have.
-    """
+    """What to draw from the model for, with the inputs that were asked for, and whose inputs these are, in words; the
+    draws are conditional on the known ones alone."""
     values: dict[str, list[float]] = {}
     for word in given:
         name, _, text = word.partition("=")
@@ -141,9 +134,8 @@ def _beside_nearest(
     """Means beside the training images that are nearest to them; says how often these are nearer than test images."""
     shape = images_among(like).shape[1:]
     _, means = sample(module.model, like, seed=chosen.seed, **noise)
-    train, test = (
-        x_of(given.data, given.points) for given in (_given(chosen, folder, part) for part in ("train", "test"))
-    )
+    own = [given_data(folder, None, part, root=chosen.root) for part in ("train", "test")]
+    train, test = (x_of(given.data, given.points) for given in own)
     if not isinstance(means, Tensor) or train.shape[1:] != shape:
         raise ValueError("Expected a model of one site, images, for --nearest; got several. Leave --nearest out.")
     means = means.cpu()
@@ -152,7 +144,3 @@ def _beside_nearest(
     what = f"draws{said_noise(**noise)}, each with the nearest training images on its right"
     across = min(ACROSS, len(means))
     return beside_nearest(means, train[places], across=across, title=f"{title}\n{what}")
-
-
-def _given(chosen: Namespace, folder: Path, part: Any) -> Any:
-    return given_data(folder, None, part, root=chosen.root)

@@ -30,6 +30,7 @@ from ..runs.parser import Parser
 from ..training.device import choose_device
 from ..uses.anomaly import AnomalyScores, Pair, score
 from ..uses.detection import Detection, detect
+from .pictures import place_of
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
@@ -55,7 +56,7 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
 def run(chosen: Namespace) -> None:
     """Score data, and say how well anomalies are told where they are known."""
     folder, device = require_run(chosen.run), choose_device(chosen.device)
-    path = _new_table(chosen, folder)
+    path = place_of(chosen, "scores.csv", [".csv"])
     at_least(1, num_samples=chosen.num_samples, num_reference=chosen.num_reference)
     module, _ = load_run(folder, device)
     parts = _parts(chosen, folder)
@@ -66,6 +67,7 @@ def run(chosen: Namespace) -> None:
     names = [name for name in (chosen.background, *chosen.also) if name]
     _check_different([folder, *map(Path, names)])
     known = NamedInputs.of_run(*read_run(folder))
+    usual = random_subset(len(validation.points), chosen.num_reference, chosen.seed)
     with_runs = [_pair(Path(name), points, device, known) for name in names]
     with few_threads(module), warnings.catch_warnings():
         warnings.simplefilter("ignore", HeavyTail)  # said below, in the words of this command
@@ -73,9 +75,7 @@ def run(chosen: Namespace) -> None:
             module.model,
             module.guide,
             points,
-            reference=validation.points[random_subset(len(validation.points), chosen.num_reference, chosen.seed)].to(
-                device
-            ),
+            reference=validation.points[usual].to(device),
             background=with_runs[0] if chosen.background else None,
             others=with_runs[1:] if chosen.background else with_runs,
             num_samples=chosen.num_samples,
@@ -108,27 +108,8 @@ class _Part(NamedTuple):
     anomalous: Tensor  # (N,), bool
 
 
-def _new_table(chosen: Namespace, folder: Path) -> Path:
-    """Where the table goes.
-
-    Raises:
-        ValueError: no .csv file.
-        FileExistsError: it is there and not to be overwritten.
-    """
-    path = Path(chosen.out or folder / "scores.csv")
-    if path.suffix != ".csv":
-        raise ValueError(f"Expected --out to be a file that ends in .csv; got {path}.")
-    if chosen.out and path.exists() and not chosen.overwrite:
-        raise FileExistsError(f"Expected a new file; {path} is there already. Add --overwrite, or another --out.")
-    return path
-
-
 def _parts(chosen: Namespace, folder: Path) -> list[_Part]:
-    """The data to score: DATA, and the run's own test data where they are asked for.
-
-    Raises:
-        ValueError: options that do not go together, labels that the data do not have, or too few data points.
-    """
+    """The data to score: DATA, and the run's own test data where they are asked for."""
     if chosen.against_test and (chosen.data is None or chosen.anomalies):
         other = "--anomalies" if chosen.anomalies else "no DATA"
         raise ValueError(
@@ -184,11 +165,7 @@ def _check_different(folders: Sequence[Path]) -> None:
 
 
 def _pair(folder: Path, points: Points, device: torch.device, names: NamedInputs) -> Pair:
-    """The pair of another run for the same data.
-
-    Raises:
-        ValueError: it is for data of another shape, other columns or categories, or for values that these are none of.
-    """
+    """The pair of another run for the same data; refused where it is for others."""
     module, about = load_run(require_run(folder), device)
     shapes = {tuple(x.shape[1:]) for x in tensors_of(points)}
     if (shape := tuple(about["event_shape"])) not in shapes:
@@ -205,10 +182,9 @@ def _pair(folder: Path, points: Points, device: torch.device, names: NamedInputs
 def _table(found: Mapping[str, Detection]) -> str:
     """AUC and average precision of each score."""
     rows = [[name, str(each.auc), str(each.average_precision)] for name, each in found.items()]
-    first = next(iter(found.values()))
-    return tabulate(
-        rows, ["score", "AUC [95%]", f"average precision (by chance {first.prevalence:.3f})"], disable_numparse=True
-    )
+    by_chance = next(iter(found.values())).prevalence
+    headers = ["score", "AUC [95%]", f"average precision (by chance {by_chance:.3f})"]
+    return tabulate(rows, headers, disable_numparse=True)
 
 
 def _about(result: AnomalyScores, parts: Sequence[_Part], found: Mapping[str, Detection]) -> dict[str, Any]:

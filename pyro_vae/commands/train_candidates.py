@@ -76,11 +76,7 @@ class Trained:
 
 
 def configs_of(candidates: Sequence[Candidate], training: Namespace, *, seed: int, num_seeds: int) -> Configs:
-    """The settings of each candidate with each seed, as ``pyro-vae train`` would have them.
-
-    Raises:
-        ValueError: two candidates with the same settings, or settings that are none.
-    """
+    """The settings of each candidate with each seed, as ``pyro-vae train`` would have them; all different."""
     if num_seeds < 1:
         raise ValueError(f"Expected --seeds >= 1; got {num_seeds}.")
     configs = {}
@@ -104,17 +100,9 @@ def run_folder(folder: Path, name: str, config: Namespace) -> Path:
 
 
 def check(configs: Configs, *, given: Sequence[str] = ()) -> Data:
-    """Try each candidate on one batch, so that what is wrong with any shows before the first is trained.
-
-    Args:
-        given: sites that the evaluation will be conditional on: with some, counts are compared after it.
-
-    Returns:
-        The data of all of them.
-
-    Raises:
-        ValueError: candidates for other data, one that is refused, densities beside probabilities, or some that count
-            other values of x.
+    """Try each candidate on one batch, so that what is wrong with any shows before the first is trained: other data, a
+    part that refuses, densities beside probabilities, other values of x that count (where the evaluation is conditional
+    on given sites, that is seen after it). The data of all of them.
     """
     first: dict[str, Namespace] = {}
     for (name, _), config in configs.items():
@@ -157,10 +145,6 @@ def train_all(configs: Configs, dataset: Data, folder: Path, chosen: Namespace) 
     """Train and evaluate every candidate with every seed; finished runs that are there already are taken as they are.
 
     A candidate that fails does not take the others with it.
-
-    Raises:
-        FileExistsError: a finished run of other settings is in the place of one, and not to be overwritten.
-        ValueError: all of them failed; or classes of a run that is there are not those that it was trained with.
     """
     there = _there(configs, dataset, folder, chosen)
     if not chosen.overwrite:
@@ -220,14 +204,8 @@ def _outcomes(
 
 
 def outcome_of(config: Namespace, evaluation: Namespace, run: Path, dataset: Data | str) -> Outcome:
-    """Train and evaluate one run, or take what is there of it.
-
-    Args:
-        dataset: its data; in another process the digest of what they must be.
-
-    Raises:
-        OSError: files cannot be read or written.
-    """
+    """Train and evaluate one run, or take what is there of it; in another process ``dataset`` is the digest of what its
+    data must be. Errors of the disk alone are raised."""
     started = time.perf_counter()
     alone = not isinstance(dataset, str)
     try:

@@ -25,9 +25,10 @@ from ..runs.new_folder import SETTINGS, UNFINISHED, checkpointed, new_run
 from ..runs.own_classes import copy_sources, require_as_begun, sources_of
 from ..runs.parts import PARTS, build_objective
 from ..runs.settings import dump
-from ..runs.starting_weights import Start, freeze, start_from
+from ..runs.starting_weights import freeze, start_from
 from ..training.checkpoint_files import saved_epochs, saved_history
 from ..training.device import choose_device
+from ..training.epoch import OnStep
 from ..training.fitted import Fit, Metrics
 from ..training.nonfinite import NonFiniteLoss
 from ..training.sharing import LostProcess
@@ -47,13 +48,8 @@ def train_run(
 ) -> None:
     """Train the model of the settings and write its run folder; after an interrupt, with its best state so far.
 
-    A run that is there already is replaced when the new one is whole, and not before.
-
-    Args:
-        verbose: whether lines tell of it.
-        resume: go on from a checkpoint of it, if there is one.
-        progress: whether it is shown.
-        num_processes: that share its batches, of which this is the first.
+    A run that is there already is replaced when the new one is whole, and not before; with ``resume`` it goes on from
+    its checkpoint, if there is one. This is the first of the processes that share its batches.
     """
     if resume:
         require_as_begun(folder)
@@ -83,11 +79,10 @@ def train_run(
             print(f"resume {going_on}{what_resuming_removes(folder)}")
         copy_sources(unfinished, [config[part].class_path for part in PARTS if part in config])
         reserve_space(unfinished, module)
-        recorder = _Recorder(unfinished, config, done)
         try:
             result = so_far = fit_settings(
                 *(config, module, objective, dataset, device),
-                on_step=recorder,
+                on_step=_recorder(unfinished, config, done),
                 folder=unfinished,
                 progress=progress,
                 distributed=num_processes > 1,
@@ -105,19 +100,15 @@ def train_run(
             raise
         finally:  # also after an interrupt or an error: the module holds its best state
             if so_far is not None and so_far.history:
-                about = _about(config, module, dataset, so_far, finished=result is not None) | _began(start, num_frozen)
+                about = _about(config, module, dataset, so_far, finished=result is not None)
+                # Of a training that goes on, from a checkpoint, it is not known with which weights it began.
+                about |= {"num_frozen": num_frozen, "init_from": None if start is None else dataclasses.asdict(start)}
                 about |= {"processes": num_processes}
                 over = "over" if result is not None else "stopped"
                 with uninterrupted(f"interrupted; the training in {folder} was {over}, and is saved"):
                     _save(unfinished, config, module, so_far, about | environment(device), name=folder.name)
     if verbose:
         _say_best(result)
-
-
-def _began(start: Start | None, num_frozen: int) -> dict[str, Any]:
-    """With which weights a training began, and how many of them it left alone; that of one that goes on, from a
-    checkpoint, is not known."""
-    return {"num_frozen": num_frozen, "init_from": None if start is None else dataclasses.asdict(start)}
 
 
 def _stopped(folder: Path, so_far: Fit | None) -> str:
@@ -210,26 +201,20 @@ def warned(what: str) -> Iterator[None]:
         warnings.warn(f"The run is kept without {what}: {error}", stacklevel=3)
 
 
-class _Recorder:
-    """Writes each epoch's metrics to the run.
+def _recorder(folder: Path, config: Namespace, history: Sequence[Metrics]) -> OnStep:
+    """What writes each epoch's metrics to the run, below those of the epochs before; and, at the first epoch's end, the
+    settings: not before it is known that they suit a checkpoint."""
+    settings = [dump(config)]
+    if history:
+        write_metrics(folder, history)
 
-    Args:
-        folder: to write to.
-        config: the settings, written at the first epoch's end: not before it is known that they suit a checkpoint.
-        history: of the epochs before, where a training goes on.
-    """
-
-    def __init__(self, folder: Path, config: Namespace, history: Sequence[Metrics]) -> None:
-        self.folder = folder
-        self.settings: str | None = dump(config)
-        if history:
-            write_metrics(folder, history)
-
-    def __call__(self, step: int, metrics: dict[str, float]) -> None:
+    def record(step: int, metrics: Metrics) -> None:
         if "epoch" not in metrics:
             return
         with contextlib.suppress(OSError):  # a full disk: all lines are written again at the end
-            if self.settings is not None:
-                write_text(self.folder / SETTINGS, self.settings)
-                self.settings = None
-            append_metrics(self.folder, metrics)
+            if settings:
+                write_text(folder / SETTINGS, settings[0])
+                settings.clear()
+            append_metrics(folder, metrics)
+
+    return record

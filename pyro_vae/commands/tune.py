@@ -98,11 +98,8 @@ def _ends(axes: Sequence[Axis], base: Layer) -> list[Candidate]:
     first = {axis.name: axis.choices[0] for axis in axes}
     points = [first | {axis.name: value} for axis in axes for value in axis.choices]
     layers = [chosen_layer(axes, base, lambda axis, point=point: point[axis.name]) for point in points]  # type: ignore[misc]
-    return [Candidate(_in_words({**names, **values}), (names, values)) for names, values in _distinct(layers)]
-
-
-def _distinct(layers: Sequence[Layer]) -> list[Layer]:
-    return [layer for number, layer in enumerate(layers) if layer not in layers[:number]]
+    distinct = [layer for number, layer in enumerate(layers) if layer not in layers[:number]]
+    return [Candidate(_in_words({**names, **values}), (names, values)) for names, values in distinct]
 
 
 def _config(base: Layer, layer: Layer, chosen: Namespace) -> Namespace:
