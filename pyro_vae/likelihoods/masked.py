@@ -70,7 +70,7 @@ class Missing(constraints.Constraint):
         return int(self.base_constraint.event_dim)
 
     def check(self, value: Tensor) -> Tensor:
-        return self.base_constraint.check(torch.where(value.isnan(), self.filler, value))
+        return self.base_constraint.check(_filled(value, self.filler))
 
 
 class ObservedPart(TorchDistribution):
@@ -97,9 +97,12 @@ class ObservedPart(TorchDistribution):
         return self.base_dist.sample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        missing = value.isnan()
-        log_prob: Tensor = observed(self.base_dist, ~missing).log_prob(torch.where(missing, self.filler, value))
+        log_prob: Tensor = observed(self.base_dist, ~value.isnan()).log_prob(_filled(value, self.filler))
         return log_prob
+
+
+def _filled(value: Tensor, filler: Tensor) -> Tensor:
+    return torch.where(value.isnan(), filler.to(value.device), value)
 
 
 class Masked(Likelihood):

@@ -135,6 +135,11 @@ def test_arrays_and_frames_are_data_as_tensors_are():
         missing_log_prob(model, guide, X, missing[..., :3])
 
 
+def test_what_is_missing_is_filled_in_on_the_device_of_the_data():
+    px = dist.Normal(torch.zeros(1, 2, device="meta"), 1.0, validate_args=False).to_event(1)
+    assert Inpainting()(px).log_prob(torch.zeros(1, 2, device="meta")).device.type == "meta"
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_likelihood_for_missing_values_restores_as_that_for_whole_ones(case):
     """The posterior is the same: the guide sees the same guess, and p(y|z) is the same density."""
