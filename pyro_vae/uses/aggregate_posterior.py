@@ -129,9 +129,5 @@ def factorizes(guide: Callee, x: Points) -> bool:
     """Whether a guide has one site, of independent dimensions that all count."""
     trace = poutine.trace(guide).get_trace(x)
     sites = list(latents_of(trace).values())
-    return (
-        not is_summed_out(trace)
-        and len(sites) == 1
-        and factors(sites[0]["fn"]) is not None
-        and sites[0]["mask"] is None
-    )
+    is_single = not is_summed_out(trace) and len(sites) == 1
+    return is_single and factors(sites[0]["fn"]) is not None and sites[0]["mask"] is None

@@ -236,11 +236,7 @@ def _elbo_draws(
 
 
 def _alike(own: LogMarginal, other: LogMarginal, name: str) -> LogMarginal:
-    """The other estimate, if it can be compared with this model's.
-
-    Raises:
-        ValueError: a density and a probability, or densities of other sites.
-    """
+    """The other estimate, if it can be compared with this model's."""
     if own.measure != other.measure or own.sites != other.sites:
         raise ValueError(
             f"Expected {name} to be a model of the same kind of data, a {own.measure or 'density'} of "

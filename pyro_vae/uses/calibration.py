@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from ..pairs.particles import repeat_data
 from ..pairs.scoring import traces
 
 LEVEL = 0.01  # of all verdicts together, where the guide is the posterior
+NUMBERS = ("shift", "shift_error", "width", "width_error")  # of each dimension
 
 
 @dataclass(frozen=True)
@@ -96,18 +98,14 @@ class Calibration:
 
     def to_json(self) -> dict[str, Any]:
         """Numbers, lists and strings alone."""
-        names = ("shift", "shift_error", "width", "width_error")
         return {
             "dimensions": list(self.dimensions),
             "verdicts": list(self.verdicts),
-            **{name: getattr(self, name).tolist() for name in names},
+            **{name: getattr(self, name).tolist() for name in NUMBERS},
             "num_data_points": len(self.ranks),
             "num_draws": self.num_draws,
-            "rank_counts": [self.ranks[:, d].bincount(minlength=self.num_draws + 1).tolist() for d in self._places()],
+            "rank_counts": [ranks.bincount(minlength=self.num_draws + 1).tolist() for ranks in self.ranks.T],
         }
-
-    def _places(self) -> range:
-        return range(len(self.dimensions))
 
     def to_frame(self) -> Any:
         """A `pandas.DataFrame` with a row for each latent dimension: shift, width, with errors, and the verdict.
@@ -115,8 +113,7 @@ class Calibration:
         Raises:
             ImportError: pandas is not installed.
         """
-        names = ("shift", "shift_error", "width", "width_error")
-        columns: dict[str, Any] = {name: getattr(self, name).numpy() for name in names}
+        columns: dict[str, Any] = {name: getattr(self, name).numpy() for name in NUMBERS}
         return frame(columns | {"verdict": list(self.verdicts)}, index=self.dimensions, index_name="dimension")
 
     def _repr_html_(self) -> str:
@@ -129,21 +126,16 @@ class Calibration:
         kinds: dict[str, list[int]] = {}
         for place, verdict in enumerate(self.verdicts):
             kinds.setdefault(verdict, []).append(place)
-        rows = []
+        rows, shift, width = [], self.shift.tolist(), self.width.tolist()
         for verdict, places in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
-            worst = max(
-                places, key=lambda d: abs(self.shift[d].item()) + abs(math.log(max(self.width[d].item(), 1e-9)))
-            )
+            worst = max(places, key=lambda d: abs(shift[d]) + abs(math.log(max(width[d], 1e-9))))
             text = (
                 f"{len(places)} of {len(self.dimensions)} dimensions; the farthest, {self.dimensions[worst]}: "
-                f"posterior at {self.shift[worst].item():+.2f} standard deviations of the guide, "
-                f"{self.width[worst].item():.2f} times as wide"
+                f"posterior at {shift[worst]:+.2f} standard deviations of the guide, {width[worst]:.2f} times as wide"
             )
             rows.append((verdict, text))
-        return [
-            *rows,
-            ("from", f"{len(self.ranks):,} simulated data points, {self.num_draws:,} draws of the guide each"),
-        ]
+        of = f"{len(self.ranks):,} simulated data points, {self.num_draws:,} draws of the guide each"
+        return [*rows, ("from", of)]
 
 
 def calibrate(
@@ -216,10 +208,8 @@ def calibrate(
 
 def _names(shapes: dict[str, torch.Size]) -> list[str]:
     """Names of all dimensions of the sites in a row: "z[0]", "z[0, 1]", and just "z" for a single number."""
-    found = []
-    for name, shape in shapes.items():
-        places = torch.cartesian_prod(*(torch.arange(size) for size in shape)).view(-1, len(shape)) if shape else [()]
-        for place in places:
-            numbers = ", ".join(str(int(number)) for number in place)
-            found.append(f"{name}[{numbers}]" if numbers else name)
-    return found
+    return [
+        f"{name}[{', '.join(map(str, place))}]" if place else name
+        for name, shape in shapes.items()
+        for place in itertools.product(*map(range, shape))
+    ]

@@ -227,9 +227,8 @@ def diagnose(
         if draws is None and bounds is not None and bounds.information is not None:
             convention, draws = "I(x;z_d), at least", bounds.information
         elif draws is None:
-            convention = "no nats by dimension: " + (
-                "the prior does not factorize; give num_pool" if each else "guide and prior do not factorize"
-            )
+            why = "the prior does not factorize; give num_pool" if each else "guide and prior do not factorize"
+            convention = f"no nats by dimension: {why}"
     moved = torch.cat([b.mean for b in batches])
     moved = (moved - moved.mean(0)).square() * len(points) / (len(points) - 1) - torch.cat([b.noise for b in batches])
     rate, distortion = (torch.cat([getattr(b, name) for b in batches], 1) for name in ("rate", "distortion"))

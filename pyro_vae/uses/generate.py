@@ -156,7 +156,6 @@ def decode(
     counts = {len(value) for value in latents.values()}
     if len(counts) != 1:
         raise ValueError(f"Expected the latents of one number of data points; got numbers {sorted(counts)}.")
-
     (count,) = counts
     rows = torch.arange(count) if len(points) == count else torch.zeros(count, dtype=torch.int64)
 
@@ -214,11 +213,7 @@ def _guided(model: Callee, guide: Callee, x: Inputs) -> dict[str, dict[str, Any]
 
 
 def _latents(model_trace: poutine.Trace) -> dict[str, Any]:
-    """The latent sites that a guide draws.
-
-    Raises:
-        ValueError: there are none: a data point has no code.
-    """
+    """The latent sites that a guide draws."""
     if latents := latents_of(model_trace):
         return latents
     raise ValueError("Expected latents that the guide draws; got none, so that a data point has no code.")

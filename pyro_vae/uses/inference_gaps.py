@@ -97,9 +97,8 @@ class InferenceGaps:
 
     def __repr__(self) -> str:
         rows = [f"{f'{name} gap':<18}{self.mean(name)}" for name in ("inference", "approximation", "amortization")]
-        return "\n".join(
-            [*rows, f"{'from':<18}{len(self.elbo):,} data points, {self.num_samples:,} samples each; nats"]
-        )
+        rows += [f"{'from':<18}{len(self.elbo):,} data points, {self.num_samples:,} samples each; nats"]
+        return "\n".join(rows)
 
 
 def inference_gaps(
@@ -163,16 +162,14 @@ def inference_gaps(
     model, guide = taking(points, model, guide)
     at_least(1, num_steps=num_steps, num_particles=num_particles, chunk_size=chunk_size)
     at_least(2, num_samples=num_samples)
+    estimate = None if isinstance(log_prob, Tensor) else log_prob
     known = log_prob if isinstance(log_prob, Tensor) else log_prob.log_prob
     if known.shape != (len(points),):
         raise ValueError(
             f"Expected log_prob of the same {len(points):,} data points, ({len(points)},); got {tuple(known.shape)}."
         )
-    if (
-        isinstance(log_prob, LogMarginal)
-        and log_prob.digests is not None
-        and not torch.equal(log_prob.digests, data_digests(points))
-    ):
+    digests = None if estimate is None else estimate.digests
+    if digests is not None and not torch.equal(digests, data_digests(points)):
         raise ValueError(
             "Expected log_prob of the same data points in the same order; got that of others. Estimate it for this x."
         )
@@ -197,7 +194,7 @@ def inference_gaps(
             batches.append((final[0], torch.where(kept, final[1], final[0])))
     before, after = (torch.cat(parts, 1).cpu() for parts in zip(*batches, strict=True))  # (K, N)
     error = [(e.var(0) / num_samples).sqrt() for e in (before, after - before, after)]
-    errors = torch.full((len(points),), torch.nan).double() if isinstance(log_prob, Tensor) else log_prob.standard_error
+    errors = torch.full((len(points),), torch.nan) if estimate is None else estimate.standard_error
     return InferenceGaps(
         elbo=before.mean(0),
         elbo_error=error[0],
@@ -207,7 +204,7 @@ def inference_gaps(
         log_prob=known.detach().double().cpu(),
         log_prob_error=errors.double().cpu(),
         num_samples=num_samples,
-        shared_error=0.0 if isinstance(log_prob, Tensor) else log_prob.shared_error,
+        shared_error=0.0 if estimate is None else estimate.shared_error,
     )
 
 
@@ -219,9 +216,7 @@ class _Corrections(Messenger):
 
     def __init__(self) -> None:
         super().__init__()
-        self.amounts: dict[
-            str, tuple[Tensor, Tensor, int]
-        ] = {}  # by site: shift, log scale, and the dim of the data points
+        self.amounts = dict[str, tuple[Tensor, Tensor, int]]()  # shift, log scale, dim of the data points, by site
         self.copies = 1
 
     def __call__(self, guide: Callee) -> Callee:
@@ -251,9 +246,8 @@ class _Corrections(Messenger):
             self.amounts[name] = (zeros, zeros.clone(), dim)
         shift, log_scale = (torch.cat([a] * self.copies, dim) for a in self.amounts[name][:2])
         scale = log_scale.exp()  # z -> mean + shift * stddev + scale * (z - mean)
-        return dist.TransformedDistribution(
-            fn, AffineTransform(fn.mean * (1 - scale) + shift * fn.stddev, scale, event_dim=fn.event_dim)
-        )
+        loc = fn.mean * (1 - scale) + shift * fn.stddev
+        return dist.TransformedDistribution(fn, AffineTransform(loc, scale, event_dim=fn.event_dim))
 
 
 def _is_movable(fn: Any) -> bool:

@@ -81,7 +81,8 @@ class LatentFeatures(TransformerMixin, BaseEstimator):
         rows = validate_data(self, X, allow_nd=True, dtype="numeric", reset=False)
         if math.prod(rows.shape[1:]) != math.prod(self.event_shape_):
             raise ValueError(f"Expected X with data points of shape {self.event_shape_}; got {rows.shape[1:]}.")
-        parts = [self._encode(self._points(part))[0] for part in _pieces(rows, self.batch_size)]
+        pieces = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
+        parts = [self._encode(self._points(part))[0] for part in pieces]
         return np.concatenate(parts).astype(rows.dtype if rows.dtype.kind == "f" else np.float64)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -133,7 +134,3 @@ class LatentFeatures(TransformerMixin, BaseEstimator):
                 columns.append(values.reshape(len(values), -1).cpu())
                 names += [f"{site}_{kind}_{i}" for i in range(columns[-1].shape[1])]
         return torch.cat(columns, 1).numpy(), names
-
-
-def _pieces(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]

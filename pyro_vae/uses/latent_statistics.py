@@ -37,6 +37,7 @@ class LatentStatistics:
             values.append(torch.cat([rows(s["value"], s["fn"].event_dim, shape) for s in latents.values()], -1))
             if (nats := rate_by_dimension(model_trace, guide_trace, shape=shape)) is not None:
                 whole.append(torch.cat([*nats.values()], -1))
+        widths = {name: rows(s["value"], s["fn"].event_dim, shape).shape[-1] for name, s in latents.items()}
         information = torch.stack(whole).mean(0) if whole else None
         z = torch.stack(values)  # (K, B, D)
         single = len(latents) == 1 and not is_summed_out(guide_trace)
@@ -47,11 +48,7 @@ class LatentStatistics:
             information=information,
             mean=z.mean(0) if exact is None else exact,
             noise=z.var(0) / num_samples if exact is None else torch.zeros_like(z[0]),
-            dimensions=tuple(
-                f"{name}[{d}]"
-                for name, s in latents.items()
-                for d in range(rows(s["value"], s["fn"].event_dim, shape).shape[-1])
-            ),
+            dimensions=tuple(f"{name}[{d}]" for name, width in widths.items() for d in range(width)),
         )
 
 

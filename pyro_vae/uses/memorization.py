@@ -61,9 +61,8 @@ def nearest(x: Tensor, among: Tensor, *, count: int = 1) -> tuple[Tensor, Tensor
     others, distances, places = among.flatten(1), [], []
     squares = others.square().sum(1)
     for part in x.flatten(1).split(TOGETHER):
-        near = (
-            (squares - 2 * part @ others.T).topk(count, largest=False).indices
-        )  # rounded: good to find, not to measure
+        rounded = squares - 2 * part @ others.T  # good to find, not to measure
+        near = rounded.topk(count, largest=False).indices
         each, order = (part[:, None] - others[near]).norm(dim=-1).sort(-1)
         distances.append(each)
         places.append(near.gather(1, order))

@@ -151,11 +151,8 @@ class SuperResolution:
 
 
 def _independent(px: Any) -> tuple[Any, int]:
-    """The distribution of single values, and how many of its dimensions one x has.
-
-    Raises:
-        TypeError: the values depend on each other, or have no mean or variance in closed form.
-    """
+    """The distribution of single values, and how many of its dimensions one x has; refused where the values depend on
+    each other, or have no mean or variance in closed form."""
     px = px.base_dist if isinstance(px, ObservedPart) else px  # of complete data, as all of y is known here
     whole = isinstance(px, dist.Independent)
     values, dims = (px.base_dist, px.reinterpreted_batch_ndims) if whole else (px, 0)

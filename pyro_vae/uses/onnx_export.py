@@ -64,7 +64,7 @@ def export_onnx(
         )
     with evaluating(module.model, module.guide), seeded(0), unvalidated():
         latent, observed = _sites(module, x[:2])
-        part = _Encoder(module) if what == "encoder" else _Decoder(module)
+        part = _Part(module, what)
         given, site = (x[:2], latent) if what == "encoder" else (latent["value"], observed)
         found = part.named(given)
         _require_same(what, found, parameters_of(site["fn"]))
@@ -87,42 +87,29 @@ def parameters_of(distribution: Any) -> dict[str, Tensor]:
 
 
 class _Part(nn.Module):
-    """A part as a function of tensors to tensors."""
+    """The encoder or the decoder, with the likelihood if there is one, as a function of tensors to tensors."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, what: What) -> None:
         super().__init__()
-        self.of: Any = module
+        self.of, self.what = module, what
         self.names: list[str] = []
 
-    def distribution(self, given: Tensor) -> Any:
-        raise NotImplementedError
-
     def named(self, given: Tensor) -> dict[str, Tensor]:
-        made = self.distribution(given)
-        return {TENSOR: made} if isinstance(made, Tensor) else parameters_of(made)
+        made: Any = getattr(self.of, self.what)(given)
+        is_decoder, likelihood = self.what == "decoder", getattr(self.of, "likelihood", None)
+        if is_decoder and likelihood is not None:
+            made = likelihood(made)
+        if isinstance(made, Tensor):
+            return {TENSOR: made}
+        found = parameters_of(made)
+        if is_decoder:
+            with contextlib.suppress(NotImplementedError):  # none in closed form
+                found[MEAN] = made.mean
+        return found
 
     def forward(self, given: Tensor) -> tuple[Tensor, ...]:
         found = self.named(given)
         return tuple(found[name] for name in self.names)
-
-
-class _Encoder(_Part):
-    def distribution(self, given: Tensor) -> Any:
-        return self.of.encoder(given)
-
-
-class _Decoder(_Part):
-    def distribution(self, given: Tensor) -> Any:
-        features = self.of.decoder(given)
-        likelihood = getattr(self.of, "likelihood", None)
-        return features if likelihood is None else likelihood(features)
-
-    def named(self, given: Tensor) -> dict[str, Tensor]:
-        made, found = self.distribution(given), super().named(given)
-        if not isinstance(made, Tensor):
-            with contextlib.suppress(NotImplementedError):  # none in closed form
-                found[MEAN] = made.mean
-        return found
 
 
 def _sites(module: Any, x: Tensor) -> tuple[Any, Any]:

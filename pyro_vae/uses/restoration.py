@@ -164,12 +164,7 @@ class _Observing(Messenger):
 
 
 def _points(model: Callee, guide: Callee, y: Inputs, observation: Observation, guess: Inputs | None) -> Batch:
-    """The guess and y.
-
-    Raises:
-        TypeError: one is no tensor or array.
-        ValueError: there is no guess, or not one for each y.
-    """
+    """The guess and y."""
     y = _one_tensor("y", as_points("y", y, model, guide))
     if guess is None:
         make = getattr(observation, "guess", None)
@@ -214,11 +209,7 @@ def _check_site(model: Callee, guide: Callee, guess: Tensor, y: Tensor, observat
 
 
 def _resampled(state: State, count: int, num_samples: int) -> tuple[State, Tensor]:
-    """Rows of a state drawn by their importance weights, so many for each data point; and the effective sample size.
-
-    Raises:
-        ValueError: no draw of a data point has any weight.
-    """
+    """Rows of a state drawn by their importance weights, so many for each data point; and the effective sample size."""
     weights = state.log_ratio.double().view(-1, count).nan_to_num(-math.inf).softmax(0)  # (K, B)
     if not weights.isfinite().all():
         raise ValueError(
