@@ -56,11 +56,8 @@ def as_wide_as_asked(figure: Figure, chosen: Namespace) -> Figure:
 def load_pictured(
     chosen: Namespace, count: int | None, *, option: str | None = None, usual: int = 64, each: int = 1
 ) -> tuple[Any, Points]:
-    """The model of a run, and count x each random test data points, on its device; without a count the usual number.
-
-    Raises:
-        ValueError: more images asked for by the option than there are; without an option or a count, all will do.
-    """
+    """The model of a run, and count x each random test data points, on its device; without a count the usual number,
+    and without an option that asks for them fewer will do."""
     folder = require_run(chosen.run)
     test = points_of(data_of(folder, root=chosen.root), "test")
     if count is None:

@@ -80,11 +80,7 @@ class BitsBack:
         self.sites = {name: coder.loc.shape[-1] for name, coder in looked.items()}
 
     def set_steps(self, steps: Floats) -> None:
-        """Set the steps of the latents' grid: one for each site, or one for each variable of all sites.
-
-        Raises:
-            ValueError: another number of them.
-        """
+        """Set the steps of the latents' grid: one for each site, or one for each variable of all sites."""
         sizes = [*self.sites.values()] if len(steps) != len(self.sites) else [1] * len(self.sites)
         if len(steps) != sum(sizes):
             raise ValueError(f"Expected a pair of {len(steps)} latent sites or variables; got {len(self.sites)} sites.")

@@ -130,11 +130,8 @@ Coder = Independent | Mixture
 
 
 def coder_of(name: str, fn: Any, num_data: int, step: float | Floats) -> Coder:
-    """The coder of a latent site's distribution, batch (B,), on a grid with one step, or one for each variable.
-
-    Raises:
-        ValueError: a distribution for which there is none.
-    """
+    """The coder of a latent site's distribution, batch (B,), on a grid with one step, or one for each variable; refused
+    where there is none."""
     base = fn
     while isinstance(base, dist.Independent):
         base = base.base_dist

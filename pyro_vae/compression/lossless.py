@@ -103,11 +103,7 @@ def decompress(model: Callee, guide: Callee, file: bytes, *, progress: bool = Tr
 
 
 def as_values(x: Any, event_shape: tuple[int, ...] | None) -> tuple[NDArray[Any], tuple[int, ...]]:
-    """Data as an array, and the shape of one of them as the pair takes it.
-
-    Raises:
-        ValueError: no data point, or a shape that does not fit.
-    """
+    """Data as an array, and the shape of one of them as the pair takes it."""
     values: NDArray[Any] = np.ascontiguousarray(x.detach().cpu().numpy() if isinstance(x, Tensor) else x)
     if not values.ndim or not values.size:
         raise ValueError(f"Expected at least one data point, (N, ...); got the shape {values.shape}.")
@@ -124,11 +120,7 @@ def as_values(x: Any, event_shape: tuple[int, ...] | None) -> tuple[NDArray[Any]
 
 
 def code_of(model: Callee, guide: Callee, content: Content, steps: Floats) -> BitsBack:
-    """The code that a file was written with, with the steps of its grid.
-
-    Raises:
-        ValueError: the pair is another one, or computes something else.
-    """
+    """The code that a file was written with, with the steps of its grid; refused where the pair is another one."""
     try:
         code = BitsBack(model, guide, content.event_shape, rounded=content.kind == container.LOSSY)
         code.set_steps(steps)

@@ -21,11 +21,7 @@ TOGETHER = 1 << 19  # weights in a table
 
 
 def array_of(parameter: Tensor, shape: torch.Size) -> Floats:
-    """A parameter of a distribution, one row for each data point: (B, values, ...).
-
-    Raises:
-        ValueError: it is not finite.
-    """
+    """A parameter of a distribution, one row for each data point: (B, values, ...)."""
     found: Floats = parameter.detach().to(torch.float64).expand(shape).reshape(len(shape) and shape[0], -1).numpy()
     return require_finite(found)
 
@@ -77,11 +73,7 @@ class Pixels:
 
 
 def pixels_of(name: str, fn: Any, num_data: int) -> Pixels:
-    """The tables of an observed site's distribution, batch (B,).
-
-    Raises:
-        ValueError: a distribution for which there is no table.
-    """
+    """The tables of an observed site's distribution, batch (B,); refused where there are none."""
     base = fn
     while isinstance(base, dist.Independent):
         base = base.base_dist
@@ -89,8 +81,8 @@ def pixels_of(name: str, fn: Any, num_data: int) -> Pixels:
     if shape[:1] != (num_data,) or base.event_shape:
         raise _refused(name, fn)
     if isinstance(base, dist.Bernoulli):
-        logits = array_of(base.logits, shape)
-        return Pixels(logits, _bernoulli, np.array([0.0, 1.0]))
+        logits, levels = array_of(base.logits, shape), np.array([0.0, 1.0])
+        return Pixels(logits, lambda rows: np.stack([elementary.sigmoid(-rows), elementary.sigmoid(rows)], -1), levels)
     if isinstance(base, Rounded) and base.family in FAMILIES:
         parameters = np.stack([array_of(base.loc, shape), array_of(base.scale, shape)], -1)
         return Pixels(parameters, _edges(base), _grey(base.levels))
@@ -128,10 +120,6 @@ def _refused(name: str, fn: Any) -> ValueError:
 
 def _grey(levels: int) -> Floats:
     return np.arange(levels) / (levels - 1)
-
-
-def _bernoulli(logits: Floats) -> Floats:
-    return np.stack([elementary.sigmoid(-logits), elementary.sigmoid(logits)], -1)
 
 
 def _edges(values: Rounded) -> Callable[[Floats], Floats]:

@@ -51,10 +51,6 @@ def _axes(dim: Any, ndim: int) -> tuple[int, ...]:
     return tuple(d % max(ndim, 1) for d in dims)
 
 
-def _softplus(x: Floats, beta: float = 1, threshold: float = 20) -> Floats:
-    return np.where(x * beta > threshold, x, elementary.softplus(x * beta) / beta)
-
-
 def _elu(x: Floats, alpha: float = 1, scale: float = 1, input_scale: float = 1) -> Floats:
     return np.where(x > 0, x * scale, elementary.expm1(np.minimum(x * input_scale, 0.0)) * (alpha * scale))
 
@@ -92,10 +88,6 @@ def _logsumexp(x: Floats, dim: Any, keepdim: bool = False) -> Floats:
     return found if keepdim else found.squeeze(axes)
 
 
-def _sum(x: Floats, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Floats:
-    return exact_sums.total(x, _axes(dim, x.ndim), keepdim)
-
-
 def _mean(x: Floats, dim: Any = None, keepdim: bool = False, *, dtype: Any = None) -> Floats:
     axes = _axes(dim, x.ndim)
     return exact_sums.total(x, axes, keepdim) / math.prod(x.shape[a] for a in axes)
@@ -131,7 +123,7 @@ def _batch_norm(x: Floats, weight: Any, bias: Any, mean: Floats, variance: Float
 
 
 WHOLE: Mapping[str, Callable[..., Any]] = {
-    "softplus": _softplus,
+    "softplus": lambda x, beta=1, threshold=20: np.where(x * beta > threshold, x, elementary.softplus(x * beta) / beta),
     "log_sigmoid_forward": lambda x: (-elementary.softplus(-x), np.zeros(0)),
     "elu": _elu,
     "gelu": _gelu,
@@ -141,7 +133,7 @@ WHOLE: Mapping[str, Callable[..., Any]] = {
     "_log_softmax": _log_softmax,
     "logsumexp": _logsumexp,
     "logaddexp": lambda a, b: np.maximum(a, b) + elementary.log1p(elementary.exp(-np.abs(a - b))),
-    "sum": _sum,
+    "sum": lambda x, dim=None, keepdim=False, *, dtype=None: exact_sums.total(x, _axes(dim, x.ndim), keepdim),
     "mean": _mean,
     "cumsum": lambda x, dim, *, dtype=None: exact_sums.running_total(x, dim),
     "mm": exact_sums.matmul,

@@ -162,11 +162,7 @@ def data_of_arrays(
 
 
 def kept_beside(beside: Sequence[str], known: Iterable[str], path: Path, order: Order) -> list[str]:
-    """The arrays or columns of a file that are to be kept, and are there.
-
-    Raises:
-        ValueError: one is not there, in data to train on.
-    """
+    """The arrays or columns of a file that are to be kept, and are there: all of them, in data to train on."""
     known = [*known]
     if order != "whole" and (unknown := [name for name in beside if name not in known]):
         near = did_you_mean(unknown[0], known)

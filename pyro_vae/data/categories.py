@@ -4,7 +4,6 @@ column."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -63,7 +62,7 @@ def without_texts(
     if any(array.ndim != 1 or array.dtype.kind not in "OUT" for array in arrays):
         return list(arrays), None
     values = [value.strip() if isinstance(value, str) else value for array in arrays for value in array.tolist()]
-    known_values = [value for value in values if not _is_missing(value)]
+    known_values = [value for value in values if not (value is None or value == "" or value != value)]
     if all(not isinstance(value, str) for value in known_values):
         return list(arrays), None
     if (other := next((value for value in known_values if not isinstance(value, str)), None)) is not None:
@@ -80,10 +79,6 @@ def without_texts(
         _check_are_categories(values, where)
     codes, names = codes_of(values, known, where=where)
     return np.split(codes, np.cumsum([len(array) for array in arrays])[:-1]), names
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or value == "" or value != value
 
 
 def _check_are_categories(texts: Sequence[str], where: str) -> None:

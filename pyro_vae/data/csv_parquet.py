@@ -96,17 +96,9 @@ def table_file(
         )
     values = table.to_numpy()
     arrays = {"table": values.astype(float) if values.dtype == object else values}
-    data = data_of_arrays(
-        arrays | {name: _beside(frame[name]) for name in named},
-        path,
-        inputs,
-        binarization=binarization,
-        seed=seed,
-        missing=missing,
-        order=order,
-        categories=categories,
-        beside=kept,
-    )
+    arrays |= {name: _beside(frame[name]) for name in named}
+    how: dict[str, Any] = {"binarization": binarization, "seed": seed, "missing": missing, "order": order}
+    data = data_of_arrays(arrays, path, inputs, **how, categories=categories, beside=kept)
     protocol = f"{data.protocol}; {_in_words(list(table.columns))}"
     if found != list(table.columns):
         protocol += ", brought into this order"
@@ -123,12 +115,8 @@ def is_parquet(path: Path) -> bool:
 
 
 def _read(pandas: Any, path: Path, *, named: Sequence[str], texts: Sequence[str]) -> Any:
-    """The table of a file, whose size is looked at before it is read.
-
-    Args:
-        named: columns that may hold texts: what a column holds is then told from all of it, not from parts.
-        texts: columns that hold them, such as "01".
-    """
+    """The table of a file, whose size is looked at before it is read. Named columns may hold texts: what a column holds
+    is then told from all of it, not from parts; those of ``texts`` do, such as "01"."""
     how: dict[str, Any] = {"dtype": dict.fromkeys(texts, str), "low_memory": not named}
     tab = path.suffix.lower() == ".tsv"
     try:
@@ -176,13 +164,8 @@ def _parquet_values(path: Path) -> int:
 
 
 def _left_out(table: Any, *, first: str, columns: Sequence[str] | None) -> list[str]:
-    """The columns that name or number the rows, as data frames of Python and R are written.
-
-    Args:
-        table: all that could be x.
-        first: the name of the first column of the file.
-        columns: those that x has, where this is known: they are never left out.
-    """
+    """The columns that name or number the rows, as data frames of Python and R are written, of those that could be x;
+    none of which it is known that x has them."""
     x = set(columns or ())
     found = []
     for name in table.columns:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .binarization import Binarization, binarize
 from .protocol import Data
-from .splits import Splits, describe_sizes, random_split
+from .splits import describe_sizes, random_split
 
 
 def digits(*, binarization: Binarization = "none", seed: int = 0) -> Data:
@@ -30,13 +30,9 @@ def digits(*, binarization: Binarization = "none", seed: int = 0) -> Data:
     images, targets = _read()
     split = (1197, 300, 300)
     parts = random_split(images, split, seed=seed)
-    data = Data(
-        name="digits",
-        **parts._asdict(),
-        protocol=(f"scikit-learn digits, intensity / 16; {describe_sizes(parts)}, random split with seed {seed}"),
-        levels=17,
-        labels=Splits(*random_split(targets, split, seed=seed)),
-    )
+    protocol = f"scikit-learn digits, intensity / 16; {describe_sizes(parts)}, random split with seed {seed}"
+    labels = random_split(targets, split, seed=seed)
+    data = Data(name="digits", **parts._asdict(), protocol=protocol, levels=17, labels=labels)
     return binarize(data, binarization, seed=seed)
 
 

@@ -17,11 +17,7 @@ Calls = Mapping[str, str] | tuple[str, ...]  # names of arrays by argument, or i
 
 
 def as_entry(name: str, x: Any, *, finite: bool = True) -> Tensor:
-    """An array as a tensor: floating-point numbers as float32, whole ones as int64, truth values as they are.
-
-    Raises:
-        ValueError: it is none of numbers, or, where it has to be finite, holds NaN or infinite ones.
-    """
+    """An array as a tensor: floating-point numbers as float32, whole ones as int64, truth values as they are."""
     try:
         found = tensor_or_rows(name, x, Home(torch.float32))
     except TypeError as error:
@@ -35,11 +31,7 @@ def as_entry(name: str, x: Any, *, finite: bool = True) -> Tensor:
 
 
 def separated(splits: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Calls | None]:
-    """x, the other entries, and how a pair is called, of splits that are x alone, or a tuple or dict with x first.
-
-    Raises:
-        ValueError: the splits differ in their entries.
-    """
+    """x, the other entries, and how a pair is called, of splits that are x alone, or a tuple or dict with x first."""
     first = splits["train"]
     if not isinstance(first, tuple | list | Mapping):
         return dict(splits), {}, None

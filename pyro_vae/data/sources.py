@@ -96,8 +96,13 @@ def load(
     is_folder = name not in NAMES and _is_folder(path)
     if resize and not is_folder and order != "whole":  # that is used on a trained model, as it is
         raise ValueError(f"Expected a folder of images to resize; got {str(name)!r}. Leave resize out.")
-    if name in NAMES:
-        found = _named(str(name), folder, binarization, download, seed)
+    if name == "digits":
+        found = digits(binarization=binarization, seed=seed)
+    elif name == "static_mnist":
+        found = static_mnist(folder, download=download)
+    elif name in NAMES:
+        read = mnist if name == "mnist" else fashion_mnist
+        found = read(folder, binarization=binarization, download=download, seed=seed)
     elif is_folder:
         found = image_folder(path, **how, resize=resize)
     elif is_array:
@@ -119,13 +124,3 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except (OSError, ValueError) as error:  # a name that no file can have
         raise ValueError(f"Expected the name of a data set or a path; got an error: {error!s:.90}.") from error
-
-
-def _named(name: str, folder: Path, binarization: Binarization, download: bool, seed: int) -> Data:
-    if name == "digits":
-        return digits(binarization=binarization, seed=seed)
-    if name == "static_mnist":
-        return static_mnist(folder, download=download)
-    return {"mnist": mnist, "fashion_mnist": fashion_mnist}[name](
-        folder, binarization=binarization, download=download, seed=seed
-    )

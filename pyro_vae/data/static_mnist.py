@@ -60,14 +60,9 @@ def static_mnist(root: str | Path, *, download: bool = False) -> Data:
     else:
         pixels = _read_amat(root, download)
     images = Splits(*(torch.from_numpy(pixels[part]).float().reshape(-1, 1, 28, 28) for part in SHA256))
-    data = Data(
-        name="static_mnist",
-        **images._asdict(),
-        protocol=(
-            "MNIST, fixed binarization (Larochelle & Murray 2011), content verified; "
-            f"{describe_sizes(images)}, as published"
-        ),
-    )
+    how = "MNIST, fixed binarization (Larochelle & Murray 2011), content verified"
+    protocol = f"{how}; {describe_sizes(images)}, as published"
+    data = Data(name="static_mnist", **images._asdict(), protocol=protocol)
     return binarize(data, "none")  # adds to the protocol that the pixels are 0 or 1 already
 
 

@@ -43,8 +43,7 @@ def mnist(root: str | Path, *, binarization: Binarization = "none", download: bo
         "test images": "6d87418db22cc8025d05968bec9bd5c3932904b23485740db143a061a2c9d161",
         "test labels": "ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5",
     }
-    data = _read("mnist", "MNIST", Path(root), sha256, download)
-    return binarize(data, binarization, seed=seed)
+    return binarize(_read("mnist", "MNIST", Path(root), sha256, download), binarization, seed=seed)
 
 
 def fashion_mnist(
@@ -61,8 +60,7 @@ def fashion_mnist(
         "test images": "c867c93ff95360594e8ec3287995350b824dd110b11595c0e13d5423f621867a",
         "test labels": "3d0e6c6ea990b53b6f8f500a41cac93881d981b315f84578b7d915342ade01e9",
     }
-    data = _read("fashion_mnist", "FashionMNIST", Path(root), sha256, download)
-    return binarize(data, binarization, seed=seed)
+    return binarize(_read("fashion_mnist", "FashionMNIST", Path(root), sha256, download), binarization, seed=seed)
 
 
 def _read(name: str, title: str, root: Path, sha256: dict[str, str], download: bool) -> Data:
@@ -97,15 +95,9 @@ def _read(name: str, title: str, root: Path, sha256: dict[str, str], download: b
         check_sha256(content.byte().numpy(), expected_sha256, what=f"{title} {what} in {raw}", cure=cure)
     parts = (train.data[:50_000], train.data[50_000:], test.data)
     images = Splits._make(x.float().div_(255).unsqueeze(1) for x in parts)
-    return Data(
-        name=name,
-        **images._asdict(),
-        protocol=(
-            f"{title}, grey level / 255; {describe_sizes(images)}, validation is the last 10,000 training images"
-        ),
-        levels=256,
-        labels=Splits(train.targets[:50_000], train.targets[50_000:], test.targets),
-    )
+    protocol = f"{title}, grey level / 255; {describe_sizes(images)}, validation is the last 10,000 training images"
+    labels = Splits(train.targets[:50_000], train.targets[50_000:], test.targets)
+    return Data(name=name, **images._asdict(), protocol=protocol, levels=256, labels=labels)
 
 
 def torchvision_datasets() -> ModuleType:

@@ -46,10 +46,7 @@ class Flow(dist.TorchDistribution):
         super().__init__(base.batch_shape, base.event_shape, validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> Flow:
-        new = self._get_checked_instance(Flow, _instance)
-        new.base, new.steps, new._drawn = self.base.expand(batch_shape), self.steps, None
-        super(Flow, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
-        return validated_like(new, self)
+        return validated_like(Flow(self.base.expand(batch_shape), self.steps, validate_args=False), self)
 
     def rsample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008
         z = self.base.rsample(sample_shape)

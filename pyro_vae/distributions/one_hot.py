@@ -79,8 +79,7 @@ class OneHot(dist.TorchDistribution):
         return self.logits.softmax(-1).flatten(-2)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> OneHot:
-        new = OneHot(self.logits.expand(*batch_shape, -1, -1), validate_args=False)
-        return validated_like(new, self)
+        return validated_like(OneHot(self.logits.expand(*batch_shape, -1, -1), validate_args=False), self)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008

@@ -136,6 +136,4 @@ def around_middle_grey(loc: Tensor, raw: Tensor, min_scale: float, levels: int, 
 
 
 LOGISTIC = Family(torch.sigmoid, functional.logsigmoid, _logistic_log_between, torch.logit)
-
-
 NORMAL = Family(torch.special.ndtr, _log_ndtr, _normal_log_between, torch.special.ndtri)

@@ -31,10 +31,8 @@ class TruncatedNormal(dist.TorchDistribution):
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: torch.Size, _instance: Any = None) -> TruncatedNormal:
-        new = self._get_checked_instance(TruncatedNormal, _instance)
-        new.loc, new.scale, new.limit = self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.limit
-        super(TruncatedNormal, new).__init__(torch.Size(batch_shape), validate_args=False)
-        return validated_like(new, self)
+        loc, scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
+        return validated_like(TruncatedNormal(loc, scale, self.limit, validate_args=False), self)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008

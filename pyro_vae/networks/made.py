@@ -10,11 +10,7 @@ from torch import nn
 
 
 def masked_network(dim: int, num_outputs: int, hidden: Sequence[int]) -> nn.Module:
-    """A network (..., D) -> (..., num_outputs, D) whose outputs for d depend on the inputs before d alone (MADE).
-
-    Raises:
-        ValueError: dim below 2, no hidden layer, or one narrower than dim, which could not pass every input on.
-    """
+    """A network (..., D) -> (..., num_outputs, D) whose outputs for d depend on the inputs before d alone (MADE)."""
     if dim < 2:
         raise ValueError(
             f"Expected dim >= 2, since each dimension depends on those before it; got {dim}. Use GaussianMixture "

@@ -32,11 +32,7 @@ def as_shape(shape: Shape) -> tuple[int, ...]:
 
 
 def checked_widths(widths: Sequence[int]) -> list[int]:
-    """The widths of hidden layers, if all are at least 1.
-
-    Raises:
-        ValueError: one is not.
-    """
+    """The widths of hidden layers, if all are at least 1."""
     if any(width < 1 for width in widths):
         raise ValueError(f"Expected hidden widths of at least 1; got {list(widths)}.")
     return list(widths)
@@ -77,11 +73,7 @@ class Network(nn.Module):
 
 
 def image_shape(shape: tuple[int, ...], name: str, otherwise: str = "an MLP") -> tuple[int, int, int]:
-    """Split ``(*lead, H, W)`` into channels (the product of lead), height and width.
-
-    Raises:
-        ValueError: fewer than two dimensions, so not an image.
-    """
+    """Split ``(*lead, H, W)`` into channels (the product of lead), height and width."""
     if len(shape) < 2:
         raise ValueError(
             f"Expected {name} of an image, (..., height, width); got {shape}. "
@@ -91,11 +83,7 @@ def image_shape(shape: tuple[int, ...], name: str, otherwise: str = "an MLP") ->
 
 
 def halvings(size: int, times: int) -> list[int]:
-    """Sizes of an image's side under repeated strides of two: ``halvings(28, 2) == [28, 14, 7]``.
-
-    Raises:
-        ValueError: the side is too small to be halved that often.
-    """
+    """Sizes of an image's side under repeated strides of two: ``halvings(28, 2) == [28, 14, 7]``."""
     if size < 2**times:
         raise ValueError(
             f"Expected an image side of at least {2**times} pixels for {times} strides of two; got {size}. "

@@ -34,11 +34,7 @@ class ResidualBlock(nn.Module):
 
 
 def residual(num_blocks: int, channels: Sequence[int]) -> Blocks:
-    """``num_blocks`` residual blocks at each size of the image.
-
-    Raises:
-        ValueError: num_blocks is negative.
-    """
+    """``num_blocks`` residual blocks at each size of the image."""
     at_least(0, num_blocks=num_blocks)
     scale = 1 / math.sqrt(max(1, num_blocks * len(channels)))
     return lambda width: [ResidualBlock(width, scale) for _ in range(num_blocks)]
