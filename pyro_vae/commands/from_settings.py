@@ -57,6 +57,7 @@ def fit_settings(
     """Train a model as the settings say; checkpoints and TensorBoard's files go to the folder, if there is one."""
     total_steps = config.epochs * math.ceil(len(dataset.train) / config.batch_size)
     decay = functools.partial(torch.optim.lr_scheduler.CosineAnnealingLR, T_max=total_steps)
+    same = ("clip_norm", "epochs", "batch_size", "patience", "compile", "precision", "seed")
     how: dict[str, Any] = {"minutes": config.checkpoint_minutes, "epochs": config.checkpoint_epochs}
     how |= {"count": config.num_checkpoints, "keep": True, "settings": fixed(config)}
     return fit(
@@ -66,15 +67,9 @@ def fit_settings(
         objective=objective,
         optimizer=adam(config.learning_rate),
         scheduler=decay if config.learning_rate_decay == "cosine" else None,
-        clip_norm=config.clip_norm,
-        epochs=config.epochs,
-        batch_size=config.batch_size,
         kl_weight=KLWarmup(epochs=config.kl_warmup, weight=config.kl_weight),
-        patience=config.patience,
-        compile=config.compile,
-        precision=config.precision,
+        **{name: config[name] for name in same},
         device=device,
-        seed=config.seed,
         progress=progress,
         on_step=on_step,
         tensorboard=folder / "tensorboard" if folder and config.tensorboard else None,

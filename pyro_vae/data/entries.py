@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -74,22 +73,14 @@ def describe_calls(inputs: Calls) -> str:
     return f"inputs {', '.join(named)}"
 
 
-def transform_of_x(
-    batch_transform: Callable[[Tensor], Tensor] | None, inputs: Calls | None, main: str
-) -> Callable[..., Any] | None:
-    """A transform of x as one of all inputs, called as the model is."""
-    if batch_transform is None or inputs is None:
-        return batch_transform
-    return functools.partial(_transformed, batch_transform, place_of(main, inputs))
-
-
 def place_of(name: str, inputs: Calls) -> str | int:
     """The argument of a pair that an array is: its name, or its number."""
     keys: list[tuple[Any, str]] = list(inputs.items()) if isinstance(inputs, Mapping) else list(enumerate(inputs))
     return next(key for key, array in keys if array == name)
 
 
-def _transformed(transform: Callable[[Tensor], Tensor], place: Any, *args: Any, **kwargs: Any) -> Any:
+def with_x_changed(transform: Callable[[Tensor], Tensor], place: Any, *args: Any, **kwargs: Any) -> Any:
+    """All that a pair is called with, x at its place changed by a transform."""
     if kwargs:
         return kwargs | {place: transform(kwargs[place])}
     return tuple(transform(x) if i == place else x for i, x in enumerate(args))

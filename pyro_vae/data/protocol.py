@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..arguments.tensors import is_array
 from .categories import check_categories
-from .entries import Calls, as_entry, check_calls, describe_calls, place_of, separated, transform_of_x
+from .entries import Calls, as_entry, check_calls, describe_calls, place_of, separated, with_x_changed
 from .splits import Splits
 
 
@@ -216,7 +216,9 @@ class Data:
     @property
     def transform(self) -> Callable[..., Any] | None:
         """``batch_transform`` for what a pair is called with, which x is a part of."""
-        return transform_of_x(self.batch_transform, self.inputs, self.main)
+        if self.batch_transform is None or self.inputs is None:
+            return self.batch_transform
+        return functools.partial(with_x_changed, self.batch_transform, self.place_of_x)
 
     @property
     def splits(self) -> Splits:

@@ -163,17 +163,10 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
 
 
 def _rate_split(right: Axes, shown: Mapping[str, Measured]) -> None:
-    right.barh(
-        range(len(shown)),
-        [part.value for part in shown.values()],
-        xerr=[2 * part.standard_error for part in shown.values()],
-        color=BLUE,
-        height=0.6,
-        error_kw={"linewidth": 0.8},
-    )
-    for row, part in enumerate(shown.values()):
-        end = max(part.value, 0) + 2 * part.standard_error
-        right.annotate(f"  {part.value:.2f}", (end, row), va="center", fontsize=LABEL_SIZE, color=INK)
+    values, errors = zip(*((part.value, 2 * part.standard_error) for part in shown.values()), strict=True)
+    right.barh(range(len(shown)), values, xerr=errors, color=BLUE, height=0.6, error_kw={"linewidth": 0.8})
+    for row, (value, error) in enumerate(zip(values, errors, strict=True)):
+        right.annotate(f"  {value:.2f}", (max(value, 0) + error, row), va="center", fontsize=LABEL_SIZE, color=INK)
     right.set_yticks(range(len(shown)), list(shown))
     right.set(ylim=(len(shown) - 0.4, -0.6), xlabel="nats; lines: two standard errors")
     right.set_xlim(right=right.get_xlim()[1] * 1.25)

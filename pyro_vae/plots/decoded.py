@@ -1,4 +1,8 @@
-"""Images that a pair makes: reconstructions, samples, and what chosen latents decode to."""
+"""Images that a pair makes: reconstructions, samples, and what chosen latents decode to.
+
+``model`` and ``guide`` are the pair, ``x`` images (N, C, H, W) or several inputs that hold them, and ``title`` stands
+above what a figure shows.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +40,11 @@ LEGIBLE = 28  # pixels
 def reconstructions(
     model: Callee, guide: Callee, x: Points, *, columns: int | None = None, seed: int | None = 0, title: str = ""
 ) -> Figure:
-    """Images, each with the mean of p(x|z) below (a draw where it has none), z from the guide.
+    """Images x (N, C, H, W), each with the mean of p(x|z) below (a draw where it has none), z from the guide.
 
     Args:
-        model, guide: the pair.
-        x: images (N, C, H, W), or several inputs that hold them, as all functions here take.
         columns: images in a row; by default so many that the rows are full.
         seed: of the draws of z.
-        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data.
@@ -68,12 +69,10 @@ def samples(
     """Means of p(x|z) for z from the prior; draws of x, which the figure says, where p(x|z) has no mean.
 
     Args:
-        model: p(x, z).
         like: any tensor of the wanted number and shape of images (N, C, H, W).
         columns: images in a row; by default so many that the rows are full.
         temperature, truncation: of the latents, see `sample`; the figure says them.
         seed: of the draws of z.
-        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data, or a prior that cannot be drawn from.
@@ -101,12 +100,10 @@ def traversals(
     The first row holds the image itself and the mean of p(x|z) at its code.
 
     Args:
-        model, guide: the pair.
         x: one image (1, C, H, W).
         dims: latent dimensions.
         steps: images in a row, two or more.
         limit: each dimension goes from -limit to limit.
-        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data, a latent dimension out of range, a limit of 0 or below, or latents that cannot be moved
@@ -132,11 +129,9 @@ def interpolations(
     """The ways from images to other images, a row for each, the two images themselves at its ends.
 
     Args:
-        model, guide: the pair.
         start, end: images (N, C, H, W).
         steps: images on the way, from code to code.
         path: "linear" or "sphere", as in `interpolate`.
-        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data, or fewer than two steps.
@@ -152,15 +147,12 @@ def interpolations(
 def attribute_walks(
     model: Callee, guide: Callee, x: Points, direction: Tensor, *, amounts: Tensor, what: str = "", title: str = ""
 ) -> Figure:
-    """Images along a direction of their codes, a row for each, the image itself on the left.
+    """Images x (N, C, H, W) along a direction of their codes, a row for each, the image itself on the left.
 
     Args:
-        model, guide: the pair.
-        x: images (N, C, H, W), or several inputs that hold them.
         direction: (D,), see `attribute_direction`.
         amounts: (S,), in lengths of the direction.
         what: what the direction stands for.
-        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data, or as `along`.
@@ -208,13 +200,10 @@ def manifold_figure(
     """Images decoded over a grid of two latent dimensions, the others at the mean code of images x (N, C, H, W).
 
     Args:
-        model, guide: the pair.
-        x: images.
         side: images on each axis.
         dims: dimensions of the horizontal and of the vertical axis.
         limit: an even grid from -limit to limit; by default quantiles of the prior as it was trained, so that each row
             and each column stands for the same prior mass.
-        title: of the figure, above what it shows.
 
     Raises:
         ValueError: flat data, a latent dimension out of range or twice, a side of fewer than two images, a limit of 0

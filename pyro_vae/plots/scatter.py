@@ -77,19 +77,9 @@ def name_below(figure: Figure, width: float) -> float:
     widest = max(text_width(line, size=LABEL_SIZE) for name in names for line in name.split("\n"))
     most = max(int((width - ROOM) / (widest + MARK)), 1)
     columns = math.ceil(len(names) / math.ceil(len(names) / most))  # filled alike
-    legend = figure.legend(
-        list(marks),
-        ["name"] * len(names),
-        loc="outside lower center",
-        ncols=columns,
-        frameon=False,
-        fontsize=LABEL_SIZE,
-        handlelength=1.0,
-        handletextpad=0.3,
-        columnspacing=0.9,
-        labelspacing=0.2,
-        borderpad=0.2,
-    )
+    look: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": LABEL_SIZE}
+    look |= {"handlelength": 1.0, "handletextpad": 0.3, "columnspacing": 0.9, "labelspacing": 0.2, "borderpad": 0.2}
+    legend = figure.legend(list(marks), ["name"] * len(names), **look)
     for text, name in zip(legend.get_texts(), names, strict=True):  # as they are: "_" would leave one out
         text.set_parse_math(False)
         text.set_text(name)

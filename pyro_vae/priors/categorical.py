@@ -53,6 +53,5 @@ class CategoricalPrior(nn.Module):
 
     def extra_repr(self) -> str:
         learned = ", learned=True" if isinstance(self.logits, nn.Parameter) else ""
-        return (
-            f"dim={self.logits.numel()}, num_categories={self.logits.shape[1]}, temperature={self.temperature}{learned}"
-        )
+        sizes = f"dim={self.logits.numel()}, num_categories={self.logits.shape[1]}"
+        return f"{sizes}, temperature={self.temperature}{learned}"
