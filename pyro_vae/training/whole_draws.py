@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 @dataclass(frozen=True)
 class _Place:
-    """Where the rows are in what is drawn: along a dimension, so many from a first one on."""
+    """Where the rows are in what is drawn: along a dimension, so many from a first one on; none in what has no rows."""
 
     dim: int
     first: int
@@ -22,11 +22,11 @@ class _Place:
     whole: torch.Size
 
     def rows(self, drawn: Tensor) -> Tensor:
-        return drawn.narrow(self.dim, self.first, self.count)
+        return drawn.narrow(self.dim, self.first, self.count) if self.count else drawn
 
     def padded(self, value: Any) -> Any:
         """A parameter of what is drawn with values for the other rows, too: any that are valid."""
-        if not isinstance(value, Tensor):
+        if not isinstance(value, Tensor) or not self.count:
             return value
         dim = self.dim - (len(self.whole) - value.dim())
         if dim < 0 or value.shape[dim] != self.count:
@@ -68,12 +68,12 @@ class WholeDraws(TorchFunctionMode):
             return func(*args, **kwargs)
         return draw(self, func, *args, **kwargs)
 
-    def place_in(self, shape: torch.Size) -> _Place | None:
-        """Where the rows are in a draw of this shape; None in one that has none."""
+    def place_in(self, shape: torch.Size) -> _Place:
+        """Where the rows are in a draw of this shape."""
         dim = next((dim for dim, length in enumerate(shape) if length == self.count), 0)
         times, rest = divmod(shape[dim], self.count) if shape else (0, 0)
         if rest or not times:
-            return None
+            return _Place(0, 0, 0, shape)
         whole = torch.Size([*shape[:dim], times * self.size, *shape[dim + 1 :]])
         return _Place(dim, times * self.first, times * self.count, whole)
 
@@ -82,23 +82,20 @@ def _sized(mode: WholeDraws, func: Any, *size: Any, **named: Any) -> Tensor:
     """rand, randn"""
     given = named.pop("size", size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
     place = mode.place_in(torch.Size(given))
-    drawn: Tensor = func(torch.Size(given) if place is None else place.whole, **named)
-    return drawn if place is None else place.rows(drawn)
+    return place.rows(func(place.whole, **named))
 
 
 def _whole_numbers(mode: WholeDraws, func: Any, *limits_and_size: Any, **named: Any) -> Tensor:
     """randint"""
     *limits, size = (*limits_and_size, named.pop("size")) if "size" in named else limits_and_size
     place = mode.place_in(torch.Size(size))
-    drawn: Tensor = func(*limits, size if place is None else place.whole, **named)
-    return drawn if place is None else place.rows(drawn)
+    return place.rows(func(*limits, place.whole, **named))
 
 
 def _like(mode: WholeDraws, func: Any, like: Tensor, *args: Any, **named: Any) -> Tensor:
     """rand_like, randn_like"""
     place = mode.place_in(like.shape)
-    drawn: Tensor = func(like if place is None else like.new_empty(place.whole), *args, **named)
-    return drawn if place is None else place.rows(drawn)
+    return place.rows(func(like.new_empty(place.whole) if place.count else like, *args, **named))
 
 
 def _with_parameters(mode: WholeDraws, func: Any, *args: Any, **named: Any) -> Tensor:
@@ -108,58 +105,37 @@ def _with_parameters(mode: WholeDraws, func: Any, *args: Any, **named: Any) -> T
         return _sized(mode, lambda whole, **others: func(*rest, whole, **others), *[size], **named)
     shapes = [value.shape for value in (*args, *named.values()) if isinstance(value, Tensor)]
     place = mode.place_in(torch.broadcast_shapes(*shapes))
-    if place is None:
-        return _asked(func, *args, **named)
     padded = {name: place.padded(value) for name, value in named.items()}
     return place.rows(func(*map(place.padded, args), **padded))
-
-
-def _asked(func: Any, *args: Any, **named: Any) -> Tensor:
-    drawn: Tensor = func(*args, **named)
-    return drawn
 
 
 def _filling(mode: WholeDraws, func: Any, target: Tensor, *args: Any, **named: Any) -> Tensor:
     """normal_, uniform_, ..."""
     place = mode.place_in(target.shape)
-    if place is None:
-        return _asked(func, target, *args, **named)
+    if not place.count:
+        return func(target, *args, **named)
     padded = {name: place.padded(value) for name, value in named.items()}
-    drawn: Tensor = func(target.new_empty(place.whole), *map(place.padded, args), **padded)
-    return target.copy_(place.rows(drawn))
+    return target.copy_(place.rows(func(target.new_empty(place.whole), *map(place.padded, args), **padded)))
 
 
 def _dropout(
     mode: WholeDraws, func: Any, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Tensor:
     """What is dropped of ones is dropped of anything."""
-    place = mode.place_in(input.shape) if training and p else None
-    if place is None:
-        return _asked(func, input, p, training, inplace)
+    place = mode.place_in(input.shape)
+    if not (training and p and place.count):
+        return func(input, p, training, inplace)
     kept = place.rows(func(input.new_ones(place.whole), p, True))
     return input.mul_(kept) if inplace else input * kept
 
 
 DRAWS: dict[Any, Callable[..., Tensor]] = {
-    torch.rand: _sized,
-    torch.randn: _sized,
+    **dict.fromkeys((torch.rand, torch.randn), _sized),
     torch.randint: _whole_numbers,
-    torch.rand_like: _like,
-    torch.randn_like: _like,
-    torch.normal: _with_parameters,
-    torch.bernoulli: _with_parameters,
-    Tensor.bernoulli: _with_parameters,
-    torch.multinomial: _with_parameters,
-    Tensor.multinomial: _with_parameters,
-    Tensor.uniform_: _filling,
-    Tensor.exponential_: _filling,
-    Tensor.normal_: _filling,
-    Tensor.cauchy_: _filling,
-    Tensor.log_normal_: _filling,
-    Tensor.geometric_: _filling,
-    Tensor.bernoulli_: _filling,
-    functional.dropout: _dropout,
-    functional.dropout1d: _dropout,
-    functional.dropout2d: _dropout,
-    functional.dropout3d: _dropout,
+    **dict.fromkeys((torch.rand_like, torch.randn_like), _like),
+    **dict.fromkeys((torch.normal, torch.bernoulli, torch.multinomial), _with_parameters),
+    **dict.fromkeys((Tensor.bernoulli, Tensor.multinomial), _with_parameters),
+    **dict.fromkeys((Tensor.uniform_, Tensor.normal_, Tensor.log_normal_, Tensor.exponential_), _filling),
+    **dict.fromkeys((Tensor.cauchy_, Tensor.geometric_, Tensor.bernoulli_), _filling),
+    **dict.fromkeys((functional.dropout, functional.dropout1d, functional.dropout2d, functional.dropout3d), _dropout),
 }
