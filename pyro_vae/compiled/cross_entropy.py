@@ -6,7 +6,8 @@ import math
 from typing import Any
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule, Node, Proxy
+from torch.fx.proxy import GraphAppendingTracer
 
 aten = torch.ops.aten
 
@@ -25,7 +26,7 @@ def cross_entropies_by_products(module: GraphModule) -> None:
     for each pixel, either way. The logarithm is most of the work on a cross-entropy, about a third of that on log p(x)
     with bfloat16 products. Gradients do not pass through here: they are recorded as operations of their own.
     """
-    graph = module.graph
+    graph, tracer = module.graph, GraphAppendingTracer(module.graph)
     for node in list(graph.find_nodes(op="call_function", target=aten.binary_cross_entropy_with_logits.default)):
         found = _negated_sum(node)
         value = node.meta["val"]
@@ -38,21 +39,12 @@ def cross_entropies_by_products(module: GraphModule) -> None:
             continue
         shape = [*total.meta["val"].shape, lanes // factors, factors, LANES]  # (..., groups, factors, lanes)
         with graph.inserting_before(total):
-            logits, targets = (graph.call_function(aten.reshape.default, (arg, shape)) for arg in node.args[:2])
-            product, top = (
-                graph.call_function(aten.mul.Tensor, (logits, targets)),
-                graph.call_function(aten.relu.default, (logits,)),
-            )
-            linear = graph.call_function(aten.sub.Tensor, (product, top))
-            linear = graph.call_function(aten.sum.dim_IntList, (linear, [-2]))
-            small = graph.call_function(aten.abs.default, (logits,))
-            small = graph.call_function(aten.neg.default, (small,))
-            small = graph.call_function(aten.exp.default, (small,))
-            factor = graph.call_function(aten.add.Tensor, (small, 1.0))
-            together = graph.call_function(aten.prod.dim_int, (factor, -2))
-            logarithm = graph.call_function(aten.log.default, (together,))
-            rows = graph.call_function(aten.sub.Tensor, (linear, logarithm))
-            new = graph.call_function(aten.sum.dim_IntList, (rows, [-2, -1]))
+            logits, targets = (aten.reshape.default(Proxy(arg, tracer), shape) for arg in node.args[:2])
+            linear = aten.sub.Tensor(aten.mul.Tensor(logits, targets), aten.relu.default(logits))
+            linear = aten.sum.dim_IntList(linear, [-2])
+            factor = aten.add.Tensor(aten.exp.default(aten.neg.default(aten.abs.default(logits))), 1.0)
+            logarithm = aten.log.default(aten.prod.dim_int(factor, -2))
+            new = aten.sum.dim_IntList(aten.sub.Tensor(linear, logarithm), [-2, -1]).node
             new.meta["val"] = total.meta["val"]
         total.replace_all_uses_with(new)
     graph.eliminate_dead_code()

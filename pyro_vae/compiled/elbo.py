@@ -99,14 +99,14 @@ class CompiledELBO(ELBO):
         """A method of the objective for one pair, as a function of the pair's arguments."""
         key = method, model, guide
         if key not in self._recorded:
-            self._recorded[key] = Recorded(
-                functools.partial(getattr(self.elbo, method), model, guide),
-                modules_of(model, guide).values(),
-                backend=self.backend,
-                precision=self.precision,
-                name=pair_name(model, guide),
-            )
+            bound = functools.partial(getattr(self.elbo, method), model, guide)
+            self._recorded[key] = self.recording(bound, model, guide)
         return self._recorded[key]
+
+    def recording(self, function: Callable, model: Callable, guide: Callable) -> Recorded:
+        """A function that runs a pair, with the settings of this objective."""
+        settings: Any = {"backend": self.backend, "precision": self.precision, "name": pair_name(model, guide)}
+        return Recorded(function, modules_of(model, guide).values(), **settings)
 
     def _get_trace(self, model: Callable, guide: Callable, args: Any, kwargs: Any) -> Any:
         return self.elbo._get_trace(model, guide, args, kwargs)

@@ -11,16 +11,11 @@ import pyro
 import torch
 from torch import nn
 
-from .torch_private import cause, lacks_compiler
+from .torch_private import cause
 
 
 class OutsideSupport(Exception):
     """An observed value lies outside the support of its site."""
-
-
-def hint(error: Exception) -> str:
-    """What to do where compiling failed for lack of a compiler, and only there."""
-    return ". On a CPU it needs a C++ compiler, such as g++" if lacks_compiler(error) else ""
 
 
 def first_line(error: Exception) -> str:

@@ -12,9 +12,8 @@ from torch import Tensor
 from torch.fx import GraphModule
 
 from .cross_entropy import cross_entropies_by_products
-from .inductor import can_be_captured, compiled_module
 from .matmul import products_by_onednn, products_in_bf16
-from .torch_private import begin_cuda_step, handlers, without_its_advice
+from .torch_private import begin_cuda_step, can_be_captured, compiled_module, handlers, without_its_advice
 
 
 class Index(int):

@@ -68,9 +68,7 @@ def products_by_onednn(module: GraphModule) -> None:
 @contextmanager
 def products_in_tf32(on: bool) -> Iterator[None]:
     """Take matrix products and convolutions on NVIDIA GPUs in TensorFloat-32, if on."""
-    switches: list[Any] = []
-    if on:
-        switches = [torch.backends.cuda.matmul, torch.backends.cudnn.conv]  # type: ignore[attr-defined]
+    switches: list[Any] = [torch.backends.cuda.matmul, torch.backends.cudnn.conv] if on else []  # type: ignore[attr-defined]
     before = [switch.fp32_precision for switch in switches]
     for switch in switches:
         switch.fp32_precision = "tf32"

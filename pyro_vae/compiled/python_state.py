@@ -138,7 +138,8 @@ class _Walk:
         self._waiting += [(value, name) for name, value in (function.__kwdefaults__ or {}).items()]
         if not _is_library(function):
             codes = list(_codes(function.__code__))
-            self.names.update(name for code in codes for name in _names(code))
+            for code in codes:  # attributes too, and "beta" in getattr(settings, "beta")
+                self.names.update(code.co_names, (word for word in code.co_consts if isinstance(word, str)))
             loads = (item for code in codes for item in dis.get_instructions(code) if item.opname == "LOAD_GLOBAL")
             self._note(function.__globals__, {item.argval for item in loads} & function.__globals__.keys(), "{}")
 
@@ -181,8 +182,3 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from _codes(constant)
-
-
-def _names(code: types.CodeType) -> set[str]:
-    """All names and words in code: attributes too, and "beta" in getattr(settings, "beta")."""
-    return {*code.co_names, *(constant for constant in code.co_consts if isinstance(constant, str))}

@@ -13,13 +13,13 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from .failures import OutsideSupport, first_line, hint, reason, undone_on_failure
+from .failures import OutsideSupport, first_line, reason, undone_on_failure
 from .graph import Graph, Outcome
 from .python_state import PythonState
 from .recording import record
 from .results import value_of
 from .signature import alias, describe, noting_calls, replaced, surroundings
-from .torch_private import handlers, only_captures_params
+from .torch_private import handlers, lacks_compiler, only_captures_params
 
 MAX_KINDS = 64  # of arguments: with more, a number that always changes is among them
 MAX_STATES = 4  # of what Python holds, for one kind of arguments: with more, something always changes
@@ -193,9 +193,8 @@ class Recorded:
             for met in itertools.chain.from_iterable(self._kinds.values()):
                 if met.graph is not None:
                     met.graph.run = met.graph.module
-            self._warn(
-                f"runs {self.name} operation by operation: torch.compile failed with {first_line(error)}{hint(error)}"
-            )
+            cure = ". On a CPU it needs a C++ compiler, such as g++" if lacks_compiler(error) else ""
+            self._warn(f"runs {self.name} operation by operation: torch.compile failed with {first_line(error)}{cure}")
             return outcome
         finally:
             if first:  # torch.compile works at the first call

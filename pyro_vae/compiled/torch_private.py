@@ -5,6 +5,8 @@ Seen in torch 2.14.1 and pyro-ppl 1.9.2; ``tests/compiled/test_torch_private.py`
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import platform
 import sys
 import warnings
@@ -29,6 +31,11 @@ aten = torch.ops.aten
 READS_FROM_GPU = (aten._linalg_check_errors, aten._local_scalar_dense, aten.multinomial, aten._linalg_eigh)
 CAST = aten._to_copy.default
 ACCUMULATES = "torch::autograd::AccumulateGrad"  # name of the node of a leaf in autograd's graph
+
+
+def can_be_captured(module: GraphModule) -> bool:
+    """Whether a CUDA graph can hold these operations."""
+    return not any(getattr(node.target, "overloadpacket", None) in READS_FROM_GPU for node in module.graph.nodes)
 
 
 def handlers() -> list[Any]:
@@ -86,8 +93,7 @@ def entries_of(module: nn.Module) -> list[dict[str, Any]]:
 
 def linear_by_onednn(left: Tensor, right: Tensor) -> Tensor:
     """left @ right; oneDNN's linear layer takes the right one transposed, in any layout."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
-    return product
+    return torch.ops.mkldnn._linear_pointwise(left, right.t(), None, "none", [], "")
 
 
 @contextmanager
@@ -110,11 +116,28 @@ def begin_cuda_step() -> None:
     torch.compiler.cudagraph_mark_step_begin()
 
 
-def inductor_compile(
+def compiled_module(
     module: GraphModule, inputs: Sequence[Tensor], options: dict[str, Any]
 ) -> Callable[..., list[Tensor]]:
-    """The graph as code of torch's compiler, kept on disk, where a second run finds it."""
-    with without_its_advice():
+    """The graph as code of torch's compiler, with random numbers as in eager torch; no setting is changed, and little
+    said. It is kept on disk, where a second run finds it.
+
+    Args:
+        inputs: those of the first call; all later ones must be of their kinds.
+        options: of the compiler, besides those of all graphs.
+    """
+    options = {"fallback_random": True} | options
+    # Its warnings are of what costs a few seconds at most, such as a CUDA toolkit without a GPU.
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    validation = pyro.settings.get("validate_distributions_torch")  # the compiler switches it off
+    with (
+        contextlib.ExitStack() as afterwards,
+        pyro.settings.context(validate_distributions_torch=validation),
+        without_its_advice(),
+    ):
+        afterwards.callback(logger.setLevel, level)
         from torch import _inductor  # takes a second or two
         from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
@@ -126,8 +149,7 @@ def inductor_compile(
         # Without an environment of shapes, nothing would be kept on disk. Without torch.compile around it, no guards
         # are checked at each call: whoever calls knows the kinds of its inputs.
         with tracing(TracingContext(FakeTensorMode(shape_env=ShapeEnv()))):
-            run: Callable[..., list[Tensor]] = _inductor.compile(module, list(inputs), options)
-    return run
+            return _inductor.compile(module, list(inputs), options)
 
 
 def cause(error: Exception) -> Exception:

@@ -12,7 +12,8 @@ import torch
 from pyro.infer import ELBO
 from torch import nn
 
-from .elbo import CompiledELBO
+from ..pairs.modules import Callee, modules_of
+from .elbo import CompiledELBO, pair_name
 from .recorded import Recorded
 
 Target = TypeVar("Target", ELBO, Callable[..., Any])
@@ -42,8 +43,7 @@ def compile_if_worthwhile(
     precision: Literal["fp32", "bf16"],
     saves: float,
     device: torch.device,
-    modules: Iterable[nn.Module] = (),
-    name: str | None = None,
+    pair: tuple[Callee, Callee] | None = None,
 ) -> Target:
     """An objective as a `CompiledELBO` and a function as `Recorded`, where that is asked for; either stays as it is.
 
@@ -52,7 +52,7 @@ def compile_if_worthwhile(
         compile: "auto" compiles where it saves more seconds than it takes and the device has a compiler.
         precision: "bf16" needs a recorded graph; where compiling does not pay it runs operation by operation.
         saves: estimate of the seconds that compiling would save.
-        modules, name: of a function, as for `Recorded`.
+        pair: model and guide, that a function runs.
 
     Raises:
         ValueError: compile or precision is none of the above, or they contradict each other.
@@ -69,6 +69,7 @@ def compile_if_worthwhile(
     backend: Literal["inductor", "eager"] = "inductor" if pays else "eager"
     if isinstance(target, ELBO):
         return CompiledELBO(target, backend=backend, precision=precision)
+    modules, name = ((), None) if pair is None else (modules_of(*pair).values(), pair_name(*pair))
     return Recorded(target, modules, backend=backend, precision=precision, name=name, pure=True)
 
 

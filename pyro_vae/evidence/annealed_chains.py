@@ -9,11 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..compiled.elbo import pair_name
 from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
 from ..pairs.batch import Points
 from ..pairs.contexts import unvalidated
-from ..pairs.modules import Callee, modules_of
+from ..pairs.modules import Callee
 from .annealing_path import Path, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, adapted
 from .counter_random import CounterRandom
@@ -51,15 +50,8 @@ class Chains:
         self.path.check_parts(list(torch.arange(len(few), device=few.device).split(1)))
         gradients = 2 * len(batches) * annealing.num_temperatures * annealing.num_leapfrog
         saves = SAVED_PER_GRADIENT * gradients
-        self.moved = compile_if_worthwhile(
-            self._moved,
-            modules=modules_of(model, guide).values(),
-            compile=compile,
-            precision="fp32",
-            saves=saves,
-            device=few.device,
-            name=pair_name(model, guide),
-        )
+        how: Any = {"compile": compile, "precision": "fp32", "saves": saves, "device": few.device}
+        self.moved = compile_if_worthwhile(self._moved, pair=(model, guide), **how)
 
     def begin(self, x: Points, keys: Tensor, num_chains: int, stream: int) -> Path:
         """The path of some data points, with draws of q0 to start from."""

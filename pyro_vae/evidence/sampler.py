@@ -10,10 +10,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from ..compiled.elbo import pair_name
 from ..compiled.when_it_pays import SAVED_PER_SAMPLE, compile_if_worthwhile
 from ..pairs.batch import Points
-from ..pairs.modules import Callee, modules_of
+from ..pairs.modules import Callee
 from ..pairs.particles import check_copies
 from .chunking import chunk, chunk_within, peak_bytes
 from .drawing import LogWeights, can_be_keyed, halves, handful, in_parts_alike, keyed, one_by_one, particle_log_weights
@@ -74,12 +73,11 @@ class Sampler:
         saves = SAVED_PER_SAMPLE * num_points * num_samples if self.keyed else 0.0
         self.draw_full = compile_if_worthwhile(
             self.draw,
-            modules=modules_of(model, guide).values(),
+            pair=(model, guide),
             compile=compile,
             precision=precision,
             saves=saves,
             device=x.device,
-            name=pair_name(model, guide),
         )
 
     def _rows(self, points: Tensor, first: int, count: int, stream: int = 0, *, full: bool = False) -> Tensor:

@@ -16,11 +16,9 @@ from torch.optim import Optimizer
 from ..compiled.cuda_graph import Captured
 from ..compiled.failures import OutsideSupport, reason
 from ..compiled.graph import Graph
-from ..compiled.inductor import can_be_captured
 from ..compiled.recorded import Recorded
-from ..compiled.torch_private import make_fx
+from ..compiled.torch_private import can_be_captured, make_fx
 from ..pairs.batch import Points, tensors_of
-from .fused_adam import adam_update
 from .optimizer import OneOptimizer
 from .optimizer_private import MOMENTS
 
@@ -152,13 +150,37 @@ def _can_be_extended(optimizer: Optimizer, params: list[Tensor]) -> bool:
         if group["amsgrad"] or group["maximize"] or (group["weight_decay"] and not group["decoupled_weight_decay"]):
             return False
     states = [optimizer.state[p] for p in params]
-    if not all(state.keys() == set(MOMENTS) for state in states):
-        return False
     device, dtype = params[0].device, params[0].dtype
-    if device.type not in ("cpu", "cuda") or dtype not in (torch.float32, torch.float64):
-        return False
-    if any(tensor.device != device for state in states for tensor in state.values()):  # torch's default on a GPU
-        return False
-    if len({float(state["step"]) for state in states}) > 1:  # one joined later: its bias corrections differ
-        return False
-    return all((p.device, p.dtype) == (device, dtype) for p in params)
+    return (
+        all(state.keys() == set(MOMENTS) for state in states)
+        and device.type in ("cpu", "cuda")
+        and dtype in (torch.float32, torch.float64)
+        and all((p.device, p.dtype) == (device, dtype) for p in params)
+        and all(tensor.device == device for state in states for tensor in state.values())  # torch's default on a GPU
+        and len({float(state["step"]) for state in states}) == 1  # one joined later: its bias corrections differ
+    )
+
+
+def adam_update(settings: Tensor, taken: Tensor) -> Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, ...]]:
+    """Adam's update as a function of parameter, gradient, mean and mean square; it returns all but the gradient anew.
+
+    Args:
+        settings: learning rate, 1 - beta_1, 1 - beta_2, eps and weight decay, shape (5,).
+        taken: number of steps with this one, shape ().
+
+    Reference: Kingma and Ba (2015), Adam, order of operations as at the end of section 2; Loshchilov and Hutter (2019),
+    Decoupled Weight Decay.
+    """
+    rate, new_mean, new_square, eps, decay = settings.unbind()
+    # As exponentials, not powers: the compiler computes what holds an exponential once, and a power for each element.
+    mean_bias, square_bias = (
+        1 - torch.exp(taken.double() * torch.log1p(-share.double())) for share in (new_mean, new_square)
+    )
+    size, floor = ((factor * square_bias.sqrt()).to(settings.dtype) for factor in (rate / mean_bias, eps))
+
+    def update(parameter: Tensor, gradient: Tensor, mean: Tensor, square: Tensor) -> tuple[Tensor, ...]:
+        mean = mean + new_mean * (gradient - mean)
+        square = square + new_square * (gradient.square() - square)
+        return parameter * (1 - rate * decay) - size * mean / (square.sqrt() + floor), mean, square
+
+    return update

@@ -11,10 +11,10 @@ import torch
 from pyro.infer import ELBO, SVI
 from torch import Tensor
 
-from ..compiled.elbo import CompiledELBO, pair_name
+from ..compiled.elbo import CompiledELBO
 from ..compiled.recorded import Recorded
 from ..pairs.batch import Points
-from ..pairs.modules import Callee, modules_of
+from ..pairs.modules import Callee
 from .fused_step import FusedStep
 from .nonfinite import NonFiniteLoss, not_finite_at, sites_not_finite
 from .optimizer import NonFiniteGradient, OneOptimizer
@@ -71,13 +71,7 @@ class Steps:
         self.plain = loss_and_grads if share.count == 1 else of_the_share
         self.recorded: Recorded | None = None
         if isinstance(objective, CompiledELBO):
-            self.recorded = Recorded(
-                self.plain,
-                modules_of(model, guide).values(),
-                backend=objective.backend,
-                precision=objective.precision,
-                name=pair_name(model, guide),
-            )
+            self.recorded = objective.recording(self.plain, model, guide)
             self.fused = FusedStep(self.recorded, optimizer)
         self.full_batch = full_batch
         self.taken = self.full_taken = 0

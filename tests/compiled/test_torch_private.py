@@ -92,14 +92,14 @@ def test_linear_by_onednn_is_a_product():
 def test_the_compiler_gives_what_the_graph_gives_and_names_what_it_lacks():
     """By itself, with a graph and inputs; its own exception says that there is no compiler."""
     module = torch_private.make_fx(lambda x: [x.tanh() + torch.randn_like(x)])(torch.ones(3))
-    run = torch_private.inductor_compile(module, [torch.ones(3)], {"fallback_random": True})
+    run = torch_private.compiled_module(module, [torch.ones(3)], {})
     torch.manual_seed(0)
     (found,) = run(torch.zeros(3))
     torch.manual_seed(0)
     torch.testing.assert_close(found, torch.randn(3))
     none = torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
     with none, pytest.raises(Exception, match="compiler") as caught:
-        torch_private.inductor_compile(torch_private.make_fx(torch.cos)(torch.ones(3)), [torch.ones(3)], {})
+        torch_private.compiled_module(torch_private.make_fx(torch.cos)(torch.ones(3)), [torch.ones(3)], {})
     assert torch_private.lacks_compiler(caught.value)
     assert not torch_private.lacks_compiler(OSError(28, "No space left on device"))
     assert logging.getLogger("torch").level != logging.ERROR

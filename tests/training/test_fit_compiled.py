@@ -20,7 +20,7 @@ from pyro_vae.compiled.elbo import CompiledELBO
 from pyro_vae.compiled.recorded import Recorded
 from pyro_vae.compiled.when_it_pays import compile_if_worthwhile
 from pyro_vae.evidence import annealed_chains, sampler
-from pyro_vae.pairs.modules import announcing
+from pyro_vae.pairs.modules import announcing, modules_of
 from pyro_vae.training.optimizer import OneOptimizer
 from pyro_vae.training.steps import Steps
 
@@ -317,8 +317,8 @@ def recorded(monkeypatch):
     """Every estimate from recorded graphs, run operation by operation."""
     made = []
 
-    def where(function, *, modules, **_):
-        made.append(Recorded(function, modules, backend="eager"))
+    def where(function, *, pair, **_):
+        made.append(Recorded(function, modules_of(*pair).values(), backend="eager"))
         return made[-1]
 
     for module in (sampler, annealed_chains):

@@ -15,11 +15,10 @@ from pyro_vae import Bernoulli, CompiledELBO, LowRankGaussian, OneOptimizer, ada
 from pyro_vae.compiled import matmul as products
 from pyro_vae.compiled.cuda_graph import Captured
 from pyro_vae.compiled.custom_ops import rows
-from pyro_vae.compiled.inductor import can_be_captured
 from pyro_vae.compiled.matmul import products_by_onednn
+from pyro_vae.compiled.torch_private import can_be_captured
 from pyro_vae.pairs.modules import announcing
-from pyro_vae.training.fused_adam import adam_update
-from pyro_vae.training.fused_step import FusedStep
+from pyro_vae.training.fused_step import FusedStep, adam_update
 from pyro_vae.training.steps import Steps
 
 
