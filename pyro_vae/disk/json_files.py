@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .reading import read_whole
-from .writing import written_whole
+from .writing import write_text
 
 SEAL = "sha256"  # the last entry: of the others
 
@@ -30,8 +30,7 @@ def null_for_nan(value: Any) -> Any:
 def write_json(path: Path, content: dict[str, Any], *, kind: str) -> None:
     """Write readable JSON of one kind of content, whole or not at all; numbers that are not finite become null."""
     content = null_for_nan({**content, "kind": kind})
-    with written_whole(path) as file:
-        file.write(_text({**content, SEAL: _digest(content)}).encode() + b"\n")
+    write_text(path, _text({**content, SEAL: _digest(content)}) + "\n")
 
 
 class Content(dict[str, Any]):

@@ -17,10 +17,9 @@ def tensors_of(content: bytes, path: Path) -> dict[str, Tensor]:
         ValueError: they are no such file, or not a whole one.
     """
     try:
-        found: dict[str, Tensor] = safetensors.torch.load(content)
+        return safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ValueError(f"Expected tensors in {path}; got an error: {error}. Make the file again.") from error
-    return found
 
 
 def require_finite(tensors: Mapping[str, Tensor], names: Iterable[str], path: Path) -> None:

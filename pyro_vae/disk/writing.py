@@ -60,10 +60,15 @@ def written_whole(path: Path) -> Iterator[IO[bytes]]:
             part.unlink()
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write these bytes, whole or not at all."""
+    with written_whole(path) as file:
+        file.write(content)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text, whole or not at all."""
-    with written_whole(path) as file:
-        file.write(text.encode())
+    write_whole(path, text.encode())
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 200) -> None:
@@ -92,10 +97,8 @@ def save_table(table: DataFrame, path: Path) -> None:
             try:
                 file.write(table.to_parquet(None, index=False))
             except ImportError as error:
-                text = (
-                    f'Expected pyarrow, to write {path}; got none. Run pip install "pyro-vae[tables]", or write .csv.'
-                )
-                raise ImportError(text) from error
+                cure = 'Run pip install "pyro-vae[tables]", or write .csv.'
+                raise ImportError(f"Expected pyarrow, to write {path}; got none. {cure}") from error
         else:
             table.to_csv(file, index=False, sep="\t" if path.suffix == ".tsv" else ",")
 

@@ -16,14 +16,8 @@ from .trials import run_pair, trying
 
 def choosing(data: Points, batch_transform: Callable[..., Any] | None) -> Callable[[Tensor], Any]:
     """A function that makes the batch for indices (B,)."""
-
-    def chosen(indices: Tensor) -> Any:
-        return map_points(data, lambda entry: rows(entry, indices))
-
-    if batch_transform is None:
-        return chosen
     transform = transforming(batch_transform)
-    return lambda indices: transform(chosen(indices))
+    return lambda indices: transform(map_points(data, lambda entry: rows(entry, indices)))
 
 
 def transforming(batch_transform: Callable[..., Any] | None) -> Callable[[Any], Any]:

@@ -6,7 +6,7 @@ import contextlib
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,8 @@ from ..arguments.at_least import at_least
 from ..compiled.elbo import CompiledELBO
 from ..disk.lock import locked
 from ..disk.writing import saying
-from ..objectives.kl_weights import KLWeight
-from .checkpoint_files import read_newest, remove, write
+from .checkpoint_files import keep_newest, read_newest, write
 from .course import Course
-from .fitted import Metrics
 from .sameness import comparable, require_equal
 from .sharing import ALONE, Share
 
@@ -57,7 +55,7 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if not self.minutes >= 0:
             raise ValueError(f"Expected minutes >= 0 between two checkpoints; got {self.minutes}.")
-        at_least(1, epochs=1 if self.epochs is None else self.epochs, count=self.count)
+        at_least(1, epochs=self.epochs, count=self.count)
 
 
 class Saver:
@@ -99,7 +97,12 @@ class Saver:
             done = len(self.found["history"])
             raise ValueError(f"Expected epochs >= {done}, which the checkpoint has; got {epochs}.")
         self._settings = comparable({**settings, "settings": self.checkpoint.settings})
-        surroundings = _surroundings() | {"processes": self.share.count}
+        surroundings = {  # what the last digits depend on
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "instructions": torch.backends.cpu.get_cpu_capability(),
+            "processes": self.share.count,
+        }
         if self.found is not None:
             require_equal(self._before, self._settings, but=surroundings)
             for name, now in surroundings.items():
@@ -110,29 +113,6 @@ class Saver:
                         stacklevel=3,
                     )
         self._settings |= surroundings
-
-    def resume(
-        self,
-        course: Course,
-        order: Callable[[], Iterable[Any]],
-        kl_weight: KLWeight,
-        validated: Callable[[], tuple[Metrics, list[str]]],
-    ) -> None:
-        """Go on from the state that was found, if any was.
-
-        Args:
-            course: of a training that has not begun.
-            order: gives what the steps of an epoch take.
-            kl_weight: set before each step.
-            validated: scores of the pair as it is now; with validation data they tell whether it computes what it did.
-
-        Raises:
-            ValueError: it was found for another pair, optimizer or scheduler.
-        """
-        if self.found is not None:
-            course.go_on(self.found, order(), kl_weight, validated)
-        elif self.checkpoint is not None:
-            course.watch_python()
 
     def take(self, course: Course) -> None:
         """Keep the state after an epoch, and save it if it is time."""
@@ -167,7 +147,7 @@ class Saver:
             self._latest = course.state()
             self.save()
         else:
-            remove(Path(self.checkpoint.folder))
+            keep_newest(Path(self.checkpoint.folder), 0)
 
 
 def described(objective: ELBO) -> dict[str, Any]:
@@ -215,12 +195,3 @@ def saving(checkpoint: str | Path | Checkpoint | None, share: Share = ALONE) -> 
         if made:
             with contextlib.suppress(OSError):  # something was saved
                 folder.rmdir()
-
-
-def _surroundings() -> dict[str, Any]:
-    """What the last digits depend on."""
-    return {
-        "torch": torch.__version__,
-        "threads": torch.get_num_threads(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-    }

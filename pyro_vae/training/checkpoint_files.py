@@ -16,7 +16,7 @@ from ..disk.json_files import read_json, write_json
 from ..disk.packing import packed, unpacked
 from ..disk.reading import read_whole
 from ..disk.tensor_files import tensors_of
-from ..disk.writing import written_whole
+from ..disk.writing import write_whole
 from .course import FORM
 from .fitted import Metrics
 
@@ -61,11 +61,6 @@ def saved_history(folder: Path) -> list[Metrics]:
     return [] if newest is None else newest["state"]["history"]
 
 
-def remove(folder: Path) -> None:
-    """Remove the checkpoints in a folder."""
-    _keep_newest(folder, 0)
-
-
 def _read(folder: Path, epoch: int) -> dict[str, Any]:
     stem = _stem(folder, epoch)
     about = read_json(stem.with_suffix(".json"), kind="checkpoint", types=TYPES)
@@ -90,18 +85,18 @@ def write(folder: Path, state: dict[str, Any], settings: dict[str, Any], *, coun
     stem, tensors = _stem(folder, len(state["history"])), dict[str, Tensor]()
     about = {"settings": settings, "state": packed(state, tensors)}
     content = safetensors.torch.save(tensors)
-    with written_whole(stem.with_suffix(".safetensors")) as file:
-        file.write(content)
+    write_whole(stem.with_suffix(".safetensors"), content)
     about |= {"bytes": len(content), "tensors_sha256": hashlib.sha256(content).hexdigest()}
     write_json(stem.with_suffix(".json"), about, kind="checkpoint")  # the last: with it the checkpoint is there
-    _keep_newest(folder, count)
+    keep_newest(folder, count)
 
 
 def _stem(folder: Path, epoch: int) -> Path:
     return folder / f"checkpoint-{epoch:08d}"
 
 
-def _keep_newest(folder: Path, count: int) -> None:
+def keep_newest(folder: Path, count: int) -> None:
+    """Remove all checkpoints in a folder but so many of the newest."""
     kept = {_stem(folder, epoch) for epoch in saved_epochs(folder)[-count:]} if count else set()
     for path in sorted(folder.glob("checkpoint-*")):  # of each, .json before .safetensors
         if FILES.fullmatch(path.name) and path.with_suffix("") not in kept and path.is_file():

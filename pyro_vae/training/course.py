@@ -23,13 +23,8 @@ from .sameness import comparable, require_equal
 from .selection import BestState
 from .steps import Steps
 
-FORM: dict[str, type] = {  # of a state
-    "history": list,
-    "stopped": bool,
-    "steps": int,
-    "full_steps": int,
-    **dict.fromkeys(("best", "pair", "buffers", "optimizer", "made", "random"), dict),
-}
+FORM: dict[str, type] = {"history": list, "stopped": bool, "steps": int, "full_steps": int}  # of a state
+FORM |= dict.fromkeys(("best", "pair", "buffers", "optimizer", "made", "random"), dict)
 TOLERANCE = 1e-3  # of an ELBO, relative: another machine rounds in another way
 
 
@@ -52,9 +47,7 @@ class Course:
     history: list[Metrics] = field(default_factory=list)
     stopped: bool = False
     summed_over: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        self._python: PythonState | None = None
+    _python: PythonState | None = None
 
     def watch_python(self) -> None:
         """Note what the pair holds in Python, for `warn_of_python`."""
@@ -102,11 +95,7 @@ class Course:
         }
 
     def go_on(
-        self,
-        state: dict[str, Any],
-        batches: Iterable[Any],
-        kl_weight: KLWeight,
-        validated: Callable[[], tuple[Metrics, list[str]]],
+        self, state: dict[str, Any], batches: Iterable[Any], kl_weight: KLWeight, validated: Callable[[], Any]
     ) -> None:
         """Continue from a state, as the process would have done that saved it.
 
@@ -116,8 +105,7 @@ class Course:
         Args:
             state: of `state`.
             batches: what the steps of a first epoch take.
-            kl_weight: set before each step.
-            validated: scores of the pair as it is now; with validation data they tell whether it computes what it did.
+            validated: gives what `validate` does for the pair as it is now: whether it computes what it did.
 
         Raises:
             ValueError: it is the state of another pair, optimizer or scheduler.
@@ -152,8 +140,7 @@ class Course:
 
     def _require_same(self, state: dict[str, Any]) -> None:
         mine, theirs = self.state(), state
-        kinds = ({*_kinds(each)} for each in (mine, theirs))
-        if differing := sorted({name for name, *_ in set.symmetric_difference(*kinds)}):
+        if differing := sorted({name for name, *_ in _kinds(mine) ^ _kinds(theirs)}):
             raise ValueError(
                 f"Expected a pair and an optimizer with the tensors of the checkpoint; names, types or shapes differ: "
                 f"{', '.join(differing[:5])}. Make them as they were, or use another folder."
@@ -207,14 +194,12 @@ def _require_same_elbo(before: Metrics, now: Metrics) -> None:
         )
 
 
-def _kinds(state: dict[str, Any]) -> Iterator[tuple[str, torch.dtype, torch.Size]]:
+def _kinds(state: dict[str, Any]) -> set[tuple[str, torch.dtype, torch.Size]]:
     """Names, types and shapes of what a pair and its optimizer keep."""
     tensors: dict[str, Tensor] = {}
     kept = {"pair": state["pair"], "buffers": state["buffers"], "optimizer": state["optimizer"]["parameters"]}
     packed(kept, tensors)
-    yield from (
-        (name.partition("/")[2].replace("$$$", "."), tensor.dtype, tensor.shape) for name, tensor in tensors.items()
-    )
+    return {(name.partition("/")[2].replace("$$$", "."), t.dtype, t.shape) for name, t in tensors.items()}
 
 
 def _random_state() -> dict[str, Any]:

@@ -44,7 +44,6 @@ def train_epoch(
     steps: Steps,
     batches: Iterable[Any],
     kl_weight: KLWeight,
-    *,
     read_every: int,
     on_step: Sequence[OnStep],
     bar: Progress,
@@ -53,7 +52,6 @@ def train_epoch(
 
     Args:
         batches: what each step takes: indices of data points (B,), or the data points themselves.
-        kl_weight: set before each step.
         read_every: losses are read once in so many steps, and after the last one.
         on_step: each is called with the number and the loss of each step but the last one, which the caller reports.
 

@@ -16,7 +16,6 @@ from pyro.infer import ELBO
 from pyro.optim import PyroOptim
 from tqdm import tqdm
 
-from ..arguments.rows import Home
 from ..compiled.when_it_pays import compile_if_worthwhile, saved_in_training
 from ..data import Data
 from ..objectives.accepted import as_objective, check_kl_weight, for_enumeration, with_kl_weight
@@ -202,8 +201,7 @@ def fit(
         True
     """
     with seeded(seed):  # a loader draws its order
-        home = Home(home_of(model, guide).dtype)
-        data, validation, batch_transform = unpacked(data, validation, batch_transform, home)
+        data, validation, batch_transform = unpacked(data, validation, batch_transform, home_of(model, guide).dtype)
     chosen, warmup, callbacks = as_objective(objective), as_warmup(kl_weight), each_of(on_step)
     check_kl_weight(chosen, warmup)
     check_settings(validation, epochs=epochs, batch_size=batch_size, patience=patience)
@@ -227,7 +225,7 @@ def fit(
     with (
         saving(checkpoint, share) as saver,
         training_conditions(modules, seed=seed, tf32=precision == "tf32"),
-        tensorboard_writer(tensorboard, device, past=[] if saver.found is None else saver.found["history"]) as board,
+        tensorboard_writer(tensorboard, device, past=[] if saver.found is None else saver.found["history"]) as show,
         bar,
     ):
         announced = for_the_batch(*announcing(p, q))
@@ -256,21 +254,22 @@ def fit(
         course = Course(modules, steps, best, summed_over=tuple(sorted(enumeration.in_model)))
         validated = functools.partial(validate, *summed, validation, batch_size=batch_size, device=device, share=share)
         try:
-            saver.resume(course, visited.epoch, kl, validated)
+            if saver.found is not None:
+                course.go_on(saver.found, visited.epoch(), kl, validated)
+            elif saver.checkpoint is not None:
+                course.watch_python()
             begun_at(bar, steps.taken)
             while not course.is_over(epochs, patience):
                 started, epoch = time.perf_counter(), len(course.history) + 1
                 batches = visited.epoch()
                 if visited.streamed and epoch == 1:
                     batches = checked(batches, summed, of_kind, visited.batch_of, modules)
-                metrics, course.stopped = train_epoch(
-                    epoch, steps, batches, kl, read_every=read_every, on_step=callbacks, bar=bar
-                )
+                metrics, course.stopped = train_epoch(epoch, steps, batches, kl, read_every, callbacks, bar)
                 scores, sites = validated()
                 metrics |= scores | {"seconds": time.perf_counter() - started}
                 course.history.append(metrics)
                 bar.set_description(in_words(metrics))
-                board.write(metrics, p, q, validation)
+                show(metrics, p, q, validation)
                 best.update(metrics, sites)
                 course.stopped = share.any(course.stopped or told(callbacks, steps.taken, metrics), device)
                 saver.take(course)

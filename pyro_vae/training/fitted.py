@@ -15,22 +15,15 @@ from ..arguments.memory import physical_memory
 from ..disk.json_files import read_json, write_json
 from ..disk.reading import read_whole
 from ..disk.tensor_files import tensors_of
-from ..disk.writing import saying, written_whole
+from ..disk.writing import saying, write_whole
 from ..output.frames import frame, html
 from ..pairs.modules import Callee, modules_of
 from ..pairs.state import loaded_pair
 
 Metrics = dict[str, float]
 STATE = "fit.safetensors"
-SAVED = ("history", "best_epoch", "stopped_early", "warmed_up", "summed_over")
 NUMBER = (int, float, type(None))
-TYPES = {
-    "history": [{str: NUMBER}],
-    "best_epoch": int,
-    **dict.fromkeys(("stopped_early", "warmed_up"), bool),
-    "summed_over": [str],
-    "state_sha256": str,
-}
+SAVED = {"history": [{str: NUMBER}], "best_epoch": int, "stopped_early": bool, "warmed_up": bool, "summed_over": [str]}
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,8 +100,7 @@ class Fit:
         with saying(folder):
             folder.mkdir(parents=True, exist_ok=True)
         content = safetensors.torch.save({name: tensor.cpu().contiguous() for name, tensor in self.state.items()})
-        with written_whole(folder / STATE) as file:
-            file.write(content)
+        write_whole(folder / STATE, content)
         about = {name: getattr(self, name) for name in SAVED} | {"state_sha256": hashlib.sha256(content).hexdigest()}
         write_json(folder / "fit.json", about, kind="Fit")
 
@@ -128,7 +120,7 @@ class Fit:
             FileNotFoundError: fit.json or fit.safetensors is not there.
             ValueError: one of them is damaged, they do not belong together, or the pair has another shape.
         """
-        about = read_json(Path(folder) / "fit.json", kind="Fit", types=TYPES)
+        about = read_json(Path(folder) / "fit.json", kind="Fit", types=SAVED | {"state_sha256": str})
         content = read_whole(Path(folder) / STATE, limit=physical_memory() // 2)
         if hashlib.sha256(content).hexdigest() != about["state_sha256"]:
             raise ValueError(f"Expected {STATE} of the same time as fit.json in {folder}; it is damaged, or another.")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from pyro import poutine
 
 from ..pairs.sites import sample_sites
@@ -13,14 +15,8 @@ class NonFiniteLoss(FloatingPointError):
 
 def sites_not_finite(*traces: poutine.Trace) -> list[str]:
     """Names of the sites whose log-probability is not finite, in order."""
-    return sorted(
-        {
-            name
-            for trace in traces
-            for name, site in sample_sites(trace)
-            if not site["fn"].log_prob(site["value"]).isfinite().all()
-        }
-    )
+    sites = itertools.chain.from_iterable(map(sample_sites, traces))
+    return sorted({name for name, site in sites if not site["fn"].log_prob(site["value"]).isfinite().all()})
 
 
 def not_finite_at(step: str, sites: list[str]) -> NonFiniteLoss:

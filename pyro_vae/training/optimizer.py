@@ -26,11 +26,7 @@ class NonFiniteGradient(FloatingPointError):
 
 
 def adam(
-    lr: float = 1e-3,
-    *,
-    betas: tuple[float, float] = (0.9, 0.999),
-    eps: float = 1e-8,
-    weight_decay: float = 0.0,
+    lr: float = 1e-3, *, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0
 ) -> MakeOptimizer:
     """Adam for `OneOptimizer`, with torch's fused kernel where the parameters allow it.
 

@@ -34,9 +34,10 @@ Transform = Callable[..., Any]  # of a batch, called as the model is
 
 
 def unpacked(
-    data: Any, validation: Any, batch_transform: Transform | None, home: Home
+    data: Any, validation: Any, batch_transform: Transform | None, dtype: torch.dtype | None
 ) -> tuple[Any, Any, Transform | None]:
     """Training data, validation data and the transform of batches, as given, else those of a `Data`; see `as_given`."""
+    home = Home(dtype)
     if isinstance(data, Data):
         validation = data.given("validation") if validation is None else validation
         batch_transform = data.transform if batch_transform is None else batch_transform
@@ -155,12 +156,8 @@ def pair_of_kind(
     as it was for the first.
 
     Args:
-        announced: the pair.
-        weighted: the same with KL weights, as it is trained.
-        objective: what it is trained with.
+        weighted: the announced one with KL weights, as it is trained.
         alone: sites of the first batch that are summed over in the model alone.
-        kl_weight: on the rate.
-        batch: one of this kind.
 
     Raises:
         ValueError: it cannot be trained so, though the first could.

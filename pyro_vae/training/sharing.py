@@ -81,17 +81,7 @@ class Share:
         return held[0]
 
     def begin(self, elbo: ELBO, pair: tuple[Callee, Callee], visited: Visits, modules: dict[str, nn.Module]) -> None:
-        """Begin with the parameters and buffers of the first process, if batches of each size can be shared out.
-
-        Args:
-            elbo: the objective.
-            pair: model and guide, in the modes of training.
-            visited: the data.
-            modules: of the pair.
-
-        Raises:
-            ValueError: they cannot, see `check_shares`.
-        """
+        """Begin with the parameters and buffers of the first process, if batches of each size pass `check_shares`."""
         if self.count == 1:
             return
         store, first = pyro.get_param_store(), visited.first()
@@ -183,9 +173,7 @@ def check_shares(
     """Compare loss, gradients, buffers and random numbers of a batch with those of its shares, all in this process.
 
     Args:
-        elbo: the objective.
-        pair: model and guide, in the modes of training.
-        batch_of: the batch for what a step takes.
+        pair: in the modes of training.
         taken: what a step takes.
         share: any of the shares.
 

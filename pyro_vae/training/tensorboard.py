@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,26 +26,19 @@ MOST_CURVES = 128  # dimensions with a curve of their own; all are in the histog
 IMAGES = 8  # data points whose reconstructions are shown
 
 
-class Board(Protocol):
-    """Writes what there is to see at the end of an epoch."""
-
-    def write(self, metrics: Metrics, model: Callee, guide: Callee, validation: Any) -> None:
-        """Write the metrics of an epoch; of validation data, where there are any, the rate by dimension and images."""
-
-
 @contextmanager
 def tensorboard_writer(
     folder: str | Path | None, device: torch.device, *, past: Sequence[Metrics] = ()
-) -> Iterator[Board]:
-    """What writes to a folder; without one, it does nothing.
+) -> Iterator[Callable[[Metrics, Callee, Callee, Any], None]]:
+    """A function of metrics, pair and validation data that writes what there is to see at the end of an epoch.
 
     Args:
-        folder: for its files of events.
+        folder: for its files of events; without one, nothing is written.
         device: where the pair is.
         past: metrics of the epochs that an earlier process has finished. What it wrote of later ones is left out.
     """
     if folder is None:
-        yield _Nothing()
+        yield lambda *_: None
         return
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -59,12 +52,7 @@ def tensorboard_writer(
         board = _Board(writer, device)
         for metrics in unseen:
             board.write_metrics(metrics)
-        yield board
-
-
-class _Nothing:
-    def write(self, metrics: Metrics, model: Callee, guide: Callee, validation: Any) -> None:
-        pass
+        yield board.write
 
 
 class _Board:
@@ -73,6 +61,7 @@ class _Board:
         self.x: Any = None  # the first validation data
 
     def write(self, metrics: Metrics, model: Callee, guide: Callee, validation: Any) -> None:
+        """The metrics of an epoch; of validation data, where there are any, the rate by dimension and images."""
         self.write_metrics(metrics)
         if validation is not None:
             with seeded(0):  # a loader draws its order
@@ -119,19 +108,14 @@ def _write_images(writer: Any, model: Callee, guide: Callee, x: Points, step: in
         return
     for name, site in observed_sites(again).items():
         data = site["infer"]["obs"]
-        if _are_images(data):
+        if data.dim() == 4 and data.shape[1] in (1, 3):
             rows = torch.cat([data, mean_of(site)])
             writer.add_image(f"{name}/reconstructions", _page(rows), step)
             writer.add_image(f"{name}/samples", _page(mean_of(drawn.nodes[name])), step)
-
-
-def _are_images(data: Tensor) -> bool:
-    return data.dim() == 4 and data.shape[1] in (1, 3)
 
 
 def _page(images: Tensor) -> Tensor:
     """Images (N, C, H, W) as one picture (3, H', W'), with values in [0, 1], `IMAGES` in a row."""
     from torchvision.utils import make_grid  # imports torch's compiler: two seconds that most commands need not wait
 
-    page: Tensor = make_grid(images.float().nan_to_num(0.5).clamp(0, 1), nrow=IMAGES, pad_value=1.0, padding=1)
-    return page
+    return make_grid(images.float().nan_to_num(0.5).clamp(0, 1), nrow=IMAGES, pad_value=1.0, padding=1)

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from itertools import chain, islice, pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -153,16 +153,14 @@ def pieces(data: Any, size: int, device: torch.device) -> Iterator[Points]:
 
 def moved(points: Points, device: torch.device) -> Points:
     """Data points on a device; from pinned memory, nobody waits for the copy."""
-    moved_there: Points = map_points(points, lambda t: t.to(device, non_blocking=t.is_pinned()))
-    return moved_there
+    return map_points(points, lambda t: t.to(device, non_blocking=t.is_pinned()))
 
 
 def pinned(points: Points, device: torch.device) -> Points:
     """Data points of the CPU in memory that a GPU copies from by itself."""
     if device.type != "cuda":
         return points
-    there: Points = map_points(points, lambda t: t if t.is_cuda or t.is_pinned() else t.pin_memory())
-    return there
+    return map_points(points, lambda t: t if t.is_cuda or t.is_pinned() else t.pin_memory())
 
 
 def ahead(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
@@ -178,12 +176,8 @@ def ahead(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 def with_last(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
     """Each item, and whether it is the last."""
-    left = iter(items)
-    for item in left:
-        for following in left:
-            yield item, False
-            item = following
-        yield item, True
+    end: Any = object()
+    return ((item, following is end) for item, following in pairwise(chain(items, [end])))
 
 
 def example_of(data: Any) -> Any:
