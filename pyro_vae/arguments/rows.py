@@ -11,12 +11,10 @@ from torch import Tensor
 CURES = {
     "O": "Convert it with .astype(float) or .to_numpy(dtype=float); pad sequences of different lengths to one, and "
     "give their lengths beside them, (padded, lengths).",
-    "U": "Replace categories by whole numbers.",
-    "S": "Replace categories by whole numbers.",
+    **dict.fromkeys("US", "Replace categories by whole numbers."),
     "c": "Give real and imaginary parts as two values, np.stack([x.real, x.imag], -1).",
     "V": "Give its fields as entries of a dict.",
-    "M": "Give times as numbers, such as seconds since the first.",
-    "m": "Give times as numbers, such as seconds since the first.",
+    **dict.fromkeys("Mm", "Give times as numbers, such as seconds since the first."),
 }
 
 
@@ -40,10 +38,8 @@ class Home(NamedTuple):
         if self.dtype is None or not values.is_floating_point():
             return values.to(self.device)
         moved = values.to(self.device, self.dtype)
-        lost = 0
-        if values.dtype.itemsize > self.dtype.itemsize and not moved.sum().isfinite():  # only then count
-            lost = int(moved.isinf().sum() - values.isinf().sum())
-        if lost:
+        smaller = values.dtype.itemsize > self.dtype.itemsize and not moved.sum().isfinite()  # only then count
+        if smaller and (lost := int(moved.isinf().sum() - values.isinf().sum())):
             raise ValueError(f"Expected numbers that {self.dtype} can hold; got {lost:,} larger ones. Scale them.")
         return moved
 

@@ -19,7 +19,6 @@ from ..runs.environment import environment, few_threads
 from ..runs.evaluations import what_resuming_removes
 from ..runs.folder import append_metrics, reserve_space, save_weights, title_of, write_about, write_metrics
 from ..runs.loading import command_line
-from ..runs.loose_params import save_params
 from ..runs.named_inputs import NamedInputs
 from ..runs.new_folder import SETTINGS, UNFINISHED, checkpointed, new_run
 from ..runs.own_classes import copy_sources, require_as_begun, sources_of
@@ -138,8 +137,7 @@ def _place(folder: Path) -> str:
 
 def _save(folder: Path, config: Namespace, module: Any, result: Fit, about: dict[str, Any], *, name: str) -> None:
     """Write what came of a training; its module holds the best state."""
-    save_weights(folder, module)
-    save_params(folder, result.state)
+    save_weights(folder, module, result.state)
     with warned("the metrics"):
         write_metrics(folder, result.history)
     write_text(folder / SETTINGS, dump(config))

@@ -52,7 +52,7 @@ def progress_bar(total: int | None, *, unit: str, shown: bool, description: str 
     is_notebook = type(sys.stderr).__module__.startswith("ipykernel")
     if shown and not is_notebook and not is_terminal():
         return _Lines(total, unit, description)
-    bar: Progress = (bar_of_notebook if is_notebook else tqdm)(
+    return (bar_of_notebook if is_notebook else tqdm)(
         total=total,
         unit=unit,
         unit_scale=scaled,
@@ -61,7 +61,6 @@ def progress_bar(total: int | None, *, unit: str, shown: bool, description: str 
         leave=is_notebook,
         delay=PATIENCE,
     )
-    return bar
 
 
 def is_terminal() -> bool:

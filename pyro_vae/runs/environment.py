@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime
 import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from torch import nn
 
 from ..networks import count_parameters
 from ..version import __version__
+from .jobs import threads
 
 SMALL = 200_000  # parameters
 
@@ -25,15 +25,9 @@ def threads_for(module: nn.Module | None) -> int:
     return 1 if small else torch.get_num_threads()
 
 
-@contextmanager
-def few_threads(module: nn.Module) -> Iterator[None]:
-    """As many threads as a model is worth; as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads_for(module))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def few_threads(module: nn.Module) -> AbstractContextManager[None]:
+    """Inside, as many threads as a model is worth."""
+    return threads(threads_for(module))
 
 
 def environment(device: torch.device, module: nn.Module | None = None) -> dict[str, Any]:

@@ -43,15 +43,9 @@ class Estimator:
     fixed: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def file(self) -> str:
-        """Name of its files in a run folder, without their ending."""
-        return "evaluation" if self.name == "auto" else f"evaluation_{self.name}"
-
-    @property
     def kind(self) -> type[LogMarginal] | type[BidirectionalGap]:
         """What it returns."""
-        kind: type[LogMarginal] | type[BidirectionalGap] = typing.get_type_hints(self.function)["return"]
-        return kind
+        return typing.get_type_hints(self.function)["return"]
 
     @property
     def options(self) -> dict[str, tuple[Any, Any, str]]:

@@ -17,9 +17,11 @@ from ..data import Data
 from ..disk.json_files import null_for_nan, read_json, write_json
 from ..disk.reading import MEBIBYTE, read_whole
 from ..disk.tensor_files import require_finite, tensors_of
-from ..disk.writing import saying, write_text, written_whole
+from ..disk.writing import saying, write_text, write_whole, written_whole
+from ..pairs.state import with_store
 from .new_folder import CHECKPOINT, RESERVED
 
+PARAMS = "params.safetensors"  # parameters of ``pyro.param`` that belong to no module
 NAME = re.compile(r"[\w][\w.-]*")  # of a file of the run: in its folder, and in no other
 TYPES: dict[str, Any] = {  # of what is read from run.json again
     "files": {str: {"bytes": int, "sha256": str}},
@@ -110,12 +112,8 @@ def read_about(folder: Path) -> dict[str, Any]:
 
 
 def title_of(folder: Path, *, name: str = "") -> str:
-    """What a figure of a run is about, in a line: its data, its name, the epoch whose weights it has.
-
-    Args:
-        folder: of the run.
-        name: of the run; by default that of the folder.
-    """
+    """What a figure of a run is about, in a line: its data, its name (by default that of the folder), the epoch whose
+    weights it has."""
     about = read_about(folder)
     best = about.get("best_epoch")
     epoch = f"epoch {best} of {about['epochs']}" if best else f"stopped after {about['epochs']} epochs"
@@ -185,15 +183,15 @@ def require_same_data(folder: Path, data: Data) -> Data:
     return data
 
 
-def save_weights(folder: Path, module: nn.Module) -> None:
-    """Parameters and buffers of a module, tensors that are shared inside it stored once."""
-    content = safetensors.torch.save(
-        {name: t.clone(memory_format=torch.contiguous_format) for name, t in _tensors(module).items()}
-    )
+def save_weights(folder: Path, module: nn.Module, state: Mapping[str, Tensor] | None = None) -> None:
+    """Parameters and buffers of a module, tensors that are shared inside it stored once; in a file of their own those
+    among a state of `fit` that belong to no module, unconstrained, if there are any."""
+    tensors = {name: t.clone(memory_format=torch.contiguous_format) for name, t in _tensors(module).items()}
     with saying(path := folder / "weights.safetensors"):
         (folder / RESERVED).unlink(missing_ok=True)
-    with written_whole(path) as file:
-        file.write(content)
+    write_whole(path, safetensors.torch.save(tensors))
+    if params := {name.removeprefix("param."): t for name, t in (state or {}).items() if name.startswith("param.")}:
+        write_whole(folder / PARAMS, safetensors.torch.save(params))
 
 
 def load_weights(folder: Path, module: nn.Module) -> None:
@@ -215,6 +213,20 @@ def load_weights(folder: Path, module: nn.Module) -> None:
     with torch.no_grad():
         for name, tensor in wanted.items():
             tensor.copy_(found[name])
+
+
+def load_params(folder: Path, module: Any, device: torch.device) -> None:
+    """Let the methods model and guide of a module run with a run's parameters that belong to none, on a device.
+
+    Raises:
+        ValueError: the file is damaged or was changed.
+    """
+    if PARAMS not in read_about(folder)["files"]:
+        return
+    params = tensors_of(read_checked(folder, PARAMS), folder / PARAMS)
+    require_finite(params, params, folder / PARAMS)
+    params = {name: param.to(device) for name, param in params.items()}
+    module.model, module.guide = with_store(module.model, module.guide, {"params": params, "constraints": {}})
 
 
 def reserve_space(folder: Path, module: nn.Module) -> None:

@@ -14,10 +14,10 @@ from ..data import Data
 from ..data.categories import names_of
 from ..data.names import KNOWN, some
 from ..data.protocol import Splits
-from ..pairs.batch import Batch, Points, taking
+from ..pairs.batch import Points, taking
 from ..pairs.checks import check_data
 from ..pairs.contexts import evaluating, seeded, unvalidated
-from ..pairs.inputs import as_points
+from ..training.batches import transforming
 from .loading import data_of, load_data, points_of, read_run
 from .named_inputs import categories_of, columns_of
 from .options import add_root_option
@@ -137,10 +137,9 @@ def given_data(folder: Path, source: str | None, split: Split, *, root: str | No
 
 def _given(found: Data, split: Split) -> GivenData:
     points = points_of(found, split)
-    if split == "train" and (change := found.transform) is not None:  # as training saw them: binarized, say
-        with seeded(0):
-            changed = change(*points.args, **points.kwargs) if isinstance(points, Batch) else change(points)
-        points = as_points("train", changed)
+    if split == "train":
+        with seeded(0):  # as training saw them: binarized, say
+            points = transforming(found.transform)(points)
     return GivenData(points, found, split)
 
 

@@ -18,18 +18,10 @@ from .parts import PARTS
 from .settings import Layer
 
 # The same for all that is compared.
-OF_THE_DATA = (
-    "data",
-    "binarization",
-    "dequantize",
-    "missing",
-    "inputs",
-    "beside",
-    "resize",
-    "order",
-    "num_train",
-    "data_seed",
-)
+OF_THE_DATA = {
+    *("data", "data_seed", "num_train", "order", "inputs", "beside"),
+    *("binarization", "dequantize", "missing", "resize"),
+}
 OF_SEVERAL_WORDS = {"inputs", "freeze"}  # settings whose several values are one
 
 

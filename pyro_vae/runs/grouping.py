@@ -9,6 +9,8 @@ from .candidates import VARIED
 from .loading import read_run
 from .parts import PARTS
 
+Key = tuple[str, ...]  # all settings of a model, each as NAME=VALUE
+
 # Settings that do not make another model.
 IGNORED = {"seed", "root", "device", "out", "overwrite", "download", "config", "tensorboard", "compile", "log_level"}
 
@@ -19,9 +21,9 @@ def grouped(trained: Sequence[Path]) -> tuple[str, dict[str, list[Path]]]:
     Raises:
         ValueError: the same run twice, under one folder or two: it would be counted as two seeds.
     """
-    groups: dict[tuple[str, ...], list[Path]] = {}
-    flats: dict[tuple[str, ...], dict[str, str]] = {}
-    seen: dict[tuple[str, ...], Path] = {}
+    groups: dict[Key, list[Path]] = {}
+    flats: dict[Key, dict[str, str]] = {}
+    seen: dict[Key, Path] = {}
     for run in trained:
         config = read_run(run)[0]
         flat = {key: str(value) for key, value in vars(config.as_flat()).items() if key not in IGNORED}
@@ -49,11 +51,7 @@ def grouped(trained: Sequence[Path]) -> tuple[str, dict[str, list[Path]]]:
     return kind, {labels[key]: members for key, members in groups.items()}
 
 
-def _settings(
-    key: tuple[str, ...],
-    flats: Mapping[tuple[str, ...], dict[str, str]],
-    names: Mapping[tuple[str, ...], dict[str, str]],
-) -> list[str]:
+def _settings(key: Key, flats: Mapping[Key, dict[str, str]], names: Mapping[Key, dict[str, str]]) -> list[str]:
     """The settings that tell a model apart from others with the same classes, or are settings of all runs."""
     found = []
     for setting, value in flats[key].items():

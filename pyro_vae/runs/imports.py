@@ -32,7 +32,6 @@ def import_class(path: str, kind: type, *, what: str) -> type:
     of the same name that others import. The standard library holds no part of a model, so nothing of it is imported.
 
     Args:
-        path: package.module.Name.
         kind: what the class must derive from.
         what: the option that asks for it, for the message.
 

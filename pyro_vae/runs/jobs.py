@@ -60,7 +60,7 @@ class Surroundings:
         sys.argv, sys.path = self.arguments, [*self.path]
         os.chdir(self.folder)
         try:
-            with _threads(self.threads):
+            with threads(self.threads):
                 yield
         finally:
             sys.argv, sys.path = before[:2]
@@ -68,7 +68,7 @@ class Surroundings:
 
 
 @contextlib.contextmanager
-def _threads(count: int | None) -> Iterator[None]:
+def threads(count: int | None) -> Iterator[None]:
     """So many threads for torch, if it has been imported: what is called here has done so if it wants it."""
     torch = sys.modules.get("torch")
     if torch is None or count is None:
@@ -192,8 +192,7 @@ def _end_with(parent: int) -> None:
         threading.Thread(target=watch, daemon=True).start()
 
 
-@contextlib.contextmanager
-def _running(backend: Backend, jobs: int) -> Iterator[bool]:
+def _running(backend: Backend, jobs: int) -> contextlib.AbstractContextManager[bool]:
     """Processes for a backend, ended afterwards where they were started here; whether they are a cluster of others."""
     if (package := PACKAGES.get(backend)) is not None:
         try:
@@ -202,8 +201,7 @@ def _running(backend: Backend, jobs: int) -> Iterator[bool]:
             raise ImportError(
                 f"Expected {package} for --backend {backend}; it is not installed: pip install {package}."
             ) from error
-    with {"loky": _loky, "dask": _dask, "ray": _ray}[backend](jobs) as theirs:
-        yield theirs
+    return {"loky": _loky, "dask": _dask, "ray": _ray}[backend](jobs)
 
 
 @contextlib.contextmanager

@@ -21,8 +21,7 @@ from ..data.entries import describe_calls
 from ..pairs.batch import Points, check_call
 from ..pairs.inputs import as_points
 from .allowance import at_most
-from .folder import load_weights, read_about, require_same_data
-from .loose_params import load_params
+from .folder import load_params, load_weights, read_about, require_same_data
 from .named_inputs import categories_of, inputs_of
 from .own_classes import own_classes
 from .parts import PARTS, build
@@ -99,8 +98,7 @@ def check_inputs(module: Any, dataset: Data) -> None:
 
 def points_of(dataset: Data, part: str) -> Points:
     """What the pair is called with for all of a split."""
-    found: Points = as_points(part, dataset.given(part))
-    return found
+    return as_points(part, dataset.given(part))
 
 
 def x_of(dataset: Data, points: Points) -> Tensor:
@@ -115,13 +113,9 @@ def x_of(dataset: Data, points: Points) -> Tensor:
 
 def binarization(config: Namespace) -> data.Binarization:
     """How the data of a run are binarized: as it says, else as its likelihood wants them."""
-    given: data.Binarization | None = config.binarization
-    return given or ("dynamic" if _is_binary(config) else "none")
-
-
-def _is_binary(config: Namespace) -> bool:
     likelihood = config.get("likelihood")
-    return likelihood is not None and "Bernoulli" in (likelihood.class_path, likelihood.init_args.get("pixels"))
+    is_binary = likelihood is not None and "Bernoulli" in (likelihood.class_path, likelihood.init_args.get("pixels"))
+    return config.binarization or ("dynamic" if is_binary else "none")
 
 
 def build_model(config: Namespace, **data: Any) -> Any:

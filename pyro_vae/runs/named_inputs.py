@@ -32,8 +32,7 @@ def inputs_of(config: Namespace) -> dict[str, str] | None:
 
 def columns_of(about: Mapping[str, Any], source: str) -> list[str] | None:
     """The names that the columns of x have to have in other data for a run: None where those or the run's have none."""
-    found: list[str] | None = about.get("columns")
-    return found if Path(source).suffix.lower() in TABLES else None
+    return about.get("columns") if Path(source).suffix.lower() in TABLES else None
 
 
 def categories_of(config: Namespace, about: Mapping[str, Any]) -> dict[str, Sequence[str]] | None:

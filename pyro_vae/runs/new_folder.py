@@ -11,7 +11,7 @@ from typing import Literal
 from ..disk.json_files import read_json
 from ..disk.lock import locked
 from ..disk.reading import read_whole
-from ..disk.writing import PART, require_regular, saying, write_text, written_whole
+from ..disk.writing import PART, require_regular, saying, write_text, write_whole
 from ..training.checkpoint_files import FILES as CHECKPOINT
 from ..training.checkpoint_files import saved_epochs
 from . import __doc__ as CONTENTS
@@ -53,10 +53,7 @@ def new_run(folder: str | Path, *, overwrite: bool = False, resume: bool = False
         resume: whether checkpoints that are there are those to go on from, which are brought into the folder.
 
     Raises:
-        FileExistsError: the folder holds a run or a checkpoint and overwrite is False, or files of others; or a link is
-            in the way.
-        BlockingIOError: another process trains into it.
-        OSError: it cannot be written.
+        OSError: as `claimed` says, also where a checkpoint would be lost.
     """
     with claimed(folder, "run", overwrite=overwrite or resume) as run:
         unfinished, place = run / UNFINISHED, checkpointed(run) if resume else None
@@ -67,8 +64,7 @@ def new_run(folder: str | Path, *, overwrite: bool = False, resume: bool = False
         if place == run:
             for name in (*_checkpoints(run), *_events(run)):
                 (unfinished / name).parent.mkdir(exist_ok=True)
-                with written_whole(unfinished / name) as file:
-                    file.write(read_whole(run / name, limit=None))
+                write_whole(unfinished / name, read_whole(run / name, limit=None))
         try:
             yield unfinished
         finally:

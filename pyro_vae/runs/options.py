@@ -31,13 +31,9 @@ def add_data_options(parser: Parser) -> None:
     add("--data", type=str, default="digits", help=f"{sets}, or the path of an array, a table or a folder of images.")
     add("--root", type=str | None, default=None, help="Folder of the data sets; by default data.")
     add("--download", type=bool, nargs="?", const=True, default=False, help="Fetch missing data into the root.")
-    add(
-        "--binarization",
-        type=data.Binarization | None,
-        metavar="{none,threshold,static,dynamic}",
-        default=None,
-        help="By default dynamic for Bernoulli; none for other likelihoods and for a --model of your own.",
-    )
+    text = "By default dynamic for Bernoulli; none for other likelihoods and for a --model of your own."
+    ways = "{none,threshold,static,dynamic}"
+    add("--binarization", type=data.Binarization | None, metavar=ways, default=None, help=text)
     text = "Add uniform noise within grey levels, for likelihoods of real values; bits per dimension are then known."
     add("--dequantize", type=bool, nargs="?", const=True, default=False, help=text)
     text = "NaN in an array file marks missing values: log p(x) is that of the others; the encoder sees zeros."
@@ -87,24 +83,17 @@ def add_fit_options(parser: Parser) -> None:
     text = "Epochs over which that weight grows from 0; auto for half of all, at most 30, as compare has it by default."
     add("--kl-warmup", type=Literal["auto"] | float, metavar="{auto,EPOCHS}", default=0.0, help=text)
     add("--patience", type=int | None, default=None, help="Stop after so many epochs without improvement.")
-    add(
-        "--compile",
-        type=Literal["auto"] | bool,
-        metavar="{auto,true,false}",
-        default="auto",
-        help="Compile the steps: auto in long runs.",
-    )
-    add(
-        "--precision", type=Literal["fp32", "tf32", "bf16"], default="fp32", help="Of matrix products and convolutions."
-    )
+    text = "Compile the steps: auto in long runs."
+    add("--compile", type=Literal["auto"] | bool, metavar="{auto,true,false}", default="auto", help=text)
+    text = "Of matrix products and convolutions."
+    add("--precision", type=Literal["fp32", "tf32", "bf16"], default="fp32", help=text)
     add("--tensorboard", type=bool, nargs="?", const=True, default=False, help="Write what TensorBoard shows, too.")
 
 
 def add_checkpoint_options(parser: Parser) -> None:
     """--checkpoint-minutes, --checkpoint-epochs, --num-checkpoints, --keep-checkpoint"""
-    add = parser.add_argument_group(
-        "checkpoints, from which a training that was stopped or killed goes on"
-    ).add_argument
+    title = "checkpoints, from which a training that was stopped or killed goes on"
+    add = parser.add_argument_group(title).add_argument
     text = "Least time between two, which are written at the ends of epochs, and when the training is told to stop."
     add("--checkpoint-minutes", type=float, default=5.0, help=text)
     text = "After so many epochs one is written, however short they are."

@@ -13,11 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from importlib.abc import MetaPathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ..disk.reading import read_whole
-from ..disk.writing import written_whole
+from ..disk.writing import write_whole
 from .folder import read_about, read_checked
 from .imports import look_in_working_directory
 from .new_folder import COPY, checkpointed
@@ -38,16 +37,11 @@ def trusting(consent: bool) -> Iterator[None]:
 
 
 def copy_sources(folder: Path, paths: Iterable[str]) -> None:
-    """Copy the files that define classes into the folder of a run, and those of the same place that they import.
-
-    Args:
-        folder: of the run.
-        paths: of classes, ``package.module.Name``; what is installed is not copied, and names without a dot are ours.
-    """
+    """Copy the files that define classes, by ``package.module.Name``, into the folder of a run, and those of the same
+    place that they import; what is installed is not copied, and names without a dot are ours."""
     for name, file in _own_files(paths):
         stem = f"{name}.__init__" if file.stem == "__init__" else name
-        with written_whole(folder / f"source.{stem}.py") as copy:
-            copy.write(read_whole(file, limit=None))
+        write_whole(folder / f"source.{stem}.py", read_whole(file, limit=None))
 
 
 def sources_of(paths: Iterable[str]) -> dict[str, str]:
@@ -56,25 +50,18 @@ def sources_of(paths: Iterable[str]) -> dict[str, str]:
 
 
 def _own_files(paths: Iterable[str]) -> Iterator[tuple[str, Path]]:
+    """Modules and their files, of what is neither installed nor of the standard library."""
     waiting = [path.rpartition(".")[0] for path in paths if "." in path]
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
-        module = sys.modules.get(name)
-        if name in seen or module is None or (file := _own_file(module)) is None:
+        file = Path(getattr(sys.modules.get(name), "__file__", None) or "")
+        if name in seen or file.suffix != ".py" or _is_installed(file):
             continue
         seen.add(name)
         yield name, file
         package = name if file.stem == "__init__" else name.rpartition(".")[0]
         waiting += [name.rpartition(".")[0], *_imported(read_whole(file, limit=None), package)]
-
-
-def _own_file(module: ModuleType) -> Path | None:
-    """The file of a module that is neither installed nor of the standard library."""
-    file: Any = getattr(module, "__file__", None)
-    if file is None or not file.endswith(".py") or _is_installed(Path(file)):
-        return None
-    return Path(file)
 
 
 def _is_installed(file: Path) -> bool:
@@ -114,7 +101,9 @@ def own_classes(folder: Path) -> Iterator[None]:
     copies = {match["module"]: name for name in about["files"] if (match := COPY.fullmatch(name))}
     places = about.get("sources", {})
     changed = [
-        (module, name) for module, name in copies.items() if _present(module, places) != read_checked(folder, name)
+        (module, name, why)
+        for module, name in copies.items()
+        if (why := _difference(module, read_checked(folder, name), places))
     ]
     if not _trusted.get():
         _require_copies(folder, {*copies})
@@ -122,11 +111,11 @@ def own_classes(folder: Path) -> Iterator[None]:
         yield
         return
     if not _trusted.get():
-        module, name = changed[0]
+        module, name, why = changed[0]
         raise ValueError(
-            f"Expected {module.replace('.', '/')}.py as it was when {folder} was trained, and where it was; "
-            f"{_difference(module, places)}. Put it back, or look at {folder / name}, the copy that the run keeps, and "
-            f"import it by --trust (load(..., trust=True)), which runs its code."
+            f"Expected {module.replace('.', '/')}.py as it was when {folder} was trained, and where it was; {why}. Put "
+            f"it back, or look at {folder / name}, the copy that the run keeps, and import it by --trust (load(..., "
+            f"trust=True)), which runs its code."
         )
     tops = {module.partition(".")[0] for module in copies}
     finder = _Copies({module: folder / name for module, name in copies.items()})
@@ -153,47 +142,36 @@ def require_as_begun(folder: Path) -> None:
     place = checkpointed(folder)
     if place is None or _trusted.get():
         return
-    look_in_working_directory()
     for copy in sorted(place.glob("source.*.py")):
-        if (match := COPY.fullmatch(copy.name)) is None:
-            continue
-        module = match["module"]
-        file = _file_of(module.removesuffix(".__init__"))
-        if file is None or not file.is_file():
-            difference = "there is none of this name in the working directory or on PYTHONPATH"
-        elif read_whole(file, limit=None) != read_whole(copy, limit=None):
-            difference = f"{file} was changed since"
-        else:
-            continue
-        raise ValueError(
-            f"Expected {module.replace('.', '/')}.py as it was when {folder} was trained; {difference}. Put it back as "
-            f"{copy} is, the copy that the run keeps, or go on with the file as it is now by --trust, or train anew."
-        )
+        module = match["module"] if (match := COPY.fullmatch(copy.name)) else ""
+        if module and (difference := _difference(module, read_whole(copy, limit=None))):
+            raise ValueError(
+                f"Expected {module.replace('.', '/')}.py as it was when {folder} was trained; {difference}. Put it "
+                f"back as {copy} is, the copy that the run keeps, or go on with the file as it is now by --trust, or "
+                f"train anew."
+            )
 
 
-def _present(module: str, places: Mapping[str, Any]) -> bytes | None:
-    """The content of the file that a module would be imported from, or has been, if it is where it was."""
+def _difference(module: str, content: bytes, places: Mapping[str, Any] | None = None) -> str:
+    """Why a module is not taken for the one that a run was trained with; empty if it is.
+
+    Args:
+        content: of the file of that one.
+        places: where files were, by module; None where it does not matter.
+    """
     name = module.removesuffix(".__init__")
     look_in_working_directory()
-    try:
-        file = _file_of(name)
-        if file is None or str(file.resolve()) != places.get(name):
-            return None
-        return read_whole(file, limit=None)
-    except (OSError, ValueError):
-        return None
-
-
-def _difference(module: str, places: Mapping[str, Any]) -> str:
-    """Why a module is not taken for the one that a run was trained with."""
-    name = module.removesuffix(".__init__")
-    file, place = _file_of(name), places.get(name)
-    if file is None:
-        return f"there is none of this name in the working directory or on PYTHONPATH; it was {place}"
-    if place is None:
+    file, place = _file_of(name), None if places is None else places.get(name)
+    if file is None or (places is None and not file.is_file()):
+        before = "" if places is None else f"; it was {place}"
+        return f"there is none of this name in the working directory or on PYTHONPATH{before}"
+    if places is not None and place is None:
         return f"the run does not say where it was, so that {file} could be another"
-    if str(file.resolve()) != place:
+    if places is not None and str(file.resolve()) != place:
         return f"it was {place}, and now {file.resolve()} would be imported"
+    with contextlib.suppress(OSError, ValueError):
+        if read_whole(file, limit=None) == content:
+            return ""
     return f"{file} was changed since"
 
 
@@ -203,7 +181,7 @@ def _file_of(name: str) -> Path | None:
         spec = sys.modules[name].__spec__
     else:
         top, *rest = name.split(".")
-        spec = importlib.util.find_spec(top)
+        spec = importlib.util.find_spec(top) if top not in sys.modules else sys.modules[top].__spec__
         for i, _ in enumerate(rest):
             places = None if spec is None else spec.submodule_search_locations
             if places is None:

@@ -46,10 +46,7 @@ PARTS: dict[str, tuple[ModuleType, str]] = {
 PYROS_OBJECTIVES = ["Trace_ELBO", "TraceMeanField_ELBO", "RenyiELBO", "TraceGraph_ELBO", "TraceEnum_ELBO"]
 ACTIVATIONS = ["CELU", "ELU", "GELU", "LeakyReLU", "Mish", "PReLU", "ReLU", "ReLU6", "SELU", "SiLU", "Sigmoid"]
 ACTIVATIONS += ["Softplus", "Softsign", "Tanh"]
-FOR_MISSING: dict[str, Callable[[Any], nn.Module]] = {
-    "likelihood": likelihoods.Masked,
-    "encoder": encoders.ZeroImputed,
-}
+FOR_MISSING: dict[str, Callable[[Any], nn.Module]] = {"likelihood": likelihoods.Masked, "encoder": encoders.ZeroImputed}
 FILLED = {"event_shape", "latent_dim", "dim", "mean", "pseudo_inputs", "in_shape", "out_shape", *PARTS}
 # What Pyro's ELBOs take beside num_particles and vectorize_particles: set by `fit`, or of no use here.
 PYROS = {*inspect.signature(pyro.infer.ELBO.__init__).parameters} - {"num_particles", "vectorize_particles"}
@@ -98,10 +95,8 @@ def find_class(part: str, name: str) -> type:
             f"and each argument as an option, such as --prior GaussianMixture --prior.num_components 50."
         )
     names = short_names(part)
-    if canonical(part, name) in names:
-        short = canonical(part, name)
-        found: type = getattr(_home(part, short), short)
-        return found
+    if (short := canonical(part, name)) in names:
+        return getattr(_home(part, short), short)
     if "." not in name:
         raise ValueError(
             f"Expected --{part} to be one of {', '.join(names)}, or the import path of a class; got {name!r}."
@@ -212,16 +207,15 @@ def build(
         ValueError: a part refuses its arguments; names the part.
     """
     decoder = parts.get("network", {}).get("class_path", "")
-    ends = f" Use the pair --network {decoder.replace('Decoder', 'Encoder')} --decoder {decoder}."
+    pair = f" Use the pair --network {decoder.replace('Decoder', 'Encoder')} --decoder {decoder}."
+    ends = pair if decoder in ONE_WAY else ""
     built: dict[str, Any] = {
         "event_shape": event_shape,
         "latent_dim": latent_dim,
         "dim": latent_dim,
         "mean": mean,
         "pseudo_inputs": pseudo_inputs,
-        "network": lambda in_shape, out_shape: make(
-            "network", in_shape, out_shape, hint=ends if decoder in ONE_WAY else ""
-        ),
+        "network": lambda in_shape, out_shape: make("network", in_shape, out_shape, hint=ends),
     }
 
     def supply(name: str) -> Any:
@@ -256,8 +250,7 @@ def build_objective(part: Mapping[str, Any]) -> pyro.infer.ELBO:
     """
     cls = find_class("objective", part["class_path"])
     with _named("objective", cls):
-        objective: pyro.infer.ELBO = cls(**_arguments(cls, part))
-    return objective
+        return cls(**_arguments(cls, part))
 
 
 def _arguments(cls: type, part: Mapping[str, Any]) -> dict[str, Any]:
@@ -271,13 +264,12 @@ def _arguments(cls: type, part: Mapping[str, Any]) -> dict[str, Any]:
 
 def _feature_shape(likelihood: Any) -> tuple[int, ...]:
     try:
-        shape: tuple[int, ...] = likelihood.feature_shape
+        return likelihood.feature_shape
     except AttributeError as error:
         raise ValueError(
             f"In the likelihood, {type(likelihood).__name__}: Expected feature_shape, the shape of the features that "
             f"it takes from the decoder; got none. Set self.feature_shape in its constructor."
         ) from error
-    return shape
 
 
 @contextmanager

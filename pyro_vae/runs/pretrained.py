@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..disk.reading import read_whole
-from ..disk.writing import saying, write_text, written_whole
+from ..disk.writing import saying, write_text, write_whole
 from .evaluations import evaluations_of, in_a_line
 from .folder import doubts_of, read_about, read_checked, require_run, write_about
 from .imports import is_import_path
@@ -25,20 +25,10 @@ ON_THE_HUB = ["*.json", "*.npz", "*.safetensors", "settings.yaml", "source.*.py"
 
 
 def save_pretrained(run: str | Path, folder: str | Path, *, license: str | None = None) -> None:
-    """Write what others need of a run: weights, settings, evaluations, copies of own classes, and a model card.
+    """Write what others need of the run in a folder, as `Run.save_pretrained` says.
 
-    The card, README.md, states the data protocol, and log p(x) of each evaluation with its errors. Settings and command
-    go as they are, with the paths of data in them; the folder that the run was trained in does not.
-
-    Args:
-        run: its folder.
-        folder: a new or empty one.
-        license: of the weights, as the Hub names it, such as "apache-2.0"; it is yours to say.
-
-    Raises:
-        FileNotFoundError: there is no run.
-        FileExistsError: the folder holds something.
-        ValueError: a file of the run is damaged or was changed.
+    Settings and command go as they are, with the paths of data in them; the folder that the run was trained in does
+    not.
     """
     run, folder = require_run(run), Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -50,8 +40,7 @@ def save_pretrained(run: str | Path, folder: str | Path, *, license: str | None 
     with saying(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
-        with written_whole(folder / name) as file:
-            file.write(content)
+        write_whole(folder / name, content)
     write_about(folder, {key: value for key, value in about.items() if key not in NOT_TRAVELLING})
     write_text(folder / CARD, model_card(run, license=license))
 
@@ -116,22 +105,7 @@ def model_card(run: Path, *, license: str | None = None) -> str:
 def push_to_hub(
     run: str | Path, name: str, *, private: bool | None = None, token: str | None = None, license: str | None = None
 ) -> str:
-    """Upload a run to the Hugging Face Hub, as `save_pretrained` writes it.
-
-    Args:
-        run: its folder.
-        name: on the Hub, "user/model"; made if it is not there.
-        private: whether only you see it, if it is made now.
-        token: of the Hub; by default that of ``hf auth login``.
-        license: as in `save_pretrained`.
-
-    Returns:
-        The address of what was uploaded.
-
-    Raises:
-        ImportError: huggingface_hub is not installed.
-        FileNotFoundError: there is no run.
-    """
+    """Upload the run in a folder, as `Run.push_to_hub` says; returns the address."""
     hub, folder = _hub(), require_run(run)
 
     class OnTheHub(hub.ModelHubMixin):  # type: ignore[name-defined]

@@ -94,7 +94,7 @@ def _axis(word: str) -> Axis:
     is_option = "." in name and name.partition(".")[0] in PARTS
     if name in OF_THE_DATA or not (name in known or is_option):
         one = "a setting of the training or a part" if name in OF_THE_DATA else "the name of a setting or of a part"
-        raise ValueError(f"Expected {one} in --search; got {name}.{did_you_mean(name, known - {*OF_THE_DATA})}")
+        raise ValueError(f"Expected {one} in --search; got {name}.{did_you_mean(name, known - OF_THE_DATA)}")
     if found := re.fullmatch(r"(.+)\.\.(.+)", text):
         low, high = (_number(end, word) for end in found.groups())
         if not isinstance(low, int) or not isinstance(high, int):

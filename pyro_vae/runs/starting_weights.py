@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..arguments.nearest import did_you_mean
-from .folder import require_run, weights_digest
+from .folder import PARAMS, require_run, weights_digest
 from .loading import load_run, read_run
 from .named_inputs import NamedInputs
 
@@ -55,7 +55,7 @@ def start_from(
             another order.
     """
     folder = require_run(folder)
-    if (folder / "params.safetensors").exists():
+    if (folder / PARAMS).exists():
         raise ValueError(
             f"Expected a run whose parameters its model holds; got {folder}, which has some of pyro.param. Make them "
             f"nn.Parameter of the model."

@@ -43,14 +43,12 @@ class Run:
     @property
     def model(self) -> Callee:
         """p(x, z), for `log_marginal`, `sample` and all else that takes a pair."""
-        model: Callee = self.module.model
-        return model
+        return self.module.model
 
     @property
     def guide(self) -> Callee:
         """q(z|x)."""
-        guide: Callee = self.module.guide
-        return guide
+        return self.module.guide
 
     @cached_property
     def data(self) -> Data:
@@ -64,14 +62,15 @@ class Run:
             return data_of(self.folder, root=self.root)
 
     def save_pretrained(self, folder: str | Path, *, license: str | None = None) -> None:
-        """Write a new folder with what others need of it: weights, settings, evaluations and a model card.
+        """Write a new folder with what others need of it: weights, settings, evaluations, copies of own classes, and a
+        model card.
 
-        The card states the data protocol, and log p(x) of each evaluation with its errors; `from_pretrained` reads such
-        a folder.
+        The card, README.md, states the data protocol, and log p(x) of each evaluation with its errors;
+        `from_pretrained` reads such a folder.
 
         Args:
             folder: a new or empty one.
-            license: of the weights, as the Hugging Face Hub names it, such as "apache-2.0".
+            license: of the weights, as the Hugging Face Hub names it, such as "apache-2.0"; it is yours to say.
 
         Raises:
             FileExistsError: the folder holds something.

@@ -16,8 +16,7 @@ from pyro_vae.pairs.contexts import evaluating, seeded
 from pyro_vae.pairs.modules import modules_of
 from pyro_vae.pairs.scoring import score
 from pyro_vae.pairs.state import with_store
-from pyro_vae.runs.folder import write_about
-from pyro_vae.runs.loose_params import load_params, save_params
+from pyro_vae.runs.folder import load_params, save_weights, write_about
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 
@@ -139,7 +138,7 @@ def test_a_run_folder_brings_them_back(x, tmp_path):
     pair = Loose()
     result = fit(pair.model, pair.guide, x, epochs=5, optimizer=adam(0.1), progress=False)
     expected = log_marginal(result.model, result.guide, x, num_samples=10, estimator="guide").log_prob
-    save_params(tmp_path, result.state)
+    save_weights(tmp_path, pair, result.state)
     (tmp_path / "settings.yaml").write_text("")
     write_about(tmp_path, {})
     loaded = Loose()
