@@ -17,14 +17,10 @@ def rows(data: Tensor, indices: Tensor) -> Tensor:
     return torch.ops.pyro_vae.rows(data, indices) if data.device.type == "cpu" else data[indices]
 
 
-def _rows(data: Tensor, indices: Tensor) -> Tensor:
-    return data.index_select(0, indices)
-
-
 def _library() -> torch.library.Library:
     library = torch.library.Library("pyro_vae", "DEF")
     library.define("rows(Tensor data, Tensor indices) -> Tensor")
-    library.impl("rows", _rows, "CPU")
+    library.impl("rows", lambda data, indices: data.index_select(0, indices), "CPU")
     library.impl("rows", lambda data, indices: data.new_empty(len(indices), *data.shape[1:]), "Meta")
     library.define("onednn_product(Tensor left, Tensor right) -> Tensor")
     library.impl("onednn_product", linear_by_onednn, "CPU")

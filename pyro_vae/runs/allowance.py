@@ -19,9 +19,7 @@ class _Counting(TorchFunctionMode):
         super().__init__()
         self.left, self.most, self.what = most, most, what
 
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func in FACTORIES:
             self.left -= 4 * _numbers(func, args, kwargs)

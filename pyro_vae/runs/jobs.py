@@ -222,13 +222,8 @@ def _dask(jobs: int) -> Iterator[bool]:
     from distributed import Client
 
     theirs = bool(dask.config.get("scheduler-address", None))
-    local = {
-        "n_workers": jobs,
-        "threads_per_worker": 1,
-        "dashboard_address": None,
-        "memory_limit": 0,
-        "silence_logs": logging.ERROR,
-    }
+    local: dict[str, Any] = {"n_workers": jobs, "threads_per_worker": 1, "memory_limit": 0}
+    local |= {"dashboard_address": None, "silence_logs": logging.ERROR}
     with Client(**({} if theirs else local)):
         yield theirs
 

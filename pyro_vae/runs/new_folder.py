@@ -57,12 +57,12 @@ def new_run(folder: str | Path, *, overwrite: bool = False, resume: bool = False
     """
     with claimed(folder, "run", overwrite=overwrite or resume) as run:
         unfinished, place = run / UNFINISHED, checkpointed(run) if resume else None
-        kept = [SETTINGS, *_checkpoints(unfinished), *_events(unfinished)] if resume else []
+        kept = [SETTINGS, *_to_go_on_from(unfinished)] if resume else []
         _remove(unfinished, but=kept)  # what was written by a process that was killed or stopped
         with saying(unfinished):
             unfinished.mkdir(exist_ok=True)
         if place == run:
-            for name in (*_checkpoints(run), *_events(run)):
+            for name in _to_go_on_from(run):
                 (unfinished / name).parent.mkdir(exist_ok=True)
                 write_whole(unfinished / name, read_whole(run / name, limit=None))
         try:
@@ -211,15 +211,13 @@ def _written(folder: Path) -> list[Path]:
     return [path for path in paths if path.is_file() and not path.is_symlink()]
 
 
-def _checkpoints(folder: Path) -> list[str]:
-    """Names of the checkpoints in a folder, the newest first, of each the file with its digest last."""
-    names = (path.name for path in _written(folder) if CHECKPOINT.fullmatch(path.name))
-    return sorted((name for name in names if not name.startswith(".")), reverse=True)
-
-
-def _events(folder: Path) -> list[str]:
-    """Names of the files of TensorBoard in the folder of a run."""
-    return [str(path.relative_to(folder)) for path in _written(folder) if path.parent != folder]
+def _to_go_on_from(folder: Path) -> list[str]:
+    """Names of the checkpoints in a folder, the newest first, of each the file with its digest last, and of the files
+    of TensorBoard."""
+    written = _written(folder)
+    names = (path.name for path in written if CHECKPOINT.fullmatch(path.name))
+    checkpoints = sorted((name for name in names if not name.startswith(".")), reverse=True)
+    return checkpoints + [str(path.relative_to(folder)) for path in written if path.parent != folder]
 
 
 def _remove(folder: Path, *, but: Collection[str] = ()) -> None:

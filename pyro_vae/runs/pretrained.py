@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 
 from ..disk.reading import read_whole
 from ..disk.writing import saying, write_text, write_whole
+from ..training.sameness import flat
 from .evaluations import evaluations_of, in_a_line
 from .folder import doubts_of, read_about, read_checked, require_run, write_about
 from .imports import is_import_path
@@ -164,16 +164,8 @@ def from_pretrained(
 
 def _foreign(settings: dict[str, Any]) -> list[str]:
     """What in the settings of the parts may be the import path of something outside this library."""
-
-    def texts(value: Any) -> Iterator[str]:
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict | list):
-            for item in value.values() if isinstance(value, dict) else value:
-                yield from texts(item)
-
-    found = [text for part in PARTS for text in texts(settings.get(part)) if is_import_path(text)]
-    return [text for text in found if not text.startswith("pyro_vae.")]
+    texts = [text for part in PARTS for _, text in flat(settings.get(part)) if isinstance(text, str)]
+    return [text for text in texts if is_import_path(text) and not text.startswith("pyro_vae.")]
 
 
 def _fetched(name: str, *, revision: str | None, token: str | None) -> Path:

@@ -75,17 +75,16 @@ def start_from(
             f"Expected the weights of {lacking[0] if lacking else ' or '.join(wanted)} in {folder}, by the names that "
             f"they have in this model; got others. Use the classes of that run, or leave out --init-from."
         )
-    for name, tensor in ((key, tensor) for part in taken for key, tensor in wanted[part].items()):
-        there = found[name.partition(".")[0]][name]
+    both = [(name, found[part][name], tensor) for part in taken for name, tensor in wanted[part].items()]
+    for name, there, tensor in both:
         if (there.dtype, there.shape) != (tensor.dtype, tensor.shape):
             raise ValueError(
                 f"Expected {name} in {folder} of shape {tuple(tensor.shape)} ({tensor.dtype}), as this model has it; "
                 f"got {tuple(there.shape)} ({there.dtype}). Use the sizes and the data shape of that run."
             )
     with torch.no_grad():
-        for name in taken:
-            for key, tensor in wanted[name].items():
-                tensor.copy_(found[name][key])
+        for _, there, tensor in both:
+            tensor.copy_(there)
     return Start(str(folder), weights_digest(folder), taken, fresh)
 
 

@@ -22,11 +22,10 @@ def training_conditions(modules: dict[str, nn.Module], *, seed: int | None, tf32
     Yields:
         The state of a param store of its own, which holds what is trained.
     """
-    scope = pyro.get_param_store().scope()
     with (
         torch.enable_grad(),
         seeded(seed),
-        scope as trained,
+        pyro.get_param_store().scope() as trained,
         train_mode(modules),
         products_in_tf32(tf32),
         warnings.catch_warnings(),

@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
+from ..arguments.at_least import at_least
 from .optimizer_private import skip_step_if
 
 MakeOptimizer = Callable[[list[Tensor]], Optimizer]
@@ -115,8 +116,7 @@ class OneOptimizer(PyroOptim):
     ) -> None:
         if clip_norm is not None and not clip_norm > 0:
             raise ValueError(f"Expected clip_norm > 0, or None for no clipping; got {clip_norm}.")
-        if check_every < 1:
-            raise ValueError(f"Expected check_every >= 1; got {check_every}.")
+        at_least(1, check_every=check_every)
         if make_scheduler is not None and not callable(make_scheduler):
             raise TypeError(
                 f"Expected a function that makes a scheduler from the optimizer; got {type(make_scheduler).__name__}. "

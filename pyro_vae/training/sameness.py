@@ -57,7 +57,7 @@ def _require_no_generator(loader: Loader) -> None:
 
 def require_equal(before: Any, now: Any, *, but: Iterable[str] = ()) -> None:
     """Raise a ValueError that names the first setting which is not as in the checkpoint."""
-    before, now = dict(_flat(before)), dict(_flat(now))
+    before, now = dict(flat(before)), dict(flat(now))
     for name in (name for name in before | now if name not in but):
         if (was := before.get(name)) != (is_now := now.get(name)):
             raise ValueError(
@@ -66,10 +66,11 @@ def require_equal(before: Any, now: Any, *, but: Iterable[str] = ()) -> None:
             )
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """What is in nested dicts and lists, with its place: "prior.num_components"."""
     if not isinstance(value, dict | list):
         yield name, value
         return
     items: Iterable[tuple[Any, Any]] = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in items:
-        yield from _flat(item, f"{name}.{key}" if name else key)
+        yield from flat(item, f"{name}.{key}" if name else key)
