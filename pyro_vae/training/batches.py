@@ -21,25 +21,23 @@ def choosing(data: Points, batch_transform: Callable[..., Any] | None) -> Callab
 
 
 def transforming(batch_transform: Callable[..., Any] | None) -> Callable[[Any], Any]:
-    """A transform as a function of a batch, whether that is one tensor or several; without one, the batch as it is."""
-    if batch_transform is None:
-        return lambda batch: batch
-    return lambda batch: transformed(batch_transform, batch) if isinstance(batch, Batch) else batch_transform(batch)
+    """A transform, called as the model is, as a function of a batch: of several tensors it makes as many, in the same
+    form, else that function raises a TypeError. Without one, the batch as it is."""
 
+    def transformed(batch: Any) -> Any:
+        if batch_transform is None:
+            return batch
+        if not isinstance(batch, Batch):
+            return batch_transform(batch)
+        made = batch_transform(*batch.args, **batch.kwargs)
+        if isinstance(made, Mapping) and made.keys() == batch.kwargs.keys() and not batch.args:
+            return Batch((), made)
+        if isinstance(made, tuple) and len(made) == len(batch.args) and not batch.kwargs:
+            return Batch(made)
+        form = f"a tuple of {len(batch.args)}" if batch.args else f"a dict with the keys {[*batch.kwargs]}"
+        raise TypeError(f"Expected batch_transform to return {form}, as the data are; got {type(made).__name__}.")
 
-def transformed(batch_transform: Callable[..., Any], batch: Batch) -> Batch:
-    """What a transform, called as the model is, makes of several tensors: as many, in the same form.
-
-    Raises:
-        TypeError: it gives something else.
-    """
-    made = batch_transform(*batch.args, **batch.kwargs)
-    if isinstance(made, Mapping) and made.keys() == batch.kwargs.keys() and not batch.args:
-        return Batch((), made)
-    if isinstance(made, tuple) and len(made) == len(batch.args) and not batch.kwargs:
-        return Batch(made)
-    form = f"a tuple of {len(batch.args)}" if batch.args else f"a dict with the keys {[*batch.kwargs]}"
-    raise TypeError(f"Expected batch_transform to return {form}, as the data are; got {type(made).__name__}.")
+    return transformed
 
 
 def batch_sizes(
