@@ -12,7 +12,6 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ..output.progress import Progress
@@ -56,15 +55,13 @@ class Surroundings:
     @contextlib.contextmanager
     def here(self) -> Iterator[None]:
         """Surroundings while the block runs; as before afterwards."""
-        before = sys.argv, sys.path, Path.cwd()
+        before = sys.argv, sys.path
         sys.argv, sys.path = self.arguments, [*self.path]
-        os.chdir(self.folder)
         try:
-            with threads(self.threads):
+            with contextlib.chdir(self.folder), threads(self.threads):
                 yield
         finally:
-            sys.argv, sys.path = before[:2]
-            os.chdir(before[2])
+            sys.argv, sys.path = before
 
 
 @contextlib.contextmanager
