@@ -54,8 +54,7 @@ class PythonState:
     def __init__(self, function: Callable, objects: Iterable[Any]) -> None:
         names: set[str] = set()
         for _ in range(2):  # a name may be read by a function met after the object that has it
-            walk = _Walk(names)
-            walk.through([function, *objects])
+            walk = _Walk(names, [function, *objects])
         self._set(walk.places)
 
     def _set(self, places: list[Place]) -> None:
@@ -85,14 +84,12 @@ class PythonState:
 
 
 class _Walk:
-    def __init__(self, names: set[str]) -> None:
+    """Notes all places that can be reached from some objects, and the names that code among them reads."""
+
+    def __init__(self, names: set[str], roots: list[Any]) -> None:
         self.names, self.places = names, list[Place]()
         self._met: dict[int, Any] = {}  # keeps them alive, so that no id serves twice
-        self._waiting: list[tuple[Any, str]] = []
-
-    def through(self, roots: list[Any]) -> None:
-        """Note all places that can be reached."""
-        self._waiting = [(root, "") for root in roots]
+        self._waiting: list[tuple[Any, str]] = [(root, "") for root in roots]
         while self._waiting:
             value, name = self._waiting.pop()
             if id(value) not in self._met and type(value) not in PLAIN:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 PART = re.compile(r"\.[0-9a-f]{16}\.part")  # name of a file that is being written; a killed process leaves it behind
 CURES = {
-    errno.ENOSPC: " Free some space, then try again.",
-    errno.EDQUOT: " Free some space, then try again.",
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), " Free some space, then try again."),
     errno.ENAMETOOLONG: " Use a shorter name.",
     errno.EACCES: " Change its permissions, or use another place.",
     errno.EROFS: " Use a place that you may write to.",

@@ -50,7 +50,8 @@ def progress_bar(total: int | None, *, unit: str, shown: bool, description: str 
     """
     shown = shown and is_said("info")
     is_notebook = type(sys.stderr).__module__.startswith("ipykernel")
-    if shown and not is_notebook and not is_terminal():
+    is_terminal = hasattr(sys.stderr, "isatty") and sys.stderr.isatty()  # somebody sees what is written
+    if shown and not is_notebook and not is_terminal:
         return _Lines(total, unit, description)
     return (bar_of_notebook if is_notebook else tqdm)(
         total=total,
@@ -61,11 +62,6 @@ def progress_bar(total: int | None, *, unit: str, shown: bool, description: str 
         leave=is_notebook,
         delay=PATIENCE,
     )
-
-
-def is_terminal() -> bool:
-    """Whether somebody sees standard error as it is written."""
-    return hasattr(sys.stderr, "isatty") and sys.stderr.isatty()
 
 
 def begun_at(bar: Progress, done: int) -> None:

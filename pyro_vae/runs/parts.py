@@ -143,9 +143,8 @@ def options(cls: type) -> dict[str, tuple[Any, Any, str]]:
         elif hint is Any:
             hint = PLAIN if default in (None, parameter.empty) else type(default)
             hint = int | float if hint is int else hint  # such as the order of RenyiELBO, 0 by default
-        if name in left_out or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if _is_plain(hint):
+        is_variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if name not in left_out and not is_variadic and _is_plain(hint):
             found[name] = (hint, default, helps.get(name, ""))
     return found
 

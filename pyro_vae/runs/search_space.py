@@ -110,10 +110,8 @@ def _axis(word: str) -> Axis:
 
 def _number(text: str, word: str) -> int | float:
     for kind in (int, float):
-        try:
+        with contextlib.suppress(ValueError):
             return kind(text)
-        except ValueError:
-            continue
     raise ValueError(f"Expected numbers at the ends of a range in --search; got {word!r}.")
 
 
