@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container
 
 import torch
 from torch import Tensor
@@ -26,24 +26,21 @@ class Captured:
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """One call; also while capturing, its effects happen once."""
         with torch.cuda.device(inputs[0].device):  # streams and graphs are those of the current one
-            return self._call(inputs)
-
-    def _call(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        if not self.warm:  # libraries set themselves up, kernels are compiled
-            self.warm = True
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
-                result = self.run(*inputs)
-            torch.cuda.current_stream().wait_stream(stream)
-            return result
-        if self.graph is None:
-            self.graph = torch.cuda.CUDAGraph()
-            self.inputs = [tensor.clone() if i in self.changing else tensor for i, tensor in enumerate(inputs)]
-            with torch.cuda.graph(self.graph):  # records, and runs nothing
-                self.result = self.run(*self.inputs)
-        for mine, given in zip(self.inputs, inputs, strict=True):
-            if mine is not given:  # of those that change
-                mine.copy_(given)
-        self.graph.replay()
-        return self.result
+            if not self.warm:  # libraries set themselves up, kernels are compiled
+                self.warm = True
+                stream = torch.cuda.Stream()
+                stream.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(stream):
+                    result = self.run(*inputs)
+                torch.cuda.current_stream().wait_stream(stream)
+                return result
+            if self.graph is None:
+                self.graph = torch.cuda.CUDAGraph()
+                self.inputs = [tensor.clone() if i in self.changing else tensor for i, tensor in enumerate(inputs)]
+                with torch.cuda.graph(self.graph):  # records, and runs nothing
+                    self.result = self.run(*self.inputs)
+            for mine, given in zip(self.inputs, inputs, strict=True):
+                if mine is not given:  # of those that change
+                    mine.copy_(given)
+            self.graph.replay()
+            return self.result
