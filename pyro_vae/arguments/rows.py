@@ -30,11 +30,7 @@ class Home(NamedTuple):
     device: torch.device = torch.device("cpu")
 
     def taking(self, values: Tensor) -> Tensor:
-        """Values in this dtype, if they are floating-point, on this device.
-
-        Raises:
-            ValueError: one is too large for the dtype.
-        """
+        """Values in this dtype, if they are floating-point and none is too large for it, on this device."""
         if self.dtype is None or not values.is_floating_point():
             return values.to(self.device)
         moved = values.to(self.device, self.dtype)
@@ -96,11 +92,7 @@ def _cure(container: Any, kind: str) -> str:
 
 
 def check_array(name: str, array: Any, container: Any = None) -> None:
-    """Refuse an array that holds no plain real numbers; ``container`` is what it is of.
-
-    Raises:
-        TypeError: its type is another, or some of its values are masked.
-    """
+    """Refuse, by a TypeError, an array of no plain real numbers, or a masked one; ``container`` is what it is of."""
     dtype = np.dtype(array.dtype)
     if isinstance(array, np.ma.MaskedArray):
         raise TypeError(

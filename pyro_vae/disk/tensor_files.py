@@ -11,11 +11,8 @@ from torch import Tensor
 
 
 def tensors_of(content: bytes, path: Path) -> dict[str, Tensor]:
-    """The tensors in the bytes of a file; their header can ask for no more memory than there are bytes.
-
-    Raises:
-        ValueError: they are no such file, or not a whole one.
-    """
+    """The tensors in the bytes of a file, which is whole; their header can ask for no more memory than there are
+    bytes."""
     try:
         return safetensors.torch.load(content)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:

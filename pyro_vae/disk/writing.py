@@ -71,11 +71,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def save_figure(figure: Figure, path: Path, *, dpi: int = 200) -> None:
-    """Save a figure, in the format that its suffix says, whole or not at all; dpi dots an inch, where there are any.
-
-    Raises:
-        ValueError: another suffix than .png, .pdf or .svg.
-    """
+    """Save a figure, in the format that its suffix says, whole or not at all; dpi dots an inch, where there are any."""
     if path.suffix not in FORMATS:
         raise ValueError(f"Expected the path of a figure to end in {', '.join(FORMATS)}; got {path}.")
     with written_whole(path) as file:
@@ -83,12 +79,7 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = 200) -> None:
 
 
 def save_table(table: DataFrame, path: Path) -> None:
-    """Save a data frame without its index, in the format that the suffix says, whole or not at all.
-
-    Raises:
-        ValueError: another suffix than .parquet, .csv or .tsv.
-        ImportError: nothing that writes Parquet is installed.
-    """
+    """Save a data frame without its index, in the format that the suffix says, whole or not at all."""
     if path.suffix not in TABLES:
         raise ValueError(f"Expected the path of a table to end in {', '.join(TABLES)}; got {path}.")
     with written_whole(path) as file:
@@ -103,11 +94,7 @@ def save_table(table: DataFrame, path: Path) -> None:
 
 
 def require_regular(path: Path) -> None:
-    """Refuse to write where something else than a regular file lies, which the writing would remove.
-
-    Raises:
-        FileExistsError: a link, a folder or a device is there.
-    """
+    """Refuse to write where a link, a folder or a device lies, which the writing would remove: a FileExistsError."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         kind = "a symbolic link" if path.is_symlink() else "a folder" if path.is_dir() else "a special file"
         raise FileExistsError(f"Expected a regular file or none at {path}; got {kind}. Move it away.")

@@ -14,9 +14,6 @@ def frame(columns: Mapping[str, Sequence[Any]], *, index: Sequence[Any], index_n
 
     ``frame.to_csv("a.csv")`` writes CSV, ``frame.to_latex()`` LaTeX with the rules of booktabs (it needs jinja2),
     ``frame.to_markdown()`` Markdown.
-
-    Raises:
-        ImportError: pandas is not installed.
     """
     try:
         import pandas

@@ -61,9 +61,6 @@ def candidate_parts(text: str, part: str) -> tuple[dict[str, str], dict[str, str
 def with_arguments(text: str, part: str, values: Mapping[str, Sequence[str]]) -> list[str]:
     """A candidate with each combination of values, of the arguments that the class which varies has.
 
-    Raises:
-        ValueError: an unknown class.
-
     Example:
         >>> with_arguments("MLP:hidden=[4]+ConvDecoder", "network", {"activation": ["ELU", "Tanh"], "channels": ["8"]})
         ['MLP:hidden=[4],activation=ELU+ConvDecoder', 'MLP:hidden=[4],activation=Tanh+ConvDecoder']

@@ -216,11 +216,7 @@ def load_weights(folder: Path, module: nn.Module) -> None:
 
 
 def load_params(folder: Path, module: Any, device: torch.device) -> None:
-    """Let the methods model and guide of a module run with a run's parameters that belong to none, on a device.
-
-    Raises:
-        ValueError: the file is damaged or was changed.
-    """
+    """Let the methods model and guide of a module run with a run's parameters that belong to none, on a device."""
     if PARAMS not in read_about(folder)["files"]:
         return
     params = tensors_of(read_checked(folder, PARAMS), folder / PARAMS)

@@ -65,11 +65,7 @@ class GivenData:
         return array in self.data.categories or (not is_input and splits.test.dim() == 1)
 
     def labels_among(self, wanted: Sequence[str]) -> np.ndarray:
-        """The labels (N,), as texts, of the one array in which all the wanted classes occur.
-
-        Raises:
-            ValueError: no array has all of them, or several do.
-        """
+        """The labels (N,), as texts, of the one array in which all the wanted classes occur."""
         labels = self.labels()
         found = [texts for values in labels.values() if set(wanted) <= set(texts := values.astype(str))]
         if len(found) != 1:

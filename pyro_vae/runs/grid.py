@@ -39,10 +39,8 @@ class Candidate:
 
 
 def taken_apart(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The words of a command line, each setting with its first value alone, and those that were given several.
-
-    Raises:
-        ValueError: several values of a setting of the data.
+    """The words of a command line, each setting with its first value alone, and those that were given several, which
+    are no settings of the data.
 
     Example:
         >>> taken_apart(["--priors", "LARS", "VampPrior", "--latent-dim", "2", "8", "--epochs", "5"])

@@ -16,11 +16,7 @@ from ..data.names import some
 
 
 def inputs_of(config: Namespace) -> dict[str, str] | None:
-    """The arrays that the pair is called with, by argument; None for x alone.
-
-    Raises:
-        ValueError: one is not written as ARGUMENT=ARRAY, or an argument is given twice.
-    """
+    """The arrays that the pair is called with, by argument; None for x alone."""
     found: dict[str, str] = {}
     for word in config.inputs:
         argument, _, array = word.partition("=")

@@ -135,9 +135,6 @@ def require_as_begun(folder: Path) -> None:
     """Require, without consent, that a training which goes on from a checkpoint does so with the source that it had.
 
     Where the files lie does not matter here: they are imported, and not the copies.
-
-    Raises:
-        ValueError: a file was changed, or is not there, and there is no consent.
     """
     place = checkpointed(folder)
     if place is None or _trusted.get():

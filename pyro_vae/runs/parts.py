@@ -242,11 +242,7 @@ def build(
 
 
 def build_objective(part: Mapping[str, Any]) -> pyro.infer.ELBO:
-    """The training objective, ``{"class_path": class, "init_args": {argument: value}}``.
-
-    Raises:
-        ValueError: it refuses its arguments.
-    """
+    """The training objective, ``{"class_path": class, "init_args": {argument: value}}``, as `build` makes a part."""
     cls = find_class("objective", part["class_path"])
     with _named("objective", cls):
         return cls(**_arguments(cls, part))

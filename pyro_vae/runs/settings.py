@@ -60,11 +60,7 @@ _found: dict[str, Namespace] = {}
 def parse_training(
     parser: Parser, arguments: Sequence[str], *, out: str, defaults: Layer = (DEFAULT_PARTS, {})
 ) -> Namespace:
-    """The settings of a run, from a command line, the settings file that it names, and defaults, in this order.
-
-    Raises:
-        ValueError: a class, an option or a value that there is not.
-    """
+    """The settings of a run, from a command line, the settings file that it names, and defaults, in this order."""
     named: dict[str, str] = {}
     rest = []
     words = iter(arguments)
@@ -195,11 +191,7 @@ def read_layer(file: Path) -> Layer:
 
 
 def read_settings(file: Path) -> Namespace:
-    """The settings of a run from its folder, all of which must be there.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
+    """The settings of a run from its folder, all of which must be there."""
     names, values = read_layer(file)
     with _in(file):
         config = settings_of((names, values), given=names)

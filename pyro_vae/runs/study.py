@@ -97,11 +97,7 @@ def _state(outcome: str) -> Any:
 
 
 def best_of(trials: Sequence[Any]) -> Any:
-    """The trial with the highest value of those that were trained to the end.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """The trial with the highest value of those that were trained to the end."""
     trained = [trial for trial in trials if trial.user_attrs["outcome"] == "trained"]
     if not trained:
         reasons = {trial.user_attrs["outcome"] for trial in trials}

@@ -34,11 +34,7 @@ def saved_epochs(folder: Path) -> list[int]:
 def read_newest(folder: Path) -> dict[str, Any] | None:
     """The newest checkpoint that is whole, as "settings" and "state"; None if there is none at all.
 
-    Raises:
-        ValueError: all of them are damaged.
-
-    Warns:
-        RuntimeWarning: the newest one is damaged; the one before is used.
+    A damaged one is warned of, and the one before is used; that all are damaged is a ValueError.
     """
     damaged: Exception | None = None
     for epoch in reversed(saved_epochs(folder)):

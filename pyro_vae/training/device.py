@@ -11,7 +11,6 @@ def choose_device(device: str | torch.device, *, otherwise: torch.device = CPU, 
     """The device of a name; "auto" is CUDA where there is one, else another.
 
     Args:
-        device: "auto", a name such as "cpu" or "cuda:1", or a device.
         otherwise: what "auto" means without CUDA.
         movable: whether what runs there can be moved to it; else "auto" is ``otherwise``.
 

@@ -15,11 +15,7 @@ OnStep = Callable[[int, Metrics], None]
 
 
 def each_of(on_step: OnStep | Sequence[OnStep] | None) -> tuple[OnStep, ...]:
-    """What is called after a step: none, one or several.
-
-    Raises:
-        TypeError: one of them cannot be called.
-    """
+    """What is called after a step: none, one or several functions; a TypeError says what cannot be called."""
     found = () if on_step is None else (on_step,) if callable(on_step) else tuple(on_step)
     if wrong := [each for each in found if not callable(each)]:
         raise TypeError(f"Expected on_step to be a function, or several; got {type(wrong[0]).__name__}.")

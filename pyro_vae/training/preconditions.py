@@ -223,11 +223,7 @@ def _finite(batch: Points, modules: dict[str, nn.Module]) -> Points:
 
 
 def steps_in(visited: Visits, warmup: KLWarmup) -> int | None:
-    """Steps in an epoch, where they are known.
-
-    Raises:
-        ValueError: they are not, and the warm-up is told in epochs.
-    """
+    """Steps in an epoch, where they are known; a ValueError where they are not, and the warm-up is told in epochs."""
     if visited.steps_per_epoch is None and warmup.epochs:
         raise ValueError(
             f"Expected data of a known length for a KL warm-up of {warmup.epochs:g} epochs; got a loader without "

@@ -57,11 +57,7 @@ class Share:
         return contextlib.nullcontext() if count == size else WholeDraws(rows.start, count, size)
 
     def summed(self, values: Tensor) -> Tensor:
-        """The sum of a tensor over the processes, the same bits in each, in its place.
-
-        Raises:
-            LostProcess: one of them has ended.
-        """
+        """The sum of a tensor over the processes, the same bits in each, in its place; see `LostProcess`."""
         if self.count > 1:
             with _together():
                 dist.all_reduce(values)

@@ -84,11 +84,8 @@ class Steps:
         return 0.0 if self.recorded is None else self.recorded.compile_seconds
 
     def take(self, batch: Points) -> None:
-        """One step for the data points with these indices (B,), or for these data points (B, ...).
-
-        Raises:
-            NonFiniteLoss: the loss or gradient of this step, or of one not read yet, is NaN or infinite.
-        """
+        """One step for the data points with these indices (B,), or for these data points (B, ...); a `NonFiniteLoss` if
+        its loss or gradient, or those of a step not read yet, are NaN or infinite."""
         self.taken += 1
         self.full_taken += len(batch) == self.full_batch
         self._unread.append(batch)
@@ -105,11 +102,8 @@ class Steps:
             raise not_finite_at(step, sites) from error
 
     def read(self) -> list[float]:
-        """The losses not read yet, in the order of their steps, in nats summed over the data points of each.
-
-        Raises:
-            NonFiniteLoss: one of them, or a gradient since the last reading, is NaN or infinite.
-        """
+        """The losses not read yet, in the order of their steps, in nats summed over the data points of each; a
+        `NonFiniteLoss` if one of them, or a gradient since the last reading, is NaN or infinite."""
         losses, cause = self._floats(), None
         try:
             self.optimizer.check()

@@ -48,11 +48,7 @@ class OnDevice:
         return self.indices[: self.full_batch]
 
     def settle(self, model: Callee, guide: Callee) -> None:
-        """Find batches that the pair takes.
-
-        Raises:
-            ValueError: it refuses the last one, whatever is tried.
-        """
+        """Find batches that the pair takes; see `batch_sizes`."""
         self.sizes = batch_sizes(model, guide, self.batch_of, self.indices, self.full_batch)
 
     def each(self) -> Iterator[Points]:
