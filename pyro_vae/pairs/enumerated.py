@@ -24,11 +24,11 @@ from torch import Tensor
 
 from .batch import Points
 from .contexts import seeded, unvalidated
-from .enumeration_private import WithoutPlate, summed_log_prob
+from .enumeration_private import summed_log_prob
 from .lookups_private import LookupsChecked
 from .modules import Callee
 from .scales import check_whole
-from .scoring import check_observed, dimension_without_plate, log_prob_in_plate, plate_sizes, site_log_prob
+from .scoring import check_observed, log_prob_in_plate, site_log_prob
 from .sentences import in_a_sentence
 from .sites import PARTICLES, SUMMED_OUT, counts, is_latent, latents_of, sample_sites
 
@@ -128,9 +128,6 @@ class SummedOut:
         kept = sorted((f for f in frames if f.dim == -1 or f.name == PARTICLES), key=lambda f: f.dim)
         try:
             total = summed_log_prob(trace, log_probs, {f.name: f.size for f in kept}, drawn)
-        except WithoutPlate as error:
-            name = str(error)
-            raise dimension_without_plate(name, plate_sizes(trace.nodes[name]), log_probs[name]) from None
         except NotImplementedError:
             raise ValueError(
                 f"Expected enumerated sites {sorted(self.names)} whose sum is one of few terms, plates within plates; "

@@ -14,6 +14,8 @@ from pyro.ops.contract import contract_to_tensor
 from pyro.ops.rings import LogRing
 from torch import Tensor
 
+from .scoring import dimension_without_plate, plate_sizes
+
 
 class ExactLogRing(LogRing):
     """Sums of products in log space, one variable after the other by ``logsumexp``.
@@ -52,10 +54,6 @@ def _named(term: Tensor, dims: str) -> Tensor:
     return term
 
 
-class WithoutPlate(Exception):
-    """A factor has a dimension that no plate and no enumerated site holds; says the name of its site."""
-
-
 def summed_log_prob(
     trace: poutine.Trace, log_probs: dict[str, Tensor], plates: dict[str, int], drawn: dict[str, Tensor] | None = None
 ) -> Tensor:
@@ -69,7 +67,7 @@ def summed_log_prob(
         drawn: a single state of the enumerated sites to count, instead of all; values by site.
 
     Raises:
-        WithoutPlate: a factor has a dimension that neither a plate nor an enumerated site holds; names the site.
+        ValueError: a factor has a dimension that neither a plate nor an enumerated site holds.
         NotImplementedError: the sum would take exponentially many terms.
     """
     trace.symbolize_dims()
@@ -88,8 +86,8 @@ def summed_log_prob(
         ordinal = frozenset(trace.plate_to_symbol[f.name] for f in site["cond_indep_stack"] if f.vectorized)
         try:
             factors.setdefault(ordinal, []).extend(packed.pack(term, named) for term in terms)
-        except ValueError as error:
-            raise WithoutPlate(name) from error
+        except ValueError:
+            raise dimension_without_plate(name, plate_sizes(site), log_prob) from None
     kept = {trace.plate_to_symbol[plate]: size for plate, size in plates.items()}
     ring = ExactLogRing(dim_to_size=kept)
     total = contract_to_tensor(factors, states, target_ordinal=frozenset(kept), ring=ring)

@@ -105,9 +105,8 @@ def announcing(model: Callee, guide: Callee) -> tuple[Callee, Callee]:
     Without this, ``SVI.step`` on methods of an ``nn.Module`` silently trains nothing. A ``PyroModule`` announces its
     own inside ``pyro_method``; plain functions do it themselves and are returned as they are.
     """
-    if _owner(model) is _owner(guide):  # one announcement a step is enough
-        return _announcing(model, "pair"), _announcing(guide, None)
-    return _announcing(model, "model"), _announcing(guide, "guide")
+    names = ("pair", None) if _owner(model) is _owner(guide) else ("model", "guide")  # one announcement is enough
+    return _announcing(model, names[0]), _announcing(guide, names[1])
 
 
 def under(context: Callable[[], Any], function: Callee) -> Callee:
