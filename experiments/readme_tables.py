@@ -442,10 +442,14 @@ def by_model_table() -> str:
     headers = ["model", "annealed", *(f"below it: {name}" for name in list(found)[1:6])]
     headers += ["k-hat > 0.7: guide, 5,000", "default", "images by Gaussians fitted", "evaluations per image", "gap"]
     panels = result["panels"]
-    chains = {f"{p['num_chains']} chains x {p['num_temperatures']:,} temperatures on {p['device']}" for p in panels}
+    chains: dict[str, list[str]] = {}
+    for p in panels:
+        how = f"{p['num_chains']} chains x {p['num_temperatures']:,} temperatures on {p['device']}"
+        chains.setdefault(how, []).append(p["name"])
+    annealed = ", ".join(f"{how} ({', '.join(names)})" for how, names in chains.items())
     notes.append(
         f"log p(x) in nats per image, mean of {panels[0]['rows'][0]['num_images']} test images, the same for all; "
-        f"annealed: {', '.join(sorted(chains))}; after +- Monte Carlo standard errors of both estimates. Gap: "
+        f"annealed: {annealed}; after +- Monte Carlo standard errors of both estimates. Gap: "
         f"annealing both ways on as many simulated images. Epochs trained: "
         + ", ".join(f"{p['name']} {p['training']['epochs']}" for p in panels if p.get("training"))
         + f". {result['protocol']}. {panels[0]['date']}. `{panels[0]['command']}`"
@@ -533,6 +537,25 @@ def gap_table() -> str:
         f"\n\n{result['num_images']} simulated images and as many test digits; importance sampling with "
         f"{plain['num_samples']:,} samples: {plain['mean']:.3f} +- {plain['monte_carlo_error']:.3f} nats per image, "
         f"k-hat above 0.7 for {plain['share_with_khat_above_0.7']:.0%}. {source(result)}"
+    )
+
+
+def resampling_table() -> str:
+    """Annealed chains with and without resampling."""
+    result = json.loads((RESULTS / "evidence_resampling.json").read_text())
+    rows = []
+    for start, count in dict.fromkeys((row["start"], row["num_temperatures"]) for row in result["rows"]):
+        pair = [row for row in result["rows"] if (row["start"], row["num_temperatures"]) == (start, count)]
+        cells = [f"{row['below_reference']:.2f} +- {row['error_of_below']:.2f}" for row in pair]
+        rows.append([start, count, *cells, *(f"{row['share_flagged']:.0%}" for row in pair)])
+    names = ["importance sampling", f"resampled below {result['rows'][1]['resample']:g} of the chains"]
+    headers = ["start", "temperatures", *(f"nats below the reference, {name}" for name in names)]
+    headers += [f"not to be trusted, {name}" for name in names]
+    best = result["reference"]
+    return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
+        f"\n\n{result['num_images']} test images, {result['num_chains']} chains; after +- a standard error over "
+        f"images. Reference: {best['num_temperatures']:,} temperatures from the guide, {best['mean']:.3f} "
+        f"+- {best['error']:.3f} Monte Carlo. {source(result)} Data: {result['protocol']}."
     )
 
 
@@ -919,6 +942,7 @@ TABLES = {
     "step_time_gpu.md": functools.partial(step_time_table, "step_time_gpu"),
     "evidence_time_gpu.md": functools.partial(evidence_time_table, "evidence_time_gpu"),
     "evidence_gap.md": gap_table,
+    "evidence_resampling.md": resampling_table,
     "evidence_defaults.md": defaults_table,
     "compression.md": compression_table,
     "lossy_compression.md": lossy_compression_table,

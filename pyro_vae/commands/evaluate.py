@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any
 
 import torch
 from jsonargparse import Namespace
+from jsonargparse.typing import PositiveFloat
 from torch import Tensor
 
 from ..data import Data
@@ -55,6 +58,8 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         "Also bound log p(x) from both sides, on data simulated from the model: only for them there are upper bounds."
     )
     parser.add_argument("--bracket", action="store_true", help=text)
+    text = "Stop after that time, with log p(x) of a random part of the data; the same command goes on."
+    parser.add_argument("--max-seconds", type=PositiveFloat | None, default=None, help=text)
     add_root_option(parser)
     add_seed_option(parser, "Seed of the samples and of the subset of the data.")
     add_device_option(parser)
@@ -71,7 +76,8 @@ def run(chosen: Namespace) -> None:
                 print(f"{folder}\ndata   {dataset.protocol}", flush=True)
                 for line in doubts_of(read_about(folder)):
                     print(f"note   {line}")
-            result = evaluate_run(folder, chosen, dataset, rank=rank, count=count)
+            seconds = math.inf if chosen.max_seconds is None else chosen.max_seconds
+            result = evaluate_run(folder, chosen, dataset, rank=rank, count=count, max_seconds=seconds)
             if result is not None:
                 estimator, name = ESTIMATORS[chosen.estimator], name_of(chosen, dataset)
                 print(f"       protocol: {protocol_of(settings_of_evaluation(chosen))}")
@@ -102,20 +108,32 @@ def finished_evaluation(folder: Path, chosen: Namespace, dataset: Data) -> LogMa
     return result if about.get("estimator_settings") == settings_of_evaluation(chosen) else None
 
 
+class OutOfTime(Exception):
+    """The time of an evaluation is over."""
+
+
 def evaluate_run(
-    folder: Path, chosen: Namespace, dataset: Data, *, rank: int = 0, count: int = 1, progress: bool = True
+    folder: Path,
+    chosen: Namespace,
+    dataset: Data,
+    *,
+    rank: int = 0,
+    count: int = 1,
+    progress: bool = True,
+    max_seconds: float = math.inf,
 ) -> LogMarginal | BidirectionalGap | None:
-    """Estimate log p(x) for one run and save it there; None in all processes but the first, which alone may show its
-    progress."""
+    """Estimate log p(x) for one run and save it there; None where the time was too short, and in all processes but the
+    first, which alone may show its progress."""
     name = f"evaluation_{chosen.estimator}"
     with contextlib.ExitStack() as held:
         if rank == 0:
             held.enter_context(locked(folder / f".{name}", doing=f"evaluating {folder} with the same estimator"))
-        return _evaluate(folder, chosen, dataset, rank=rank, count=count, progress=progress and rank == 0)
+        alone = progress and rank == 0
+        return _evaluate(folder, chosen, dataset, rank=rank, count=count, progress=alone, max_seconds=max_seconds)
 
 
 def _evaluate(
-    folder: Path, chosen: Namespace, dataset: Data, *, rank: int, count: int, progress: bool
+    folder: Path, chosen: Namespace, dataset: Data, *, rank: int, count: int, progress: bool, max_seconds: float
 ) -> LogMarginal | BidirectionalGap | None:
     device, estimator, settings = (
         choose_device(chosen.device),
@@ -137,17 +155,29 @@ def _evaluate(
     if done and rank == 0:
         print(f"       {len(done):,} of {len(x):,} data points are finished already, and kept")
     wait_for_others(count)
-    left = [i for i in range(len(x)) if i not in done][rank::count]
+    # In random order, so that what is finished when it stops stands for all of the data.
+    left = [i for i in random_subset(len(x), len(x), chosen.seed).tolist() if i not in done][rank::count]
+    stop = time.monotonic() + max_seconds
+
+    def add(numbers: list[int], result: Any) -> None:
+        partial.add(numbers, result)
+        if time.monotonic() > stop:
+            raise OutOfTime
+
     try:
         if left:
-            _estimate(module, x, chosen, only=left, on_result=partial.add, progress=progress)
+            _estimate(module, x, chosen, only=left, on_result=add, progress=progress)
+    except OutOfTime:
+        pass
     except KeyboardInterrupt:
         partial.flush()
-        kept = f"stopped; {len(partial.numbers()):,} of {len(x):,} data points are kept: the same command goes on"
-        raise KeyboardInterrupt(kept if rank == 0 else "") from None  # one process speaks
+        raise KeyboardInterrupt(so_far(partial, len(x)) if rank == 0 else "") from None  # one process speaks
     partial.flush()
     wait_for_others(count)
     if rank > 0:
+        return None
+    if len(partial.numbers()) < len(x) and max_seconds < math.inf:
+        print(f"       after {max_seconds:g} seconds {so_far(partial, len(x))}")
         return None
     result: LogMarginal | BidirectionalGap = partial.finished(len(x))
     if isinstance(result, BidirectionalGap):
@@ -167,6 +197,17 @@ def _evaluate(
         partial.remove()
         draw(module, result, x, folder / name)
     return result
+
+
+def so_far(partial: PartialResults[Any], count: int) -> str:
+    """What is finished of so many data points when an evaluation stops."""
+    numbers = partial.numbers()
+    text = f"stopped; {len(numbers):,} of {count:,} data points are kept: the same command goes on"
+    if len(numbers) < 2:
+        return text
+    result = partial.so_far()
+    mean, what = (result.mean_gap, "gap") if isinstance(result, BidirectionalGap) else (result.mean, result.quantity)
+    return f"{text}\n       {what} = {mean.value:.3f} +- {mean.standard_error:.3f} nats over these, a random part"
 
 
 def _data_points(chosen: Namespace, dataset: Data) -> tuple[Points, Tensor, str]:

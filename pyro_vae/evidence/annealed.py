@@ -39,6 +39,7 @@ def annealed_log_marginal(
     num_leapfrog: int = 5,
     num_warmup_chains: int = 4,
     target_acceptance: float = 0.9,
+    resample: float = 0.0,
     chunk_size: int = 4096,
     compile: bool | Literal["auto"] = "auto",
     seed: int | None = 0,
@@ -75,6 +76,10 @@ def annealed_log_marginal(
         num_leapfrog: leapfrog steps of a transition.
         num_warmup_chains: chains for each data point in the warm-up, which is run along the same path.
         target_acceptance: mean acceptance probability that the step sizes are adapted to.
+        resample: share of num_chains below which the effective sample size of a data point makes its chains be drawn
+            anew by weight (sequential Monte Carlo); 0 for never. It helps where the path is long and temperatures are
+            few, and costs where there are enough of them: chains then share ancestors, and only the sums over those
+            that descend from one first draw count as weights, in ess, khat and the standard error.
         chunk_size: largest number of (data point, chain) pairs in memory at once; the chains of one stay together.
         compile: run transitions in one recorded and compiled graph; "auto" where that saves more time than it takes.
         seed: of the draws, which belong to data points and chains as in `log_marginal`; None takes one from the global
@@ -99,7 +104,7 @@ def annealed_log_marginal(
 
     Reference:
         Neal 2001, "Annealed importance sampling"; Wu, Burda, Salakhutdinov, Grosse 2017, "On the quantitative analysis
-        of decoder-based generative models".
+        of decoder-based generative models"; Del Moral, Doucet, Jasra 2006, "Sequential Monte Carlo samplers".
 
     Example:
         >>> import pyro, pyro.distributions as dist
@@ -115,7 +120,7 @@ def annealed_log_marginal(
     points, pair = as_points("x", x, model, guide), (model, guide)
     model, guide = taking(points, model, guide)
     annealing = AnnealingSettings(
-        num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance
+        num_chains, num_temperatures, start, schedule, num_leapfrog, num_warmup_chains, target_acceptance, resample
     )
     seed = int(torch.randint(2**62, ())) if seed is None else seed
     wanted = selected(len(points), only)
@@ -129,6 +134,7 @@ def annealed_log_marginal(
             num_leapfrog=num_leapfrog,
             num_warmup_chains=num_warmup_chains,
             target_acceptance=target_acceptance,
+            resample=resample,
             chunk_size=chunk_size,
             compile=compile,
             progress=progress,
@@ -139,7 +145,7 @@ def annealed_log_marginal(
         if on_result is not None:
             on_result(wanted, result)
         return result
-    results = []
+    results, method = [], "sequential Monte Carlo" if resample else "annealed importance sampling"
     with seeded(seed), evaluating(model, guide), annealing.bar(2 * len(wanted), progress=progress) as bar:
         few = handful(points)
         model, guide = summed_out(model, guide, points[few])
@@ -160,7 +166,7 @@ def annealed_log_marginal(
                 measure=path.measure,
                 sites=path.sites,
                 inputs=inputs,
-                estimator=f"annealed importance sampling from the {start}",
+                estimator=f"{method} from the {start}",
                 shared_error=error,
             )
             results.append(result)

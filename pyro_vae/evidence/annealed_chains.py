@@ -13,6 +13,7 @@ from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
 from ..pairs.batch import Points
 from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
+from .annealed_weights import annealed_weights
 from .annealing_path import Path, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, adapted
 from .counter_random import CounterRandom
@@ -24,7 +25,7 @@ FIRST_STEP = 0.1  # where the warm-up starts
 FIRST_TRANSITIONS = 50  # of the warm-up, before the temperature moves
 LEAST_TRANSITIONS = 100  # of the warm-up along the path: with few temperatures, several at each
 ADAPTATION_RATE = 1.0  # of log step size, for each transition: slower, it lags behind a posterior that grows narrow
-WARM_UP, REVERSE = 2**30, 2**31  # where their random streams begin
+WARM_UP, REVERSE, RESAMPLING = 2**30, 2**31, 5 * 2**29  # where their random streams begin
 
 
 class Chains:
@@ -43,6 +44,7 @@ class Chains:
         done: Callable[[int], Any],
     ) -> None:
         self.annealing, self.pair, self.done = annealing, (model, guide), done
+        self.zero = torch.zeros((), dtype=torch.int64, device=keys.device)
         self.keyed = can_be_keyed(self._starts, few, keys)
         together = len(batches[0][1]) > 1  # else a data point may depend on those beside it: there are none
         few, keys = (few, keys) if together else (few[:1], keys[:1])
@@ -56,8 +58,7 @@ class Chains:
     def begin(self, x: Points, keys: Tensor, num_chains: int, stream: int) -> Path:
         """The path of some data points, with draws of q0 to start from."""
         path = Path(*self.pair, x, num_chains, self.annealing.start)  # its own draws are not used
-        zero = torch.zeros((), dtype=torch.int64, device=x.device)
-        settings = x, keys, zero, zero + stream, num_chains
+        settings = x, keys, self.zero, self.zero + stream, num_chains
         starts = keyed(self._starts, *settings) if self.keyed else torch.cat(one_by_one(self._starts, *settings), 1)
         path.start = starts.flatten(0, 1)
         path.check_parts(halves(len(x), x.device))
@@ -121,27 +122,24 @@ class Chains:
         reverse: bool = False,
         watch: Callable[[State, Tensor], Any] | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Log weights (K, B), of p(x) from draws u of q0 or of 1/p(x) from draws of the posterior; acceptance (B,).
-
-        ``watch`` is called at each temperature but the last, with the state there and log weights (R,) up to there.
-        """
+        """Log weights (K, B), of p(x) from draws u of q0 or of 1/p(x) from draws of the posterior; acceptance (B,). See
+        `annealed_weights`."""
         temperatures, steps = (part.flip(0) if reverse else part for part in plan)
-        acceptances = []
+
+        def move(state: State, number: int) -> tuple[State, Tensor]:
+            moved = self.move(x, keys, state, temperatures[number], steps[number - 1], number + REVERSE * reverse)
+            self.done(len(x))
+            return moved
+
+        def uniform(number: int) -> Tensor:
+            with CounterRandom(keys, self.zero, 1, self.zero + RESAMPLING + number):
+                return torch.rand(1, len(x), device=x.device)[0]
+
+        resample = 0.0 if reverse else self.annealing.resample
         with unvalidated():  # a wild proposal is no error: it is rejected
-            state = path.at(u)
-            change = temperatures.diff(dim=0).repeat(1, path.num_chains)  # (T, R)
-            if watch is not None:
-                watch(state, torch.zeros_like(change[0]))
-            log_weight = change[0] * state.log_ratio.double()
-            for i, step in enumerate(steps, 1):
-                state, acceptance = self.move(x, keys, state, temperatures[i], step, i + REVERSE * reverse)
-                if watch is not None:
-                    watch(state, log_weight)
-                log_weight = log_weight + change[i] * state.log_ratio.double()
-                acceptances.append(acceptance)
-                self.done(len(acceptance))
-        mean = torch.stack(acceptances).mean(0) if acceptances else steps.new_full((len(x),), math.nan)
-        return log_weight.view(path.num_chains, -1), mean
+            return annealed_weights(
+                path.at(u), temperatures, move, watch=watch, resample=resample, uniform=uniform if resample else None
+            )
 
 
 def result_of(weights: Tensor, acceptance: Tensor, plan: Plan) -> LogMarginal:

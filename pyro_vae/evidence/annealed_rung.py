@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..pairs.batch import Points
+from .annealed_weights import annealed_weights
 from .annealing_path import State, transition
 from .annealing_schedule import Plan, adapted, interpolated, sigmoid_schedule
 from .fitted_mixture import Mixture
@@ -224,15 +225,15 @@ class AnnealedRung:
         found, accepted = [], torch.zeros_like(plan.steps[0])
         for first in range(0, num_chains, size):
             count = min(size, num_chains - first)
-            state = self._starts(paths, first, count, stream=stream)
-            change = plan.temperatures.diff(dim=0).repeat(1, count)  # (T, R)
-            log_weight = change[0] * state.log_ratio.double()
-            for number, step in enumerate(plan.steps, 1):
-                b = plan.temperatures[number]
-                state, acceptance = self._moved(paths, state, b, step, first, stream + 1 + number)
-                log_weight = log_weight + change[number] * state.log_ratio.double()
-                accepted = accepted + acceptance * count / (num_chains * len(plan.steps))
-            found.append(log_weight.view(count, -1))
+            start = self._starts(paths, first, count, stream=stream)
+
+            def move(state: State, number: int, first: int = first) -> tuple[State, Tensor]:
+                step = plan.steps[number - 1]
+                return self._moved(paths, state, plan.temperatures[number], step, first, stream + 1 + number)
+
+            log_weights, acceptance = annealed_weights(start, plan.temperatures, move)
+            found.append(log_weights)
+            accepted = accepted + acceptance * count / num_chains
         return torch.cat(found).nan_to_num(-math.inf, math.inf, -math.inf), accepted
 
 

@@ -31,6 +31,7 @@ class AnnealingSettings:
     num_leapfrog: int
     num_warmup_chains: int
     target_acceptance: float
+    resample: float = 0.0
     end: float = 1.0
 
     def __post_init__(self) -> None:
@@ -43,6 +44,8 @@ class AnnealingSettings:
         )
         if not 0 < self.target_acceptance < 1:
             raise ValueError(f"Expected target_acceptance between 0 and 1; got {self.target_acceptance}.")
+        if not 0 <= self.resample <= 1:
+            raise ValueError(f"Expected resample, a share of num_chains, from 0 to 1; got {self.resample}.")
         if self.start not in ("guide", "prior"):
             raise ValueError(f"Expected start 'guide' or 'prior'; got {self.start!r}.")
         if self.schedule not in ("sigmoid", "adaptive"):

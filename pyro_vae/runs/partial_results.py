@@ -82,6 +82,10 @@ class PartialResults(Generic[Result]):
             )
         return self.kind.join([result for _, result in portions])[numbers.argsort()]
 
+    def so_far(self) -> Result:
+        """The results of the data points that are finished, of which there must be one."""
+        return self.kind.join([result for _, result in self._portions().values()])
+
     def remove(self) -> None:
         """Remove the folder: the whole result is saved elsewhere."""
         self._remove(keep=set())

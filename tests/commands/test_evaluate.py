@@ -120,17 +120,25 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimato
 
     def add_and_stop(self, numbers, result):
         plain_add(self, numbers, result)
-        if max(numbers) >= 5:
+        first.extend(numbers)
+        if len(first) >= 6:
             raise KeyboardInterrupt
 
-    plain_add, sampled = PartialResults.add, []
+    plain_add, first, sampled = PartialResults.add, [], []
     monkeypatch.setattr(PartialResults, "add", add_and_stop)
     with pytest.raises(SystemExit) as stopped:
         run(capsys, *options)
     assert stopped.value.code == 130
-    kept = re.search(r"stopped; (\d+) of 12 data points are kept: the same command goes on", capsys.readouterr().err)
+    said = capsys.readouterr().err
+    kept = re.search(r"stopped; (\d+) of 12 data points are kept: the same command goes on", said)
     count = int(kept[1])
     assert 6 <= count < 12
+    assert first != sorted(first)  # a random part, so that its mean says something about all
+    side = "upper" if estimator == "bidirectional" else ""
+    values = whole["upper.log_prob"] - whole["lower.log_prob"] if side else whole["log_prob"]
+    what, mean = ("gap" if side else r"log p\(x\)"), values[first].mean()
+    found = re.search(rf"{what} = (\S+) \+- \S+ nats over these, a random part", said)
+    assert abs(float(found[1]) - mean) < 2e-3
     assert (folder / f"{name}.json").exists()  # the earlier one
 
     def add_and_count(self, numbers, result):
@@ -139,8 +147,22 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimato
 
     monkeypatch.setattr(PartialResults, "add", add_and_count)
     assert f"{count} of 12 data points are finished already" in run(capsys, *options)
-    assert sampled == list(range(count, 12))
+    assert sorted(first + sampled) == list(range(12))
     assert_same(arrays(folder, name), whole)
+
+
+def test_an_evaluation_stops_when_its_time_is_over(folder, capsys):
+    """With what is finished, in order; without the limit it goes on to the numbers of one that was not stopped."""
+    options = (folder, "--estimator", "guide", "--num-samples", 21, "--chunk-size", 42, "--num-images", 8)
+    for count in (2, 4):
+        out = run(capsys, *options, "--max-seconds", 1e-9)
+        assert f"after 1e-09 seconds stopped; {count} of 8 data points are kept: the same command goes on" in out
+        assert "nats over these, a random part" in out
+        assert not (folder / "evaluation_guide_21x8of300.json").exists()
+    run(capsys, *options)
+    stopped = arrays(folder, "evaluation_guide_21x8of300")
+    run(capsys, *options, "--max-seconds", 1000)
+    assert_same(arrays(folder, "evaluation_guide_21x8of300"), stopped)
 
 
 def test_other_settings_start_anew(folder, capsys, monkeypatch):

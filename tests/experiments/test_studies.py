@@ -23,6 +23,7 @@ STUDIES = (
     "gap_on_digits",
     "lossy_compression",
     "priors_on_mnist",
+    "resampling",
 )
 
 
