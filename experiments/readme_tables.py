@@ -942,7 +942,6 @@ TABLES = {
     "step_time_gpu.md": functools.partial(step_time_table, "step_time_gpu"),
     "evidence_time_gpu.md": functools.partial(evidence_time_table, "evidence_time_gpu"),
     "evidence_gap.md": gap_table,
-    "evidence_resampling.md": resampling_table,
     "evidence_defaults.md": defaults_table,
     "compression.md": compression_table,
     "lossy_compression.md": lossy_compression_table,
