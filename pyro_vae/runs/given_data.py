@@ -111,9 +111,16 @@ def given_data(folder: Path, source: str | None, split: Split, *, root: str | No
         ValueError: they cannot be read, or are of another shape, or of columns or categories of other names, than those
             of the run.
     """
-    if source is None:
-        found = data_of(folder, root=root)
-        return _given(found, split)
+    found = data_of(folder, root=root) if source is None else _alike(folder, source, root)
+    points = points_of(found, split)
+    if split == "train":
+        with seeded(0):  # as training saw them: binarized, say
+            points = transforming(found.transform)(points)
+    return GivenData(points, found, split)
+
+
+def _alike(folder: Path, source: str, root: str | None) -> Data:
+    """Data of another source than those of the run, read as these."""
     config, about = read_run(folder)
     categories = categories_of(config, about)
     if categories is None:
@@ -128,15 +135,7 @@ def given_data(folder: Path, source: str | None, split: Split, *, root: str | No
         raise ValueError(
             f"Expected data points of shape {wanted}, as {folder} was trained on; got {found.event_shape} in {source}."
         )
-    return _given(found, split)
-
-
-def _given(found: Data, split: Split) -> GivenData:
-    points = points_of(found, split)
-    if split == "train":
-        with seeded(0):  # as training saw them: binarized, say
-            points = transforming(found.transform)(points)
-    return GivenData(points, found, split)
+    return found
 
 
 def check_given(module: Any, points: Points) -> None:
