@@ -77,8 +77,7 @@ def like_of(folder: Path, count: int, *, seed: int, root: str | None) -> Points:
         return torch.zeros(count, *about["event_shape"])
     test = points_of(data_of(folder, root=root), "test")
     order = random_subset(len(test), len(test), seed)
-    found: Points = test[order.repeat(-(-count // len(test)))[:count]]
-    return found
+    return test[order.repeat(-(-count // len(test)))[:count]]
 
 
 def with_doubts(figure: Figure, folder: Path) -> Figure:

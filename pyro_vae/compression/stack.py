@@ -60,8 +60,7 @@ class Stack:
     @property
     def words(self) -> Words:
         """The stack, the top last."""
-        found: Words = self._coder.get_compressed()
-        return found
+        return self._coder.get_compressed()
 
     def push(self, symbols: Whole, weights: Floats) -> None:
         """Put on symbols (n,), each of the places 0, ..., m - 1 of its row of weights (n, m)."""

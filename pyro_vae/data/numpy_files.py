@@ -82,8 +82,7 @@ def _read_array(file: IO[bytes], size: int) -> np.ndarray:
         wrong = "the array is not whole" if declared > there else "something follows the array, such as a second one"
         raise ValueError(f"{wrong}: {there:,} bytes, of which its header declares {declared:,}")
     file.seek(0)
-    array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
-    return array
+    return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def read_sparse(path: Path) -> np.ndarray:
@@ -101,5 +100,4 @@ def read_sparse(path: Path) -> np.ndarray:
             f"Expected a whole sparse matrix in {path}; got an error: {error}. Save it again by scipy.sparse.save_npz."
         ) from error
     require_memory(math.prod(matrix.shape), path)
-    dense: np.ndarray = matrix.toarray()
-    return dense
+    return matrix.toarray()

@@ -199,8 +199,7 @@ class Data:
         arrays = {self.main: self.splits, **self._beside()}
 
         def array(name: str) -> Tensor:
-            found: Tensor = getattr(arrays[name], part)
-            return found
+            return getattr(arrays[name], part)
 
         if self.inputs is None:
             return array(self.main)

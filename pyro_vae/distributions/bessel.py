@@ -26,8 +26,7 @@ def log_bessel(order: float, x: Tensor) -> Tensor:
         >>> log_bessel(0.0, torch.tensor(1.0)), torch.special.i0e(torch.tensor(1.0)).log()
         (tensor(-0.7641), tensor(-0.7641))
     """
-    value: Tensor = _LogBessel.apply(order, x)
-    return value
+    return _LogBessel.apply(order, x)
 
 
 def bessel_ratio(order: float, x: Tensor) -> Tensor:

@@ -58,5 +58,4 @@ class OnLevels(TorchDistribution):
     def log_prob(self, value: Tensor) -> Tensor:
         if self._validate_args:
             self._validate_sample(value)
-        log_prob: Tensor = self.base_dist.log_prob((value * (self.levels - 1)).round())
-        return log_prob
+        return self.base_dist.log_prob((value * (self.levels - 1)).round())

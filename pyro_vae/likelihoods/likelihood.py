@@ -41,8 +41,7 @@ class Likelihood(nn.Module):
     @property
     def support(self) -> Constraint:
         """Where x can be."""
-        support: Constraint = self(torch.zeros(self.feature_shape, device=self.device)).support
-        return support
+        return self(torch.zeros(self.feature_shape, device=self.device)).support
 
     @property
     def device(self) -> torch.device:

@@ -97,8 +97,7 @@ class ObservedPart(TorchDistribution):
         return self.base_dist.sample(sample_shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        log_prob: Tensor = observed(self.base_dist, ~value.isnan()).log_prob(_filled(value, self.filler))
-        return log_prob
+        return observed(self.base_dist, ~value.isnan()).log_prob(_filled(value, self.filler))
 
 
 def _filled(value: Tensor, filler: Tensor) -> Tensor:

@@ -49,8 +49,7 @@ class PixelCNNDistribution(TorchDistribution):
         both = torch.cat(
             [x, h.reshape(*leading, self.network.out_shape[0], *self.event_shape)], -1 - len(self.event_shape)
         )
-        log_prob: Tensor = self.pixels(self.network(both).reshape(h.shape)).log_prob(value)
-        return log_prob
+        return self.pixels(self.network(both).reshape(h.shape)).log_prob(value)
 
     @torch.no_grad()
     def sample(self, sample_shape: torch.Size = torch.Size()) -> Tensor:  # noqa: B008

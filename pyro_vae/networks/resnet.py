@@ -29,8 +29,7 @@ class ResidualBlock(nn.Module):
         self.scale = nn.Parameter(torch.tensor(scale))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.scale * self.layers(x)
-        return out
+        return x + self.scale * self.layers(x)
 
 
 def residual(num_blocks: int, channels: Sequence[int]) -> Blocks:

@@ -255,8 +255,7 @@ def images_in(data: Any, like: Tensor, *, dims: int = 1) -> Tensor:
             f"Expected one site of images; got sites of shapes {shapes}. Draw the one you mean by image_grid, from "
             f"what sample, reconstruct or decode give."
         )
-    images: Tensor = fitting[0]
-    return images
+    return fitting[0]
 
 
 def _lines(*texts: str) -> str:

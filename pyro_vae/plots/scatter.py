@@ -90,5 +90,4 @@ def name_below(figure: Figure, width: float) -> float:
 def _colours(count: int) -> np.ndarray:
     """Different colours (count, 4)."""
     places = np.arange(count) if count <= 20 else np.linspace(0, 1, count)
-    colours: np.ndarray = colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "turbo"](places)
-    return colours
+    return colormaps["tab10" if count <= 10 else "tab20" if count <= 20 else "turbo"](places)

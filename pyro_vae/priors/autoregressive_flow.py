@@ -44,8 +44,7 @@ class AutoregressiveFlow(nn.Module):
         self.chain = Chain(dim, (MaskedAffine(dim, hidden) for _ in range(num_transforms)))
 
     def forward(self) -> dist.Distribution:
-        pz: dist.Distribution = self.chain()
-        return pz
+        return self.chain()
 
 
 class MaskedAffine(nn.Module):

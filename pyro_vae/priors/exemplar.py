@@ -93,8 +93,7 @@ class ExemplarPrior(nn.Module):
         return Density(self.codes.shape[1], log_density, self._draw)
 
     def _encode(self, x: Tensor) -> Tensor:
-        mean: Tensor = self.encoder(x).mean
-        return mean
+        return self.encoder(x).mean
 
     @torch.no_grad()
     def _refresh(self) -> None:

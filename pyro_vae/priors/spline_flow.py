@@ -59,8 +59,7 @@ class SplineFlow(nn.Module):
         self.chain = Chain(dim, (SplineCoupling(dim, num_bins, bound, hidden) for _ in range(num_transforms)))
 
     def forward(self) -> dist.Distribution:
-        pz: dist.Distribution = self.chain()
-        return pz
+        return self.chain()
 
 
 class SplineCoupling(nn.Module):

@@ -152,8 +152,7 @@ def _checked(name: str, scores: Tensor, count: int) -> np.ndarray:
             f"Expected finite scores; {name!r} is not for {bad:,} of {count:,} data points. Leave them out, or the "
             f"score."
         )
-    values: np.ndarray = scores.detach().double().cpu().numpy()
-    return values
+    return scores.detach().double().cpu().numpy()
 
 
 def _with_interval(value: float, resampled: np.ndarray) -> Share:

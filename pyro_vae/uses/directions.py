@@ -42,8 +42,7 @@ def attribute_direction(model: Callee, guide: Callee, x: Inputs, has: Tensor, *,
         if not chosen.any():
             raise ValueError(f"Expected data points that {do} the attribute; got none.")
     codes = torch.cat([top_site(model, guide, part)[1] for part in points.split(TOGETHER)])
-    direction: Tensor = codes[has.to(codes.device)].mean(0) - codes[lacks.to(codes.device)].mean(0)
-    return direction
+    return codes[has.to(codes.device)].mean(0) - codes[lacks.to(codes.device)].mean(0)
 
 
 def along(model: Callee, guide: Callee, x: Inputs, direction: Tensor, *, amounts: Tensor) -> Any:

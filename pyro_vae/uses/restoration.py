@@ -243,5 +243,4 @@ def _restored(path: Path, state: State, observation: Observation) -> Tensor:
     (site,) = (site for _, site in sample_sites(trace) if BEFORE in site["infer"])
     px = site["infer"][BEFORE]
     restored = getattr(observation, "restored", None)
-    found: Tensor = px.mean if restored is None else restored(px, path.rows.tensors[1])
-    return found
+    return px.mean if restored is None else restored(px, path.rows.tensors[1])
