@@ -97,6 +97,9 @@ def run(chosen: Namespace) -> None:
     print(f"saved in {path}, {path.with_suffix('.json').name}{f', {path.stem}.png' if found else ''}")
 
 
+Detections = Mapping[str, Detection]  # by the name of the score
+
+
 class _Part(NamedTuple):
     """Data points from one place."""
 
@@ -179,7 +182,7 @@ def _pair(folder: Path, points: Points, device: torch.device, names: NamedInputs
     return module.model, module.guide
 
 
-def _table(found: Mapping[str, Detection]) -> str:
+def _table(found: Detections) -> str:
     """AUC and average precision of each score."""
     rows = [[name, str(each.auc), str(each.average_precision)] for name, each in found.items()]
     by_chance = next(iter(found.values())).prevalence
@@ -187,7 +190,7 @@ def _table(found: Mapping[str, Detection]) -> str:
     return tabulate(rows, headers, disable_numparse=True)
 
 
-def _about(result: AnomalyScores, parts: Sequence[_Part], found: Mapping[str, Detection]) -> dict[str, Any]:
+def _about(result: AnomalyScores, parts: Sequence[_Part], found: Detections) -> dict[str, Any]:
     """What the table's numbers need to be understood."""
     return {
         "command": command_line(),
@@ -205,12 +208,7 @@ def _about(result: AnomalyScores, parts: Sequence[_Part], found: Mapping[str, De
 
 
 def _save(
-    path: Path,
-    result: AnomalyScores,
-    parts: Sequence[_Part],
-    found: Mapping[str, Detection],
-    about: dict[str, Any],
-    title: str,
+    path: Path, result: AnomalyScores, parts: Sequence[_Part], found: Detections, about: dict[str, Any], title: str
 ) -> None:
     first: dict[str, list[Any]] = {"id": torch.cat([part.numbers for part in parts]).tolist()}
     if len(parts) > 1:

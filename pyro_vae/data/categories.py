@@ -19,18 +19,8 @@ ROW_NAMES = 0.9  # of the rows, that have texts of their own where these are suc
 
 
 def codes_of(texts: Sequence[str], known: Sequence[str] | None = None, *, where: str) -> tuple[np.ndarray, list[str]]:
-    """The numbers of texts, and the names of these numbers.
-
-    Args:
-        texts: N of them.
-        known: the names of 0, 1, ..., not all of which need to occur; by default those that occur, sorted.
-        where: the texts are, for an error.
-
-    Returns:
-        Whole numbers (N,), and the names.
-
-    Raises:
-        ValueError: a text that is not among the known names.
+    """The whole numbers (N,) of texts, and the names of 0, 1, ...: known ones, not all of which need to occur, else
+    those that occur, sorted. ``where`` the texts are, is for an error.
 
     Example:
         >>> codes_of(["T", "B", "T"], where="celltype")
@@ -54,10 +44,6 @@ def without_texts(
     """Arrays (N,) of texts as those of their numbers, which all of them share, and the names of the numbers.
 
     Blanks around a text do not count. Others stay as they are, without names.
-
-    Raises:
-        ValueError: texts beside something else or beside what is missing, a text for nearly each data point, or one
-            that is not known.
     """
     if any(array.ndim != 1 or array.dtype.kind not in "OUT" for array in arrays):
         return list(arrays), None
@@ -126,14 +112,8 @@ def check_categories(categories: Categories, arrays: Mapping[str, Splits]) -> No
 def check_as_in_training(
     source: object, there: Categories, wanted: Categories | None, inputs: Mapping[str, str] | None
 ) -> None:
-    """Raise a ValueError where data have numbers for what had names in training, or the other way round.
-
-    Args:
-        source: what the data are called.
-        there: names of their categories.
-        wanted: those of training; None where they are not known.
-        inputs: the arrays that a pair is called with.
-    """
+    """Raise a ValueError where data have numbers for what had names in training, or the other way round; nothing is
+    wanted where it is not known what was there in training."""
     if wanted is None:
         return
     for name, names in wanted.items():

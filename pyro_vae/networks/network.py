@@ -68,8 +68,7 @@ class Network(nn.Module):
                 f"Build the network with in_shape equal to the shape of one input."
             )
         leading = x.shape[:split]
-        out: Tensor = self.layers(x.reshape(math.prod(leading), *self.in_shape))
-        return out.reshape(*leading, *self.out_shape)
+        return self.layers(x.reshape(math.prod(leading), *self.in_shape)).reshape(*leading, *self.out_shape)
 
 
 def image_shape(shape: tuple[int, ...], name: str, otherwise: str = "an MLP") -> tuple[int, int, int]:

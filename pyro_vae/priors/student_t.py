@@ -6,7 +6,7 @@ import math
 
 import pyro.distributions as dist
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ..arguments.at_least import at_least
 from ..arguments.positive import positive
@@ -48,12 +48,11 @@ class StudentTPrior(nn.Module):
         parameters = (self.log_degrees_of_freedom.exp(), self.loc, unit_scale(self.raw_scale))
         # With many degrees of freedom, the normalizer is a small difference of large numbers.
         student = dist.StudentT(*(parameter.double() for parameter in parameters)).to_event(1)
-
-        def log_density(z: Tensor) -> Tensor:
-            log_prob: Tensor = student.log_prob(z.double())
-            return log_prob.to(z.dtype)
-
-        return Density(len(self.loc), log_density, lambda shape: student.sample(shape).to(self.loc.dtype))
+        return Density(
+            len(self.loc),
+            log_density=lambda z: student.log_prob(z.double()).to(z.dtype),
+            draw=lambda shape: student.sample(shape).to(self.loc.dtype),
+        )
 
     def extra_repr(self) -> str:
         learned = isinstance(self.log_degrees_of_freedom, nn.Parameter)

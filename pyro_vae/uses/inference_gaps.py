@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -218,14 +217,6 @@ class _Corrections(Messenger):
         super().__init__()
         self.amounts = dict[str, tuple[Tensor, Tensor, int]]()  # shift, log scale, dim of the data points, by site
         self.copies = 1
-
-    def __call__(self, guide: Callee) -> Callee:
-        @functools.wraps(guide)
-        def corrected(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return guide(*args, **kwargs)
-
-        return corrected
 
     def _pyro_sample(self, msg: Any) -> None:
         if is_latent(msg):

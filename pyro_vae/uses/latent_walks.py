@@ -28,20 +28,9 @@ def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], va
     """What one latent after the other does to a data point: its code with one dimension set to each of the values.
 
     In a hierarchy it is the top level that moves; the levels below are drawn from the model. On a sphere the others
-    make room: the code with its new value is brought back to length 1.
-
-    Args:
-        model, guide: the pair.
-        x: one data point (1, ...).
-        dims: latent dimensions.
-        values: what each of them is set to, (S,).
-
-    Returns:
-        Data (len(dims), S, ...).
-
-    Raises:
-        ValueError: a latent dimension out of range, latents that are not vectors, or such that cannot be moved one by
-            one: discrete ones, or proportions.
+    make room: the code with its new value is brought back to length 1. From one data point (1, ...), values (S,) and
+    numbers of latent dimensions, data (len(dims), S, ...). Refused are latents that are not vectors, or that cannot be
+    moved one by one: discrete ones, or proportions.
     """
     x = as_points("x", x, model, guide)[:1]
     name, code, support = top_site(model, guide, x)
@@ -54,31 +43,16 @@ def traverse(model: Callee, guide: Callee, x: Inputs, *, dims: Sequence[int], va
 
 
 def most_varied(model: Callee, guide: Callee, x: Inputs, *, count: int) -> list[int]:
-    """The latent dimensions whose codes differ most between data points x (N, ...), by their variance, largest first.
-
-    Args:
-        model, guide: the pair.
-        x: data points, two or more.
-        count: dimensions, at most.
-
-    Raises:
-        ValueError: latents that are not vectors.
-    """
+    """The latent dimensions, so many at most, whose codes differ most between data points x (N, ...), two or more: by
+    their variance, largest first."""
     _, codes, _ = top_site(model, guide, x)
     return codes.var(0, correction=0).argsort(descending=True, stable=True)[:count].tolist()
 
 
 def between(model: Callee, guide: Callee, start: Inputs, end: Inputs, *, steps: int = 10, path: Way = "linear") -> Any:
-    """Data points on the way from one to another, decoded from `interpolate` of their codes.
+    """Data points (N, steps, ...) on the way from some (N, ...) to others, decoded from `interpolate` of their codes.
 
-    Args:
-        model, guide: the pair.
-        start, end: data (N, ...). Other inputs, such as labels, stay those of the start.
-        steps: data points on each way, both ends included.
-        path: "linear" or "sphere".
-
-    Returns:
-        Data (N, steps, ...). Codes on a sphere stay there, whichever the path.
+    Other inputs, such as labels, stay those of the start; codes on a sphere stay there, whichever the path.
     """
     (name, first, support), (_, last, _) = top_site(model, guide, start), top_site(model, guide, end)
     codes = interpolate(first, last, steps=steps, path=path)  # (N, steps, D)
@@ -132,20 +106,10 @@ def interpolate(start: Tensor, end: Tensor, *, steps: int = 10, path: Way = "lin
 
 
 def manifold(model: Callee, guide: Callee, x: Inputs, *, coordinates: Tensor, dims: tuple[int, int] = (0, 1)) -> Any:
-    """Data decoded over a grid of two latent dimensions, the others at the mean code of data x.
+    """Data decoded over a grid of two latent dimensions, the others at the mean code of data x (N, ...).
 
-    Args:
-        model, guide: the pair.
-        x: data (N, ...).
-        coordinates: of the grid, increasing, (S,) for both axes or (2, S) for the horizontal and the vertical one.
-        dims: the dimensions of the horizontal and of the vertical axis.
-
-    Returns:
-        Data (S * S, ...), row by row as on paper: the horizontal coordinate grows to the right, the vertical upwards.
-
-    Raises:
-        ValueError: a latent dimension out of range, the same one twice, latents that are not vectors, or such that
-            cannot be moved one by one: discrete ones, or proportions.
+    The coordinates increase, (S,) for both axes or (2, S) for the horizontal and the vertical one, as ``dims`` are. The
+    data (S * S, ...) are row by row as on paper: the horizontal coordinate grows to the right, the vertical upwards.
     """
     name, codes, support = top_site(model, guide, x)
     _check_dims(dims, codes)
@@ -163,23 +127,9 @@ def prior_quantiles(
 ) -> Tensor:
     """Quantiles of the prior as it is now, of each of some dimensions of the first latent site by itself.
 
-    Exact where the prior is of independent dimensions that know their quantiles, else those of draws.
-
-    Args:
-        model: p(x, z).
-        like: data (1 or more, ...) that give the shape of one; their values do not count.
-        dims: latent dimensions.
-        probabilities: (S,), from 0 to 1.
-        num_draws: of the prior, for one that does not know its quantiles.
-        seed: of those draws.
-
-    Returns:
-        Quantiles (len(dims), S).
-
-    Raises:
-        ValueError: a latent dimension out of range, or latents that are not vectors.
+    From probabilities (S,), quantiles (len(dims), S): exact where the prior is of independent dimensions that know
+    them, else those of so many draws. Of ``like``, data (1 or more, ...), only the shape of one counts.
     """
-
     points = as_points("like", like)
     (model,) = taking(points, model)
 
