@@ -42,25 +42,15 @@ from .train_candidates import Configs, Trained, check, configs_of, run_folder, t
 # Without run folders: small enough for three seeds of four priors in under three minutes on two cores. Those of train
 # are for one model of a data set such as MNIST.
 PRIORS = ["StandardNormal", "GaussianMixture", "VampPrior", "CouplingFlow"]
-DEFAULTS = (
-    {**DEFAULT_PARTS, "network": "MLP"},
-    {
-        "data": "digits",
-        "latent_dim": 8,
-        "epochs": 60,
-        "batch_size": 64,
-        "kl_warmup": "auto",
-        "network.hidden": [128, 128],
-    },
-)
+SMALL: dict[str, Any] = {"data": "digits", "latent_dim": 8, "epochs": 60, "batch_size": 64, "kl_warmup": "auto"}
+DEFAULTS = {**DEFAULT_PARTS, "network": "MLP"}, {**SMALL, "network.hidden": [128, 128]}
 MOST_PAIRS = 10  # on the terminal: of more, the differences to the best
 
 
 def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
     """Options of this command; those of the parts depend on the arguments."""
-    parser.add_argument(
-        "runs", metavar="RUN", nargs="*", type=str, help="Evaluated run folders; none to train them now."
-    )
+    text = "Evaluated run folders; none to train them now."
+    parser.add_argument("runs", metavar="RUN", nargs="*", type=str, help=text)
     add = parser.add_argument_group(
         "what to train when no run is given: candidates for parts, values of settings, the rest fixed",
         "A candidate is NAME or import.path.NAME, with arguments as in GaussianMixture:num_components=50,"

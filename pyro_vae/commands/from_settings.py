@@ -29,12 +29,8 @@ def build_module(config: Namespace, dataset: Data) -> Any:
     """The model of the settings, ready to be trained; refused where a part refuses its arguments, or x."""
     with seeded(config.seed):
         train = dataset.train if dataset.batch_transform is None else dataset.batch_transform(dataset.train)
-    module = build_model(
-        config,
-        event_shape=dataset.event_shape,
-        mean=dataset.mean,
-        pseudo_inputs=train.where(~train.isnan(), dataset.mean) if dataset.missing else train.clone(),
-    )
+    known = train.where(~train.isnan(), dataset.mean) if dataset.missing else train.clone()
+    module = build_model(config, event_shape=dataset.event_shape, mean=dataset.mean, pseudo_inputs=known)
     check_inputs(module, dataset)
     if isinstance(support := getattr(getattr(module, "likelihood", None), "support", None), Constraint):
         for part in (train, dataset.validation, dataset.test):

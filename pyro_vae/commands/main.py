@@ -96,11 +96,8 @@ def _answer(words: Sequence[str]) -> None:
 
 def usage() -> str:
     """What ``pyro-vae --help`` prints."""
-    lines = [
-        "usage: pyro-vae COMMAND [OPTIONS]",
-        "",
-        "Deep latent-variable models in Pyro, with log p(x) and its error.",
-    ]
+    about = "Deep latent-variable models in Pyro, with log p(x) and its error."
+    lines = ["usage: pyro-vae COMMAND [OPTIONS]", "", about]
     for name, text in commands().items():
         lines += ["", *textwrap.wrap(text, 100, initial_indent=f"  {name:<17}", subsequent_indent=" " * 19)]
     return "\n".join([*lines, "", "pyro-vae COMMAND --help lists its options; pyro-vae --version says the version."])

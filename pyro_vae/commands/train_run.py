@@ -178,16 +178,14 @@ def _about(config: Namespace, module: Any, dataset: Data, result: Fit, *, finish
 def _say_best(result: Fit) -> None:
     best = result.history[result.best_epoch - 1]
     stopped = "stopped early" if result.stopped_early else "all epochs done"
+    elbo, rate, distortion = (best[f"validation_{name}"] for name in ("elbo", "rate", "distortion"))
+    epoch = f"epoch {result.best_epoch} of {len(result.history)} ({stopped})"
     print(
-        f"best   epoch {result.best_epoch} of {len(result.history)} ({stopped}): validation ELBO "
-        f"{best['validation_elbo']:.2f} nats per data point (rate {best['validation_rate']:.2f}, distortion "
-        f"{best['validation_distortion']:.2f})"
+        f"best   {epoch}: validation ELBO {elbo:.2f} nats per data point (rate {rate:.2f}, distortion {distortion:.2f})"
     )
-    if best["validation_rate"] < 0.5 and best["validation_rate"] != 0:  # an autoencoder has no rate, exactly 0
-        print(
-            f"note   a rate of {best['validation_rate']:.2f} nats: the latents hardly matter yet. Train longer, "
-            f"with smaller batches, or with --kl-warmup"
-        )
+    if rate < 0.5 and rate != 0:  # an autoencoder has no rate, exactly 0
+        cure = "Train longer, with smaller batches, or with --kl-warmup"
+        print(f"note   a rate of {rate:.2f} nats: the latents hardly matter yet. {cure}")
 
 
 @contextlib.contextmanager

@@ -113,10 +113,8 @@ def _searched(folder: Path, axes: Sequence[Axis], base: Layer, dataset: Data, ch
     as_given = dump(_config(base, ({}, {}), chosen))
     about = {"search": sorted(chosen.search), "settings": as_given, "data": dataset.digest}
     with opened(folder / JOURNAL, about, given=_given(axes, base)) as study:
-        print(
-            f"data   {dataset.protocol}\nsearch {chosen.trials} trials, {len(tried(study))} of them are there\n",
-            flush=True,
-        )
+        there = f"{len(tried(study))} of them are there"
+        print(f"data   {dataset.protocol}\nsearch {chosen.trials} trials, {there}\n", flush=True)
         try:
             while (count := len(tried(study))) < chosen.trials:
                 print(f"{count + 1:3d}/{chosen.trials}  {_try(study, axes, base, dataset, chosen)}", flush=True)

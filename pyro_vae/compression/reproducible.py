@@ -28,13 +28,7 @@ MAKES_MORE = "tril_indices triu_indices new_empty_strided empty_strided scalar_t
 EXACT = frozenset(" ".join([ARITHMETIC, BOUNDS, TRUTH, CHECKS, COPIES, PLACES, IMAGES, MAKES, MAKES_MORE]).split())
 
 ONE_BY_ONE: Mapping[str, Callable[[Floats], Floats]] = {
-    "exp": elementary.exp,
-    "expm1": elementary.expm1,
-    "log": elementary.log,
-    "log1p": elementary.log1p,
-    "sigmoid": elementary.sigmoid,
-    "tanh": elementary.tanh,
-    "erf": elementary.erf,
+    **{name: getattr(elementary, name) for name in ("exp", "expm1", "log", "log1p", "sigmoid", "tanh", "erf")},
     "sqrt": np.sqrt,
     "rsqrt": lambda x: 1 / np.sqrt(x),
     "reciprocal": lambda x: 1 / x,

@@ -33,9 +33,8 @@ class ImplicitMixture(dist.MixtureSameFamily):
         if not torch.is_grad_enabled():
             return z
         components, logits = self.component_distribution.base_dist, self.mixture_distribution.logits
-        tail, jacobian = tails(
-            z.detach()[..., None, :], logits[..., None], components.loc.detach(), components.scale.detach()
-        )
+        loc, scale = components.loc.detach(), components.scale.detach()
+        tail, jacobian = tails(z.detach()[..., None, :], logits[..., None], loc, scale)
         change = torch.linalg.solve_triangular(jacobian, (tail - tail.detach())[..., None], upper=False)
         return z - change.squeeze(-1)
 

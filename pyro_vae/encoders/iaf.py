@@ -67,13 +67,9 @@ class IAF(nn.Module):
         at_least(1, num_features=num_features)
         if not hidden or min(hidden) < latent_dim:
             raise ValueError(f"Expected hidden widths of at least latent_dim, {latent_dim}; got {list(hidden)}.")
-        order = torch.arange(latent_dim)
-        self.masked = nn.ModuleList(
-            ConditionalAutoRegressiveNN(
-                latent_dim, num_features, list(hidden), permutation=order.flip(0) if t % 2 else order
-            )
-            for t in range(num_transforms)
-        )
+        order, sizes = torch.arange(latent_dim), (latent_dim, num_features, list(hidden))
+        orders = [order.flip(0) if t % 2 else order for t in range(num_transforms)]
+        self.masked = nn.ModuleList(ConditionalAutoRegressiveNN(*sizes, permutation=order) for order in orders)
         self.sizes = [latent_dim, latent_dim] + ([num_features] if num_transforms else [])
         self.network = network(event_shape, (sum(self.sizes),))
 

@@ -61,9 +61,8 @@ class Beta(Likelihood):
         self.start_at(mean, _monotone)
 
     def forward(self, features: Tensor) -> dist.Distribution:
-        a, b = (
-            SMALLEST + (1 - SMALLEST) * functional.softplus(raw + AT_ONE) for raw in self.split(features + self.bias)
-        )
+        parts = self.split(features + self.bias)
+        a, b = (SMALLEST + (1 - SMALLEST) * functional.softplus(raw + AT_ONE) for raw in parts)
         return InteriorBeta(a, b).to_event(len(self.event_shape))
 
 

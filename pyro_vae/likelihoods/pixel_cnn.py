@@ -46,9 +46,8 @@ class PixelCNNDistribution(TorchDistribution):
         leading = torch.broadcast_shapes(self.batch_shape, value.shape[: value.dim() - len(self.event_shape)])
         x = value.expand(*leading, *self.event_shape).reshape(*leading, 1, *self.event_shape)
         h = self.features.expand(*leading, *self.pixels.feature_shape)
-        both = torch.cat(
-            [x, h.reshape(*leading, self.network.out_shape[0], *self.event_shape)], -1 - len(self.event_shape)
-        )
+        planes = h.reshape(*leading, self.network.out_shape[0], *self.event_shape)
+        both = torch.cat([x, planes], -1 - len(self.event_shape))
         return self.pixels(self.network(both).reshape(h.shape)).log_prob(value)
 
     @torch.no_grad()

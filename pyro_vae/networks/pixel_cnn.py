@@ -55,12 +55,7 @@ class GatedLayer(nn.Module):
         self.condition = nn.Conv2d(features, 4 * width, 1)
         self.mix = MaskedConv(hidden, hidden, 0, strict=False)
         with torch.no_grad():
-            terms = (
-                (self.vertical, 2, first),
-                (self.horizontal, 3, first),
-                (self.link, 3, False),
-                (self.mix, 1, False),
-            )
+            terms = (self.vertical, 2, first), (self.horizontal, 3, first), (self.link, 3, False), (self.mix, 1, False)
             for layer, count, raw in terms:  # the variances of a sum of count terms together are 1
                 inside = layer.weight[0].numel() * count * (1.0 if raw else GATE)
                 nn.init.normal_(layer.weight, std=1 / math.sqrt(inside))

@@ -135,12 +135,9 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
     shown = {name: part for name, part in parts.items() if part is not None}
     is_split = len(shown) > 1  # the rate alone is a number, which needs no bar
     left, *others = figure.subplots(1, 1 + is_split, squeeze=False)[0]
-    known = result.information is not None and result.information_error is not None
-    values, errors = (
-        (result.information, result.information_error) if known else (result.variance, result.variance_error)
-    )
-    assert values is not None
-    assert errors is not None
+    values, errors, what = result.information, result.information_error, f"{result.convention}, nats"
+    if values is None or errors is None:
+        values, errors, what = result.variance, result.variance_error, "variance of E[z|x]"
     order = values.argsort(descending=True)
     active = result.active_by_variance[order]
     places = range(len(order))
@@ -150,7 +147,7 @@ def diagnostics_figure(result: Diagnostics, *, title: str = "") -> Figure:
     names = [result.dimensions[d] for d in order.tolist()]
     few = len(names) <= 40
     left.set_xticks(places if few else [], names if few else [], rotation=90)
-    left.set_ylabel(f"{result.convention}, nats" if known else "variance of E[z|x]")
+    left.set_ylabel(what)
     count = f"{int(active.sum())} of {len(names)} active (blue): variance of E[z|x] > 0.01"
     sides = f"ELBO {result.elbo.value:.2f}; rate {result.rate.value:.2f}, distortion {result.distortion.value:.2f}"
     left.set_title(count if is_split else f"{count}\n{sides}", fontsize=LABEL_SIZE)

@@ -160,10 +160,8 @@ def attribute_walks(
     originals = images_among(x)
     ways = images_in(along(model, guide, x, direction, amounts=amounts), originals, dims=2)
     page = tile(torch.cat([originals[:, None], ways], 1).flatten(0, 1), columns=1 + len(amounts), apart=(1,))
-    span = f"{amounts[0]:g} to {amounts[-1]:g}"
-    return picture(
-        page, title=_lines(title, f"images, and their codes moved by {span} of the direction {what}".rstrip())
-    )
+    moved = f"moved by {amounts[0]:g} to {amounts[-1]:g} of the direction {what}".rstrip()
+    return picture(page, title=_lines(title, f"images, and their codes {moved}"))
 
 
 def beside_nearest(draws: Tensor, nearest: Tensor, *, across: int, title: str = "") -> Figure:
@@ -221,12 +219,8 @@ def manifold_figure(
     larger = max(1, LEGIBLE // like.shape[-2])  # times, so that the line between small images is not as wide as they
     images = images.repeat_interleave(larger, -1).repeat_interleave(larger, -2)
     gap = usual_gap(images.shape[-2])
-    figure = picture(
-        tile(images, columns=side, gap=gap),
-        title=_lines(title, "the other latents at the mean code"),
-        left=0.5,
-        bottom=0.42,
-    )
+    page, text = tile(images, columns=side, gap=gap), _lines(title, "the other latents at the mean code")
+    figure = picture(page, title=text, left=0.5, bottom=0.42)
     (axes,) = figure.axes
     axes.set_axis_on()
     ticks = sorted({0, side // 4, side - 1 - side // 4, side - 1} | ({side // 2} if side % 2 else set()))

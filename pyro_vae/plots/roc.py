@@ -34,9 +34,8 @@ def roc_figure(
     left.plot([0, 1], [0, 1], color=GREY, linewidth=1)
     for i, (name, each) in enumerate(found.items()):
         text = f"{WORDS.get(name, name.replace('_', ' '))}, {each.auc.value:.3f}"
-        left.plot(
-            each.false_positive_rate, each.true_positive_rate, color=colormaps["tab10"](i), linewidth=1.2, label=text
-        )
+        curve = each.false_positive_rate, each.true_positive_rate
+        left.plot(*curve, color=colormaps["tab10"](i), linewidth=1.2, label=text)
     left.set(xlabel="false alarms among normal data", ylabel="anomalies found", aspect="equal")
     place = {"loc": "center left", "bbox_to_anchor": (1, 0.5)}
     small = {"fontsize": LABEL_SIZE - 1, "title_fontsize": LABEL_SIZE - 1}

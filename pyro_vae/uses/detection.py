@@ -53,12 +53,8 @@ class Detection:
 
     def to_json(self) -> dict[str, Any]:
         """Numbers alone, without the curve."""
-        return {
-            "auc": asdict(self.auc),
-            "average_precision": asdict(self.average_precision),
-            "num_normal": self.num_normal,
-            "num_anomalous": self.num_anomalous,
-        }
+        counts = {"num_normal": self.num_normal, "num_anomalous": self.num_anomalous}
+        return {"auc": asdict(self.auc), "average_precision": asdict(self.average_precision), **counts}
 
 
 def detect(
@@ -111,16 +107,11 @@ def detect(
             row += np.bincount(draws.choice(group, len(group)), minlength=len(labels)).astype(np.int32)
     found = {}
     for name, each in values.items():
-        false_positive, true_positive, _ = roc_curve(labels, each)
-        auc, precision = areas(labels, each, weights)
-        found[name] = Detection(
-            _with_interval(float(roc_auc_score(labels, each)), auc),
-            _with_interval(float(average_precision_score(labels, each)), precision),
-            torch.from_numpy(false_positive),
-            torch.from_numpy(true_positive),
-            len(groups[0]),
-            len(groups[1]),
-        )
+        false_positive, true_positive = map(torch.from_numpy, roc_curve(labels, each)[:2])
+        resampled = areas(labels, each, weights)
+        auc = _with_interval(float(roc_auc_score(labels, each)), resampled[0])
+        precision = _with_interval(float(average_precision_score(labels, each)), resampled[1])
+        found[name] = Detection(auc, precision, false_positive, true_positive, *map(len, groups))
     return found
 
 

@@ -75,10 +75,6 @@ def fidelity(draws: Tensor, x: Tensor, *, num_neighbors: int = 5) -> Fidelity:
         counts.append(in_balls.sum(1))
         covered |= in_balls.any(0)
         recalled |= (distance <= radius[:, None]).any(0)
-    return Fidelity(
-        torch.cat(inside).double().mean().item(),
-        recalled.double().mean().item(),
-        torch.cat(counts).double().mean().item() / num_neighbors,
-        covered.double().mean().item(),
-        num_neighbors,
-    )
+    of_all = (torch.cat(inside), recalled, torch.cat(counts), covered)
+    precision, recall, balls, coverage = (each.double().mean().item() for each in of_all)
+    return Fidelity(precision, recall, balls / num_neighbors, coverage, num_neighbors)

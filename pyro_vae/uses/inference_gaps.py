@@ -87,12 +87,8 @@ class InferenceGaps:
 
     def to_json(self) -> dict[str, Any]:
         """Means over data points with their errors, numbers alone."""
-        names = ("elbo", "inference", "approximation", "amortization")
-        return {
-            **{name: vars(self.mean(name)) for name in names},
-            "num_data_points": len(self.elbo),
-            "num_samples": self.num_samples,
-        }
+        means = {name: vars(self.mean(name)) for name in ("elbo", "inference", "approximation", "amortization")}
+        return means | {"num_data_points": len(self.elbo), "num_samples": self.num_samples}
 
     def __repr__(self) -> str:
         rows = [f"{f'{name} gap':<18}{self.mean(name)}" for name in ("inference", "approximation", "amortization")]

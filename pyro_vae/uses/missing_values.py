@@ -69,11 +69,7 @@ def missing_log_prob(
     known = Inpainting()
     y = torch.where(missing, math.nan, x)
     whole = log_marginal(model, guide, x, num_samples=num_samples, seed=seed, progress=progress and "log p(x)")
-    part = log_marginal(
-        *observing(model, guide, known),
-        (known.guess(y), y),
-        num_samples=num_samples,
-        seed=(seed + APART) % 2**63,
-        progress=progress and "log p(x_known)",
-    )
+    pair, apart = observing(model, guide, known), (seed + APART) % 2**63
+    bar = progress and "log p(x_known)"
+    part = log_marginal(*pair, (known.guess(y), y), num_samples=num_samples, seed=apart, progress=bar)
     return difference(whole, part)

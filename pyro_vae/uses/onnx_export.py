@@ -146,15 +146,8 @@ def _exported(part: _Part, given: Tensor, name: str) -> Any:
     """The ONNX model of a part, for any number of data points."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own parts
-        program = torch.onnx.export(
-            part.eval(),
-            (given,),
-            input_names=[name],
-            output_names=part.names,
-            dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-            dynamo=True,
-            verbose=False,
-        )
+        how: dict[str, Any] = {"dynamic_shapes": ({0: torch.export.Dim.DYNAMIC},), "dynamo": True, "verbose": False}
+        program = torch.onnx.export(part.eval(), (given,), input_names=[name], output_names=part.names, **how)
     assert program is not None
     return program.model_proto
 
