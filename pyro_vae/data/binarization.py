@@ -69,9 +69,8 @@ def binarize(data: Data, binarization: Binarization, *, seed: int = 0) -> Data:
         what = "" if data.is_whole else "every split "
         protocol = f"{data.protocol}; binarization static: {what}drawn once with seed {seed}"
         return replace(data, train=train, validation=validation, test=test, protocol=protocol)
-    drawn = "training redrawn at each visit, validation and test drawn once"
-    if data.is_whole:  # for a trained model to be used on
-        drawn = "drawn once"
+    # Whole data are for a trained model to be used on.
+    drawn = "drawn once" if data.is_whole else "training redrawn at each visit, validation and test drawn once"
     protocol = f"{data.protocol}; binarization dynamic: {drawn} with seed {seed}"
     return replace(data, validation=validation, test=test, protocol=protocol, batch_transform=draw)
 

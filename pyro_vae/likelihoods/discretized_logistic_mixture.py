@@ -130,10 +130,9 @@ class DiscretizedLogisticMixture(Likelihood):
     ) -> None:
         at_least(1, components=components)
         at_least(2, levels=levels)
-        super().__init__(event_shape, features_per_value=3 * components)
-        self.components, self.levels = components, levels
         positive(min_scale=min_scale)
-        self.min_scale = min_scale
+        super().__init__(event_shape, features_per_value=3 * components)
+        self.components, self.levels, self.min_scale = components, levels, min_scale
         self.is_colour = len(self.event_shape) == 3 and self.event_shape[0] == 3
         if self.is_colour:
             self.feature_shape = (10 * components, *self.event_shape[1:])

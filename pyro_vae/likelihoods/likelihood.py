@@ -126,9 +126,8 @@ class RoundedLikelihood(Likelihood):
     ) -> None:
         super().__init__(event_shape, features_per_value=2)
         at_least(2, levels=levels)
-        self.levels = levels
         positive(min_scale=min_scale)
-        self.min_scale = min_scale
+        self.levels, self.min_scale = levels, min_scale
         self.start_at(mean, lambda mean: invert(lambda loc: self._rounded(loc, 0 * loc).mean, inner(mean), bound=3.0))
 
     def _rounded(self, loc: Tensor, raw: Tensor) -> Rounded:

@@ -13,12 +13,8 @@ from .network import Network, Shape, halvings, image_shape, preserve_scale
 Blocks = Callable[[int], list[nn.Module]]  # layers between the strides, from their number of channels
 
 
-def _nothing(channels: int) -> list[nn.Module]:
-    return []
-
-
 def downsampling(
-    in_shape: tuple[int, ...], out_size: int, channels: Sequence[int], blocks: Blocks = _nothing
+    in_shape: tuple[int, ...], out_size: int, channels: Sequence[int], blocks: Blocks = lambda _: []
 ) -> nn.Sequential:
     """Convolutions of stride two, one for each of channels, blocks after each, and one linear layer."""
     image = image_shape(in_shape, "in_shape")
@@ -33,7 +29,7 @@ def downsampling(
 
 
 def upsampling(
-    in_size: int, out_shape: tuple[int, ...], channels: Sequence[int], blocks: Blocks = _nothing
+    in_size: int, out_shape: tuple[int, ...], channels: Sequence[int], blocks: Blocks = lambda _: []
 ) -> nn.Sequential:
     """One linear layer to the smallest map, then transposed convolutions of stride two, blocks before each."""
     last, height, width = image_shape(out_shape, "out_shape")

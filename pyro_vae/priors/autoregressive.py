@@ -47,15 +47,12 @@ class AutoregressivePrior(nn.Module):
         self.zeros = nn.Buffer(torch.zeros(dim), persistent=False)
 
     def forward(self) -> dist.Distribution:
-        return Density(self.dim, self._log_density, self._draw)
+        return Density(self.dim, lambda z: self.conditionals(z).log_prob(z).sum(-1), self._draw)
 
     def conditionals(self, z: Tensor) -> dist.Distribution:
         """p(z_d | z_<d) of all d at once: batch (..., D) for z (..., D)."""
         logits, loc, raw_scale = self.network(z).mT.chunk(3, -1)  # each (..., D, K)
         return dist.MixtureSameFamily(dist.Categorical(logits=logits), dist.Normal(loc, unit_scale(raw_scale)))
-
-    def _log_density(self, z: Tensor) -> Tensor:
-        return self.conditionals(z).log_prob(z).sum(-1)
 
     def _draw(self, shape: torch.Size) -> Tensor:
         z = self.zeros.expand(*shape, self.dim).clone()
