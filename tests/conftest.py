@@ -1,5 +1,6 @@
 """Every test starts from the same seed and must leave the state of the process as it was."""
 
+import os
 import random
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from matplotlib.figure import Figure
 from pyro.poutine.util import is_validation_enabled
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the processes that tests start, as of this one below
 # Torch's engine starts threads at its first backward pass if a fake tensor was there before; processes that are forked
 # after that cannot run one.
 torch.ones(1, requires_grad=True).sum().backward()
@@ -51,6 +53,18 @@ def short_warm_up(monkeypatch):
     """Annealed chains with rough step sizes: any will do for an estimate that is right, only not for a precise one."""
     monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 10)
     monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 7)
+
+
+@pytest.fixture
+def operation_by_operation(monkeypatch):
+    """Graphs are recorded and not compiled, where recording is what is tried: the compiler takes seconds for each."""
+    monkeypatch.setattr("pyro_vae.compiled.graph.compiled_module", lambda module, inputs, options: module)
+
+
+@pytest.fixture(autouse=True)
+def _files_that_no_power_cut_meets(monkeypatch):
+    """Waiting for the disk takes longer than what many tests compute."""
+    monkeypatch.setattr(os, "fsync", lambda file: None)
 
 
 @pytest.fixture(autouse=True)

@@ -237,7 +237,7 @@ def extended(tmp_path_factory):
     """A folder with a copy of the library and its tests, to which all of these were added."""
     copy = tmp_path_factory.mktemp("extended")
     for tree in (LIBRARY, TESTS):
-        shutil.copytree(tree, copy / tree.name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(tree, copy / tree.name, ignore=shutil.ignore_patterns("*.pyc.*"))  # with what is compiled
     shutil.copy(TESTS.parent / "setup.cfg", copy)
     for room, (file, content, name, examples, example) in ADDITIONS.items():
         (copy / "pyro_vae" / room / file).write_text(content)
@@ -252,12 +252,28 @@ def extended(tmp_path_factory):
     return copy
 
 
-def run_python(folder, *arguments):
-    """Python on the copy, in a process of its own; what it printed."""
+NAMES = [name for _, _, name, _, _ in ADDITIONS.values()]
+ADDED = [*(f"{room}/{file}" for room, (file, *_) in ADDITIONS.items()), "commands/count.py"]
+
+
+@pytest.fixture(scope="module")
+def out(extended):
+    """What a process says that runs the tests of the copy, and then commands: they take seconds to import the same."""
+    chosen = f"({' or '.join([*NAMES, *ADDED, 'public_names'])}) and not estimates_that_agree"
+    tests = ["-vv", "-n", "0", "-p", "no:cacheprovider", "-k", chosen, *(f"tests/{path}" for path in TESTED)]
+    train = ["train", "--latent-dim", "2", "--epochs", "1"]
+    parts = ["--prior", "LogisticPrior", "--encoder", "LaplaceEncoder", "--likelihood", "LogisticValues"]
+    parts += ["--network", "Shallow", "--network.width", "7", "--objective", "IWAE", "--objective.num_particles", "2"]
+    options = ["--estimator", "defensive", "--share", "0.25", "--num-samples", "30", "--num-images", "9"]
+    calls = [[*train, *parts, "--out", "run"], ["evaluate", "run", *options], ["count", "run"]]
+    calls += [[*train, "--overwrite", "--out", "another"], ["evaluate", "another", *options]]
+    calls += [[*train, "--overwrite", "--out", "another"]]
+    code = f"import pytest\nassert pytest.main({tests}) == 0\n"
+    code += f"from pyro_vae.commands.main import main\nfor call in {calls}:\n    main(call)"
     done = subprocess.run(
-        [sys.executable, *map(str, arguments)],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(folder)},
+        [sys.executable, "-c", code],
+        cwd=extended,
+        env=os.environ | {"PYTHONPATH": str(extended)},
         capture_output=True,
         text=True,
         check=False,
@@ -266,27 +282,14 @@ def run_python(folder, *arguments):
     return done.stdout
 
 
-def test_what_is_added_is_a_file_and_a_line(extended):
-    names = [name for _, _, name, _, _ in ADDITIONS.values()]
-    files = [*(f"{room}/{file}" for room, (file, *_) in ADDITIONS.items()), "commands/count.py"]
-    chosen = f"({' or '.join([*names, *files, 'public_names'])}) and not estimates_that_agree"
-    tests = [f"tests/{path}" for path in TESTED]
-    out = run_python(extended, "-m", "pytest", "-vv", "-n", "0", "-p", "no:cacheprovider", "-k", chosen, *tests)
+def test_what_is_added_is_a_file_and_a_line(out):
     passed = [line for line in out.splitlines() if "PASSED" in line]
-    for name in [*names, *files]:
+    for name in [*NAMES, *ADDED]:
         least = 2 if "/" in name else 3
         assert sum(f"[{name}" in line or f"-{name}" in line for line in passed) >= least, name
 
 
-def test_what_is_added_is_known_to_the_command_line(extended):
-    train = ["train", "--latent-dim", "2", "--epochs", "1"]
-    parts = ["--prior", "LogisticPrior", "--encoder", "LaplaceEncoder", "--likelihood", "LogisticValues"]
-    parts += ["--network", "Shallow", "--network.width", "7", "--objective", "IWAE", "--objective.num_particles", "2"]
-    options = ["--estimator", "defensive", "--share", "0.25", "--num-samples", "30", "--num-images", "9"]
-    calls = [[*train, *parts, "--out", "run"], ["evaluate", "run", *options], ["count", "run"]]
-    calls += [[*train, "--overwrite", "--out", "another"], ["evaluate", "another", *options]]
-    calls += [[*train, "--overwrite", "--out", "another"]]
-    out = run_python(extended, "-c", f"from pyro_vae.commands.main import main\nfor call in {calls}:\n    main(call)")
+def test_what_is_added_is_known_to_the_command_line(extended, out):
     assert "30 samples each" in out
     assert "0 parameters of the prior" in out
     settings = (extended / "run" / "settings.yaml").read_text()

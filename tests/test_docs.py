@@ -54,6 +54,7 @@ def quickly(code):
     return code
 
 
+@pytest.mark.usefixtures("short_warm_up")
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page.read_text(), "python")], ids=lambda p: p.stem)
 def test_python_code_runs_in_order(page, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)

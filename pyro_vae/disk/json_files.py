@@ -29,8 +29,9 @@ def null_for_nan(value: Any) -> Any:
 
 def write_json(path: Path, content: dict[str, Any], *, kind: str) -> None:
     """Write readable JSON of one kind of content, whole or not at all; numbers that are not finite become null."""
-    content = null_for_nan({**content, "kind": kind})
-    write_text(path, _text({**content, SEAL: _digest(content)}) + "\n")
+    text = _text(null_for_nan({**content, "kind": kind}))
+    sealed = f'{text.removesuffix("}").rstrip()},\n  "{SEAL}": "{_digest(text)}"\n}}\n'
+    write_text(path, sealed)
 
 
 class Content(dict[str, Any]):
@@ -67,7 +68,7 @@ def read_json(path: Path, *, kind: str, types: Mapping[str, Any] | None = None) 
     """
     try:
         content = json.loads(read_whole(path))
-        whole = isinstance(content, dict) and content.pop(SEAL, None) == _digest(content)
+        whole = isinstance(content, dict) and content.pop(SEAL, None) == _digest(_text(content))
     except (ValueError, RecursionError) as error:  # not JSON, not text, or nested without end
         raise ValueError(f"Expected JSON in {path}; got an error: {error}. Make it again.") from error
     if not whole:
@@ -110,8 +111,8 @@ def has_form(value: Any, form: Any) -> bool:
     return isinstance(value, form) and not is_large
 
 
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(_text(content).encode()).hexdigest()
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _text(content: dict[str, Any]) -> str:

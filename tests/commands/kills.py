@@ -3,6 +3,8 @@
 What is imported once here is there in every process forked from it, which makes a kill cost a second and not ten.
 """
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -47,7 +49,11 @@ def content(folder):
 
 def kill(work, count):
     """Kill trainings so many times; returns how many of them came to their ends, all to the same bits."""
-    torch.optim.AdamW([torch.zeros(1)])  # brings torch's compiler, which takes seconds to import
+    # A first training brings what else is imported, such as torch's compiler, which takes seconds. The backward pass
+    # before it leaves processes that are forked later able to run one, as in conftest.py.
+    torch.ones(1, requires_grad=True).sum().backward()
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        main(["train", *OPTIONS, "--out", str(work / "first")])
     begun = time.monotonic()
     assert os.waitpid(started(work / "undisturbed"), 0)[1] == 0, (work / "error").read_text()
     seconds, killed, finished = time.monotonic() - begun, 0, list[Path]()

@@ -14,14 +14,14 @@ from pyro_vae.evidence.bidirectional import BidirectionalGap
 from pyro_vae.evidence.simulation import simulate
 from pyro_vae.pairs.contexts import evaluating
 
-QUICK = {"num_chains": 4, "num_temperatures": 5, "num_leapfrog": 2}
+QUICK = {"num_chains": 4, "num_temperatures": 4, "num_leapfrog": 2}
 
 
 @pytest.fixture(autouse=True)
 def _short_warm_up(monkeypatch):
     """To save time: step sizes that are not quite adapted leave the bounds valid."""
-    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 12)
-    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 10)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 8)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 6)
 
 
 def assert_brackets(result, truth):
@@ -43,7 +43,7 @@ def test_the_truth_lies_between_the_bounds_and_the_gap_closes(linear, start):
             num_temperatures=count,
             num_leapfrog=3,
         )
-        for count in (2, 100)
+        for count in (2, 50)
     )
     for result in (few, many):
         assert_brackets(result, linear.log_prob(result.x))
@@ -143,7 +143,7 @@ def test_the_result_shows_itself(linear):
     result = bidirectional(linear.model, linear.guide, torch.zeros(7, 5), **QUICK)
     assert len(result) == 7
     assert repr(result).startswith(f"BidirectionalGap({result.mean_gap.value:.3f} +- ")
-    assert repr(result).endswith("4 chains, 5 temperatures)")
+    assert repr(result).endswith("4 chains, 4 temperatures)")
 
 
 def test_a_saved_result_is_loaded_again(linear, tmp_path):

@@ -403,16 +403,6 @@ def test_a_recorded_graph_draws_the_same_numbers(name, monkeypatch):
     assert made[0].num_graphs == 1
 
 
-def test_a_compiled_graph_draws_the_same_numbers():
-    linear = LinearGaussian()
-    x = linear.bias.detach() + torch.randn(6, 5)
-    settings = {"num_samples": 50, "chunk_size": 20}
-    plain = log_marginal(linear.model, linear.mediocre_guide, x, **settings, estimator="guide")
-    assert_close(
-        log_marginal(linear.model, linear.mediocre_guide, x, compile=True, **settings, estimator="guide"), plain
-    )
-
-
 SEEDS = [6520558355739401531, 8265141577624745311, 8781586776974966661]
 
 

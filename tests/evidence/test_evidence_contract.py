@@ -17,7 +17,7 @@ from pyro_vae import VAE, BidirectionalGap, GaussianEncoder, annealed_log_margin
 pytestmark = [pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail"), pytest.mark.usefixtures("short_warm_up")]
 
 EVENT = (2, 2)
-ANNEALED = {"num_chains": 40, "num_temperatures": 8, "num_leapfrog": 2}
+ANNEALED = {"num_chains": 60, "num_temperatures": 5, "num_leapfrog": 2}
 
 
 @pytest.mark.parametrize(("prior", "likelihood"), some_pairs(PRIORS, LIKELIHOODS, shifts=1))

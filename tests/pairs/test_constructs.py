@@ -92,7 +92,7 @@ from pyro_vae import Fit, annealed_log_marginal, diagnose, fit, log_marginal, sa
 
 PAGE = Path(__file__).parents[2] / "docs" / "constructs.md"
 N, DRAWS = 6, 2000
-SHORT = {"num_temperatures": 8, "num_leapfrog": 2, "num_chains": 16, "num_warmup_chains": 2, "compile": False}
+SHORT = {"num_temperatures": 5, "num_leapfrog": 2, "num_chains": 16, "num_warmup_chains": 2, "compile": False}
 
 
 USES = ("fit", "log_marginal", "annealed_log_marginal", "diagnose", "sample")
@@ -372,8 +372,8 @@ def page() -> str:
 
 @pytest.fixture(autouse=True)
 def _short_warm_up(monkeypatch):
-    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 5)
-    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 8)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 4)
+    monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 4)
 
 
 def within_errors(estimate, truth, errors):
@@ -398,9 +398,9 @@ def a_fit(row, inputs, args):
 
 
 def a_log_marginal(row, inputs, args):
-    for estimator in ("guide", "auto"):
-        result = log_marginal(*row.pair(1.4), inputs, num_samples=200, estimator=estimator)
-        assert within_errors(result.log_prob, row.log_prob(*args), result.standard_error)
+    estimator = "auto" if torch.is_tensor(inputs) == (row.second == "y") else "guide"
+    result = log_marginal(*row.pair(1.4), inputs, num_samples=200, estimator=estimator)
+    assert within_errors(result.log_prob, row.log_prob(*args), result.standard_error)
 
 
 def an_annealed_log_marginal(row, inputs, args):

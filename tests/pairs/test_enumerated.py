@@ -262,9 +262,10 @@ def test_weights_have_the_mean_that_is_the_mixture(pair, x, estimator):
     assert ("rung" in result.details) == (estimator == "auto")
 
 
+@pytest.mark.usefixtures("short_warm_up")
 @pytest.mark.parametrize("start", ["guide", "prior"])
 def test_annealing_moves_what_is_not_summed(pair, x, start):
-    settings = {"num_temperatures": 8, "num_chains": 64, "num_leapfrog": 2, "compile": False}
+    settings = {"num_temperatures": 16, "num_chains": 512, "num_leapfrog": 2, "compile": False}
     result = annealed_log_marginal(*pair, x, start=start, **settings)
     assert_within_standard_errors(result, Factors().truth().log_prob(x))
 
@@ -273,15 +274,18 @@ def test_defensive_mixtures_and_chunks(pair, x):
     options = {"estimator": "guide", "num_samples": 600}
     result = log_marginal(*pair, x, defensive=0.2, **options)
     assert_within_standard_errors(result, Factors().truth().log_prob(x))
+    options["num_samples"] = 40
     first, second = (log_marginal(*pair, x, chunk_size=size, **options) for size in (7, 4096))
     assert first.log_prob == pytest.approx(second.log_prob, abs=1e-4)
 
 
+@pytest.mark.usefixtures("operation_by_operation")
 def test_a_recorded_estimate_is_the_plain_one(pair, x):
     plain, recorded = (log_marginal(*pair, x, num_samples=128, estimator="guide", compile=c) for c in (False, True))
     assert recorded.log_prob == pytest.approx(plain.log_prob, abs=1e-4)
 
 
+@pytest.mark.usefixtures("short_warm_up")
 def test_bounds_lie_on_their_sides_of_the_truth(pair, x):
     found = diagnose(*pair, x, num_samples=20)
     truth = Factors().truth().log_prob(x).mean().item()

@@ -141,7 +141,8 @@ def test_draws_belong_to_data_points_with_all_that_is_given_of_them(data):
     assert not set(result.digests.tolist()) & set(others.digests.tolist())
 
 
-def test_compiled_equals_plain(data):
+@pytest.mark.usefixtures("operation_by_operation")
+def test_recorded_equals_plain(data):
     pair = Conditional(stretch=1.3)
     big = tuple(t.repeat(100, 1) for t in data)
     plain, compiled = (
@@ -151,6 +152,7 @@ def test_compiled_equals_plain(data):
     assert torch.allclose(plain.log_prob, compiled.log_prob, atol=1e-4)
 
 
+@pytest.mark.usefixtures("short_warm_up")
 def test_annealing_and_both_bounds(data):
     pair = Conditional(stretch=1.5)
     settings = {"num_chains": 20, "num_temperatures": 10, "num_leapfrog": 2, "compile": False}
@@ -171,6 +173,7 @@ def test_annealing_and_both_bounds(data):
     assert_within_standard_errors(residuals.square().mean(), torch.tensor(1.0), residuals.square().std() / 180**0.5)
 
 
+@pytest.mark.usefixtures("short_warm_up")
 def test_both_bounds_are_saved_with_their_data(data, tmp_path):
     pair = Conditional()
     for inputs in (data, by_name(*data)):
@@ -200,7 +203,8 @@ def test_training_finds_the_maximum(form, data):
     assert value == pytest.approx(result.history[-1]["validation_elbo"], abs=0.05)  # the guide is the posterior
 
 
-def test_compiled_steps_equal_plain_ones(data):
+@pytest.mark.usefixtures("operation_by_operation")
+def test_recorded_steps_equal_plain_ones(data):
     losses = []
     for compile in (False, True):
         torch.manual_seed(1)

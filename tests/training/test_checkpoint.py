@@ -159,7 +159,8 @@ CASES = {
         of_two,
         {"data": (X, Y), "validation": (X[:7].round(), Y[:7]), "batch_transform": drawn, "objective": eager},
     ),
-    **{name: (module, {"scheduler": schedule, "objective": eager}) for name, schedule in SCHEDULES.items()},
+    **{name: (module, {"scheduler": schedule}) for name, schedule in SCHEDULES.items()},
+    "recorded cycle": (module, {"scheduler": SCHEDULES["cycle"], "objective": eager}),
 }
 
 
@@ -171,9 +172,10 @@ def test_it_goes_on_to_the_same_bits(case, tmp_path, global_state):
     def options():
         return {**given, "objective": given.get("objective", Trace_ELBO)()}
 
+    is_recorded = "objective" in given  # which takes a second each time
     expected = killed_after([1, 2], tmp_path, make, **options())
     assert not (tmp_path / "whole").exists()
-    for left in ("1", "2"):
+    for left in ("2",) if is_recorded else ("1", "2"):
         before, at = global_state(), torch.get_rng_state()
         assert_same(train(make, tmp_path / left, **options()), expected)
         assert global_state() == before
@@ -236,9 +238,8 @@ def test_data_that_are_read_in_batches_come_in_the_same_order(form, tmp_path):
     def options():
         return {"data": FORMS[form](tmp_path), "objective": eager()}
 
-    expected = killed_after([1, 2], tmp_path, module, **options())
-    for left in ("1", "2"):
-        assert_same(train(module, tmp_path / left, **options()), expected)
+    expected = killed_after([2], tmp_path, module, **options())
+    assert_same(train(module, tmp_path / "2", **options()), expected)
 
 
 def test_a_loader_with_a_stream_of_its_own_is_refused(tmp_path):

@@ -66,7 +66,7 @@ def sgd(lr=0.0):
 def test_every_pair_learns_and_nothing_else_changes(name, global_state):
     pair = PAIRS[name]()
     before, state, rng = copies(parameters(pair)), global_state(), torch.get_rng_state()
-    result = train(pair.model, pair.guide, pair.x, epochs=40, optimizer=adam(0.01))
+    result = train(pair.model, pair.guide, pair.x, epochs=20, optimizer=adam(0.02))
     losses = column(result, "loss")
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
     for key, p in parameters(pair).items():

@@ -11,7 +11,7 @@ from pyro.infer import Trace_ELBO
 from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from pyro_vae import Bernoulli, CompiledELBO, LowRankGaussian, OneOptimizer, adam, fit
+from pyro_vae import Bernoulli, CompiledELBO, LowRankGaussian, OneOptimizer, adam
 from pyro_vae.compiled import matmul as products
 from pyro_vae.compiled.cuda_graph import Captured
 from pyro_vae.compiled.custom_ops import rows
@@ -143,30 +143,6 @@ def test_smaller_batches_and_a_frozen_parameter_are_stepped_by_the_same_optimize
     for _ in range(4):
         steps.take(torch.arange(8))
     assert torch.equal(bias, kept)
-
-
-def test_compiled_by_inductor_with_binarization_it_is_the_same():
-    runs = []
-    for compile in (False, True):
-        torch.manual_seed(0)
-        pair = bound(Own())
-        x = pair.x.clamp(0.1, 0.9)
-        runs.append(
-            fit(
-                *pair_of(pair),
-                x,
-                epochs=3,
-                batch_size=8,
-                batch_transform=torch.bernoulli,
-                compile=compile,
-                progress=False,
-            )
-        )
-    torch.testing.assert_close(runs[1].state, runs[0].state, rtol=1e-3, atol=1e-5)
-
-
-def pair_of(pair):
-    return pair.model, pair.guide
 
 
 def test_without_a_compiler_it_runs_operation_by_operation(monkeypatch):
