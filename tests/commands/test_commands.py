@@ -190,7 +190,7 @@ def test_compare_runs(trained, capsys):
 
 def test_compare_trains_what_it_compares(capsys):
     small = ["--epochs", "1", "--num-samples", "10", "--network.hidden", "[8]", "--latent-dim", "2", "--kl-warmup", "0"]
-    small += ["--num-images", "50"]
+    small += ["--num-images", "10"]
     out = run(capsys, "compare", "--priors", "StandardNormal", "CouplingFlow", "--seeds", "2", *small)
     assert "4/4" in out
     assert "over data points and seeds" in out

@@ -156,6 +156,7 @@ def test_comparing_runs_never_removes_them(trained, capsys):
 
 
 CANDIDATES = ["compare", "--priors", "StandardNormal", "GaussianMixture", "--seeds", "1", "--num-samples", "5"]
+CANDIDATES += ["--num-images", "20", "--estimator", "guide"]
 
 
 def test_a_comparison_goes_on_and_replaces_nothing_unasked(capsys, monkeypatch):

@@ -218,6 +218,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(monkeypatch, capsys):
 def test_the_same_comparison_goes_on_in_the_middle_of_a_training(monkeypatch, capsys):
     compare = ["compare", *SMALL, "--epochs", "3", "--priors", "StandardNormal", "LaplacePrior", "--seeds", "1"]
     compare += ["--num-samples", "5", "--num-images", "9", "--kl-warmup", "1", "--checkpoint-minutes", "0"]
+    compare += ["--estimator", "guide"]
     main([*compare, "--out", "whole"])
     trained = []
 

@@ -136,7 +136,7 @@ def ppca():
 
 
 def decay(optimizer):
-    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 40 * 60)
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 20 * 50)
 
 
 def test_a_linear_vae_reaches_probabilistic_pca(ppca):
@@ -145,7 +145,7 @@ def test_a_linear_vae_reaches_probabilistic_pca(ppca):
     px = Gaussian(5)
     model = VAE(StandardNormal(2), GaussianEncoder(5, 2, network=linear), linear(2, 5), px)
     result = fit(
-        model.model, model.guide, x, epochs=60, batch_size=10, optimizer=adam(0.05), scheduler=decay, progress=False,
+        model.model, model.guide, x, epochs=50, batch_size=20, optimizer=adam(0.05), scheduler=decay, progress=False,
         objective=TraceMeanField_ELBO(num_particles=4, vectorize_particles=True, max_plate_nesting=1),
     )  # fmt: skip
     fitted = LinearGaussian()
