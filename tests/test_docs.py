@@ -37,9 +37,9 @@ QUICKLY = {
     r"hidden=\(300, 300\)": "hidden=(20, 20)",
     r"\[:100\]": "[:6]",
     r"\[:20\]": "[:3]",
-    r"\bdigits\.test\b(?!\[)": "digits.test[:20]",
-    r"\bdigits\.labels\.test\b(?!\[)": "digits.labels.test[:20]",
-    r"guide, test,": "guide, tuple(x[:20] for x in test),",
+    r"\bdigits\.test\b(?!\[)": "digits.test[:8]",
+    r"\bdigits\.labels\.test\b(?!\[)": "digits.labels.test[:8]",
+    r"guide, test,": "guide, tuple(x[:8] for x in test),",
     r"data\.load\(\"static_mnist\", \"data\", download=True\)": 'data.load("digits", binarization="static")',
 }
 

@@ -136,7 +136,7 @@ def test_a_start_whose_chains_all_have_weight_zero_is_not_taken():
     with unvalidated(), torch.no_grad():
         rung = AnnealedRung(LatentDraws(LatentSpace(edged, near, x), is_keyed=True, at_once=4096), lambda n: None)
         mixture = Mixture((Gaussians.diagonal(x, torch.full((3, 4), 0.1)),), torch.ones(1, 3))
-        result = rung.estimate(x, data_keys(x, 0), mixture, 100_000)
+        result = rung.estimate(x, data_keys(x, 0), mixture, 60_000)
     error = (result.log_prob - dist.Normal(0.0, 30.0).log_prob(x).sum(-1)).abs()
     assert (error < 5 * result.standard_error).all()
 
