@@ -67,11 +67,7 @@ def pack(content: Content) -> bytes:
 
 
 def unpack(file: bytes, kind: int) -> Content:
-    """What is in a file of a kind.
-
-    Raises:
-        ValueError: no such file, one of another version or kind, or a damaged one; data that memory cannot hold.
-    """
+    """What is in a file of a kind."""
     if file[: len(MAGIC)] != MAGIC:
         raise ValueError("Expected a file that pyro-vae compress has written; got something else.")
     if len(file) > len(MAGIC) and file[len(MAGIC)] != VERSION:

@@ -14,11 +14,7 @@ NUMBERS, SHARES = 0, 1  # values k, or k / (K - 1)
 
 
 def levels_of(values: NDArray[Any], count: int) -> tuple[Whole, int]:
-    """The levels 0, ..., K - 1 of values, and their form: k itself or, of floating-point numbers, k / (K - 1).
-
-    Raises:
-        ValueError: values that are none of these, to the last bit, or of another dtype.
-    """
+    """The levels 0, ..., K - 1 of values, and their form: k itself or, of floating-point numbers, k / (K - 1)."""
     if values.dtype.name not in DTYPES:
         raise ValueError(f"Expected values of one of the types {', '.join(DTYPES)}; got {values.dtype}. Convert them.")
     is_float = values.dtype.kind == "f"

@@ -86,11 +86,7 @@ def _read_array(file: IO[bytes], size: int) -> np.ndarray:
 
 
 def read_sparse(path: Path) -> np.ndarray:
-    """The matrix that SciPy saved in a file, whose arrays have been read already, as an array (N, D).
-
-    Raises:
-        ValueError: it is damaged, or holds more than memory can.
-    """
+    """The matrix that SciPy saved in a file, whose arrays have been read already, as an array (N, D)."""
     try:
         matrix = scipy.sparse.load_npz(path)
         if hasattr(matrix, "check_format"):

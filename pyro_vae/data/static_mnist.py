@@ -69,9 +69,6 @@ def static_mnist(root: str | Path, *, download: bool = False) -> Data:
 def parse_amat(text: bytes) -> np.ndarray:
     """Parse lines of 784 zeros and ones, separated by blanks, into uint8 of shape (N, 784).
 
-    Raises:
-        ValueError: anything but 0, 1 and white space, or not a whole number of images.
-
     Example:
         >>> parse_amat((b"0 1 " * 392 + b"\\n") * 2).shape
         (2, 784)

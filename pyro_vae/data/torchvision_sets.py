@@ -101,11 +101,7 @@ def _read(name: str, title: str, root: Path, sha256: dict[str, str], download: b
 
 
 def torchvision_datasets() -> ModuleType:
-    """Import `torchvision.datasets` only when asked: one that does not fit torch stops nobody with other data.
-
-    Raises:
-        ImportError: torchvision was made for another torch.
-    """
+    """Import `torchvision.datasets` only when asked: one that does not fit torch stops nobody with other data."""
     # A first attempt raises RuntimeError or OSError, a second one AttributeError.
     try:
         import torchvision.datasets

@@ -38,11 +38,7 @@ def _positive(temperature: float) -> float:
 
 
 def one_hot_shape(dim: int, num_categories: int | None) -> tuple[int, int]:
-    """(V, C): the categorical variables that fill dim dimensions, one of dim categories by default.
-
-    Raises:
-        ValueError: fewer than two categories, or dim is no multiple of them.
-    """
+    """(V, C): the categorical variables that fill dim dimensions, one of dim categories by default."""
     count = dim if num_categories is None else num_categories
     if count < 2 or dim < count or dim % count:
         raise ValueError(

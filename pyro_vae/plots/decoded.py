@@ -235,11 +235,7 @@ def manifold_figure(
 
 
 def images_in(data: Any, like: Tensor, *, dims: int = 1) -> Tensor:
-    """The data of the one site of images among several, of the shape of those given; the data themselves of one site.
-
-    Raises:
-        ValueError: no site, or several, of that shape.
-    """
+    """The data of the one site of images among several, of the shape of those given; those of one site as they are."""
     if isinstance(data, Tensor):
         return data
     fitting = [values for values in data.values() if values.shape[dims:] == like.shape[1:]]
