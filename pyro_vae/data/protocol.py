@@ -87,11 +87,9 @@ class Data:
                 raise ValueError(
                     f"Expected {part} items of shape {self.event_shape}, as in train; got {tuple(x.shape[1:])}."
                 )
-            bad = 0
             where = part if self.is_whole else f"the {part} split of {self.name!r}"
-            if not x.sum().isfinite():  # only then count; the sum alone is ten times as quick
-                bad = x.numel() - int(x.isfinite().sum()) - (int(x.isnan().sum()) if self.missing else 0)
-            if bad:
+            wrong = torch.isinf if self.missing else lambda values: ~values.isfinite()
+            if not x.sum().isfinite() and (bad := int(wrong(x).sum())):  # the sum alone is ten times as quick
                 cure = "" if self.missing else ", or, where NaN marks what is missing, add missing=True (--missing)"
                 raise ValueError(
                     f"Expected finite values in {where}; got {bad:,} "
@@ -123,13 +121,12 @@ class Data:
         """Arrays as tensors, and tuples or dicts of them as x and others."""
         x, others, inputs = separated(self.splits._asdict())
         if inputs is not None:
-            main = next(iter(inputs))
             found = {
                 name: Splits(**{p: as_entry(f"{p} {name}", e) for p, e in o.items()}) for name, o in others.items()
             }
             object.__setattr__(self, "others", {**self.others, **found})
             object.__setattr__(self, "inputs", inputs)
-            object.__setattr__(self, "main", main if isinstance(inputs, Mapping) else inputs[0])
+            object.__setattr__(self, "main", next(iter(inputs)))
         for part, values in x.items():
             is_own = isinstance(values, Tensor) or not is_array(values)
             object.__setattr__(self, part, values if is_own else as_entry(part, values, finite=False).float())
