@@ -38,7 +38,7 @@ def test_the_command_writes_all_it_prints_and_says_nothing_to_a_closed_pipe(monk
         (["--verson"], 2, "got the option --verson. Did you mean --version?\n"),
         (["train", "--epochz", "3"], 2, "unknown option --epochz 3. Did you mean --epochs?\n"),
         (["evaluate", "RUN", "--out", "x"], 2, "unknown option --out x. --help lists those that there are.\n"),
-        (["compare", "--sampels", "3"], 2, "unknown option --sampels 3. Did you mean --num-samples?\n"),
+        (["compare", "--num-sampels", "3"], 2, "unknown option --num-sampels 3. Did you mean --num-samples?\n"),
     ],
 )
 def test_nothing_large_is_imported_before_it_is_known_what_to_do(arguments, code, text):
