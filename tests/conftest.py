@@ -2,6 +2,7 @@
 
 import os
 import random
+from importlib import import_module
 
 import numpy as np
 import pyro
@@ -53,6 +54,7 @@ def short_warm_up(monkeypatch):
     """Annealed chains with rough step sizes: any will do for an estimate that is right, only not for a precise one."""
     monkeypatch.setattr("pyro_vae.evidence.annealed_chains.FIRST_TRANSITIONS", 10)
     monkeypatch.setattr("pyro_vae.evidence.annealed_chains.LEAST_TRANSITIONS", 7)
+    monkeypatch.setattr(import_module("pyro_vae.evidence.bidirectional"), "MOVES", 6)  # a function has its name, too
 
 
 @pytest.fixture

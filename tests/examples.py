@@ -414,12 +414,11 @@ def bound(module: nn.Module, event_shape: tuple[int, ...] = (12,)) -> Pair:
     return Pair(module.model, module.guide, patterns(24, event_shape))
 
 
-def some_pairs(first: Iterable[str], second: Iterable[str], shifts: int = 2) -> list[tuple[str, str]]:
-    """Pairs of names in which each of the first meets ``shifts`` of the second, and each of the second one or more."""
+def some_pairs(first: Iterable[str], second: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of names in which each of the first meets one of the second, and the other way round."""
     first, second = [*first], [*second]
     longest = max(len(first), len(second))
-    first, second = first * longest, second * longest
-    return sorted({(first[i], second[i + shift]) for shift in range(shifts) for i in range(longest)})
+    return sorted({(first[i % len(first)], second[i % len(second)]) for i in range(longest)})
 
 
 def vae(prior: str, *, likelihood: Any = Bernoulli, latent_dim: int = 2) -> Pair:

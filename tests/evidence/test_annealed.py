@@ -321,7 +321,7 @@ def test_trajectories_that_leave_the_numbers_are_rejected(linear, x):
 # Any pair
 
 
-@pytest.mark.parametrize(("name", "start"), some_pairs((n for n in PAIRS if n not in NOT_ANNEALED), STARTS, shifts=1))
+@pytest.mark.parametrize(("name", "start"), some_pairs((n for n in PAIRS if n not in NOT_ANNEALED), STARTS))
 def test_every_pair_has_an_estimate_that_repeats(name, start, request):
     request.getfixturevalue("short_warm_up")  # once more: shorter than the others of this file
     pair = PAIRS[name]()

@@ -1,6 +1,7 @@
 """log p(x) from both sides on simulated data, against the closed form."""
 
 import json
+import sys
 
 import pyro
 import pyro.distributions as dist
@@ -98,12 +99,17 @@ def test_a_positive_latent():
 
 
 @pytest.mark.parametrize("name", [name for name in PAIRS if name not in ("inner plate", *NOT_ANNEALED)])
-def test_every_pair_has_a_gap(name):
+def test_every_pair_has_a_gap(name, monkeypatch):
+    monkeypatch.setattr(sys.modules["pyro_vae.evidence.bidirectional"], "MOVES", 6)  # to save time, once more
     pair = PAIRS[name]()
     with pyro.get_param_store().scope():
         pair.guide(pair.x), pair.model(pair.x)
         state = torch.get_rng_state()
         result = bidirectional(pair.model, pair.guide, pair.x[:6], chunk_size=16, **QUICK)
+        if name in ("VAE, VampPrior", "VAE, simplex", "two levels"):  # it repeats
+            again = bidirectional(pair.model, pair.guide, pair.x[:6], chunk_size=16, **QUICK)
+            assert torch.equal(result.upper.log_prob, again.upper.log_prob)
+            assert torch.equal(result.lower.log_prob, again.lower.log_prob)
         assert torch.equal(torch.get_rng_state(), state)
         assert result.x.shape == pair.x[:6].shape
         assert result.gap.isfinite().all()
@@ -111,14 +117,6 @@ def test_every_pair_has_a_gap(name):
         assert ((acceptance >= 0) & (acceptance <= 1)).all()
         assert acceptance.mean() > 0.2
         assert (result.gap_standard_error >= result.lower.standard_error).all()
-
-
-@pytest.mark.parametrize("name", ["VAE, VampPrior", "VAE, simplex", "two levels"])
-def test_the_gap_repeats(name):
-    pair = PAIRS[name]()
-    first, again = (bidirectional(pair.model, pair.guide, pair.x[:6], chunk_size=16, **QUICK) for _ in range(2))
-    assert torch.equal(first.upper.log_prob, again.upper.log_prob)
-    assert torch.equal(first.lower.log_prob, again.lower.log_prob)
 
 
 def test_images_are_draws_of_the_model_with_the_latents_they_came_from(linear):

@@ -24,7 +24,7 @@ try:
 finally:
     sys.path.pop(0)
 
-REPETITIONS = 60  # of each of four data points
+REPETITIONS = 40  # of each of four data points
 
 
 @pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")

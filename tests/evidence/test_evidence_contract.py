@@ -20,7 +20,7 @@ EVENT = (2, 2)
 ANNEALED = {"num_chains": 60, "num_temperatures": 5, "num_leapfrog": 2}
 
 
-@pytest.mark.parametrize(("prior", "likelihood"), some_pairs(PRIORS, LIKELIHOODS, shifts=1))
+@pytest.mark.parametrize(("prior", "likelihood"), some_pairs(PRIORS, LIKELIHOODS))
 def test_every_prior_and_likelihood_has_estimates_that_agree(prior, likelihood):
     px = LIKELIHOODS[likelihood](EVENT)
     vae = VAE(PRIORS[prior](2), GaussianEncoder(EVENT, 2, network=small_mlp), small_mlp(2, px.feature_shape), px)

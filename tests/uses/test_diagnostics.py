@@ -143,8 +143,8 @@ def test_sampled_means_are_corrected_for_their_noise():
 def test_any_pair(name):
     pair = PAIRS[name]()
     pair.guide(pair.x), pair.model(pair.x)  # their parameters, as if trained
-    result = diagnose(pair.model, pair.guide, pair.x, num_samples=4, batch_size=7)
-    again = diagnose(pair.model, pair.guide, pair.x, num_samples=4, batch_size=7)
+    result = diagnose(pair.model, pair.guide, pair.x, num_samples=4, batch_size=13)
+    again = diagnose(pair.model, pair.guide, pair.x, num_samples=4, batch_size=13)
     json.dumps(result.to_json(), allow_nan=False)
     assert result.to_json() == again.to_json()
     assert result.mutual_information.value <= math.log(24)
