@@ -354,6 +354,7 @@ def test_chunks_do_not_change_an_exact_result(linear, x, chunk_size):
     assert result.details["step_size"].shape == (5, 5)
 
 
+@pytest.mark.usefixtures("short_warm_up")
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize(
     "handler", [lambda f: poutine.scale(f, scale=0.1), lambda f: scale_latents(f, 0.0), lambda f: scale_latents(f, 7.0)]
