@@ -177,7 +177,7 @@ def _evaluate(
     if rank > 0:
         return None
     if len(partial.numbers()) < len(x) and max_seconds < math.inf:
-        print(f"       after {max_seconds:g} seconds {so_far(partial, len(x))}")
+        print(f"       {so_far(partial, len(x), after=f' after {max_seconds:g} seconds')}")
         return None
     result: LogMarginal | BidirectionalGap = partial.finished(len(x))
     if isinstance(result, BidirectionalGap):
@@ -199,10 +199,10 @@ def _evaluate(
     return result
 
 
-def so_far(partial: PartialResults[Any], count: int) -> str:
+def so_far(partial: PartialResults[Any], count: int, *, after: str = "") -> str:
     """What is finished of so many data points when an evaluation stops."""
     numbers = partial.numbers()
-    text = f"stopped; {len(numbers):,} of {count:,} data points are kept: the same command goes on"
+    text = f"stopped{after}; {len(numbers):,} of {count:,} data points are kept: the same command goes on"
     if len(numbers) < 2:
         return text
     result = partial.so_far()

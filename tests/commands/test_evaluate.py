@@ -156,7 +156,7 @@ def test_an_evaluation_stops_when_its_time_is_over(folder, capsys):
     options = (folder, "--estimator", "guide", "--num-samples", 21, "--chunk-size", 42, "--num-images", 8)
     for count in (2, 4):
         out = run(capsys, *options, "--max-seconds", 1e-9)
-        assert f"after 1e-09 seconds stopped; {count} of 8 data points are kept: the same command goes on" in out
+        assert f"stopped after 1e-09 seconds; {count} of 8 data points are kept: the same command goes on" in out
         assert "nats over these, a random part" in out
         assert not (folder / "evaluation_guide_21x8of300.json").exists()
     run(capsys, *options)
