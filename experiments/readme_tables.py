@@ -543,19 +543,19 @@ def gap_table() -> str:
 def resampling_table() -> str:
     """Annealed chains with and without resampling."""
     result = json.loads((RESULTS / "evidence_resampling.json").read_text())
-    rows = []
-    for start, count in dict.fromkeys((row["start"], row["num_temperatures"]) for row in result["rows"]):
-        pair = [row for row in result["rows"] if (row["start"], row["num_temperatures"]) == (start, count)]
-        cells = [f"{row['below_reference']:.2f} +- {row['error_of_below']:.2f}" for row in pair]
-        rows.append([start, count, *cells, *(f"{row['share_flagged']:.0%}" for row in pair)])
-    names = ["importance sampling", f"resampled below {result['rows'][1]['resample']:g} of the chains"]
-    headers = ["start", "temperatures", *(f"nats below the reference, {name}" for name in names)]
-    headers += [f"not to be trusted, {name}" for name in names]
-    best = result["reference"]
+    cells: dict[tuple[str, ...], list[str]] = {}
+    for row in result["rows"]:
+        found = cells.setdefault((row["name"], row["start"], str(row["num_temperatures"])), [])
+        found += [f"{row['below']:.2f} +- {row['error_of_below']:.2f}", f"{row['share_flagged']:.0%}"]
+    names = ["chains alone", f"resampled below {result['rows'][1]['resample']:g} of them"]
+    headers = ["data", "start", "temperatures"]
+    headers += [head for name in names for head in (f"nats below log p(x), {name}", "not to be trusted")]
+    best, rows = result["reference"], [[*key, *found] for key, found in cells.items()]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
-        f"\n\n{result['num_images']} test images, {result['num_chains']} chains; after +- a standard error over "
-        f"images. Reference: {best['num_temperatures']:,} temperatures from the guide, {best['mean']:.3f} "
-        f"+- {best['error']:.3f} Monte Carlo. {source(result)} Data: {result['protocol']}."
+        f"\n\n{result['num_chains']} chains; after +- a standard error over data points. log p(x) is known, and each "
+        f"data point is estimated {result['copies']} times, but for the images: beside them {best['num_temperatures']:,} "
+        f"temperatures from the guide, {best['mean']:.3f} +- {best['error']:.3f} Monte Carlo. {source(result)} Images: "
+        f"{result['protocol']}."
     )
 
 
