@@ -553,9 +553,9 @@ def resampling_table() -> str:
     best, rows = result["reference"], [[*key, *found] for key, found in cells.items()]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
         f"\n\n{result['num_chains']} chains; after +- a standard error over data points. log p(x) is known, and each "
-        f"data point is estimated {result['copies']} times, but for the images: beside them {best['num_temperatures']:,} "
-        f"temperatures from the guide, {best['mean']:.3f} +- {best['error']:.3f} Monte Carlo. {source(result)} Images: "
-        f"{result['protocol']}."
+        f"data point is estimated {result['copies']} times, but for the images: beside them "
+        f"{best['num_temperatures']:,} temperatures from the guide, {best['mean']:.3f} +- {best['error']:.3f} Monte "
+        f"Carlo. {source(result)} Images: {result['protocol']}."
     )
 
 
