@@ -14,8 +14,10 @@ import pytest
 
 import pyro_vae
 from pyro_vae import HeavyTail, LogMarginal
+from pyro_vae.commands import evaluate
 from pyro_vae.commands.main import commands, main
 from pyro_vae.runs import parts
+from pyro_vae.runs.estimators import ESTIMATORS
 from pyro_vae.runs.parser import Parser
 from pyro_vae.runs.settings import dump
 
@@ -201,9 +203,11 @@ def test_options_in_the_text_exist():
         parser = Parser()
         chosen = ["--prior", "VampPrior", "--model", "VAE"] if name in ("train", "tune") else ["run"]
         chosen += ["data"] if name in ("compress", "decompress") else []
-        importlib.import_module(f"pyro_vae.commands.{name.replace('-', '_')}").parse(
-            parser, chosen if name != "compare" else []
-        )
+        command = importlib.import_module(f"pyro_vae.commands.{name.replace('-', '_')}")
+        command.parse(parser, chosen if name != "compare" else [])
+        known |= set(parser.known())
+    for estimator in ESTIMATORS:
+        evaluate.parse(parser := Parser(), ["run", "--estimator", estimator])
         known |= set(parser.known())
     of_parts = ("--prior.", "--likelihood.", "--encoder.", "--network.", "--decoder.", "--model.", "--objective.")
     for page in PAGES:

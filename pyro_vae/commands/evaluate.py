@@ -58,12 +58,18 @@ def parse(parser: Parser, arguments: Sequence[str]) -> Namespace:
         "Also bound log p(x) from both sides, on data simulated from the model: only for them there are upper bounds."
     )
     parser.add_argument("--bracket", action="store_true", help=text)
-    text = "Stop after that time, with log p(x) of a random part of the data; the same command goes on."
+    text = (
+        "Stop then, once the data points at work are finished, with log p(x) of a random part of the data; the same "
+        "command goes on."
+    )
     parser.add_argument("--max-seconds", type=PositiveFloat | None, default=None, help=text)
     add_root_option(parser)
     add_seed_option(parser, "Seed of the samples and of the subset of the data.")
     add_device_option(parser)
-    return parse_evaluation(parser.parse_args(arguments), arguments)
+    chosen = parse_evaluation(parser.parse_args(arguments), arguments)
+    if chosen.max_seconds is not None and chosen.given:
+        raise ValueError("Expected --max-seconds without --given, whose estimates come all at once; got both.")
+    return chosen
 
 
 def run(chosen: Namespace) -> None:
@@ -84,7 +90,7 @@ def run(chosen: Namespace) -> None:
                 print(say(result, settings_of_evaluation(chosen)))
                 print(said_in_bits(read_json(folder / f"{name}.json", kind=estimator.kind.__name__)), end="")
                 print(f"saved in {folder / name}.json, .npz and figures, {name}*.png")
-            if chosen.bracket and rank == 0:
+            if chosen.bracket and result is not None:
                 device = choose_device(chosen.device)
                 report_bracket(folder, load_run(folder, device)[0], dataset.test, device=device, seed=chosen.seed)
 
@@ -171,13 +177,13 @@ def _evaluate(
         pass
     except KeyboardInterrupt:
         partial.flush()
-        raise KeyboardInterrupt(so_far(partial, len(x)) if rank == 0 else "") from None  # one process speaks
+        raise KeyboardInterrupt(so_far(partial, len(x), chosen) if rank == 0 else "") from None  # one process speaks
     partial.flush()
     wait_for_others(count)
     if rank > 0:
         return None
     if len(partial.numbers()) < len(x) and max_seconds < math.inf:
-        print(f"       {so_far(partial, len(x), after=f' after {max_seconds:g} seconds')}")
+        print(f"       {so_far(partial, len(x), chosen)}")
         return None
     result: LogMarginal | BidirectionalGap = partial.finished(len(x))
     if isinstance(result, BidirectionalGap):
@@ -199,15 +205,12 @@ def _evaluate(
     return result
 
 
-def so_far(partial: PartialResults[Any], count: int, *, after: str = "") -> str:
-    """What is finished of so many data points when an evaluation stops."""
-    numbers = partial.numbers()
-    text = f"stopped{after}; {len(numbers):,} of {count:,} data points are kept: the same command goes on"
-    if len(numbers) < 2:
-        return text
-    result = partial.so_far()
-    mean, what = (result.mean_gap, "gap") if isinstance(result, BidirectionalGap) else (result.mean, result.quantity)
-    return f"{text}\n       {what} = {mean.value:.3f} +- {mean.standard_error:.3f} nats over these, a random part"
+def so_far(partial: PartialResults[Any], count: int, chosen: Namespace) -> str:
+    """How many of so many data points are finished when an evaluation stops; prints what their results say."""
+    if len(numbers := partial.numbers()) > 1:
+        said = say(partial.so_far(), settings_of_evaluation(chosen))
+        print(f"       of a random {len(numbers):,} of the data points:\n{said}")
+    return f"stopped; {len(numbers):,} of {count:,} data points are kept: the same command goes on"
 
 
 def _data_points(chosen: Namespace, dataset: Data) -> tuple[Points, Tensor, str]:

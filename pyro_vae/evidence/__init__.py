@@ -1,4 +1,4 @@
-"""Estimators of log p(x), the only part of the library that says "log p(x)"."""
+"""Estimators of log p(x), and what is made of estimates: comparisons, bounds from both sides, tables."""
 
 import types
 import typing

@@ -62,7 +62,7 @@ def annealed_log_marginal(
     in evaluation mode; KL weights and other scales of the pair do not enter.
 
     The standard error comes from num_chains weights and sees only what the chains saw: compare the two starts, more
-    temperatures, and `bidirectional` at the same settings.
+    temperatures, and `bidirectional` at the same settings, but for ``resample``.
 
     Args:
         model: p(x, z), called with data (B, ...).
@@ -79,7 +79,8 @@ def annealed_log_marginal(
         resample: share of num_chains below which the effective sample size of a data point makes its chains be drawn
             anew by weight (sequential Monte Carlo); 0 for never. It helps where the path is long and temperatures are
             few, and costs where there are enough of them: chains then share ancestors, and only the sums over those
-            that descend from one first draw count as weights, in ess, khat and the standard error.
+            that descend from one first draw count as weights, in ess, khat and the standard error; khat is 1 where
+            fewer than ten of these are left.
         chunk_size: largest number of (data point, chain) pairs in memory at once; the chains of one stay together.
         compile: run transitions in one recorded and compiled graph; "auto" where that saves more time than it takes.
         seed: of the draws, which belong to data points and chains as in `log_marginal`; None takes one from the global
@@ -160,7 +161,7 @@ def annealed_log_marginal(
             plan = chains.warm_up(batch, its_keys)
             weights, acceptance = chains.run(path, path.start, batch, its_keys, plan)
             result = dataclasses.replace(
-                result_of(weights, acceptance, plan)[: len(some)],
+                result_of(weights, acceptance, plan, resampled=resample > 0)[: len(some)],
                 digests=digests[some],
                 indices=torch.tensor(some),
                 measure=path.measure,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -13,11 +14,12 @@ from ..compiled.when_it_pays import SAVED_PER_GRADIENT, compile_if_worthwhile
 from ..pairs.batch import Points
 from ..pairs.contexts import unvalidated
 from ..pairs.modules import Callee
-from .annealed_weights import annealed_weights
+from .annealed_weights import FEWEST_FIRST_DRAWS, Resampling, annealed_weights
 from .annealing_path import Path, State
 from .annealing_schedule import AnnealingSettings, Batches, Plan, adapted
 from .counter_random import CounterRandom
 from .drawing import can_be_keyed, halves, keyed, one_by_one
+from .limits import HOPELESS
 from .result import LogMarginal
 from .weights import WeightSum
 
@@ -135,18 +137,21 @@ class Chains:
             with CounterRandom(keys, self.zero, 1, self.zero + RESAMPLING + number):
                 return torch.rand(1, len(x), device=x.device)[0]
 
-        resample = 0.0 if reverse else self.annealing.resample
+        share = 0.0 if reverse else self.annealing.resample
+        resampling = Resampling(share, uniform) if share else None
         with unvalidated():  # a wild proposal is no error: it is rejected
-            return annealed_weights(
-                path.at(u), temperatures, move, watch=watch, resample=resample, uniform=uniform if resample else None
-            )
+            return annealed_weights(path.at(u), temperatures, move, watch=watch, resampling=resampling)
 
 
-def result_of(weights: Tensor, acceptance: Tensor, plan: Plan) -> LogMarginal:
+def result_of(weights: Tensor, acceptance: Tensor, plan: Plan, *, resampled: bool = False) -> LogMarginal:
     """The result from log weights (K, B), acceptance (B,) and the plan."""
     total = WeightSum(weights.shape[1], len(weights))
     total.add(weights.cpu())
     result = total.result()
+    if resampled:  # then a few weights are not those of a few chains
+        few = (weights.isfinite().sum(0) < FEWEST_FIRST_DRAWS).cpu()
+        levels = {len(weights): result.log_levels[len(weights)]}
+        result = dataclasses.replace(result, khat=torch.where(few, HOPELESS, result.khat), log_levels=levels)
     return result.with_details(
         acceptance=acceptance.double().cpu(),
         step_size=plan.steps.T.contiguous().cpu(),

@@ -21,7 +21,7 @@ from .latent_draws import LatentDraws
 from .latent_space import NotScored
 from .limits import HOPELESS, STUCK
 from .result import LogMarginal
-from .weights import Moments, WeightSum
+from .weights import Moments, WeightSum, zero_for_nan
 
 GRADIENT = 3  # evaluations of the model that a gradient costs
 CHAINS, PILOT_CHAINS, WARM_UP_CHAINS = 64, 32, 16  # those of the estimate, and those that are thrown away
@@ -38,8 +38,8 @@ APART = 10_000_000  # numbers of streams, more than a run takes
 
 @dataclass(frozen=True)
 class Paths:
-    """Paths q0(u)^(1 - b) p(x, u)^b of some data points, in coordinates e, u = mean + axes e, along which both ends are
-    stretched, but not turned."""
+    """Paths q0(u)^(1 - b) p(x, u)^b of some data points, in coordinates e, u = mean + axes e, which are those of
+    the first Gaussian where q0 is the mixture, and make both ends diagonal where q0 is a prior like a Gaussian."""
 
     x: Points
     keys: Tensor
@@ -150,9 +150,9 @@ class AnnealedRung:
                     paths[points[now]], finer(some(plan, now), count), CHAINS, stream=5 * APART
                 )
                 total = WeightSum(log_weights.shape[1], CHAINS, log_weights.device)
-                total.add(log_weights)
-                result = total.result()
-                doubted = (rises | (pilot.ess < LEAST_ESS))[now] | (acceptance < STUCK)
+                total.add(zero_for_nan(log_weights))
+                result, unknown = total.result(), log_weights.isnan().any(0)
+                doubted = (rises | (pilot.ess < LEAST_ESS))[now] | (acceptance < STUCK) | unknown
                 khat = torch.where(doubted.cpu(), result.khat.fmax(torch.tensor(HOPELESS)), result.khat)
                 cost = torch.full_like(result.num_samples, spent + evaluations(CHAINS, count))
                 results.append(dataclasses.replace(result, khat=khat).with_details(evaluations=cost))
@@ -162,7 +162,7 @@ class AnnealedRung:
 
     def _pilot(self, paths: Paths, plan: Plan, count: int) -> Means:
         """What chains that are thrown away find with so many temperatures."""
-        return Means.of(self._run(paths, finer(plan, count), PILOT_CHAINS, stream=4 * APART)[0])
+        return Means.of(zero_for_nan(self._run(paths, finer(plan, count), PILOT_CHAINS, stream=4 * APART)[0]))
 
     def _paths(self, x: Points, keys: Tensor, mixture: Mixture, *, from_prior: bool) -> Paths:
         near = mixture.parts[0]
@@ -234,7 +234,7 @@ class AnnealedRung:
             log_weights, acceptance = annealed_weights(start, plan.temperatures, move)
             found.append(log_weights)
             accepted = accepted + acceptance * count / num_chains
-        return torch.cat(found).nan_to_num(-math.inf, math.inf, -math.inf), accepted
+        return torch.cat(found), accepted
 
 
 def evaluations(num_chains: int, num_temperatures: int) -> int:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .annealing_path import State
 
+FEWEST_FIRST_DRAWS = 10  # that all chains descend from, below which their sums say little of their own spread
 Move = Callable[[State, int], tuple[State, Tensor]]
+
+
+class Resampling(NamedTuple):
+    """When chains are drawn anew by weight: below which effective sample size, as a share of their number; and a number
+    in (0, 1) for each data point (B,), given that of the temperature."""
+
+    share: float
+    uniform: Callable[[int], Tensor]
 
 
 def annealed_weights(
@@ -20,23 +29,21 @@ def annealed_weights(
     move: Move,
     *,
     watch: Callable[[State, Tensor], Any] | None = None,
-    resample: float = 0.0,
-    uniform: Callable[[int], Tensor] | None = None,
+    resampling: Resampling | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log weights (K, B), float64, of chains with so many temperatures (T + 1, B), and mean acceptance (B,), nan
     without a transition.
 
-    Where the effective sample size of a data point falls below ``resample * K``, its chains are drawn anew by weight
-    (systematic resampling), and go on with equal ones: sequential Monte Carlo. Chains are then no longer independent.
-    A weight is therefore the sum over all that descend from one of the first draws, 0 where none does: the mean weight
-    is the same, and k-hat, effective sample size and standard error see how few first draws all is made from.
+    With resampling, where the effective sample size of a data point falls below that share of K, its chains are drawn
+    anew by weight (systematically), and go on with equal ones: sequential Monte Carlo. Chains are then no longer
+    independent. A weight is therefore the sum over all that descend from one of the first draws, 0 where none does: the
+    mean weight is the same, and k-hat, effective sample size and standard error see how few first draws all is made
+    from. The error is a little too large, by about n / 2K of it at most after n resamplings.
 
     Args:
         state: where the chains start, rows K B.
         move: a transition at the temperature of a number, from 1 to T - 1; the next state, and acceptance (B,).
         watch: called at each temperature but the last, with the state there and log weights (R,) up to there.
-        resample: share of K; 0 for never.
-        uniform: a number in (0, 1) for each data point (B,), for chains that are drawn anew at one of the temperatures.
 
     Reference:
         Neal 2001, "Annealed importance sampling"; Del Moral, Doucet, Jasra 2006, "Sequential Monte Carlo samplers";
@@ -53,9 +60,9 @@ def annealed_weights(
         if watch is not None:
             watch(state, log_weight)
         log_weight = log_weight + part * state.log_ratio.double()
-        if uniform is not None and number < len(change) - 1:
+        if resampling is not None and number < len(change) - 1:
             ancestry = ancestry or Ancestry(log_weight.view(-1, num_points))
-            state, log_weight = ancestry.resampled(state, log_weight, resample, uniform(number))
+            state, log_weight = ancestry.resampled(state, log_weight, resampling.share, resampling.uniform(number))
     mean = torch.stack(acceptances).mean(0) if acceptances else change.new_full((num_points,), math.nan)
     log_weight = log_weight.view(-1, num_points)
     return log_weight if ancestry is None else ancestry.of_first_draws(log_weight), mean
@@ -86,6 +93,7 @@ class Ancestry:
 
     def of_first_draws(self, log_weight: Tensor) -> Tensor:
         """The log of the sum of the weights (K, B) that descend from each of the first draws (K, B)."""
-        largest = log_weight.amax(0).nan_to_num(neginf=0.0)
+        largest = log_weight.amax(0)
+        largest = torch.where(largest.isfinite(), largest, 0.0)
         sums = torch.zeros_like(log_weight).scatter_add(0, self.first, (log_weight - largest).exp())
         return sums.log() + largest + self.taken_out

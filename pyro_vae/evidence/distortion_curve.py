@@ -75,8 +75,8 @@ class RateDistortion:
         if self.least_sum is None:
             return None
         t = int((self.betas - 1).abs().argmin())
-        errors = torch.hypot(self.rate_error[:, t], self.distortion_error[:, t])
-        return measured(self.rate[:, t] + self.distortion[:, t] - self.least_sum, errors)
+        gap = self.rate[:, t] + self.distortion[:, t] - self.least_sum
+        return measured(gap, torch.full_like(gap, math.nan))  # both come from the same chains: their errors do not add
 
     def to_json(self) -> dict[str, Any]:
         """Numbers alone: the curve, and the bound from below where there is one."""

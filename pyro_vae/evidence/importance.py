@@ -1,4 +1,4 @@
-"""log p(x) by importance sampling from the guide, for any model/guide pair."""
+"""log p(x) of any model/guide pair, by importance sampling: from the guide, or from what fits a data point better."""
 
 from __future__ import annotations
 

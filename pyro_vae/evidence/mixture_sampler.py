@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -12,8 +13,9 @@ from torch import Tensor
 from ..pairs.batch import Points
 from .fitted_mixture import Mixture
 from .latent_draws import LatentDraws
+from .limits import HOPELESS
 from .result import LogMarginal
-from .weights import Moments, WeightSum, error_of_strata
+from .weights import Moments, WeightSum, error_of_strata, zero_for_nan
 
 # Shares of the samples: from fitted Gaussians, from the guide, from the prior.
 SHARES = (0.85, 0.1, 0.05)
@@ -29,7 +31,7 @@ class Scored(NamedTuple):
     def log_weights(self, shares: tuple[float, ...]) -> Tensor:
         """Those of draws in such shares from the proposals, (K, B)."""
         log_mixture = (self.proposals + self.joint.new_tensor(shares).log()[:, None, None]).logsumexp(0)
-        return (self.joint - log_mixture).nan_to_num(-math.inf, math.inf, -math.inf)
+        return zero_for_nan(self.joint - log_mixture)
 
     @staticmethod
     def join(parts: list[Scored]) -> Scored:
@@ -56,15 +58,20 @@ class MixtureSampler:
         return torch.cat(u), torch.cat(log_weights), Scored.join(list(scored))
 
     def estimate(self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int) -> LogMarginal:
-        """The result for data x (B, ...) by so many samples for each."""
+        """The result for data x (B, ...) by so many samples for each. Where the density of the model is no number, a
+        weight is 0, and k-hat at least 1: what is missing there, nobody knows."""
         total, counts = WeightSum(len(x), num_samples, x.device), [0] * len(SHARES)
         strata = [Moments.empty(len(x), x.device) for _ in SHARES]
-        for kinds, _, log_weights, _ in self.chunks(x, keys, mixture, num_samples, SHARES, stream=0):
+        unknown = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        for kinds, _, log_weights, scored in self.chunks(x, keys, mixture, num_samples, SHARES, stream=0):
             total.add(log_weights)
+            unknown |= scored.joint.isnan().any(0)
             for kind in kinds.unique().tolist():
                 strata[kind] = strata[kind].plus(log_weights[(kinds == kind).to(log_weights.device)])
                 counts[kind] += int((kinds == kind).sum())
-        return total.result(error_of_strata(strata, counts))
+        result = total.result(error_of_strata(strata, counts))
+        khat = torch.where(unknown.cpu(), result.khat.fmax(torch.tensor(HOPELESS)), result.khat)
+        return dataclasses.replace(result, khat=khat)
 
     def chunks(
         self, x: Points, keys: Tensor, mixture: Mixture, num_samples: int, shares: tuple[float, ...], *, stream: int

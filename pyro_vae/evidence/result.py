@@ -123,9 +123,10 @@ class LogMarginal:
     @property
     def delta_method_bias(self) -> Tensor:
         """Bias of log_prob to first order, -SE^2 / 2, for independent weights -CV^2 / (2 K) with CV their coefficient
-        of variation, (N,): an estimate from the weights that were drawn, which knows nothing of those that were missed,
-        and no bound; nan of a difference of two estimates."""
-        return -self.standard_error.square() / 2 if self.bound != "none" else torch.full_like(self.log_prob, math.nan)
+        of variation, (N,), and +SE^2 / 2 for an upper bound: an estimate from the weights that were drawn, which knows
+        nothing of those that were missed, and no bound; nan of a difference of two estimates."""
+        sign = {"lower": -1.0, "upper": 1.0}.get(self.bound, math.nan)
+        return sign * self.standard_error.square() / 2
 
     def last_rise(self) -> tuple[int, int, float] | None:
         """How far the mean bound rose with the last tenfold of samples, which grows to log p(x) with K: from the count

@@ -17,6 +17,11 @@ from .result import LogMarginal
 FEWEST_OF_STRATUM = 10  # draws from a proposal from which their variance is estimated by itself
 
 
+def zero_for_nan(log_weights: Tensor) -> Tensor:
+    """Log weights, with 0 for a weight that is no number."""
+    return log_weights.nan_to_num(-math.inf, math.inf, -math.inf)
+
+
 @dataclass(frozen=True)
 class Moments:
     """Sums of weights w and w^2 of each data point, relative to the largest so far; (N,), float64."""

@@ -199,7 +199,7 @@ def build(
     """Build the model of a run from its parts, ``{part: {"class_path": class, "init_args": {argument: value}}}``.
 
     Constructors are linked by the names of their arguments: `VampPrior` asks for ``encoder`` and is given that of the
-    model. (The links of jsonargparse have both ends among the settings; here most come from the data.) Where values
+    model. (jsonargparse could link settings to settings; most of what is linked here comes from the data.) Where values
     may be missing, the likelihood is built into `Masked` and the encoder into `ZeroImputed`.
 
     Raises:

@@ -45,11 +45,11 @@ DEFAULT_PARTS = {
 SEEDS = ("seed", "data_seed")  # which torch and NumPy take from 0 to 2^32 - 1
 COUNTS = ("checkpoint_epochs", "num_checkpoints")
 ABOVE_ZERO = ("num_train", "latent_dim", "epochs", "batch_size", "learning_rate", "patience", "clip_norm", *COUNTS)
-# No settings of a run.
+# Options of `train` that say how it is done, and are not kept as settings of the run.
 CHECKPOINTS = ("checkpoint_minutes", "keep_checkpoint", *COUNTS)
 OF_THIS_CALL = ("config", "out", "overwrite", "resume", "trust", "log_level", *CHECKPOINTS)
 ON_ANOTHER_MACHINE = ("root", "download", "device", "compile", "tensorboard", "epochs")  # see `fixed`
-# Which runs of an earlier version do not name, and trainings from a checkpoint of one.
+# Settings that runs and checkpoints of earlier versions do not have: these stand at their defaults there.
 LATER = ("init_from", "freeze", "num_train", "beside", "resize")
 LONGEST_WARMUP = 30.0  # epochs, where no length is given
 LARGEST = 100_000  # bytes of a settings file; those of a run have two thousand

@@ -1,4 +1,4 @@
-"""Training: one function, `fit`, the only user of SVI, optimizers and the param store."""
+"""Training: one function, `fit`, around Pyro's SVI, and what it goes on from and gives back."""
 
 from .checkpoint import Checkpoint
 from .epoch import StopTraining

@@ -129,16 +129,15 @@ def test_an_interrupted_evaluation_goes_on(folder, capsys, monkeypatch, estimato
     with pytest.raises(SystemExit) as stopped:
         run(capsys, *options)
     assert stopped.value.code == 130
-    said = capsys.readouterr().err
-    kept = re.search(r"stopped; (\d+) of 12 data points are kept: the same command goes on", said)
+    said = capsys.readouterr()
+    kept = re.search(r"stopped; (\d+) of 12 data points are kept: the same command goes on", said.err)
     count = int(kept[1])
     assert 6 <= count < 12
     assert first != sorted(first)  # a random part, so that its mean says something about all
-    side = "upper" if estimator == "bidirectional" else ""
-    values = whole["upper.log_prob"] - whole["lower.log_prob"] if side else whole["log_prob"]
-    what, mean = ("gap" if side else r"log p\(x\)"), values[first].mean()
-    found = re.search(rf"{what} = (\S+) \+- \S+ nats over these, a random part", said)
-    assert abs(float(found[1]) - mean) < 2e-3
+    assert f"of a random {count} of the data points:" in said.out
+    if estimator != "bidirectional":
+        found = re.search(r"log p\(x\) = (\S+) nats per data point", said.out)
+        assert abs(float(found[1]) - whole["log_prob"][first].mean()) < 2e-3
     assert (folder / f"{name}.json").exists()  # the earlier one
 
     def add_and_count(self, numbers, result):
@@ -156,13 +155,22 @@ def test_an_evaluation_stops_when_its_time_is_over(folder, capsys):
     options = (folder, "--estimator", "guide", "--num-samples", 21, "--chunk-size", 42, "--num-images", 8)
     for count in (2, 4):
         out = run(capsys, *options, "--max-seconds", 1e-9)
-        assert f"stopped after 1e-09 seconds; {count} of 8 data points are kept: the same command goes on" in out
-        assert "nats over these, a random part" in out
+        assert f"stopped; {count} of 8 data points are kept: the same command goes on" in out
+        assert f"of a random {count} of the data points:\nlog p(x) = " in out
+        assert "Monte Carlo, 21 samples each" in out
         assert not (folder / "evaluation_guide_21x8of300.json").exists()
     run(capsys, *options)
     stopped = arrays(folder, "evaluation_guide_21x8of300")
     run(capsys, *options, "--max-seconds", 1000)
     assert_same(arrays(folder, "evaluation_guide_21x8of300"), stopped)
+
+
+def test_what_comes_all_at_once_has_no_time_limit(folder, capsys):
+    with pytest.raises(SystemExit):
+        run(capsys, folder, "--given", "x", "--max-seconds", 5)
+    assert "Expected --max-seconds without --given, whose estimates come all at once; got both." in (
+        capsys.readouterr().err
+    )
 
 
 def test_other_settings_start_anew(folder, capsys, monkeypatch):

@@ -46,6 +46,15 @@ def test_the_bias_of_a_guide_too_wide(result):
     assert abs(corrected.mean().item()) < 5 * corrected.std().item() / math.sqrt(POINTS) + 0.1 * abs(expected)
 
 
+def test_an_upper_bound_is_too_high(result):
+    """The same weights, taken for those of 1 / p(x): both corrections point down."""
+    upper = result.inverse()
+    torch.testing.assert_close(upper.delta_method_bias, -result.delta_method_bias)
+    assert (upper.delta_method_bias > 0).all()
+    assert (upper.jackknife < upper.log_prob).all()
+    assert abs((upper.log_prob - upper.delta_method_bias - upper.jackknife).mean().item()) < 6e-3
+
+
 @pytest.mark.parametrize("scale", [0.0, 0.3, 1.0, 3.0])
 def test_the_jackknife_is_that_of_all_weights(scale):
     log_weights = scale * torch.randn(500, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) - 900

@@ -317,6 +317,25 @@ def test_only_a_failed_decomposition_and_errors_of_the_pair_fall_back_to_the_gui
 
 
 @pytest.mark.filterwarnings("ignore::pyro_vae.evidence.HeavyTail")
+def test_where_the_model_has_no_number_the_estimate_is_not_trusted():
+    """A scale that is nan beyond z = 1, where the guide of a third of the data never comes: half of p(x) is unknown."""
+
+    def model(x):
+        with pyro.plate("data", len(x), dim=-1):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            scale = torch.where(z > 1, math.nan, 0.5)
+            pyro.sample("x", dist.Normal(z, scale, validate_args=False), obs=x)
+
+    def guide(x):
+        with pyro.plate("data", len(x), dim=-1):
+            pyro.sample("z", dist.Normal(0.8 * x - 1.5, 0.1))
+
+    result = log_marginal(model, guide, torch.tensor([-2.0, 1.0, 1.25]))
+    assert result.unreliable[1:].all()  # the posterior reaches beyond 1 there
+    assert (result.khat[1:] >= 1).all()
+    assert result.log_prob.isfinite().all()
+
+
 def test_a_masked_latent_has_no_density_to_fit():
     """Where it is masked, every value of it has density 1: a Gaussian's share of that would pass for evidence."""
 

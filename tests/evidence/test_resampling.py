@@ -77,6 +77,15 @@ def test_errors_see_that_chains_share_ancestors():
     assert 0.5 < deviations.square().mean() < 1.6, deviations.square().mean()
 
 
+def test_few_first_draws_are_not_trusted_and_their_sums_are_no_levels(estimates):
+    result = estimates[0.5]
+    assert (result.khat == 1).any()
+    assert result.khat.isfinite().all()
+    assert result.unreliable[result.ess < 4].all()
+    assert [*result.log_levels] == [24]
+    assert [*estimates[0.0].log_levels] == [1, 10, 24]
+
+
 def test_which_estimator_it_was(estimates):
     assert estimates[0.5].estimator == "sequential Monte Carlo from the prior"
     assert estimates[0.0].estimator == "annealed importance sampling from the prior"
