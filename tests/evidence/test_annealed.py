@@ -92,6 +92,7 @@ def test_estimates_lie_below_log_p_on_average(linear):
         assert_within_standard_errors((draws - truth).exp(), 1.0)
 
 
+@pytest.mark.usefixtures("short_warm_up")
 @pytest.mark.parametrize("num_temperatures", [1, 2, 7])
 def test_the_exact_posterior_as_guide_has_no_error_at_any_temperature(linear, x, num_temperatures):
     settings = {**QUICK, "num_temperatures": num_temperatures}
@@ -347,6 +348,7 @@ def test_another_seed_draws_other_numbers(linear, x):
     assert not torch.isclose(one.log_prob, other.log_prob).any()
 
 
+@pytest.mark.usefixtures("short_warm_up")
 @pytest.mark.parametrize("chunk_size", [1, 20])
 def test_chunks_do_not_change_an_exact_result(linear, x, chunk_size):
     result = annealed_log_marginal(linear.model, linear.guide, x[:5], chunk_size=chunk_size, **QUICK)
