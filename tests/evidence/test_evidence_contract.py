@@ -27,7 +27,8 @@ def test_every_prior_and_likelihood_has_estimates_that_agree(prior, likelihood):
     with torch.no_grad():
         x = poutine.uncondition(vae.model)(torch.zeros(3, *EVENT))
     plain = log_marginal(vae.model, vae.guide, x, num_samples=2000, estimator="guide")
-    others = [annealed_log_marginal(vae.model, vae.guide, x, start=start, **ANNEALED) for start in ("guide", "prior")]
+    start = ("guide", "prior")[[*PRIORS].index(prior) % 2]  # each with half of the priors
+    others = [annealed_log_marginal(vae.model, vae.guide, x, start=start, **ANNEALED)]
     others.append(log_marginal(vae.model, vae.guide, x, num_samples=1000, defensive=0.3, estimator="guide"))
     for other in others:
         assert other.log_prob.isfinite().all()
