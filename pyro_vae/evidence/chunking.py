@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -74,6 +74,25 @@ def chunk(num_points: int, num_samples: int, *, pairs: int) -> tuple[int, int]:
     points = min(num_points, max(1, pairs // min(num_samples, 256)))  # 256 samples share one pass of the encoder
     most = min(num_samples, max(1, pairs // points))
     return points, next((n for n in range(most, most // 2, -1) if num_samples % n == 0), most)  # no odd last one
+
+
+def chunks_within(
+    budget: int,
+    peak: Callable[[int], int],
+    tried: int,
+    num_points: int,
+    counts: Sequence[int],
+    most: int | None,
+) -> list[tuple[int, int]]:
+    """As `chunk_within`, for several numbers of samples, given the bytes that a chunk of so many samples takes."""
+    largest, room = peak(12), budget * USABLE * tried
+    if most is not None and most * largest / 8 <= room:
+        free = [chunk(num_points, count, pairs=most) for count in counts]
+        # No data point takes more than the largest chunk, no pair more than an eighth: then nothing else need be tried.
+        if all(points * largest * (1 + samples / 8) <= room for points, samples in free):
+            return free
+    peaks = [peak(1), peak(4), largest]
+    return [chunk_within(budget, peaks, tried, num_points, count, most) for count in counts]
 
 
 def chunk_within(

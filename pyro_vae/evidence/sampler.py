@@ -14,7 +14,7 @@ from ..compiled.when_it_pays import SAVED_PER_SAMPLE, compile_if_worthwhile
 from ..pairs.batch import Points
 from ..pairs.modules import Callee
 from ..pairs.particles import check_copies
-from .chunking import chunk, chunk_within, peak_bytes
+from .chunking import chunk, chunks_within, peak_bytes
 from .drawing import LogWeights, can_be_keyed, halves, handful, in_parts_alike, keyed, one_by_one, particle_log_weights
 from .result import LogMarginal
 from .weights import Moments, WeightSum
@@ -60,11 +60,17 @@ class Sampler:
                 num_points = 1
             if chunk_size is None:
                 some = few[: min(2, num_points)]
-                peaks = [peak_bytes(functools.partial(self._rows, some, 0, n)) for n in (1, 4, 12)]
                 most = CPU_CHUNK if x.device.type == "cpu" else None
-                within = functools.partial(chunk_within, budget, peaks, len(some), num_points, most=most)
-                self.points, self.samples = within(num_samples)
-                self.pairs = math.prod(within(CPU_CHUNK))  # of data points and samples, however few are asked for
+                counts = num_samples, CPU_CHUNK
+                (self.points, self.samples), largest = chunks_within(
+                    budget,
+                    lambda count: peak_bytes(functools.partial(self._rows, some, 0, count)),
+                    len(some),
+                    num_points,
+                    counts,
+                    most,
+                )
+                self.pairs = math.prod(largest)  # of data points and samples, however few are asked for
             else:
                 self.points, self.samples = chunk(num_points, num_samples, pairs=chunk_size)
                 self.pairs = chunk_size

@@ -87,7 +87,7 @@ def add_given_options(parser: Parser) -> None:
         f"Data to use it on: {', '.join(data.NAMES)}, or an array, a table or a folder of images, of which all data "
         f"points are taken; by default those that it was trained on."
     )
-    parser.add_argument("data", metavar="DATA", nargs="?", type=str | None, default=None, help=text)
+    parser.add_argument("data", metavar="DATA", nargs="?", type=str | None, help=text)
     text = "Which data points, of data that have splits."
     parser.add_argument("--split", type=Split, default="test", help=text)
     add_root_option(parser)
