@@ -12,7 +12,7 @@ from pyro import poutine
 from torch.distributions import biject_to
 
 from pyro_vae import VAE, Bernoulli, ConvDecoder, ConvEncoder, GaussianEncoder, StandardNormal, log_marginal, widened
-from pyro_vae.evidence.chunking import chunk, chunk_within, parse_bytes, peak_bytes
+from pyro_vae.evidence.chunking import chunk, chunk_within, chunks_within, parse_bytes, peak_bytes
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 
@@ -370,6 +370,28 @@ def test_chunks_stay_within_the_budget(budget, most):
         assert images * (500 + 100 * samples) > 0.1 * largest  # and not idle
     with pytest.raises(ValueError, match="Expected a memory budget of at least"):
         chunk_within(900, peaks, 2, 300, 1000, most)
+
+
+@pytest.mark.parametrize("budget", [10**4, 10**6, 10**7, 10**9])
+@pytest.mark.parametrize("most", [4096, None])
+@pytest.mark.parametrize("own", [0, 500, 10**5])
+def test_one_measurement_is_enough_where_the_largest_chunk_fits_anyway(budget, most, own):
+    """The chunks are those of all measurements; a small budget, or one without a largest chunk, needs all of them."""
+    measured = []
+
+    def peak(samples):
+        measured.append(samples)
+        return 2 * (own + 100 * samples)
+
+    counts = (1000, 7, 4096)
+    if 0.6 * budget < own + 100:
+        with pytest.raises(ValueError, match="Expected a memory budget of at least"):
+            chunks_within(budget, peak, 2, 300, counts, most)
+        return
+    found = chunks_within(budget, peak, 2, 300, counts, most)
+    peaks = [2 * (own + 100 * samples) for samples in (1, 4, 12)]
+    assert found == [chunk_within(budget, peaks, 2, 300, count, most) for count in counts]
+    assert measured == ([12] if most and budget == 10**9 else [12, 1, 4]) or (most and budget == 10**7 and own < 10**5)
 
 
 def test_the_peak_is_counted_as_tensors_come_and_go():
