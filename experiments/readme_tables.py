@@ -546,10 +546,14 @@ def resampling_table() -> str:
     cells: dict[tuple[str, ...], list[str]] = {}
     for row in result["rows"]:
         found = cells.setdefault((row["name"], row["start"], str(row["num_temperatures"])), [])
-        found += [f"{row['below']:.2f} +- {row['error_of_below']:.2f}", f"{row['share_flagged']:.0%}"]
-    names = ["chains alone", f"resampled below {result['rows'][1]['resample']:g} of them"]
+        found += [
+            f"{row['below']:.2f} +- {row['error_of_below']:.2f}",
+            f"{row['rms']:.2f}",
+            f"{row['rms_of_errors']:.2f}",
+        ]
     headers = ["data", "start", "temperatures"]
-    headers += [head for name in names for head in (f"nats below log p(x), {name}", "not to be trusted")]
+    for name in ("chains alone", f"resampled below {result['rows'][1]['resample']:g} of them"):
+        headers += [f"nats below log p(x), {name}", "rms error", "as reported"]
     best, rows = result["reference"], [[*key, *found] for key, found in cells.items()]
     return tabulate(rows, headers, tablefmt="github", disable_numparse=True) + (
         f"\n\n{result['num_chains']} chains; after +- a standard error over data points. log p(x) is known, and each "
@@ -942,6 +946,7 @@ TABLES = {
     "step_time_gpu.md": functools.partial(step_time_table, "step_time_gpu"),
     "evidence_time_gpu.md": functools.partial(evidence_time_table, "evidence_time_gpu"),
     "evidence_gap.md": gap_table,
+    "evidence_resampling.md": resampling_table,
     "evidence_defaults.md": defaults_table,
     "compression.md": compression_table,
     "lossy_compression.md": lossy_compression_table,

@@ -78,9 +78,9 @@ def annealed_log_marginal(
         target_acceptance: mean acceptance probability that the step sizes are adapted to.
         resample: share of num_chains below which the effective sample size of a data point makes its chains be drawn
             anew by weight (sequential Monte Carlo); 0 for never. It helps where the path is long and temperatures are
-            few, and costs where there are enough of them: chains then share ancestors, and only the sums over those
-            that descend from one first draw count as weights, in ess, khat and the standard error; khat is 1 where
-            fewer than ten of these are left.
+            few; where they are enough, weights stay even. Chains that were drawn anew share ancestors: only the sums
+            over those that descend from one first draw count as weights, in ess, khat and the standard error; khat is 1
+            where fewer than ten of these are left.
         chunk_size: largest number of (data point, chain) pairs in memory at once; the chains of one stay together.
         compile: run transitions in one recorded and compiled graph; "auto" where that saves more time than it takes.
         seed: of the draws, which belong to data points and chains as in `log_marginal`; None takes one from the global
