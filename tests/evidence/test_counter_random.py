@@ -17,6 +17,7 @@ from pyro_vae import annealed_log_marginal, log_marginal
 from pyro_vae.compiled.recorded import Recorded
 from pyro_vae.evidence.counter_random import CounterRandom, data_keys, seed_of
 from pyro_vae.evidence.philox import philox, philox_by_numpy
+from pyro_vae.pairs.modules import modules_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::pyro_vae.HeavyTail")
 
@@ -391,8 +392,8 @@ def test_a_recorded_graph_draws_the_same_numbers(name, monkeypatch):
     )  # wrong in the same way in both, and recorded soon
     made = []
 
-    def recorded(function, *, modules, **_):
-        made.append(Recorded(function, modules, backend="eager"))
+    def recorded(function, *, pair, **_):
+        made.append(Recorded(function, modules_of(*pair).values(), backend="eager"))
         return made[-1]
 
     pair = ANY[name]()
